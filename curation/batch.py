@@ -1,0 +1,98 @@
+"""Batch: documents on their way through the stages, as one byte buffer and columns.
+
+Shape legend, used wherever a batch goes: B documents, N bytes of text, K hash permutations, R quality rules,
+T tokens, D embedding dimensions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+PADDING_BYTES = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """Documents that still are in the running, in input order.
+
+    Stages never change a batch: `keep` gives a smaller one over the same buffer.
+    """
+
+    ordinals_B: NDArray[np.int64]  # place in the input, counted over everything ever read
+    doc_nos_B: NDArray[np.int64]  # the state's own dense number, given at the door
+    ids: tuple[str, ...]
+    texts: tuple[str, ...]  # exactly as received
+    sources: tuple[str, ...]  # where the user says it comes from; "" if unknown
+    languages: tuple[str, ...]  # as declared by the input; "" if unknown
+    buffer_N: NDArray[np.uint8]  # UTF-8 of all texts, and 64 bytes of padding
+    starts_B: NDArray[np.int64]  # first byte of each document in the buffer
+    ends_B: NDArray[np.int64]  # one past its last byte
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def keep(self, mask_B: NDArray[np.bool_]) -> Batch:
+        """The documents whose mask is set; the buffer is shared, not copied."""
+        if mask_B.all():
+            return self
+        kept = np.flatnonzero(mask_B).tolist()
+        return replace(
+            self,
+            ordinals_B=self.ordinals_B[mask_B],
+            doc_nos_B=self.doc_nos_B[mask_B],
+            ids=tuple(self.ids[i] for i in kept),
+            texts=tuple(self.texts[i] for i in kept),
+            sources=tuple(self.sources[i] for i in kept),
+            languages=tuple(self.languages[i] for i in kept),
+            starts_B=self.starts_B[mask_B],
+            ends_B=self.ends_B[mask_B],
+        )
+
+
+def join_texts(texts: list[str]) -> tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.int64]]:
+    """One padded UTF-8 buffer over `texts`, with the start and the end of each: (buffer_N, starts_B, ends_B)."""
+    encoded = [text.encode() for text in texts]
+    ends_B = np.cumsum(np.fromiter(map(len, encoded), np.int64, count=len(encoded)), dtype=np.int64)
+    starts_B = np.concatenate((np.zeros(min(1, len(encoded)), np.int64), ends_B[:-1]))
+    encoded.append(bytes(PADDING_BYTES))
+    return np.frombuffer(b"".join(encoded), np.uint8), starts_B, ends_B
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tick:
+    """Accepted documents of one tick (at most 512 input ordinals), tokenized, with the columns of the learning stages.
+
+    What learns sees whole ticks only, so its arithmetic does not depend on how documents were batched.
+    """
+
+    doc_nos_B: NDArray[np.int64]
+    keys_B: NDArray[np.uint64]  # hash of the document id: the source of randomness, never the position
+    sources: tuple[str, ...]
+    num_tokens_B: NDArray[np.int64]
+    qualities_B: NDArray[np.float32]  # 0 (worst) to 1
+    embeddings_BD: NDArray[np.float32]  # unit vectors
+    clusters_B: NDArray[np.int32]  # stable cluster ids
+    propensities_B: NDArray[np.float32]  # admission probability
+    policy_version: int  # counts the ticks that changed what the bandit believes
+
+    def __len__(self) -> int:
+        return len(self.doc_nos_B)
+
+    def keep(self, mask_B: NDArray[np.bool_]) -> Tick:
+        """The documents whose mask is set."""
+        if mask_B.all():
+            return self
+        return replace(
+            self,
+            doc_nos_B=self.doc_nos_B[mask_B],
+            keys_B=self.keys_B[mask_B],
+            sources=tuple(source for source, kept in zip(self.sources, mask_B.tolist(), strict=True) if kept),
+            num_tokens_B=self.num_tokens_B[mask_B],
+            qualities_B=self.qualities_B[mask_B],
+            embeddings_BD=self.embeddings_BD[mask_B],
+            clusters_B=self.clusters_B[mask_B],
+            propensities_B=self.propensities_B[mask_B],
+        )

@@ -1,0 +1,74 @@
+"""What can go wrong, as one tree. Every message says what is wrong, where, and what to do next.
+
+CuratordError                  exit  1   anything below; never raised itself
+├── UsageError                       2   an argument of a command cannot be used (no such file, an empty glob)
+├── ConfigError                     78   the configuration is wrong: an unknown key, a wrong type, options that contradict
+├── StateError                      65   the state is damaged, newer than this program, or belongs to another identity
+│   └── IdentityError               65   an option that gives the state its meaning was changed under it
+├── StateBusy                        1   another process owns the state folder
+├── StorageError                     1   a disk is full or not writable; nothing was lost, run again after mending it
+├── BrokerUnavailable               69   the message broker cannot be reached
+├── WatchdogExpired                 70   a commit did not finish in time
+└── Undecodable                      -   one message cannot be read; becomes a dead letter, never ends the process
+"""
+
+from __future__ import annotations
+
+
+class CuratordError(Exception):
+    """The root. `exit_code` is what the command ends with."""
+
+    exit_code = 1
+
+
+class UsageError(CuratordError):
+    """An argument of a command cannot be used."""
+
+    exit_code = 2
+
+
+class ConfigError(CuratordError):
+    """The configuration cannot be used; the message lists every mistake found."""
+
+    exit_code = 78
+
+
+class StateError(CuratordError):
+    """The state on disk cannot be read, or is not of this version."""
+
+    exit_code = 65
+
+
+class IdentityError(StateError):
+    """An identity option differs from the one that the state was made with."""
+
+
+class StateBusy(CuratordError):
+    """Another process holds the lock of the state folder."""
+
+
+class StorageError(CuratordError):
+    """Writing failed: the disk is full, read-only or gone."""
+
+
+class BrokerUnavailable(CuratordError):
+    """The message broker cannot be reached."""
+
+    exit_code = 69
+
+
+class WatchdogExpired(CuratordError):
+    """A commit did not finish within its bound."""
+
+    exit_code = 70
+
+
+class Undecodable(CuratordError):
+    """A message that is no document. `reason` is one of the closed set in `consumers.codec`.
+
+    Raised by the decoder, caught by the reader, written to the dead letters.
+    """
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason

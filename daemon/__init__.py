@@ -1,0 +1,1 @@
+"""The running process: commands, configuration, the pipeline and its life cycle."""

@@ -1,0 +1,1 @@
+"""From kept documents to training sequences."""

@@ -1,0 +1,25 @@
+"""Fixtures for all tests."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+CORPORA = Path(__file__).parents[2] / "shared" / "corpora"
+
+
+@pytest.fixture(scope="session")
+def corpora() -> Path:
+    """The folder of development corpora, which a fresh clone elsewhere does not have.
+
+    CURATORD_TEST_CORPORA names another place for it.
+    """
+    folder = Path(os.environ.get("CURATORD_TEST_CORPORA", CORPORA))
+    if folder.is_dir():
+        return folder
+    reason = f"the development corpora are not at {folder}; set CURATORD_TEST_CORPORA to their folder"
+    if os.environ.get("CI"):
+        pytest.fail(reason)
+    pytest.skip(reason)
