@@ -118,55 +118,6 @@ def decode_lines(
             yield index, error.with_traceback(None)
 
 
-def decode_arrow(
-    raw: bytes, fields: FieldNames = DEFAULT_FIELDS, *, max_document_bytes: int = MAX_DOCUMENT_BYTES
-) -> Iterator[tuple[int, Document | Undecodable]]:
-    """The documents of a message that holds an Arrow IPC stream, with their row number.
-
-    Only the named columns are read, so the metadata is empty. A stream that breaks off gives the documents before the
-    break and one `not_arrow` in place of the rest.
-    """
-    import pyarrow as pa
-
-    index = 0
-    try:
-        with pa.ipc.open_stream(raw) as stream:
-            for batch in stream:
-                batch.validate(full=True)
-                for value in documents_of(batch, fields, max_document_bytes):
-                    yield index, value
-                    index += 1
-    except Undecodable as error:
-        yield index, error.with_traceback(None)
-    except (pa.ArrowException, OSError, ValueError) as error:
-        yield index, Undecodable("not_arrow", f"not readable as an Arrow IPC stream from row {index} on: {error}")
-
-
-def documents_of(
-    batch: Any, fields: FieldNames, max_document_bytes: int = MAX_DOCUMENT_BYTES
-) -> Iterator[Document | Undecodable]:
-    """The rows of one pyarrow.RecordBatch, by the rules of this module. Raises Undecodable without a text column."""
-    present = batch.schema.names
-    if fields.text not in present:
-        raise Undecodable("no_text", _no_text(fields, present))
-    names = [name for name in fields.all if name and name in present]
-    # Of two columns with one name the last counts, as in JSON.
-    columns = [_values(batch.column(len(present) - 1 - present[::-1].index(name))) for name in names]
-    for row in zip(*columns, strict=True):
-        try:
-            if any(isinstance(value, Undecodable) for value in row):
-                raise next(value for value in row if isinstance(value, Undecodable))
-            document = document_of(dict(zip(names, row, strict=True)), fields, keep_metadata=False)
-            # UTF-8 is at most four bytes a character: most texts need no second look.
-            if 4 * len(document.text) > max_document_bytes:
-                size = len(document.text.encode())
-                if size > max_document_bytes:
-                    raise too_large(size, max_document_bytes)
-            yield document
-        except Undecodable as error:
-            yield error.with_traceback(None)
-
-
 def document_of(record: dict[str, Any], fields: FieldNames, *, keep_metadata: bool = True) -> Document:
     """The document in a decoded record, which is used up. Raises Undecodable."""
     text = record.pop(fields.text, None)
@@ -256,10 +207,10 @@ def _decode_again(raw: bytes, error: Exception) -> Any:
             return _decode(raw[len(_BOM) :])
         except (ValueError, RecursionError) as second_error:
             error = second_error
-    raise _explain(raw, error) from None
+    raise explain(raw, error) from None
 
 
-def _explain(raw: bytes, error: Exception) -> Undecodable:
+def explain(raw: bytes, error: Exception) -> Undecodable:
     """Why `raw` could not be decoded. Only failures come here, so it may take its time."""
     if isinstance(error, RecursionError):
         return Undecodable("too_deep", f"nested deeper than {MAX_DEPTH} levels")
@@ -306,10 +257,11 @@ def _bad_text(text: object, record: dict[str, Any], fields: FieldNames) -> Undec
                 f"a conversation in {name!r} and no text: render it to one string with the chat template of the model "
                 f"that will be trained, and put that into {fields.text!r}",
             )
-    return Undecodable("no_text", _no_text(fields, list(record)))
+    return Undecodable("no_text", no_text(fields, list(record)))
 
 
-def _no_text(fields: FieldNames, present: list[str]) -> str:
+def no_text(fields: FieldNames, present: list[str]) -> str:
+    """The sentence for a record, or a table, with these fields and no text among them."""
     listed = ", ".join(repr(name[:40]) for name in present[:_LISTED_FIELDS])
     more = f" and {len(present) - _LISTED_FIELDS} more" if len(present) > _LISTED_FIELDS else ""
     there = f"the fields are {listed}{more}" if present else "there are no other fields"
@@ -364,23 +316,3 @@ def _deeper_than(value: Any, limit: int) -> bool:
             if type(inner) in (dict, list)
         ]
     return False
-
-
-def _values(column: Any) -> list[Any]:
-    """The values of one Arrow column as Python objects; a string that is no UTF-8 becomes an Undecodable."""
-    import pyarrow as pa
-
-    if pa.types.is_dictionary(column.type):
-        column = column.dictionary_decode()
-    if not pa.types.is_binary(column.type) and not pa.types.is_large_binary(column.type):
-        try:
-            return column.to_pylist()  # type: ignore[no-any-return]
-        except UnicodeDecodeError:
-            column = column.cast(pa.large_binary())
-    values: list[Any] = []
-    for raw in column.to_pylist():
-        try:
-            values.append(raw if raw is None else raw.decode())
-        except UnicodeDecodeError as error:
-            values.append(not_utf8(raw, error))
-    return values

@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 import stat
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
 import xxhash
 
-from consumers.codec import MAX_DOCUMENT_BYTES, FieldNames, parse_timestamp
+from consumers.codec import MAX_DOCUMENT_BYTES, MAX_ID_BYTES, FieldNames, parse_timestamp
 from curatord.errors import UsageError
 
 Kind = Literal["jsonl", "json", "parquet", "text"]
@@ -37,6 +38,7 @@ READABLE = f"{', '.join(KINDS)}, each but .parquet also compressed ({', '.join(C
 
 STDIN = "-"
 STDIN_HEAD_BYTES = 64 << 10
+MAX_URI_BYTES = MAX_ID_BYTES - len(":18446744073709551615")  # a row's default id must be a possible id
 _MODIFIED_KEYS = ("mtime", "LastModified", "last_modified", "updated", "modified", "created")
 
 
@@ -132,9 +134,7 @@ def _shuffle_key(seed: int, uri: str) -> int:
     return xxhash.xxh3_64_intdigest(uri.encode(), seed=seed & (2**64 - 1))
 
 
-def _expand_path(
-    argument: str, excluded: str | None, skipped: Counter[str], problems: list[str]
-) -> Iterator[InputFile] | list[InputFile]:
+def _expand_path(argument: str, excluded: str | None, skipped: Counter[str], problems: list[str]) -> list[InputFile]:
     """The files of a path or a glob; problems with single files are added to `problems`."""
     path = os.path.abspath(os.path.expanduser(argument))
     if os.path.lexists(path):
@@ -194,9 +194,12 @@ def _described(paths: list[str], skipped: Counter[str], problems: list[str]) -> 
             skipped[_suffix(path)] += 1
             continue
         try:
-            path.encode()
-            with open(path, "rb") as file:
-                status = os.fstat(file.fileno())
+            if len(path.encode()) > MAX_URI_BYTES:
+                problems.append(f"{path}: a path of more than {MAX_URI_BYTES:,} bytes cannot be part of an id")
+                continue
+            status = os.stat(path)
+            if stat.S_ISREG(status.st_mode):  # opening a pipe would wait for its writer
+                open(path, "rb").close()
         except UnicodeEncodeError:
             problems.append(f"{path!a}: the name is not UTF-8, so it cannot be part of an id; rename the file")
         except OSError as error:
@@ -237,9 +240,11 @@ def _expand_url(url: str, skipped: Counter[str]) -> list[InputFile]:
     except Exception as error:  # every protocol has errors of its own
         raise UsageError(f"cannot be listed: {type(error).__name__}: {error}") from None
     files: list[InputFile] = []
+    base = re.split(r"[*\[]", path, maxsplit=1)[0]  # what the user wrote may well be hidden
     for name in sorted(listed):
         info = listed[name]
-        if info.get("type") == "directory" or any(part.startswith(".") for part in name.split("/")):
+        below = name.removeprefix(base)
+        if info.get("type") == "directory" or any(part.startswith(".") for part in below.split("/")):
             continue
         found = kind_of(name.partition("?")[0])
         if found is None:
