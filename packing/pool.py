@@ -1,0 +1,123 @@
+"""Pool: rows of related documents, picked from the last thousand (DataSculpt, online).
+
+Offline, related documents are found by sorting the corpus into clusters first. On a stream a pool of documents waits
+instead, and each row gathers what belongs together out of it; the kernel's docstring has the rule of choice. Open rows
+per cluster, the other way to do it, strand the tokens of rare clusters.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from curation.kernels.pool import (
+    BLOCK_ELEMENTS,
+    LONGEST_WAIT,
+    NEWEST,
+    NUM_COUNTS,
+    POOLED,
+    ROOM,
+    Arrivals,
+    Row,
+    Slots,
+    Weights,
+    fill_rows,
+)
+
+# Steps to a standard deviation of a component, for a random direction: a byte then holds four on either side.
+STEPS_PER_SIGMA = 32
+
+
+def quantize(embeddings_BD: NDArray[np.float32]) -> NDArray[np.int8]:
+    """Unit vectors as bytes in -127...127, their dimension padded with zeros to a multiple of 64.
+
+    A component of a random unit vector has a standard deviation of D ** -0.5, which becomes 32 steps; a vector's
+    product with itself becomes about 1024 D.
+
+    >>> quantize(np.array([[0.6, -0.8]], np.float32))[0, :3].tolist()
+    [27, -36, 0]
+    """
+    num_vectors, dimension = embeddings_BD.shape
+    bytes_BD = np.zeros((num_vectors, -(-dimension // BLOCK_ELEMENTS) * BLOCK_ELEMENTS), np.int8)
+    steps = np.float32(STEPS_PER_SIGMA * dimension**0.5)
+    bytes_BD[:, :dimension] = np.clip(np.rint(embeddings_BD.astype(np.float32) * steps), -127, 127)
+    return bytes_BD
+
+
+def no_arrivals(padded_dimension: int) -> Arrivals:
+    """Nothing enters."""
+    none = np.zeros(0, np.int64)
+    return Arrivals(np.zeros((0, padded_dimension), np.int8), none, none, none, none, np.zeros(0, np.uint8))
+
+
+class Pool:
+    """Pieces that wait, and the one row that is open.
+
+    Rows come out as (n, piece numbers): closed when the n-th of the arrivals of that call had entered.
+    """
+
+    def __init__(self, *, weights: Weights, limit: int, padded_dimension: int) -> None:
+        self.longest_wait = 0  # arrivals, of the pieces that were picked
+        self._weights = weights
+        self._limit = limit
+        self._padded_dimension = padded_dimension
+        self.load(rows=[], waiting=no_arrivals(padded_dimension), newest=0)
+
+    def load(self, *, rows: list[Arrivals], waiting: Arrivals, newest: int) -> None:
+        """Begin again with the open rows given (at most one), each in the order of its picks, and the pieces that wait.
+
+        `newest` is the number of the last arrival so far.
+        """
+        length, dimension = self._weights.context_length, self._padded_dimension
+        num_slots = max(self._limit, len(waiting.lengths_N)) + 1
+        self._slots = Slots(
+            vectors_SD=np.zeros((num_slots, dimension), np.int8),
+            squares_S=np.zeros(num_slots, np.int64),
+            lengths_S=np.zeros(num_slots, np.int64),
+            numbers_S=np.zeros(num_slots, np.int64),
+            arrivals_S=np.zeros(num_slots, np.int64),
+            doc_nos_S=np.zeros(num_slots, np.int64),
+            continued_S=np.zeros(num_slots, np.uint8),
+            dots_S=np.zeros(num_slots, np.int64),
+            barred_S=np.zeros(num_slots, np.uint8),
+            same_length_L=np.zeros(length + 1, np.int32),
+        )
+        self._row = Row(np.zeros(dimension, np.int32), np.zeros(NUM_COUNTS, np.int64), np.zeros(length, np.int64))
+        self._row.counts[ROOM] = length
+        self._picked: list[int] = []
+        for row in rows:
+            self._pick(row, limit=0)
+        self._pick(waiting, limit=num_slots)
+        self._row.counts[NEWEST] = newest
+        self._row.counts[LONGEST_WAIT] = 0
+
+    def open_rows(self) -> list[list[int]]:
+        """The pieces of the open row, in the order of their picks; no row if it is empty."""
+        return [list(self._picked)] if self._picked else []
+
+    def fill(self, arrivals: Arrivals) -> list[tuple[int, list[int]]]:
+        """Let pieces in and pick; the rows that closed."""
+        closed = self._pick(arrivals, limit=self._limit)
+        self.longest_wait = max(self.longest_wait, int(self._row.counts[LONGEST_WAIT]))
+        return closed
+
+    def drain(self) -> list[list[int]]:
+        """Pick until nothing is left and close the open row."""
+        rows = [numbers for _, numbers in self._pick(no_arrivals(self._padded_dimension), limit=0)]
+        rows += self.open_rows()
+        self.load(rows=[], waiting=no_arrivals(self._padded_dimension), newest=int(self._row.counts[NEWEST]))
+        return rows
+
+    def _pick(self, arrivals: Arrivals, *, limit: int) -> list[tuple[int, list[int]]]:
+        # Every pick may close a row, and so may the first one before it picks.
+        num_picks = int(self._row.counts[POOLED]) + len(arrivals.lengths_N)
+        events = np.empty(2 * num_picks + 2, np.int64)
+        num_events = fill_rows(self._slots, self._row, arrivals, self._weights, limit, events)
+        closed = []
+        for event in events[:num_events].tolist():
+            if event >= 0:
+                self._picked.append(event)
+            else:
+                closed.append((-1 - event, self._picked))
+                self._picked = []
+        return closed

@@ -1,0 +1,242 @@
+"""Rows: what the packer gives out, and the shuffled blocks that closed rows wait in.
+
+Rows close in the order of the documents that filled them, so neighbours are alike; a trainer wants them apart. Rows
+are therefore shuffled in blocks of consecutive ordinals, by a hash of (seed, ordinal), and get their dense `seq_no`
+when their block is complete. Block limits are counted in rows, never in time or commits: the same documents give the
+same sequences however the work was cut.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import msgspec
+import numpy as np
+
+from curation.chance import draw
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Piece:
+    """Tokens [start, end) of a document: its head is present if start == 0, its tail if end == num_tokens."""
+
+    doc_no: int
+    start: int
+    end: int
+    num_tokens: int  # of the whole document
+    cluster: int
+    policy_version: int
+    propensity: float  # probability with which the document was admitted
+    use: int  # 0: first use of the document
+
+    def __len__(self) -> int:
+        return self.end - self.start
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One training sequence in its final place; a filler has no pieces."""
+
+    seq_no: int  # dense within the generation
+    generation: int  # counts the changes of the context length
+    ordinal: int  # in the order of closing
+    pieces: tuple[Piece, ...]
+    flushed: bool  # closed by a flush, whatever room it had left
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackingStats:
+    """Counts over all rows that ever closed, less what was retracted before it was given out."""
+
+    rows: int = 0
+    rows_flushed: int = 0
+    pieces: int = 0
+    tokens: int = 0
+    padding_tokens: int = 0  # in rows that closed by themselves
+    padding_tokens_flushed: int = 0
+    documents_cut: int = 0  # pieces of documents that would have fitted a row whole: must be 0
+    documents_split: int = 0  # documents longer than a row, of those added
+    cosine_sum: float = 0.0  # over all ordered pairs of pieces within a row
+    cosine_pairs: int = 0
+    longest_wait: int = 0  # in arrivals: until the pick (sculpt), until the row closed (best_fit)
+
+    @property
+    def pieces_per_row(self) -> float:
+        """Mean number of pieces."""
+        return self.pieces / max(self.rows, 1)
+
+    @property
+    def coherence(self) -> float:
+        """Mean cosine of two pieces of one row, over rows with at least two."""
+        return self.cosine_sum / max(self.cosine_pairs, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class ClosedRow:
+    """A row as its pieces' numbers; `seq_no` is None until its block is complete."""
+
+    ordinal: int
+    numbers: tuple[int, ...]
+    flushed: bool
+    seq_no: int | None = None
+
+
+class _RowFact(msgspec.Struct, frozen=True, array_like=True):
+    numbers: tuple[int, ...]
+    flushed: bool
+    seq_no: int | None
+
+
+class _Counters(msgspec.Struct, array_like=True):
+    generation: int = 0
+    next_ordinal: int = 0
+    block_start: int = 0  # first ordinal of the block that is filling
+    next_seq_no: int = 0
+
+
+_ROW_DECODER = msgspec.msgpack.Decoder(_RowFact)
+_COUNTERS_DECODER = msgspec.msgpack.Decoder(_Counters)
+_COUNTERS_KEY = b"b"
+_ROW_PREFIX = b"r"
+
+
+class RowBlocks:
+    """Closed rows until they are given out.
+
+    A row waits for the other rows of its block, then for the rest of its quantum: `batch_quantum` sequences are given
+    out together or not at all.
+
+    >>> blocks = RowBlocks(seed=0, block_rows=4, batch_quantum=1)
+    >>> [row.seq_no for number in range(5) for row in blocks.close([number], flushed=False)]
+    [0, 1, 2, 3]
+    >>> [(row.seq_no, row.numbers) for row in blocks.flush()]
+    [(4, (4,))]
+    """
+
+    def __init__(self, *, seed: int, block_rows: int, batch_quantum: int) -> None:
+        self._seed = seed
+        self._block_rows = block_rows
+        self._batch_quantum = batch_quantum
+        self._rows: dict[int, ClosedRow] = {}  # ordinal -> row
+        self._counters = _Counters()
+        # What the facts are: rows below the mark, but for those changed or gone since.
+        self._stored_until = 0
+        self._changed: set[int] = set()
+        self._stored_counters = b""
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __iter__(self) -> Iterator[ClosedRow]:
+        return iter(self._rows.values())
+
+    @property
+    def generation(self) -> int:
+        """Generation of the rows that close now."""
+        return self._counters.generation
+
+    def begin_generation(self) -> None:
+        """Number sequences from 0 again. Nothing may be held."""
+        if self._rows:
+            raise AssertionError("a generation ends with all its rows given out")
+        self._counters.generation += 1
+        self._counters.next_seq_no = 0
+
+    def close(self, numbers: list[int], *, flushed: bool) -> list[ClosedRow]:
+        """Take in the next row; the rows that this gives out, in order of seq_no."""
+        counters = self._counters
+        self._rows[counters.next_ordinal] = ClosedRow(counters.next_ordinal, tuple(numbers), flushed)
+        counters.next_ordinal += 1
+        if counters.next_ordinal - counters.block_start < self._block_rows:
+            return []
+        self._complete_block()
+        return self._release()
+
+    def flush(self, *, fill: bool = False) -> list[ClosedRow]:
+        """Complete the block as it is; the rows that this gives out.
+
+        With `fill`, for the end of a stream, fillers complete the quantum; without, rows short of one stay held.
+        """
+        self._complete_block()
+        if fill:
+            counters = self._counters
+            while counters.next_seq_no % self._batch_quantum:
+                row = ClosedRow(counters.next_ordinal, (), True, counters.next_seq_no)
+                self._rows[row.ordinal] = row
+                counters.next_ordinal += 1
+                counters.next_seq_no += 1
+            counters.block_start = counters.next_ordinal
+        return self._release()
+
+    def remove(self, number: int) -> ClosedRow | None:
+        """Take a piece out of the row that has it; the shorter row, or None if no row has the piece.
+
+        A row left without pieces is dropped from its block; one that has its seq_no is given out as a filler.
+        """
+        for row in self._rows.values():
+            if number in row.numbers:
+                shorter = replace(row, numbers=tuple(other for other in row.numbers if other != number))
+                if shorter.numbers or shorter.seq_no is not None:
+                    self._rows[row.ordinal] = shorter
+                else:
+                    del self._rows[row.ordinal]
+                self._changed.add(row.ordinal)
+                return shorter
+        return None
+
+    def _complete_block(self) -> None:
+        """Give the rows of the block their places."""
+        counters = self._counters
+        ordinals = sorted(ordinal for ordinal in self._rows if ordinal >= counters.block_start)
+        draws = draw(np.array(ordinals, np.uint64), seed=self._seed, purpose="row order").tolist()
+        for _, ordinal in sorted(zip(draws, ordinals, strict=True)):
+            self._rows[ordinal] = replace(self._rows[ordinal], seq_no=counters.next_seq_no)
+            self._changed.add(ordinal)
+            counters.next_seq_no += 1
+        counters.block_start = counters.next_ordinal
+
+    def _release(self) -> list[ClosedRow]:
+        """Take out the rows of whole quanta."""
+        end = self._counters.next_seq_no - self._counters.next_seq_no % self._batch_quantum
+        placed = [(row.seq_no, row) for row in self._rows.values() if row.seq_no is not None and row.seq_no < end]
+        released = [row for _, row in sorted(placed, key=lambda entry: entry[0])]
+        for row in released:
+            del self._rows[row.ordinal]
+            self._changed.add(row.ordinal)
+        return released
+
+    def apply(self, key: bytes, value: bytes | None) -> None:
+        """Put one fact back."""
+        if key == _COUNTERS_KEY:
+            if value is None:
+                raise ValueError("the counters of the rows are never deleted")
+            self._counters = _COUNTERS_DECODER.decode(value)
+            self._stored_until = self._counters.next_ordinal
+            self._stored_counters = value
+            return
+        ordinal = int.from_bytes(key[1:], "big")
+        if value is None:
+            del self._rows[ordinal]
+        else:
+            fact = _ROW_DECODER.decode(value)
+            self._rows[ordinal] = ClosedRow(ordinal, fact.numbers, fact.flushed, fact.seq_no)
+
+    def changes(self) -> Iterator[tuple[bytes, bytes | None]]:
+        """The facts that changed since the last call; a row that came and went in between is none."""
+        facts: list[tuple[bytes, bytes | None]] = []
+        changed = sorted(ordinal for ordinal in self._changed if ordinal < self._stored_until)
+        for ordinal in (*changed, *range(self._stored_until, self._counters.next_ordinal)):
+            row = self._rows.get(ordinal)
+            key = _ROW_PREFIX + ordinal.to_bytes(8, "big")
+            if row is not None:
+                facts.append((key, msgspec.msgpack.encode(_RowFact(row.numbers, row.flushed, row.seq_no))))
+            elif ordinal < self._stored_until:
+                facts.append((key, None))
+        counters = msgspec.msgpack.encode(self._counters)
+        if counters != self._stored_counters:
+            facts.append((_COUNTERS_KEY, counters))
+        self._stored_until = self._counters.next_ordinal
+        self._changed.clear()
+        self._stored_counters = counters
+        return iter(facts)
