@@ -22,13 +22,13 @@ class DeadLettersConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
 
 def dead_letter(
     error: Undecodable,
-    *,
     source: str,
     position: int,
-    index: int = 0,
     original: bytes = b"",
-    cut: bool = False,
     max_bytes: int = MAX_ORIGINAL_BYTES,
+    *,
+    index: int = 0,
+    cut: bool = False,
 ) -> DeadLetter:
     """The bounded record of one failure: `original` is cut to `max_bytes`, the message to 1,000 characters.
 

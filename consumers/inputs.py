@@ -151,16 +151,15 @@ def _expand_path(argument: str, excluded: str | None, skipped: Counter[str], pro
             raise UsageError("nothing matches this pattern")
         found: set[str] = set()
         for match in matches:
-            if os.path.isdir(match):
-                found.update(_walk(match, excluded, skipped, problems))
-            elif not _is_inside(match, excluded):
-                found.add(match)
+            if not _is_inside(match, excluded):
+                found.update(_walk(match, excluded, skipped, problems) if os.path.isdir(match) else [match])
         paths = sorted(found)
     else:
         raise UsageError("no such file or folder")
     already_skipped = skipped.copy()
+    num_problems = len(problems)
     files = _described(paths, skipped, problems)
-    if not files and not problems:
+    if not files and len(problems) == num_problems:
         raise UsageError(f"holds no file that can be read{_listed(skipped - already_skipped)}; readable: {READABLE}")
     return files
 

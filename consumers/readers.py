@@ -36,7 +36,7 @@ BLOCK_BYTES = 1 << 20
 BLOCK_ROWS = 1000
 HEAD_BYTES = 64 << 10  # kept of what cannot be read
 MAX_ARRAY_BYTES = 256 << 20
-FEED_BYTES = 2 << 10  # unpacks to 64 MiB at the very most (zstd; gzip 2 MiB), so a bomb goes off in small pieces
+FEED_BYTES = 512  # unpacks to 16 MiB at the very most (zstd; gzip 0.5 MiB), so a bomb goes off in small pieces
 
 _BOM = b"\xef\xbb\xbf"
 _decode_raw = msgspec.json.Decoder(msgspec.Raw).decode
@@ -121,7 +121,7 @@ def _line_rows(blocks: Iterator[bytes | Undecodable], start: int, max_document_b
         tail_bytes += len(rest)
         tail.append(rest)
         if tail_bytes > max_document_bytes:
-            tail = [b"".join(tail)[:HEAD_BYTES]]
+            tail = [b"".join(piece[:HEAD_BYTES] for piece in tail)[:HEAD_BYTES]]
 
 
 def _json_rows(blocks: Iterator[bytes | Undecodable], start: int, max_document_bytes: int) -> Iterator[list[Row]]:

@@ -1,0 +1,394 @@
+"""Reading rows: exact against the plain meaning of each format, restartable anywhere, and honest about damage."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import os
+import tracemalloc
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import zstandard
+from hypothesis import given
+from hypothesis import strategies as st
+
+from consumers import readers
+from consumers.codec import FieldNames
+from consumers.inputs import KINDS, InputFile, expand
+from consumers.readers import Row, check_tables, read_rows
+from curatord.errors import Undecodable, UsageError
+from curatord.records import Document
+
+
+def _read(path: Path | str, start: int = 0, **options: Any) -> list[Row]:
+    (file,) = expand([str(path)])
+    return [row for rows in read_rows(file, start, **options) for row in rows]
+
+
+def _shown(row: Row) -> tuple[int, Any]:
+    """A row as something that can be compared: exceptions cannot."""
+    value = (row.value.reason, str(row.value), row.original) if isinstance(row.value, Undecodable) else row.value
+    return row.position, value
+
+
+def _lines(count: int) -> list[bytes]:
+    # Numbers grow, so no two lines are equal and they compress badly enough to be many blocks.
+    return [b'{"id":%d,"text":"%s"}' % (at, str(at * 7919).encode() * (at % 50)) for at in range(count)]
+
+
+def _damage(row: Row) -> Undecodable:
+    assert isinstance(row.value, Undecodable)
+    assert row.value.reason == "damaged_file"
+    return row.value
+
+
+@pytest.mark.parametrize("end", [b"\n", b"", b"\r\n", b"\n\n  \n"])
+def test_lines_are_read_with_or_without_a_last_line_end(tmp_path: Path, end: bytes) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(b'\xef\xbb\xbf{"text":"\xe2\x80\xa8\x0c"}\r\n\n \r\n{"text":"b"}' + end)
+    first, second = _read(path)
+    assert first == Row(0, b'{"text":"\xe2\x80\xa8\x0c"}\r')
+    assert (second.position, bytes(second.value).rstrip()) == (3, b'{"text":"b"}')
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b"\n\n\n", b"\xef\xbb\xbf", b"\xef\xbb\xbf\n"])
+def test_an_empty_file_has_no_rows(tmp_path: Path, content: bytes) -> None:
+    for name in ("a.jsonl", "a.json"):
+        (tmp_path / name).write_bytes(content)
+        assert _read(tmp_path / name) == []
+    (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress(content))
+    (tmp_path / "b.jsonl.zst").write_bytes(zstandard.compress(content))
+    (tmp_path / "c.jsonl.gz").write_bytes(b"")
+    for name in ("a.jsonl.gz", "b.jsonl.zst", "c.jsonl.gz"):
+        assert _read(tmp_path / name) == []
+
+
+@given(
+    st.lists(st.binary(max_size=6) | st.sampled_from([b"\n", b"\n\n", b"\r\n", b" ", b"x" * 40, b"\xef\xbb\xbf"])),
+    st.lists(st.integers(0, 60), max_size=10),
+    st.integers(0, 12),
+)
+def test_lines_are_those_of_split_however_the_file_comes_in_blocks(
+    parts: list[bytes], cuts: list[int], start: int
+) -> None:
+    content = b"".join(parts)
+    blocks = [content[a:b] for a, b in zip([0, *sorted(cuts)], [*sorted(cuts), len(content)], strict=True)]
+    limit = 30
+    expected = [
+        (at, line if len(line) <= limit else "too_large")
+        for at, line in enumerate(content.split(b"\n"))
+        if line and not line.isspace() and at >= start
+    ]
+    found = []
+    for row in (row for rows in readers._line_rows(iter(blocks), start, limit) for row in rows):
+        # A long line that lies whole in a block is left to the decoder, which has the same limit.
+        value = row.value.reason if isinstance(row.value, Undecodable) else row.value
+        found.append((row.position, "too_large" if isinstance(value, bytes) and len(value) > limit else value))
+    if expected and expected[0][0] == 0 and isinstance(expected[0][1], bytes):
+        without_mark = expected[0][1].removeprefix(b"\xef\xbb\xbf")
+        expected[0] = (0, without_mark)
+        if not without_mark or without_mark.isspace():
+            del expected[0]
+    assert found == expected
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz", "a.jsonl.zst", "a.json", "array.json", "a.parquet"])
+def test_a_restart_at_any_row_gives_the_same_rows(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(readers, "BLOCK_BYTES", 200)
+    monkeypatch.setattr(readers, "BLOCK_ROWS", 7)
+    monkeypatch.setattr(readers, "FEED_BYTES", 50)
+    lines = _lines(60)
+    lines[10:10] = [b"", b"  "]
+    content = b"\n".join(lines)
+    path = tmp_path / name
+    if name == "array.json":
+        path.write_bytes(b"[" + b",".join(line for line in lines if line.strip()) + b"]")
+    elif name == "a.parquet":
+        pq.write_table(pa.table({"id": range(60), "text": [str(i) * i for i in range(60)]}), path, row_group_size=25)
+    else:
+        pack = {".gz": gzip.compress, ".zst": zstandard.compress}.get(path.suffix, bytes)
+        path.write_bytes(pack(content))
+    whole = _read(path)
+    assert len(whole) == 60
+    for start in range(64):
+        assert _read(path, start) == [row for row in whole if row.position >= start]
+
+
+@pytest.mark.parametrize("suffix", [".jsonl.gz", ".jsonl.zst"])
+def test_members_and_frames_read_as_one_stream(tmp_path: Path, suffix: str) -> None:
+    pack = gzip.compress if suffix.endswith("gz") else zstandard.compress
+    path = tmp_path / f"a{suffix}"
+    content = b"\n".join(_lines(500))
+    cut = len(content) // 3
+    path.write_bytes(pack(content[:cut]) + pack(b"") + pack(content[cut:]))
+    assert [row.value for row in _read(path)] == content.split(b"\n")
+
+
+def test_zero_padding_after_a_gzip_member_is_no_damage(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl.gz"
+    path.write_bytes(gzip.compress(b"{}\n") + bytes(5000) + gzip.compress(b"[]\n") + bytes(512))
+    assert [row.value for row in _read(path)] == [b"{}", b"[]"]
+
+
+def test_skippable_zstd_frames_are_skipped(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl.zst"
+    skippable = b"\x50\x2a\x4d\x18" + (4).to_bytes(4, "little") + b"abcd"
+    path.write_bytes(skippable + zstandard.compress(b"{}\n") + skippable)
+    assert [row.value for row in _read(path)] == [b"{}"]
+
+
+@pytest.mark.parametrize("suffix", [".jsonl.gz", ".jsonl.zst"])
+def test_a_truncated_file_gives_what_came_before_and_one_dead_letter(tmp_path: Path, suffix: str) -> None:
+    lines = _lines(2000)
+    packed = (gzip.compress if suffix.endswith("gz") else zstandard.compress)(b"\n".join(lines))
+    path = tmp_path / f"a{suffix}"
+    for cut in (1, 5, len(packed) // 3, len(packed) // 2, len(packed) - 1):
+        path.write_bytes(packed[:cut])
+        *rows, last = _read(path)
+        assert [row.value for row in rows] == lines[: len(rows)]
+        assert "ends early" in str(_damage(last))
+        assert last.position == len(rows)
+        assert lines[len(rows)].startswith(last.original) if len(rows) < len(lines) else not last.original
+        for start in (last.position - 1, last.position, last.position + 1):
+            assert list(map(_shown, _read(path, max(0, start)))) == list(
+                map(_shown, [row for row in [*rows, last] if row.position >= start])
+            )
+    # gzip tells early, zstd in blocks of 128 KiB.
+    assert len(rows) > (1900 if suffix.endswith("gz") else 0)
+
+
+@pytest.mark.parametrize("suffix", [".jsonl.gz", ".jsonl.zst"])
+def test_a_flipped_byte_costs_the_rest_of_the_file_only(tmp_path: Path, suffix: str) -> None:
+    lines = _lines(20_000)
+    packed = bytearray((gzip.compress if suffix.endswith("gz") else zstandard.compress)(b"\n".join(lines)))
+    middle = len(packed) // 2
+    packed[middle : middle + 40] = bytes(40)
+    path = tmp_path / f"a{suffix}"
+    path.write_bytes(packed)
+    *rows, last = _read(path)
+    assert _damage(last)
+    assert [row.value for row in rows[:5000]] == lines[:5000]
+    assert last.position == len(rows)
+
+
+@pytest.mark.parametrize("name", ["a.jsonl.gz", "a.jsonl.zst", "a.txt.gz", "a.json.zst"])
+def test_what_is_not_compressed_at_all_is_one_dead_letter(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b'{"text":"a"}\n' * 100)
+    (row,) = _read(tmp_path / name)
+    assert row.position == 0
+    assert _damage(row)
+
+
+def test_a_line_over_the_limit_is_passed_without_being_held(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl.zst"
+    size = 300 << 20
+    with zstandard.open(path, "wb") as file:
+        file.write(b'{"text":"a"}\n{"text":"')
+        for _ in range(300):
+            file.write(b"x" * (1 << 20))
+        file.write(b'"}\n{"text":"b"}\n')
+    tracemalloc.start()
+    try:
+        before, long, after = _read(path, max_document_bytes=4 << 20)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert (before, after) == (Row(0, b'{"text":"a"}'), Row(2, b'{"text":"b"}'))
+    assert isinstance(long.value, Undecodable)
+    assert long.value.reason == "too_large"
+    assert f"{size + 11:,} bytes" in str(long.value)
+    assert long.original == b'{"text":"' + b"x" * (readers.HEAD_BYTES - 9)
+    # What one feed unpacks to, a few times over while blocks are joined.
+    assert peak < 70 << 20
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, zstandard.compress])
+def test_a_bomb_is_one_dead_letter(tmp_path: Path, pack: Any) -> None:
+    path = tmp_path / ("a.jsonl.gz" if pack is gzip.compress else "a.jsonl.zst")
+    path.write_bytes(pack(bytes(100 << 20)))
+    (row,) = _read(path, max_document_bytes=1 << 20)
+    assert isinstance(row.value, Undecodable)
+    assert row.value.reason == "too_large"
+    assert len(row.original) <= readers.HEAD_BYTES
+
+
+def test_a_growing_file_is_read_to_the_size_it_had_when_it_was_opened(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    lines = _lines(20_000)
+    path.write_bytes(b"\n".join(lines) + b"\n")
+    (file,) = expand([str(path)])
+    rows = []
+    for chunk in read_rows(file):
+        rows += chunk
+        with path.open("ab") as growing:
+            growing.write(b'{"text":"new"}\n' * 10_000)
+    assert [row.value for row in rows] == lines
+
+
+ARRAY: list[Any] = [{"text": "a"}, {"text": "b]"}, 5, {"id": 3, "text": "c\n"}]
+
+
+@pytest.mark.parametrize("indent", [None, 2])
+def test_a_json_array_gives_one_row_an_element(tmp_path: Path, indent: int | None) -> None:
+    path = tmp_path / "a.json"
+    path.write_text("\ufeff\n " + json.dumps(ARRAY, indent=indent) + "\n")
+    rows = _read(path)
+    assert [row.position for row in rows] == [0, 1, 2, 3]
+    assert [json.loads(row.value) for row in rows if isinstance(row.value, bytes)] == ARRAY
+
+
+@pytest.mark.parametrize(("content", "num_rows"), [
+    (b'{"text":"a"}', 1),
+    (b'{"text":"a"}\n', 1),
+    (b'{\n  "text": "a",\n  "k": [1]\n}\n', 1),
+    (b'{"text":"a"}\n{"text":"b"}\n', 2),
+    (b'\n{"text":"a"}\nbroken\n{"text":"b"}', 3),
+    (b'broken\n{"text":"a"}\n', 2),
+    (b'[1]\n{"text":"a"}\n', 2),
+    (b"[]", 0),
+])  # fmt: skip
+def test_a_json_file_may_be_lines_or_one_printed_object(tmp_path: Path, content: bytes, num_rows: int) -> None:
+    path = tmp_path / "a.json"
+    path.write_bytes(content)
+    assert len(_read(path)) == num_rows
+
+
+@pytest.mark.parametrize(("content", "reason"), [
+    (b'[{"text":"a"},\n{"text":"b"', "not_json"),
+    (b"[" * 100_000, "too_deep"),
+    (b'[{"text":\n"\xff"}]', ""),
+])  # fmt: skip
+def test_an_array_that_cannot_be_taken_apart_is_one_dead_letter(tmp_path: Path, content: bytes, reason: str) -> None:
+    path = tmp_path / "a.json"
+    path.write_bytes(content)
+    (row,) = _read(path)
+    # Bad bytes inside an element are for the decoder to find.
+    assert (row.value.reason if isinstance(row.value, Undecodable) else "") == reason
+    assert _read(path, 1) == []
+
+
+def test_an_array_too_large_to_hold_is_one_dead_letter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(readers, "MAX_ARRAY_BYTES", 1000)
+    path = tmp_path / "a.json"
+    path.write_bytes(b"[" + b'{"text":"a"},' * 1000 + b"1]")
+    (row,) = _read(path)
+    assert isinstance(row.value, Undecodable)
+    assert row.value.reason == "too_large"
+    assert "jq" in str(row.value)
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.md", "a.rst", "a.txt.gz", "a.md.zst"])
+def test_a_text_file_is_one_document_named_by_its_path(tmp_path: Path, name: str) -> None:
+    pack = {".gz": gzip.compress, ".zst": zstandard.compress}.get(Path(name).suffix, bytes)
+    path = tmp_path / name
+    path.write_bytes(pack(b"\xef\xbb\xbf one\r\ntwo \x00\n\n"))
+    assert _read(path) == [Row(0, Document(id=str(path), text=" one\r\ntwo \x00\n\n"))]
+    assert _read(path, 1) == []
+    path.write_bytes(pack(b"\xff\xfea\x00"))
+    (row,) = _read(path)
+    assert isinstance(row.value, Undecodable)
+    assert (row.value.reason, row.original) == ("not_utf8", b"\xff\xfea\x00")
+    assert "UTF-16" in str(row.value)
+    path.write_bytes(pack(b"x" * 2000))
+    (row,) = _read(path, max_document_bytes=1999)
+    assert isinstance(row.value, Undecodable)
+    assert row.value.reason == "too_large"
+
+
+def test_a_table_gives_documents_by_row_group_and_reads_only_the_named_columns(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    table = pa.table(
+        {
+            "embedding": [[0.5] * 100] * 2500,
+            "body": [f"text {number}" for number in range(2500)],
+            "id": range(2500),
+            "source": ["web"] * 2500,
+        }
+    )
+    pq.write_table(table, path, row_group_size=700)
+    names = FieldNames(text="body")
+    rows = _read(path, fields=names)
+    assert rows == [Row(n, Document(id=str(n), text=f"text {n}", source="web")) for n in range(2500)]
+
+
+def test_tables_that_cannot_be_used_are_told_before_the_work_starts(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"text": ["a"]}), tmp_path / "good.parquet")
+    pq.write_table(pa.table({"content": ["a"], "id": [1]}), tmp_path / "other.parquet")
+    pq.write_table(pa.table({"text": [[1]]}), tmp_path / "list.parquet")
+    (tmp_path / "broken.parquet").write_bytes(b"PAR1 no")
+    (tmp_path / "empty.parquet").write_bytes(b"")
+    good = (tmp_path / "good.parquet").read_bytes()
+    (tmp_path / "cut.parquet").write_bytes(good[: len(good) // 2])
+    files = expand([str(tmp_path)])
+    with pytest.raises(UsageError) as caught:
+        check_tables(files)
+    message = str(caught.value)
+    assert message.startswith("5 inputs cannot be used:")
+    assert "other.parquet: no text in field 'text'; the fields are 'content', 'id'" in message
+    assert "list.parquet: column 'text' holds list" in message
+    for name in ("broken", "empty", "cut"):
+        assert f"{name}.parquet: not a readable Parquet file" in message
+    check_tables(expand([str(tmp_path / "good.parquet")]))
+    with pytest.raises(UsageError, match=r"other\.parquet"):
+        _read(tmp_path / "other.parquet")
+
+
+def test_a_damaged_row_group_costs_its_own_rows(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    table = pa.table({"text": [os.urandom(20).hex() for _ in range(3000)]})
+    pq.write_table(table, path, row_group_size=1000, compression="zstd", use_dictionary=False)
+    column = pq.read_metadata(path).row_group(1).column(0)
+    raw = bytearray(path.read_bytes())
+    raw[column.data_page_offset + 50 : column.data_page_offset + column.total_compressed_size] = bytes(
+        column.total_compressed_size - 50
+    )
+    path.write_bytes(raw)
+    rows = _read(path)
+    texts = table.column("text").to_pylist()
+    good = [row for row in rows if isinstance(row.value, Document)]
+    assert [(row.position, row.value.text) for row in good if isinstance(row.value, Document)] == [
+        (n, texts[n]) for n in (*range(1000), *range(2000, 3000))
+    ]
+    (bad,) = [row for row in rows if not isinstance(row.value, Document)]
+    assert bad.position == 1000
+    assert "rows 1000 to 1999 are lost" in str(_damage(bad))
+    assert [row.position for row in _read(path, 1001)] == list(range(2000, 3000))
+
+
+def test_files_behind_urls_are_read_like_local_ones() -> None:
+    filesystem = fsspec.filesystem("memory")
+    sink = io.BytesIO()
+    pq.write_table(pa.table({"text": ["c"]}), sink)
+    try:
+        filesystem.pipe("/reading/a.jsonl.gz", gzip.compress(b'{"text":"a"}\n{"text":"b"}\n'))
+        filesystem.pipe("/reading/b.parquet", sink.getvalue())
+        first, second = expand(["memory://reading"])
+        assert [row.value for rows in read_rows(first) for row in rows] == [b'{"text":"a"}', b'{"text":"b"}']
+        assert [row.value for rows in read_rows(second) for row in rows] == [Document(id=None, text="c")]
+    finally:
+        filesystem.rm("/reading", recursive=True)
+
+
+class _Stdin:
+    def __init__(self, content: bytes) -> None:
+        self.buffer = io.BytesIO(content)
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress, zstandard.compress])
+def test_standard_input_is_read_from_its_first_byte(monkeypatch: pytest.MonkeyPatch, pack: Any) -> None:
+    lines = _lines(30_000)
+    monkeypatch.setattr("sys.stdin", _Stdin(pack(b"\n".join(lines))))
+    assert [row.value for row in _read("-")] == lines
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.txt", "a.parquet", "a.json"])
+def test_a_file_that_is_gone_is_named(tmp_path: Path, name: str) -> None:
+    file = InputFile(uri=str(tmp_path / name), kind=KINDS[Path(name).suffix])
+    with pytest.raises(UsageError, match=r"a\..*cannot be opened"):
+        list(read_rows(file))
