@@ -176,9 +176,11 @@ def test_more_than_the_input_goes_out_if_rho_says_so() -> None:
 
 def test_a_debt_that_nothing_held_can_pay_is_forgiven() -> None:
     # One cluster, whose buffer of two forgets documents long before the gap lets them go out again.
-    mixture = Mixture(MixtureConfig(rho=2.0, max_uses=2, gap=1_000, buffer_documents=2))
-    push(mixture, 0, [1] * 5_000)
-    assert len(push(mixture, 5_000, [2] * 10).emitted) <= 20
+    mixture = Mixture(MixtureConfig(rho=1.5, max_uses=3, gap=100, buffer_documents=2))
+    starved = push(mixture, 0, [0] * 5_000).emitted
+    assert len(starved) < 1.1 * 5_000
+    # Then many clusters, which could pay what the first one could not.
+    assert len(push(mixture, 5_000, np.arange(6_000) % 500).emitted) == pytest.approx(1.5 * 6_000, rel=0.01)
 
 
 def test_a_full_buffer_keeps_a_uniform_sample_of_what_came() -> None:
