@@ -51,6 +51,11 @@ class Batch:
             ends_B=self.ends_B[mask_B],
         )
 
+    def numbered(self, mask_B: NDArray[np.bool_], first: int) -> Batch:
+        """The documents whose mask is set, numbered from `first`."""
+        batch = self.keep(mask_B)
+        return replace(batch, doc_nos_B=np.arange(first, first + len(batch)))
+
 
 def join_texts(texts: list[str]) -> tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.int64]]:
     """One padded UTF-8 buffer over `texts`, with the start and the end of each: (buffer_N, starts_B, ends_B)."""

@@ -6,6 +6,12 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# The first example may compile a kernel; speed is measured in benchmarks, never here. In CI examples are always the
+# same, so that a failure there can be repeated anywhere.
+settings.register_profile("default", deadline=None, derandomize=bool(os.environ.get("CI")))
+settings.load_profile("default")
 
 CORPORA = Path(__file__).parents[2] / "shared" / "corpora"
 

@@ -1,0 +1,74 @@
+"""The one seam to the world: where documents come from, and where an epoch goes when it is committed.
+
+`kafka`, `files` and `memory` stand behind it. What the pipeline may rely on:
+
+- `poll` gives rows in an order that a later start continues exactly after the last committed position;
+- `commit` is all or nothing: outputs, facts and positions of an epoch become visible together, or not at all, and
+  when it returns they are also in the store. If it raises, the process ends; nothing is rolled back in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol
+
+from curatord.errors import Undecodable
+from curatord.records import Document, Retraction
+from state.epoch import Change, Committed, Epoch
+
+
+class Ownership(Enum):
+    """Whether this process may commit."""
+
+    OWNER = "owner"
+    STANDBY = "standby"
+    LOST = "lost"
+
+
+@dataclass(frozen=True, slots=True)
+class RawDocument:
+    """One row of the input, decoded or not: JSON as it came, or a row that a columnar file gave whole."""
+
+    source: str  # the input it came from: a file, a topic partition
+    position: int  # its place there
+    value: bytes | Document | Retraction | Undecodable
+    original: bytes = b""  # beginning of what could not be read, where it is at hand
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JournalRecord:
+    """The facts of one committed epoch."""
+
+    epoch: int
+    identity: str
+    changes: tuple[Change, ...]
+
+
+class Broker(Protocol):
+    """What stands between the pipeline and the world."""
+
+    def ownership(self) -> Ownership:
+        """Whether this process owns the lane."""
+
+    def poll(self, max_rows: int, timeout_s: float) -> list[RawDocument]:
+        """The next rows, at most `max_rows`; none after `timeout_s`, or when the input has ended."""
+
+    def ended(self) -> bool:
+        """Every row there will ever be was polled. A topic never ends."""
+
+    def commit(self, epoch: Epoch) -> None:
+        """Make the epoch visible and durable."""
+
+    def committed(self) -> Committed | None:
+        """The last epoch that the world has seen; None before the first."""
+
+    def journal(self, *, after: int, follow: bool) -> Iterator[JournalRecord]:
+        """The epochs after `after`, oldest first; with `follow` also those that are still to come."""
+
+    def truncate(self, *, before: int) -> None:
+        """Forget journal records of epochs before this one."""
+
+    def close(self) -> None:
+        """Leave, so that another process can take over."""

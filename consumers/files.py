@@ -1,0 +1,185 @@
+"""The broker over files: rows of the inputs in, Parquet shards out, no server.
+
+The commit point is the write to the store. Outputs go to `pending/<epoch>` first, are made durable, and move to
+their places after the store has the epoch; a start moves what a crash left behind, or removes what never counted.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections import deque
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+
+import msgspec
+
+from consumers.broker import JournalRecord, Ownership, RawDocument
+from consumers.inputs import InputConfig, InputFile
+from consumers.readers import read_rows
+from consumers.sequences import shard_name, write_holdout, write_sequences
+from state.epoch import Committed, Epoch
+from state.store import Store, explain_storage
+
+
+class Progress(msgspec.Struct, frozen=True, array_like=True):
+    """How far an input was read: fact of family `inputs`, by its name."""
+
+    position: int  # next row
+    size: int  # bytes of the file when it was read
+    mtime_ns: int
+    done: bool  # read to its end
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames in a folder durable."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+class FilesBroker:
+    """Inputs read in order, one output folder, one writer (the store's lock).
+
+    An input that was read to its end and did not change since is not read again. One that changed is read from its
+    start: what the state knows already is recognised by its id and text, and has no effect.
+    """
+
+    def __init__(self, inputs: Sequence[InputFile], config: InputConfig, output: Path, store: Store) -> None:
+        self._config = config
+        self._output = output
+        self._store = store
+        self._pending = output / ".curatord" / "pending"
+        self._waiting = deque(inputs)
+        self._files = {file.uri: file for file in inputs}
+        self._rows: Iterator[RawDocument] = iter(())
+        self._current: InputFile | None = None
+        self._finished: list[InputFile] = []  # since the last commit
+        self.num_bytes_done = 0  # of the inputs that were read to their end, or need not be
+        self.num_unchanged = 0  # inputs that need not be read
+        self._recover()
+
+    def ownership(self) -> Ownership:
+        """The owner: the store's lock admits one process."""
+        return Ownership.OWNER
+
+    def poll(self, max_rows: int, timeout_s: float) -> list[RawDocument]:
+        """The next rows, across file ends."""
+        rows: list[RawDocument] = []
+        while len(rows) < max_rows:
+            rows += islice(self._rows, max_rows - len(rows))
+            if len(rows) < max_rows and not self._open_next():
+                break
+        return rows
+
+    def _open_next(self) -> bool:
+        """Go to the next input that has something new; False after the last."""
+        if self._current is not None:
+            self._finished.append(self._current)
+            self.num_bytes_done += self._current.size
+            self._current = None
+        while self._waiting:
+            file = self._waiting.popleft()
+            known = self._progress(file.uri)
+            changed = known is None or (known.size, known.mtime_ns) != (file.size, file.mtime_ns)
+            if known is not None and known.done and not changed:
+                self.num_bytes_done += file.size
+                self.num_unchanged += 1
+                continue
+            start = 0 if known is None or changed else known.position
+            self._current = file
+            self._rows = self._read(file, start)
+            return True
+        return False
+
+    def _read(self, file: InputFile, start: int) -> Iterator[RawDocument]:
+        limit = self._config.max_document_bytes
+        for rows in read_rows(file, start, fields=self._config.fields, max_document_bytes=limit):
+            for row in rows:
+                yield RawDocument(file.uri, row.position, row.value, row.original)
+
+    def _progress(self, uri: str) -> Progress | None:
+        value = self._store.get("inputs", uri.encode())
+        return None if value is None else msgspec.msgpack.decode(value, type=Progress)
+
+    def ended(self) -> bool:
+        """All inputs were read to their end."""
+        return self._current is None and not self._waiting
+
+    def commit(self, epoch: Epoch) -> None:
+        """Stage the outputs, commit to the store, move the outputs to their places.
+
+        Raises `StorageError` if something cannot be written; then nothing of the epoch counts.
+        """
+        for uri, position in epoch.positions.items():
+            self._note(epoch, self._files[uri], position, done=False)
+        for file in self._finished:
+            known = self._progress(file.uri)
+            position = epoch.positions.get(file.uri, 0 if known is None else known.position)
+            self._note(epoch, file, position, done=True)
+        self._finished.clear()
+        staged = self._pending / f"{epoch.number:010d}"
+        try:
+            self._stage(epoch, staged)
+            self._store.apply(epoch.changes())
+            self._publish(staged)
+        except OSError as error:
+            raise explain_storage(error, self._output) from error
+
+    def _note(self, epoch: Epoch, file: InputFile, position: int, *, done: bool) -> None:
+        progress = Progress(position=position, size=file.size, mtime_ns=file.mtime_ns, done=done)
+        epoch.put("inputs", file.uri.encode(), msgspec.msgpack.encode(progress))
+
+    def _stage(self, epoch: Epoch, staged: Path) -> None:
+        """Write the epoch's shards where no reader looks."""
+        if not epoch.sequences and not epoch.holdouts:
+            return
+        shutil.rmtree(staged, ignore_errors=True)
+        (staged / "holdout").mkdir(parents=True)
+        for shard in epoch.sequences:
+            write_sequences(staged / shard_name(shard), shard)
+        for documents in epoch.holdouts:
+            first = documents[0].number
+            write_holdout(staged / "holdout" / f"holdout-{first:010d}.parquet", documents)
+        sync_folder(staged / "holdout")
+        sync_folder(staged)
+
+    def _publish(self, staged: Path) -> None:
+        """Move committed shards to their places; doing it again is harmless."""
+        if not staged.is_dir():
+            return
+        for path in sorted(staged.rglob("*.parquet")):
+            target = self._output / path.relative_to(staged)
+            target.parent.mkdir(exist_ok=True)
+            path.replace(target)
+        for folder in (self._output / "holdout", self._output):
+            if folder.is_dir():
+                sync_folder(folder)
+        shutil.rmtree(staged)
+
+    def _recover(self) -> None:
+        """Finish the move of what a crash left, and remove what never counted."""
+        last = self.committed()
+        committed_epoch = 0 if last is None else last.epoch
+        for staged in sorted(self._pending.glob("*")):
+            if int(staged.name) <= committed_epoch:
+                self._publish(staged)
+            else:
+                shutil.rmtree(staged)
+
+    def committed(self) -> Committed | None:
+        """What the store has."""
+        return self._store.committed()
+
+    def journal(self, *, after: int, follow: bool) -> Iterator[JournalRecord]:
+        """Nothing: the store itself is the record of what was committed."""
+        return iter(())
+
+    def truncate(self, *, before: int) -> None:
+        """Nothing to forget."""
+
+    def close(self) -> None:
+        """Nothing to leave; the lock goes with the store."""

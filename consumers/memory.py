@@ -1,0 +1,110 @@
+"""The broker in memory, with faults: what tests and the simulator run the real pipeline over.
+
+`World` is what outlives a process: topics, positions and the journal. `MemoryBroker` is one process's connection to
+it; a `Crash` planned for one of its points ends that process as a kill would.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from itertools import chain
+
+from consumers.broker import JournalRecord, Ownership, RawDocument
+from curatord.errors import StateError
+from curatord.records import DeadLetter
+from curatord.sequence import PackedSequence
+from state.epoch import Committed, Epoch, Holdout
+from state.store import Store
+
+
+class Crash(BaseException):
+    """The process was killed here. Not an Exception, so that nothing on the way catches it."""
+
+
+class CrashPoint(Enum):
+    """Where a process can die in a commit."""
+
+    BEFORE_COMMIT = "computed, nothing sent"
+    AFTER_COMMIT = "the world has it, the store does not"
+    AFTER_APPLY = "the store has it too"
+
+
+@dataclass(slots=True)
+class World:
+    """Everything outside the process."""
+
+    documents: Sequence[RawDocument] = ()
+    sequences: list[PackedSequence] = field(default_factory=list)
+    holdouts: list[Holdout] = field(default_factory=list)
+    dead_letters: list[DeadLetter] = field(default_factory=list)
+    journal: list[JournalRecord] = field(default_factory=list)
+    num_read: int = 0  # committed position in `documents`
+
+
+class MemoryBroker:
+    """A connection to a `World`. `crashes` maps an epoch to the point at which the process dies."""
+
+    def __init__(self, world: World, store: Store, crashes: dict[int, CrashPoint] | None = None) -> None:
+        self._world = world
+        self._store = store
+        self._crashes = dict(crashes or {})
+        self._next = world.num_read
+
+    def ownership(self) -> Ownership:
+        """Always the owner: one process at a time."""
+        return Ownership.OWNER
+
+    def poll(self, max_rows: int, timeout_s: float) -> list[RawDocument]:
+        """The next rows."""
+        rows = list(self._world.documents[self._next : self._next + max_rows])
+        self._next += len(rows)
+        return rows
+
+    def ended(self) -> bool:
+        """All rows were polled."""
+        return self._next >= len(self._world.documents)
+
+    def commit(self, epoch: Epoch) -> None:
+        """One assignment after another, with the planned deaths between them."""
+        last = self._world.journal[-1].epoch if self._world.journal else 0
+        if epoch.number != last + 1:
+            raise StateError(f"epoch {epoch.number} does not follow epoch {last}")
+        self._die(epoch, CrashPoint.BEFORE_COMMIT)
+        self._world.sequences += chain.from_iterable(epoch.sequences)
+        self._world.holdouts += chain.from_iterable(epoch.holdouts)
+        self._world.dead_letters += epoch.dead_letters
+        self._world.num_read += epoch.num_rows
+        self._world.journal.append(
+            JournalRecord(
+                epoch=epoch.number,
+                identity=epoch.identity,
+                changes=tuple(epoch.changes()),
+            )
+        )
+        self._die(epoch, CrashPoint.AFTER_COMMIT)
+        self._store.apply(epoch.changes())
+        self._die(epoch, CrashPoint.AFTER_APPLY)
+
+    def _die(self, epoch: Epoch, point: CrashPoint) -> None:
+        if self._crashes.get(epoch.number) is point:
+            raise Crash(f"epoch {epoch.number}: {point.value}")
+
+    def committed(self) -> Committed | None:
+        """The end of the journal."""
+        if not self._world.journal:
+            return None
+        last = self._world.journal[-1]
+        return Committed(epoch=last.epoch, identity=last.identity)
+
+    def journal(self, *, after: int, follow: bool) -> Iterator[JournalRecord]:
+        """The records after an epoch."""
+        yield from (record for record in self._world.journal if record.epoch > after)
+
+    def truncate(self, *, before: int) -> None:
+        """Forget old records."""
+        self._world.journal[:] = [record for record in self._world.journal if record.epoch >= before]
+
+    def close(self) -> None:
+        """Nothing to leave."""

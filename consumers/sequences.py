@@ -1,0 +1,103 @@
+"""Packed sequences as Parquet shards, one row a sequence.
+
+The columns are those that `datasets` and TRL's padding-free training read as they are: `input_ids` and
+`seq_lengths`; the others say where each segment came from and why. Everything is an int32 or float32 list, built from
+buffers without a Python loop over tokens.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from curatord.sequence import PackedSequence
+from state.epoch import Holdout
+
+# zstd 3 is a third smaller than 1 on token ids and still ten times faster than the pipeline.
+COMPRESSION = "zstd"
+COMPRESSION_LEVEL = 3
+ROW_GROUP_TOKENS = 1 << 20
+SCHEMA_VERSION = b"1"
+
+
+def _list_column(parts: Sequence[NDArray[np.generic]], kind: pa.DataType) -> pa.ListArray:
+    """One list a sequence."""
+    bounds = np.zeros(len(parts) + 1, np.int32)
+    np.cumsum(np.fromiter(map(len, parts), np.int32, count=len(parts)), out=bounds[1:])
+    values = np.concatenate(parts).astype(kind.to_pandas_dtype(), copy=False)
+    return pa.ListArray.from_arrays(pa.array(bounds, pa.int32()), pa.array(values, kind))
+
+
+def sequence_table(sequences: Sequence[PackedSequence]) -> pa.Table:
+    """The rows of a shard. At most 2**31 tokens."""
+    ids = [doc_id for sequence in sequences for doc_id in sequence.doc_ids]
+    bounds = np.zeros(len(sequences) + 1, np.int32)
+    np.cumsum([len(sequence.doc_ids) for sequence in sequences], out=bounds[1:])
+    columns = {
+        "seq_no": pa.array([sequence.seq_no for sequence in sequences], pa.int64()),
+        "input_ids": _list_column([s.tokens_T for s in sequences], pa.int32()),
+        "seq_lengths": _list_column([s.segment_lengths_S for s in sequences], pa.int32()),
+        "doc_ids": pa.ListArray.from_arrays(pa.array(bounds, pa.int32()), pa.array(ids, pa.string())),
+        "segment_offsets": _list_column([s.segment_offsets_S for s in sequences], pa.int32()),
+        "segment_flags": _list_column([s.segment_flags_S for s in sequences], pa.int32()),
+        "clusters": _list_column([s.clusters_S for s in sequences], pa.int32()),
+        "policy_versions": _list_column([s.policy_versions_S for s in sequences], pa.int32()),
+        "propensities": _list_column([s.propensities_S for s in sequences], pa.float32()),
+    }
+    metadata = {
+        b"curatord.schema": SCHEMA_VERSION,
+        b"curatord.generation": str(sequences[0].generation).encode(),
+        b"curatord.context_length": str(sequences[0].context_length).encode(),
+    }
+    return pa.table(columns).replace_schema_metadata(metadata)
+
+
+def holdout_table(documents: Sequence[Holdout]) -> pa.Table:
+    """Documents kept away from training, as text."""
+    return pa.table(
+        {
+            "id": pa.array([document.doc_id for document in documents], pa.string()),
+            "text": pa.array([document.text for document in documents], pa.large_string()),
+            "source": pa.array([document.source for document in documents], pa.string()),
+            "url": pa.array([document.url for document in documents], pa.string()),
+        }
+    )
+
+
+def write_table(path: Path, table: pa.Table, rows_per_group: int) -> None:
+    """One Parquet file, on disk for certain when this returns.
+
+    The bytes depend on the rows alone: no time and no writer's version string but Arrow's own.
+    """
+    with path.open("wb") as file:
+        pq.write_table(
+            table,
+            file,
+            compression=COMPRESSION,
+            compression_level=COMPRESSION_LEVEL,
+            row_group_size=max(1, rows_per_group),
+            use_dictionary=["doc_ids.list.element"] if "doc_ids" in table.column_names else False,
+        )
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def shard_name(sequences: Sequence[PackedSequence]) -> str:
+    """The file of a shard: named by its range, so that a reader sees a gap without opening anything."""
+    return f"train-{sequences[0].generation:03d}-{sequences[0].seq_no:010d}-{sequences[-1].seq_no:010d}.parquet"
+
+
+def write_sequences(path: Path, sequences: Sequence[PackedSequence]) -> None:
+    """One shard of consecutive sequences of one generation."""
+    write_table(path, sequence_table(sequences), ROW_GROUP_TOKENS // sequences[0].context_length)
+
+
+def write_holdout(path: Path, documents: Sequence[Holdout]) -> None:
+    """One shard of held-out documents."""
+    write_table(path, holdout_table(documents), len(documents))

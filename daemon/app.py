@@ -1,0 +1,115 @@
+"""The application: builds every part from the configuration, in one place. `curate` and `validate` come through here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from curation.bandit import Bandit
+from curation.clusters import Clusters
+from curation.embedder import Embedder
+from curation.exact_dedup import ExactDedup
+from curation.mixture import Mixture
+from curation.near_dedup import NearDedup
+from curation.quality import Quality
+from curation.removal_guard import RemovalGuard
+from curation.ticks import TickBuffer
+from curatord.errors import IdentityError
+from daemon.config import Config
+from daemon.pipeline import Pipeline
+from daemon.stages import Stages
+from daemon.workers import Workers
+from packing.held import HeldDocuments
+from packing.packer import Packer
+from packing.tokenizer import Tokenizer, load_tokenizer
+from state.ledger import Ledger
+from state.store import Store
+from state.verdicts import Segments
+
+STATE_FOLDER = ".curatord"
+
+
+def state_folder(output: Path) -> Path:
+    """Where the facts of an output folder are."""
+    return output / STATE_FOLDER / "state"
+
+
+def build(config: Config, store: Store, *, progress: Callable[[int, int], None] | None = None) -> Pipeline:
+    """The pipeline over a store, its state restored. `progress` hears of the teacher's work (done, total).
+
+    Raises `ConfigError` where the configuration names something that is not there, `IdentityError` where it
+    contradicts the state.
+    """
+    workers = Workers(config.daemon.threads)
+    tokenizer = load_tokenizer(config.tokenizer)
+    check_identity(config, tokenizer, store)
+    seed = config.output.seed
+    embedder = Embedder(
+        config.embedding,
+        decode=tokenizer.decode,
+        vocabulary_size=tokenizer.vocabulary_size,
+        seed=seed,
+        threads=workers.threads,
+        progress=progress,
+    )
+    stages = Stages(
+        config=config,
+        workers=workers,
+        ledger=Ledger(),
+        segments=Segments(store),
+        exact_dedup=ExactDedup(config.dedup.exact),
+        quality=Quality(config.quality, config.language),
+        near_dedup=NearDedup(config.dedup.near),
+        guard=RemovalGuard(config.dedup.guard),
+        tokenizer=tokenizer,
+        held=HeldDocuments(),
+        waiting=TickBuffer(),
+        embedder=embedder,
+        clusters=Clusters(config.clusters),
+        bandit=Bandit(config.bandit, seed=seed),
+        mixture=Mixture(config.mixture, seed=seed),
+        packer=Packer(config.packing, dimension=embedder.dimension, seed=seed),
+    )
+    pipeline = Pipeline(stages)
+    pipeline.restore(store)
+    return pipeline
+
+
+def identity(config: Config, tokenizer: Tokenizer) -> dict[str, str]:
+    """The options that give the state its meaning, and what they were when it was made."""
+    near = config.dedup.near
+    return {
+        "dedup.near.num_permutations": str(near.num_permutations),
+        "dedup.near.num_bands": str(near.num_bands),
+        "dedup.near.shingle_words": str(near.shingle_words),
+        "tokenizer": f"{tokenizer.name} ({tokenizer.digest:016x})",
+        "embedding.mode": config.embedding.mode,
+        "embedding.model": config.embedding.model,
+        "embedding.student_tokens": str(config.embedding.student_tokens),
+    }
+
+
+def encode_identity(config: Config, tokenizer: Tokenizer) -> str:
+    """The identity as one string."""
+    return json.dumps(identity(config, tokenizer), sort_keys=True)
+
+
+def check_identity(config: Config, tokenizer: Tokenizer, store: Store) -> None:
+    """Raise `IdentityError` naming every option that differs from the one the state was made with."""
+    committed = store.committed()
+    if committed is None:
+        return
+    made_with = json.loads(committed.identity)
+    wanted = identity(config, tokenizer)
+    differences = [
+        f"  - {name}: the state was made with {made_with.get(name)}, the configuration says {value}"
+        for name, value in wanted.items()
+        if made_with.get(name) != value
+    ]
+    if differences:
+        listed = "\n".join(differences)
+        raise IdentityError(
+            f"the state in {store.folder} belongs to another configuration:\n{listed}\n"
+            "Set these options back to go on, or take another --output to start from nothing."
+        )

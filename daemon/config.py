@@ -1,0 +1,202 @@
+"""Configuration: one TOML file, one section a part, each declared beside the part it configures.
+
+Every option has a default. Unknown keys are refused with the nearest known one; all mistakes are reported at once;
+relations between options are asserted by their owners and, across sections, here.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+
+from consumers.dead_letters import DeadLettersConfig
+from consumers.inputs import InputConfig
+from curation.bandit import BanditConfig
+from curation.clusters import ClustersConfig
+from curation.embedding import EmbeddingConfig
+from curation.exact_dedup import ExactDedupConfig
+from curation.language import LanguageConfig
+from curation.mixture import MixtureConfig
+from curation.near_dedup import NearDedupConfig
+from curation.quality import QualityConfig
+from curatord.errors import ConfigError
+from packing.packer import PackingConfig
+from packing.tokenizer import TokenizerConfig
+
+
+class DaemonConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """[daemon]: how the process works. None of it changes what comes out."""
+
+    threads: Annotated[int, msgspec.Meta(ge=0, le=256)] = 0
+    """Threads for the stages that look at one document at a time; 0 takes every core that this process may use."""
+    poll_documents: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 1000
+    """Most documents that go through the stages together."""
+    epoch_documents: Annotated[int, msgspec.Meta(ge=1, le=10_000_000)] = 5000
+    """Documents after which a commit is made."""
+    epoch_s: Annotated[float, msgspec.Meta(gt=0, le=3600)] = 1.0
+    """Seconds after which a commit is made although fewer documents came; a kill repeats at most that much work."""
+
+
+class OutputConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """[output]: what is written."""
+
+    holdout: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.0
+    """Share of the accepted documents, by hash of their id, that go to `holdout/` as text and never to training."""
+    seed: Annotated[int, msgspec.Meta(ge=0, lt=1 << 63)] = 0
+    """Seed of every random choice: shuffling, sampling, holding out. The same seed gives the same output."""
+
+
+class DedupConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """[dedup.exact] and [dedup.near]."""
+
+    exact: ExactDedupConfig = ExactDedupConfig()
+    """Equal texts and addresses."""
+    near: NearDedupConfig = NearDedupConfig()
+    """Nearly equal texts."""
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The whole file."""
+
+    daemon: DaemonConfig = DaemonConfig()
+    """How the process works."""
+    input: InputConfig = InputConfig()
+    """What comes in."""
+    dead_letters: DeadLettersConfig = DeadLettersConfig()
+    """What cannot be read."""
+    output: OutputConfig = OutputConfig()
+    """What goes out."""
+    dedup: DedupConfig = DedupConfig()
+    """What was seen before."""
+    quality: QualityConfig = QualityConfig()
+    """Rules of quality."""
+    language: LanguageConfig = LanguageConfig()
+    """Languages to keep."""
+    tokenizer: TokenizerConfig = TokenizerConfig()
+    """Text to token ids."""
+    embedding: EmbeddingConfig = EmbeddingConfig()
+    """Documents to vectors."""
+    clusters: ClustersConfig = ClustersConfig()
+    """Vectors to topics."""
+    bandit: BanditConfig = BanditConfig()
+    """Which topics to sample."""
+    mixture: MixtureConfig = MixtureConfig()
+    """How topics and sources are balanced."""
+    packing: PackingConfig = PackingConfig()
+    """Documents to sequences."""
+
+
+def load_config(path: Path | None) -> Config:
+    """The configuration in a file; all defaults without one. Raises `ConfigError` listing every mistake."""
+    if path is None:
+        return Config()
+    try:
+        tree = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not TOML: {error}") from error
+    return parse_config(tree, str(path))
+
+
+def parse_config(tree: dict[str, Any], origin: str) -> Config:
+    """A tree of sections as a `Config`. Raises `ConfigError`."""
+    problems: list[str] = []
+    config = _decode(tree, Config, "", problems)
+    if problems:
+        listed = "\n".join(f"  - {problem}" for problem in problems)
+        raise ConfigError(f"{origin} cannot be used:\n{listed}\n`curatord config show` prints every option.")
+    assert isinstance(config, Config)
+    return config
+
+
+def _decode(tree: dict[str, Any], kind: type[msgspec.Struct], path: str, problems: list[str]) -> msgspec.Struct | None:
+    """One section, field by field, so that all mistakes are found and not only the first."""
+    known = {field.name: field for field in msgspec.structs.fields(kind)}
+    values: dict[str, Any] = {}
+    failed = False
+    for name, value in tree.items():
+        here = f"{path}.{name}" if path else name
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            problems.append(f"{here} is no option" + (f"; did you mean {near[0]}?" if near else _listed(known)))
+            failed = True
+            continue
+        wanted = known[name].type
+        if isinstance(wanted, type) and issubclass(wanted, msgspec.Struct):
+            if not isinstance(value, dict):
+                problems.append(f"{here} is a section: write [{here}] and its options below it")
+                failed = True
+                continue
+            values[name] = _decode(value, wanted, here, problems)
+            failed = failed or values[name] is None
+            continue
+        try:
+            values[name] = msgspec.convert(value, wanted)
+        except msgspec.ValidationError as error:
+            problems.append(f"{here} = {value!r}: {error}")
+            failed = True
+    if failed:
+        return None
+    try:
+        return kind(**values)
+    except ValueError as error:
+        problems.append(f"[{path}] {error}" if path else str(error))
+        return None
+
+
+def _listed(known: dict[str, Any]) -> str:
+    return f"; there are: {', '.join(sorted(known))}"
+
+
+def show_config(config: msgspec.Struct, *, comments: bool) -> str:
+    """The configuration as TOML; with comments, what each option means, as a file to start from."""
+    lines: list[str] = []
+    _show(config, "", comments, lines)
+    return "\n".join(lines).strip() + "\n"
+
+
+def _show(section: msgspec.Struct, path: str, comments: bool, lines: list[str]) -> None:
+    fields = [(field.name, getattr(section, field.name)) for field in msgspec.structs.fields(type(section))]
+    plain = [(name, value) for name, value in fields if not isinstance(value, msgspec.Struct)]
+    texts = field_texts(type(section)) if comments else {}
+    if plain:
+        lines.append(f"[{path}]")
+        for name, value in plain:
+            lines += [f"# {line}" for line in texts.get(name, "").splitlines()]
+            line = f"{name} = {toml_value(value)}"
+            lines.append(f"# {line}" if comments else line)
+        lines.append("")
+    for name, value in fields:
+        if isinstance(value, msgspec.Struct):
+            _show(value, f"{path}.{name}" if path else name, comments, lines)
+
+
+def toml_value(value: object) -> str:
+    """A value in TOML's spelling."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{toml_value(str(k))} = {toml_value(v)}" for k, v in value.items()) + "}"
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(toml_value(item) for item in value) + "]"
+    return msgspec.json.encode(value).decode()
+
+
+def field_texts(kind: type[msgspec.Struct]) -> dict[str, str]:
+    """The sentence below each field, read from the source, which is the only place where it stands."""
+    import ast
+    import inspect
+    import textwrap
+
+    body = ast.parse(textwrap.dedent(inspect.getsource(kind))).body[0]
+    assert isinstance(body, ast.ClassDef)
+    texts = {}
+    for statement, below in zip(body.body, body.body[1:], strict=False):
+        if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name) and isinstance(below, ast.Expr):
+            text = below.value
+            if isinstance(text, ast.Constant) and isinstance(text.value, str):
+                texts[statement.target.id] = inspect.cleandoc(text.value)
+    return texts

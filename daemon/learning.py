@@ -1,0 +1,207 @@
+"""Learning: what happens to accepted documents tick by tick. All of it is frozen within a tick and moves between ticks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from curation.batch import Tick
+from curation.clusters import LineageEvent
+from curation.mixture import Balanced
+from curation.ticks import Waiting, boundaries
+from daemon.stages import Stages
+from packing.emission import Emission
+from packing.held import Sampled
+from packing.rows import Row
+from state.epoch import Epoch
+from state.verdicts import Segment
+
+NEIGHBOURS = 5
+
+
+class Learning:
+    """From ticks of held documents to rows."""
+
+    def __init__(self, stages: Stages) -> None:
+        self._stages = stages
+        self._emission = Emission(stages.held, stages.ledger, stages.config.packing.context_length)
+        self.ticked = 0  # documents with a lower ordinal were taken by their tick
+
+    def advance(self, first_ordinal: int, next_ordinal: int, epoch: Epoch) -> None:
+        """The input moved on: take the ticks that this completes."""
+        for boundary in boundaries(first_ordinal, next_ordinal):
+            if self._is_warm(boundary, self._stages.config.embedding.warmup_documents):
+                self._take(boundary, epoch)
+
+    def flush(self, next_ordinal: int, epoch: Epoch) -> None:
+        """The end of the input, for now: take the tick that is not complete, then close every row."""
+        if len(self._stages.waiting) and self._is_warm(next_ordinal, 1):
+            self._take(next_ordinal, epoch)
+        self._emission.emit(self._stages.packer.flush(), epoch)
+
+    def _is_warm(self, boundary: int, warmup_documents: int) -> bool:
+        """Train on the documents before the boundary if there are enough; whether documents can be embedded."""
+        stages = self._stages
+        if stages.clusters.is_seeded:
+            return True
+        if stages.waiting.count(boundary) < warmup_documents:
+            return False
+        tokens = [stages.held[document.doc_no].tokens for document in stages.waiting if document.ordinal < boundary]
+        stages.clusters.seed(stages.embedder.train(tokens))
+        return True
+
+    def _take(self, boundary: int, epoch: Epoch) -> None:
+        self.ticked = boundary
+        for documents in self._stages.waiting.take(boundary):
+            tick = self._assign(documents)
+            tick = self._sample(tick)
+            balanced = self._balance(tick)
+            rows = self._pack(tick, balanced)
+            self._emission.emit(rows, epoch)
+            self._settle(tick, balanced)
+
+    def _assign(self, documents: Sequence[Waiting]) -> Tick:
+        """Vectors and clusters. What the tick does to the clusters, bandit and mixture hear at once."""
+        stages = self._stages
+        doc_nos_B = np.array([document.doc_no for document in documents], np.int64)
+        embeddings_BD = stages.embedder.embed([stages.held[document.doc_no].tokens for document in documents])
+        clusters_B = stages.clusters.assign(embeddings_BD, doc_nos_B)
+        for event in stages.clusters.take_events():
+            self._hear(event)
+        return Tick(
+            doc_nos_B=doc_nos_B,
+            keys_B=np.array([document.key for document in documents], np.uint64),
+            sources=tuple(document.source for document in documents),
+            num_tokens_B=np.array([document.num_tokens for document in documents], np.int64),
+            qualities_B=np.array([document.quality for document in documents], np.float32),
+            embeddings_BD=embeddings_BD,
+            clusters_B=clusters_B,
+            propensities_B=np.ones(len(documents), np.float32),
+            policy_version=stages.bandit.policy_version,
+        )
+
+    def _hear(self, event: LineageEvent) -> None:
+        bandit, mixture = self._stages.bandit, self._stages.mixture
+        if event.kind == "merged":
+            (winner,) = event.children
+            losers = [parent for parent in event.parents if parent != winner]
+            bandit.merged(winner, losers)
+            mixture.merged(winner, losers)
+        elif event.kind == "split":
+            (parent,) = event.parents
+            bandit.split(parent, list(event.children))
+            mixture.split(parent, list(event.children))
+        else:
+            for child in event.children:
+                bandit.founded(child, list(event.parents))
+
+    def _sample(self, tick: Tick) -> Tick:
+        """The bandit admits documents, and learns from those that it probes: the reward is their quality score."""
+        stages = self._stages
+        admission = stages.bandit.sample(tick.clusters_B, tick.keys_B, tick.num_tokens_B)
+        probed_B = admission.probed_B
+        stages.bandit.learn(tick.clusters_B[probed_B], tick.qualities_B[probed_B])
+        stages.bandit.tick(stages.clusters.neighbours(NEIGHBOURS) if stages.config.bandit.enabled else ())
+        for doc_no in tick.doc_nos_B[~admission.admitted_B].tolist():
+            self._reject(doc_no)
+        return replace(tick, propensities_B=admission.propensities_B).keep(admission.admitted_B)
+
+    def _reject(self, doc_no: int) -> None:
+        """An accepted document that will not be emitted after all."""
+        document = self._stages.held[doc_no]
+        self._stages.ledger.reject_later("not_sampled", document.unemitted)
+        document.unemitted = 0
+        self._stages.held.let_go(doc_no)
+
+    def _balance(self, tick: Tick) -> Balanced:
+        return self._stages.mixture.balance(
+            tick.doc_nos_B, tick.keys_B, tick.clusters_B, tick.num_tokens_B, tick.sources
+        )
+
+    def _pack(self, tick: Tick, balanced: Balanced) -> list[Row]:
+        """What the mixture gave out, documents of this tick or of earlier ones, to the packer."""
+        stages, length = self._stages, self._stages.config.packing.context_length
+        doc_nos = [doc_no for doc_no, _ in balanced.emitted]
+        place_of = {doc_no: place for place, doc_no in enumerate(tick.doc_nos_B.tolist())}
+        clusters, versions, propensities, vectors = [], [], [], []
+        for doc_no in doc_nos:
+            stages.held.hold(doc_no, -(-len(stages.held[doc_no].tokens) // length))
+            place = place_of.get(doc_no)
+            if place is not None:
+                clusters.append(tick.clusters_B[place])
+                versions.append(tick.policy_version)
+                propensities.append(tick.propensities_B[place])
+                vectors.append(tick.embeddings_BD[place])
+            else:
+                sampled = stages.held[doc_no].sampled
+                assert sampled is not None
+                clusters.append(sampled.cluster)
+                versions.append(sampled.policy_version)
+                propensities.append(sampled.propensity)
+                vectors.append(self.vectors([doc_no])[0])
+        return stages.packer.add(
+            doc_nos_B=np.array(doc_nos, np.int64),
+            num_tokens_B=np.array([len(stages.held[doc_no].tokens) for doc_no in doc_nos], np.int64),
+            embeddings_BD=np.array(vectors, np.float32).reshape(len(doc_nos), tick.embeddings_BD.shape[1]),
+            clusters_B=np.array(clusters, np.int32),
+            policy_versions_B=np.array(versions, np.int64),
+            propensities_B=np.array(propensities, np.float32),
+            uses_B=np.array([use for _, use in balanced.emitted], np.int64),
+        )
+
+    def vectors(self, doc_nos: Sequence[int]) -> NDArray[np.float32]:
+        """Vectors of held documents whose tick is over, to the last bit as they were then."""
+        held = self._stages.held
+        if self._stages.embedder.stores_vectors:
+            sampled = [held[doc_no].sampled for doc_no in doc_nos]
+            return np.stack([np.frombuffer(fact.vector, np.float32) for fact in sampled if fact is not None])
+        return self._stages.embedder.embed([held[doc_no].tokens for doc_no in doc_nos])
+
+    def _settle(self, tick: Tick, balanced: Balanced) -> None:
+        """Let go of what the mixture is done with, and write down what it keeps."""
+        stages = self._stages
+        for doc_no in balanced.evicted:
+            self._reject(doc_no)
+        for doc_no in balanced.finished:
+            stages.held.let_go(doc_no)
+        if stages.config.mixture.passes_through() and not stages.embedder.stores_vectors:
+            return
+        for place, doc_no in enumerate(tick.doc_nos_B.tolist()):
+            if doc_no in stages.held:
+                vector = tick.embeddings_BD[place].tobytes() if stages.embedder.stores_vectors else b""
+                cluster, propensity = int(tick.clusters_B[place]), float(tick.propensities_B[place])
+                stages.held.sample(doc_no, Sampled(cluster, tick.policy_version, propensity, vector))
+
+    def restore_waiting(self, segment: Segment, retracted: frozenset[int]) -> None:
+        """Documents of a segment that no tick has taken wait again."""
+        ordinals_B = segment.column("ordinals", np.int64)
+        rows = np.flatnonzero((ordinals_B >= self.ticked) & segment.having(lambda stage, reason: not stage))
+        sources = segment.column("source_index", np.uint32)
+        for row in rows.tolist():
+            doc_no = segment.first + row
+            if doc_no not in retracted:
+                self._stages.waiting.add(
+                    Waiting(
+                        int(ordinals_B[row]),
+                        doc_no,
+                        int(segment.keys("id_keys")[row, 0]),
+                        segment.sources[sources[row]],
+                        float(segment.column("qualities", np.float32)[row]),
+                        int(segment.column("num_tokens", np.int64)[row]),
+                    )
+                )
+
+    def restore(self) -> None:
+        """After all facts are back: who holds which document, and the vectors of those in the pool."""
+        stages = self._stages
+        holders = [(document.doc_no, document.num_tokens) for document in stages.waiting]
+        for doc_no, uses in stages.mixture.held():
+            holders.append((doc_no, 0 if uses else len(stages.held[doc_no].tokens)))
+        for piece in stages.packer.held_pieces():
+            holders.append((piece.doc_no, 0 if piece.use else len(piece)))
+        stages.held.restore(holders)
+        stages.embedder.restore()
+        stages.packer.restore_embeddings(lambda doc_nos_B: self.vectors(doc_nos_B.tolist()))

@@ -1,0 +1,99 @@
+"""The life of a run: poll, process, commit, until the input ends or somebody asks to stop.
+
+Crash-only: an epoch that cannot be committed ends the process, and the next start continues from the last one. A
+drain commits what was read and stops; it does not flush, so nothing that is held goes out before its time.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import signal
+from collections.abc import Callable
+from types import FrameType
+
+from consumers.broker import Broker
+from daemon.config import DaemonConfig
+from daemon.pipeline import Pipeline
+from state.epoch import Epoch
+
+
+class Interrupted(BaseException):
+    """A stop was asked for in the middle of work that takes long; the open epoch is given up.
+
+    Not an Exception, so that nothing on the way takes it for a failure.
+    """
+
+
+class StopRequest:
+    """TERM and INT ask for a drain; the second one ends the process now. USR1 dumps the stacks."""
+
+    def __init__(self) -> None:
+        self.requested = False
+        self.signal_number = 0
+
+    def install(self) -> None:
+        """Handle the signals of this process. Main thread only."""
+        signal.signal(signal.SIGINT, self._handle)
+        signal.signal(signal.SIGTERM, self._handle)
+        faulthandler.register(signal.SIGUSR1, all_threads=True)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self.requested:
+            os._exit(128 + number)
+        self.requested = True
+        self.signal_number = number
+
+    def check(self) -> None:
+        """Raise `Interrupted` if a stop was asked for."""
+        if self.requested:
+            raise Interrupted
+
+
+class Loop:
+    """One pipeline, one broker, epoch after epoch. `clock` counts seconds."""
+
+    def __init__(
+        self, pipeline: Pipeline, broker: Broker, config: DaemonConfig, identity: str, clock: Callable[[], float]
+    ) -> None:
+        self._pipeline = pipeline
+        self._broker = broker
+        self._config = config
+        self._identity = identity
+        self._clock = clock
+        committed = broker.committed()
+        self._epoch = Epoch(number=1 + (committed.epoch if committed else 0), identity=identity)
+        self._began = clock()
+
+    def run(self, stop: StopRequest, *, flush: bool, on_rows: Callable[[int], None] = lambda rows: None) -> bool:
+        """To the end of the input, and flush there if asked to; False if it was stopped before.
+
+        `on_rows` hears how many rows were processed.
+        """
+        while not self._broker.ended():
+            room = self._config.epoch_documents - self._epoch.num_rows
+            rows = self._broker.poll(min(self._config.poll_documents, room), self._config.epoch_s)
+            self._pipeline.process(rows, self._epoch)
+            on_rows(len(rows))
+            is_due = self._clock() - self._began >= self._config.epoch_s
+            if is_due or self._epoch.num_rows >= self._config.epoch_documents or stop.requested:
+                self.commit()
+            if stop.requested:
+                return False
+        if flush:
+            self._pipeline.flush(self._epoch)
+        self.commit()
+        return True
+
+    def commit(self) -> None:
+        """Commit the open epoch, if anything changed, and open the next."""
+        self._pipeline.close(self._epoch)
+        if not self._epoch.is_empty():
+            self._broker.commit(self._epoch)
+            self._epoch = Epoch(number=self._epoch.number + 1, identity=self._identity)
+        self._began = self._clock()
+
+    @property
+    def epoch(self) -> Epoch:
+        """The open epoch."""
+        return self._epoch

@@ -1,0 +1,139 @@
+"""The way of a document. Cheap before expensive, stateless before stateful.
+
+    rows ─ runs ─ drop_duplicates ─ filter ─ drop_near_duplicates ─ hold_out ─ tokenize    decided when they are read
+                                                                                  │
+    sequences ─ emit ─ pack ─ balance ─ sample ─ assign ─ embed ─ tick ◂──────────┘        512 rows at a time
+
+The first line is `Selection.decide`: it does not learn. The second is `Learning.advance`: all that it learns moves
+between ticks, so where a batch or a commit ended leaves no trace in what comes out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+import msgspec
+
+from consumers.broker import RawDocument
+from consumers.documents import decode_rows
+from daemon.intake import Intake
+from daemon.learning import Learning
+from daemon.selection import Selection
+from daemon.stages import Stages
+from state.epoch import Epoch
+from state.ledger import decode_ledger, encode_ledger
+from state.store import Store
+from state.verdicts import read_segments
+
+
+class Stateful(Protocol):
+    """A stage whose facts are kept for it."""
+
+    def changes(self) -> Iterator[tuple[bytes, bytes | None]]:
+        """Facts that changed since the last call."""
+
+    def apply(self, key: bytes, value: bytes | None) -> None:
+        """Put one fact back."""
+
+
+class Pipeline:
+    """All stages over one state; one epoch at a time, on one thread."""
+
+    def __init__(self, stages: Stages) -> None:
+        self.stages = stages
+        self._intake = Intake(stages.ledger, stages.segments)
+        self._selection = Selection(stages)
+        self._learning = Learning(stages)
+        self._next_ordinal = 0
+
+    def process(self, rows: Sequence[RawDocument], epoch: Epoch) -> None:
+        """Take rows through all stages. What changes is in the epoch, and what comes out."""
+        config = self.stages.config
+        arrivals = decode_rows(rows, self._next_ordinal, config.input, config.dead_letters.max_bytes)
+        for run in self._intake.runs(arrivals, epoch):
+            if run.retraction is not None:
+                self._take_back(self._intake.forget(run.retraction, epoch), "retracted", epoch)
+            if run.replaced >= 0:
+                self._take_back(run.replaced, "replaced", epoch)
+            if len(run.batch):
+                self._selection.decide(run, epoch)
+                self._intake.note(run, epoch)
+            self._learning.advance(self._next_ordinal, run.next_ordinal, epoch)
+            self._next_ordinal = run.next_ordinal
+        for row in rows:
+            epoch.positions[row.source] = row.position + 1
+        epoch.num_rows += len(rows)
+
+    def flush(self, epoch: Epoch) -> None:
+        """The input has ended, for now: everything that is held goes out as it is."""
+        if not len(self.stages.held) and not self._selection.num_held_out:
+            return
+        self._learning.flush(self._next_ordinal, epoch)
+        self._selection.flush_holdout(epoch)
+        self.stages.ledger.flushes += 1
+
+    def _take_back(self, doc_no: int, reason: str, epoch: Epoch) -> None:
+        """Remove a document from every index and buffer; what was emitted stays, and can be listed."""
+        if doc_no < 0:
+            return
+        stages = self.stages
+        segment, row = stages.segments.find(doc_no, epoch)
+        self._selection.take_back(segment, row, epoch)
+        stages.waiting.remove(doc_no)
+        stages.mixture.remove(doc_no)
+        stages.packer.remove(doc_no)
+        if doc_no in stages.held:
+            stages.ledger.reject_later(reason, stages.held[doc_no].unemitted)
+            stages.held.drop(doc_no)
+        epoch.put("retracted", doc_no.to_bytes(8, "big"), reason.encode())
+
+    def close(self, epoch: Epoch) -> None:
+        """Gather what the stages changed into the epoch, which is then ready to be committed."""
+        stages = self.stages
+        for family, stage in self._stateful():
+            epoch.extend(family, stage.changes())
+        for number, letter in enumerate(epoch.dead_letters, stages.ledger.rows["dead"] - len(epoch.dead_letters)):
+            epoch.put("dead_letters", number.to_bytes(8, "big"), msgspec.msgpack.encode(letter))
+        if epoch.is_empty():
+            return
+        stages.ledger.check(stages.held.unemitted_tokens())
+        epoch.put("meta", b"ledger", encode_ledger(stages.ledger))
+        epoch.put("meta", b"next_ordinal", str(self._next_ordinal).encode())
+        epoch.put("meta", b"ticked", str(self._learning.ticked).encode())
+        epoch.put("meta", b"epoch", str(epoch.number).encode())
+        epoch.put("meta", b"identity", epoch.identity.encode())
+
+    def _stateful(self) -> tuple[tuple[str, Stateful], ...]:
+        stages = self.stages
+        return (
+            ("held", stages.held),
+            ("embedding", stages.embedder),
+            ("clusters", stages.clusters),
+            ("bandit", stages.bandit),
+            ("mixture", stages.mixture),
+            ("packing", stages.packer),
+            ("guard", stages.guard),
+        )
+
+    def restore(self, store: Store) -> None:
+        """Rebuild everything in memory from the facts."""
+        stages = self.stages
+        ledger = decode_ledger(store.get("meta", b"ledger"))
+        for field in ledger.__struct_fields__:
+            setattr(stages.ledger, field, getattr(ledger, field))
+        self._next_ordinal = int(store.get("meta", b"next_ordinal") or 0)
+        for family, stage in self._stateful():
+            for key, value in store.items(family):
+                stage.apply(key, value)
+        for key, value in store.items("tombstones"):
+            self._intake.restore_tombstone(key, value)
+        self._selection.restore_holdout(store)
+        self._learning.ticked = int(store.get("meta", b"ticked") or 0)
+        retracted = frozenset(int.from_bytes(key, "big") for key, _ in store.items("retracted"))
+        for segment in read_segments(store):
+            self._intake.restore(segment, retracted)
+            self._selection.restore(segment, retracted)
+            self._learning.restore_waiting(segment, retracted)
+        self._learning.restore()
+        stages.ledger.check(stages.held.unemitted_tokens())

@@ -1,0 +1,47 @@
+"""Stages: every part of the pipeline, built from the configuration. `curate`, `run` and `validate` all build here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from curation.bandit import Bandit
+from curation.clusters import Clusters
+from curation.embedder import Embedder
+from curation.exact_dedup import ExactDedup
+from curation.mixture import Mixture
+from curation.near_dedup import NearDedup
+from curation.quality import Quality
+from curation.removal_guard import RemovalGuard, RemovalSurge
+from curation.ticks import TickBuffer
+from daemon.config import Config
+from daemon.workers import Workers
+from packing.held import HeldDocuments
+from packing.packer import Packer
+from packing.tokenizer import Tokenizer
+from state.ledger import Ledger
+from state.store import Store
+from state.verdicts import Segments
+
+
+@dataclass(slots=True, kw_only=True)
+class Stages:
+    """One of each."""
+
+    config: Config
+    workers: Workers
+    ledger: Ledger
+    segments: Segments
+    exact_dedup: ExactDedup
+    quality: Quality
+    near_dedup: NearDedup
+    guard: RemovalGuard
+    tokenizer: Tokenizer
+    held: HeldDocuments
+    waiting: TickBuffer
+    embedder: Embedder
+    clusters: Clusters
+    bandit: Bandit
+    mixture: Mixture
+    packer: Packer
+    surges: list[RemovalSurge] = field(default_factory=list)  # of the open epoch

@@ -1,0 +1,80 @@
+"""Ledger: where every document, byte and token went. It adds up, and a run that does not add up stops.
+
+    documents_read = accepted + rejected + redelivered + dead + retractions      (bytes likewise)
+    tokens_accepted = tokens_emitted_first + tokens_held + tokens_rejected_later
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from curatord.errors import StateError
+
+OUTCOMES = ("accepted", "rejected", "redelivered", "dead", "retraction")
+
+
+class Ledger(msgspec.Struct, kw_only=True):
+    """Totals over the life of the state. Persisted with every epoch."""
+
+    rows_read: int = 0
+    bytes_read: int = 0
+    rows: dict[str, int] = msgspec.field(default_factory=lambda: dict.fromkeys(OUTCOMES, 0))
+    bytes: dict[str, int] = msgspec.field(default_factory=lambda: dict.fromkeys(OUTCOMES, 0))
+    rejections: dict[str, int] = msgspec.field(default_factory=dict)  # "stage reason" -> documents
+    rejected_later: dict[str, int] = msgspec.field(default_factory=dict)  # reason -> accepted documents taken back
+    dead: dict[str, int] = msgspec.field(default_factory=dict)  # reason -> rows
+    would_drop: dict[str, int] = msgspec.field(default_factory=dict)  # quality rule -> documents that fail it
+    tokens_accepted: int = 0
+    tokens_emitted_first: int = 0  # each document's tokens once
+    tokens_emitted_again: int = 0  # repeats of the mixture
+    tokens_rejected_later: int = 0
+    sequences: int = 0
+    flushes: int = 0
+
+    def count(self, outcome: str, documents: int, num_bytes: int) -> None:
+        """Rows that were read and ended in this outcome."""
+        self.rows_read += documents
+        self.bytes_read += num_bytes
+        self.rows[outcome] += documents
+        self.bytes[outcome] += num_bytes
+
+    def reject(self, stage: str, reason: str, documents: int, num_bytes: int) -> None:
+        """Documents that a stage rejected when they were read."""
+        self.count("rejected", documents, num_bytes)
+        key = f"{stage} {reason}"
+        self.rejections[key] = self.rejections.get(key, 0) + documents
+
+    def reject_later(self, reason: str, num_tokens: int) -> None:
+        """One accepted document was taken back; `num_tokens` of it had not been emitted."""
+        self.rejected_later[reason] = self.rejected_later.get(reason, 0) + 1
+        self.tokens_rejected_later += num_tokens
+
+    def check(self, tokens_held: int) -> None:
+        """Raise `StateError` with the numbers if anything is unaccounted for."""
+        for name, read, ended in (
+            ("rows", self.rows_read, sum(self.rows.values())),
+            ("bytes", self.bytes_read, sum(self.bytes.values())),
+            ("rejections", self.rows["rejected"], sum(self.rejections.values())),
+            ("dead letters", self.rows["dead"], sum(self.dead.values())),
+            (
+                "tokens",
+                self.tokens_accepted,
+                self.tokens_emitted_first + tokens_held + self.tokens_rejected_later,
+            ),
+        ):
+            if read != ended:
+                raise StateError(
+                    f"the ledger does not add up: {read} {name} came in, {ended} are accounted for. "
+                    "This is a defect of curatord; the state up to the last commit is sound. Please report it with "
+                    "the output of `curatord inspect state`"
+                )
+
+
+def encode_ledger(ledger: Ledger) -> bytes:
+    """The fact."""
+    return msgspec.msgpack.encode(ledger)
+
+
+def decode_ledger(value: bytes | None) -> Ledger:
+    """The fact read back; a fresh ledger where there is none."""
+    return Ledger() if value is None else msgspec.msgpack.decode(value, type=Ledger)

@@ -1,0 +1,144 @@
+"""Store: the facts in RocksDB, one column family each, changed one epoch at a time.
+
+Everything that is fast lives in memory and is rebuilt from here at start. A commit is ONE write batch over all
+families, so the store is always the state after a whole number of epochs. What `rocksdict` needs to be told, and
+the order in which its handles must go, is in `close`.
+"""
+
+from __future__ import annotations
+
+import errno
+import gc
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from rocksdict import AccessType, BlockBasedOptions, DBCompressionType, Options, Rdict, WriteBatch, WriteOptions
+
+from curatord.errors import StateBusy, StateError, StorageError
+from state.epoch import FAMILIES, Change, Committed
+
+FORMAT_VERSION = b"1"
+WRITE_BUFFER_BYTES = 32 << 20
+MAX_WAL_BYTES = 256 << 20  # bounds the time to open after a kill
+
+
+def _options() -> Options:
+    options = Options(raw_mode=True)
+    options.create_if_missing(True)
+    options.set_write_buffer_size(WRITE_BUFFER_BYTES)
+    options.set_max_total_wal_size(MAX_WAL_BYTES)
+    options.set_compression_type(DBCompressionType.zstd())
+    options.set_keep_log_file_num(2)
+    table = BlockBasedOptions()
+    table.set_bloom_filter(10, False)
+    options.set_block_based_table_factory(table)
+    return options
+
+
+def explain_storage(error: Exception, folder: Path) -> StorageError:
+    """The message for a disk that cannot be written."""
+    text = str(error)
+    if getattr(error, "errno", None) == errno.ENOSPC or "No space left" in text:
+        return StorageError(
+            f"the disk of {folder} is full. Nothing was lost: everything committed is safe. "
+            "Free some space and run the same command again; it continues where it stopped"
+        )
+    return StorageError(f"cannot write to {folder}: {text}. Everything committed is safe; mend it and run again")
+
+
+class Store:
+    """The facts of one lane.
+
+    Raises `StateBusy` if another process has it open, `StateError` if it is damaged or of another format,
+    `StorageError` if it cannot be written.
+    """
+
+    def __init__(self, folder: Path, *, read_only: bool = False) -> None:
+        self.folder = folder
+        self.read_only = read_only
+        if read_only and not (folder / "CURRENT").exists():
+            raise StateError(f"there is no state in {folder}; `curatord curate` makes one")
+        access = AccessType.read_only(False) if read_only else AccessType.read_write()
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._db = Rdict(str(folder), _options(), access_type=access)
+            present = set(Rdict.list_cf(str(folder)))
+            for family in FAMILIES:
+                if family not in present and not read_only:
+                    self._db.create_column_family(family, _options())
+            self._families = {f: self._db.get_column_family(f) for f in FAMILIES if f in present or not read_only}
+            self._handles = {} if read_only else {f: self._db.get_column_family_handle(f) for f in FAMILIES}
+        except OSError as error:
+            raise explain_storage(error, folder) from error
+        except Exception as error:  # rocksdict raises bare exceptions
+            text = str(error)
+            if "lock" in text.lower():
+                raise StateBusy(
+                    f"another curatord is writing to {folder}. One writer at a time: wait for it, or stop it"
+                ) from error
+            if "No space left" in text:
+                raise explain_storage(error, folder) from error
+            raise StateError(
+                f"the state in {folder} cannot be opened: {text}. Look at it with `curatord inspect state`; "
+                "restore a backup, or remove the folder to start from nothing"
+            ) from error
+        version = self.get("meta", b"format")
+        if version is None and not read_only:
+            batch = WriteBatch(raw_mode=True)
+            batch.put(b"format", FORMAT_VERSION, self._handles["meta"])
+            self._write(batch)
+        elif version is not None and version != FORMAT_VERSION:
+            raise StateError(
+                f"the state in {folder} has format {version.decode(errors='replace')}, this program reads format "
+                f"{FORMAT_VERSION.decode()}. Use the curatord that wrote it"
+            )
+
+    def get(self, family: str, key: bytes) -> bytes | None:
+        """One committed fact."""
+        rows = self._families.get(family)
+        value: bytes | None = None if rows is None else rows.get(key)
+        return value
+
+    def committed(self) -> Committed | None:
+        """The last epoch that was applied."""
+        number, identity = self.get("meta", b"epoch"), self.get("meta", b"identity")
+        if number is None or identity is None:
+            return None
+        return Committed(epoch=int(number), identity=identity.decode())
+
+    def items(self, family: str) -> Iterator[tuple[bytes, bytes]]:
+        """All committed facts of a family, in the order of their keys."""
+        rows = self._families.get(family)
+        if rows is not None:
+            yield from rows.items()
+
+    def apply(self, changes: Iterable[Change]) -> None:
+        """Make the changes of one epoch durable: all of them or none."""
+        batch = WriteBatch(raw_mode=True)
+        for family, key, value in changes:
+            if value is None:
+                batch.delete(key, self._handles[family])
+            else:
+                batch.put(key, value, self._handles[family])
+        self._write(batch)
+
+    def _write(self, batch: WriteBatch) -> None:
+        options = WriteOptions()
+        options.sync = True
+        try:
+            self._db.write(batch, options)
+        except Exception as error:  # rocksdict raises bare exceptions
+            raise explain_storage(error, self.folder) from error
+
+    def num_bytes(self) -> int:
+        """Size of the files on disk."""
+        return sum(path.stat().st_size for path in self.folder.iterdir() if path.is_file())
+
+    def close(self) -> None:
+        """Release the lock. Families and handles must be gone before the database, or the lock stays."""
+        for rows in self._families.values():
+            rows.close()
+        self._families.clear()
+        self._handles.clear()
+        gc.collect()
+        self._db.close()

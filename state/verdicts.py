@@ -1,0 +1,305 @@
+"""Verdicts: what was decided about every document, in segments of columns, one segment a run of documents.
+
+A segment is the one place where a document's facts stand: its id, where it came from, the keys by which duplicates
+are found, each stage's decision with its value and threshold. The indices in memory are rebuilt from segments, and
+`explain` reads them. Columns instead of one row a document: a commit writes a few large values, not thousands of
+small ones, and they compress well.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from state.epoch import Epoch
+from state.store import Store
+
+NO_MATCH = -1
+
+
+class Segment(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
+    """Columns of B consecutive documents. Bytes are little-endian arrays; `*_index` points into the list before it."""
+
+    first: int  # doc_no of the first
+    ids: list[str]
+    id_keys: bytes  # u64 [B, 2]
+    text_keys: bytes  # u64 [B, 2]
+    url_keys: bytes  # u64 [B, 2], zero without URL
+    ordinals: bytes  # i64 [B]
+    inputs: list[str]
+    input_index: bytes  # u32 [B]
+    positions: bytes  # i64 [B]
+    sources: list[str]
+    source_index: bytes  # u32 [B]
+    outcomes: list[tuple[str, str]]  # (stage, reason); ("", "") is accepted
+    outcome_index: bytes  # u16 [B]
+    values: bytes  # f32 [B]: what the deciding stage measured
+    thresholds: bytes  # f32 [B]: and what it was held against
+    matches: bytes  # i64 [B]: doc_no of the earlier document, -1 without
+    num_bytes: bytes  # i64 [B]
+    num_tokens: bytes  # i64 [B]; 0 before tokenization
+    qualities: bytes  # f32 [B]; NaN where not measured, here and below
+    languages: list[str]
+    language_index: bytes  # u16 [B]
+    rules: list[str]
+    rule_values: bytes  # f32 [B, R]
+    has_signature: bytes  # bool [B]: it stands in the near-duplicate index
+    signatures: bytes  # u8 [number of signatures, K]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def column(self, name: str, kind: type[np.generic]) -> NDArray[np.generic]:
+        """One byte column as an array [B] or [B, ...]."""
+        return np.frombuffer(getattr(self, name), kind)
+
+    def keys(self, name: str) -> NDArray[np.uint64]:
+        """One of the key columns, [B, 2]."""
+        return np.frombuffer(getattr(self, name), np.uint64).reshape(-1, 2)
+
+    def doc_nos(self) -> NDArray[np.int64]:
+        """Numbers of the documents, [B]."""
+        return np.arange(self.first, self.first + len(self))
+
+    def having(self, test: Callable[[str, str], bool]) -> NDArray[np.bool_]:
+        """Documents whose (stage, reason) passes the test, [B]."""
+        passing = np.array([test(stage, reason) for stage, reason in self.outcomes], np.bool_)
+        mask_B: NDArray[np.bool_] = passing[self.column("outcome_index", np.uint16).astype(np.int64)]
+        return mask_B
+
+
+class Verdicts:
+    """The segment of one run while its stages decide: columns that each stage fills in for its documents."""
+
+    def __init__(self, first: int, num_documents: int, rules: Sequence[str], num_permutations: int) -> None:
+        self.first = first
+        self._outcomes: dict[tuple[str, str], int] = {("", ""): 0}
+        self._outcome_B = np.zeros(num_documents, np.uint16)
+        self._values_B = np.full(num_documents, np.nan, np.float32)
+        self._thresholds_B = np.full(num_documents, np.nan, np.float32)
+        self._matches_B = np.full(num_documents, NO_MATCH, np.int64)
+        self._num_tokens_B = np.zeros(num_documents, np.int64)
+        self._qualities_B = np.full(num_documents, np.nan, np.float32)
+        self._languages = [""] * num_documents
+        self._rules = list(rules)
+        self._rule_values_BR = np.full((num_documents, len(rules)), np.nan, np.float32)
+        self._has_signature_B = np.zeros(num_documents, np.bool_)
+        self._signatures_BK = np.zeros((num_documents, num_permutations), np.uint8)
+
+    def reject(
+        self,
+        doc_nos_B: NDArray[np.int64],
+        stage: str,
+        reasons: Sequence[str],
+        *,
+        values: NDArray[np.float32] | float = np.nan,
+        thresholds: NDArray[np.float32] | float = np.nan,
+        matches: NDArray[np.int64] | int = NO_MATCH,
+    ) -> None:
+        """These documents end here. `reasons` has one entry a document."""
+        rows = doc_nos_B - self.first
+        self._outcome_B[rows] = [self._outcomes.setdefault((stage, r), len(self._outcomes)) for r in reasons]
+        self._values_B[rows] = values
+        self._thresholds_B[rows] = thresholds
+        self._matches_B[rows] = matches
+
+    def measure(
+        self,
+        doc_nos_B: NDArray[np.int64],
+        qualities_B: NDArray[np.float32],
+        languages_B: Sequence[str],
+        rule_values_BR: NDArray[np.float32],
+    ) -> None:
+        """What the quality stage saw."""
+        rows = doc_nos_B - self.first
+        self._qualities_B[rows] = qualities_B
+        self._rule_values_BR[rows] = rule_values_BR
+        for row, language in zip(rows.tolist(), languages_B, strict=True):
+            self._languages[row] = language
+
+    def sign(self, doc_nos_B: NDArray[np.int64], signatures_BK: NDArray[np.uint8]) -> None:
+        """These documents stand in the near-duplicate index."""
+        rows = doc_nos_B - self.first
+        self._has_signature_B[rows] = True
+        self._signatures_BK[rows] = signatures_BK
+
+    def accept(self, doc_nos_B: NDArray[np.int64], num_tokens_B: NDArray[np.int64]) -> None:
+        """These documents passed, with so many tokens."""
+        self._num_tokens_B[doc_nos_B - self.first] = num_tokens_B
+
+    def counts(self) -> dict[tuple[str, str], NDArray[np.intp]]:
+        """Rows of each outcome, accepted first."""
+        return {outcome: np.flatnonzero(self._outcome_B == index) for outcome, index in self._outcomes.items()}
+
+    def segment(
+        self,
+        *,
+        ids: Sequence[str],
+        id_keys_B2: NDArray[np.uint64],
+        text_keys_B2: NDArray[np.uint64],
+        url_keys_B2: NDArray[np.uint64],
+        ordinals_B: NDArray[np.int64],
+        inputs: Sequence[str],
+        positions: Sequence[int],
+        sources: Sequence[str],
+        num_bytes_B: NDArray[np.int64],
+    ) -> Segment:
+        """The fact, once every stage has decided; the arguments say who the documents are."""
+        input_table, input_index = index_column(inputs, np.uint32)
+        source_table, source_index = index_column(sources, np.uint32)
+        language_table, language_index = index_column(self._languages, np.uint16)
+        return Segment(
+            first=self.first,
+            ids=list(ids),
+            id_keys=id_keys_B2.tobytes(),
+            text_keys=text_keys_B2.tobytes(),
+            url_keys=url_keys_B2.tobytes(),
+            ordinals=ordinals_B.tobytes(),
+            inputs=input_table,
+            input_index=input_index,
+            positions=np.array(positions, np.int64).tobytes(),
+            sources=source_table,
+            source_index=source_index,
+            outcomes=list(self._outcomes),
+            outcome_index=self._outcome_B.tobytes(),
+            values=self._values_B.tobytes(),
+            thresholds=self._thresholds_B.tobytes(),
+            matches=self._matches_B.tobytes(),
+            num_bytes=num_bytes_B.tobytes(),
+            num_tokens=self._num_tokens_B.tobytes(),
+            qualities=self._qualities_B.tobytes(),
+            languages=language_table,
+            language_index=language_index,
+            rules=self._rules,
+            rule_values=self._rule_values_BR.tobytes(),
+            has_signature=self._has_signature_B.tobytes(),
+            signatures=self._signatures_BK[self._has_signature_B].tobytes(),
+        )
+
+
+def index_column(values: Sequence[str], kind: type[np.generic]) -> tuple[list[str], bytes]:
+    """Distinct values in the order in which they appear, and the index of each row's."""
+    table: dict[str, int] = {}
+    index = np.fromiter((table.setdefault(value, len(table)) for value in values), kind, count=len(values))
+    return list(table), index.tobytes()
+
+
+def segment_key(first: int) -> bytes:
+    """Key of the segment that begins with this document; sorts by number."""
+    return first.to_bytes(8, "big")
+
+
+def encode_segment(segment: Segment) -> bytes:
+    """The fact."""
+    return msgspec.msgpack.encode(segment)
+
+
+_decode = msgspec.msgpack.Decoder(Segment).decode
+
+
+class Segments:
+    """Segments by document number, those of the open epoch included."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._firsts: list[int] = []
+        self._recent: tuple[int, Segment] | None = None  # lookups come in runs of neighbours
+
+    def add(self, first: int) -> None:
+        """A segment that begins with this document exists from now on."""
+        self._firsts.append(first)
+
+    def find(self, doc_no: int, epoch: Epoch) -> tuple[Segment, int]:
+        """The segment of a document and its row there."""
+        first = self._firsts[bisect_right(self._firsts, doc_no) - 1]
+        if self._recent is None or self._recent[0] != first:
+            key = segment_key(first)
+            value = epoch.facts["documents"].get(key) or self._store.get("documents", key)
+            assert value is not None
+            self._recent = (first, _decode(value))
+        return self._recent[1], doc_no - first
+
+    def text_key(self, doc_no: int, epoch: Epoch) -> bytes:
+        """The key of a document's text."""
+        segment, row = self.find(doc_no, epoch)
+        return segment.text_keys[16 * row : 16 * (row + 1)]
+
+
+def read_segments(store: Store) -> Iterator[Segment]:
+    """All segments, oldest first."""
+    for _, value in store.items("documents"):
+        yield _decode(value)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """One document's line, with names in place of indices."""
+
+    doc_no: int
+    doc_id: str
+    input: str
+    position: int
+    source: str
+    ordinal: int
+    stage: str  # "" if accepted
+    reason: str
+    value: float
+    threshold: float
+    match: int
+    num_bytes: int
+    num_tokens: int
+    quality: float
+    language: str
+    rules: dict[str, float]
+
+
+def verdict_of(segment: Segment, row: int) -> Verdict:
+    """One row of a segment."""
+    stage, reason = segment.outcomes[int(segment.column("outcome_index", np.uint16)[row])]
+    values_BR = np.frombuffer(segment.rule_values, np.float32).reshape(len(segment), -1)
+    return Verdict(
+        doc_no=segment.first + row,
+        doc_id=segment.ids[row],
+        input=segment.inputs[int(segment.column("input_index", np.uint32)[row])],
+        position=int(segment.column("positions", np.int64)[row]),
+        source=segment.sources[int(segment.column("source_index", np.uint32)[row])],
+        ordinal=int(segment.column("ordinals", np.int64)[row]),
+        stage=stage,
+        reason=reason,
+        value=float(segment.column("values", np.float32)[row]),
+        threshold=float(segment.column("thresholds", np.float32)[row]),
+        match=int(segment.column("matches", np.int64)[row]),
+        num_bytes=int(segment.column("num_bytes", np.int64)[row]),
+        num_tokens=int(segment.column("num_tokens", np.int64)[row]),
+        quality=float(segment.column("qualities", np.float32)[row]),
+        language=segment.languages[int(segment.column("language_index", np.uint16)[row])],
+        rules=dict(zip(segment.rules, values_BR[row].tolist(), strict=True)),
+    )
+
+
+def find_verdicts(store: Store, doc_id: str) -> list[Verdict]:
+    """Every document that was ever read under this id, oldest first; more than one after a new version."""
+    return [
+        verdict_of(segment, row)
+        for segment in read_segments(store)
+        if doc_id in segment.ids
+        for row, other in enumerate(segment.ids)
+        if other == doc_id
+    ]
+
+
+def find_document(store: Store, doc_no: int) -> Verdict | None:
+    """The document with this number."""
+    best: Segment | None = None
+    for segment in read_segments(store):
+        if segment.first > doc_no:
+            break
+        best = segment
+    if best is None or doc_no >= best.first + len(best):
+        return None
+    return verdict_of(best, doc_no - best.first)

@@ -1,0 +1,1 @@
+"""What development and the demonstration need beside the application."""
