@@ -3,7 +3,7 @@
 Positions count every line (blank ones too, which give no row), element of a JSON array or row of a table, from 0; they
 do not depend on how the file is cut into blocks. Lines end at LF only: the other separators of Unicode are text.
 Memory is bounded by a block, a longest document and, for a JSON array, MAX_ARRAY_BYTES, however small the file was
-compressed. JSON lines cost one slice and one Row each, 0.3 µs.
+compressed. JSON lines cost one slice and one Row each, 0.4 µs.
 """
 
 from __future__ import annotations
