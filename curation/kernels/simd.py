@@ -9,6 +9,7 @@ Callers pass buffers that are padded with 64 bytes after the last document, beca
 
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 I1, I8, I32, I64, I128 = (ir.IntType(bits) for bits in (1, 8, 32, 64, 128))
@@ -77,7 +78,9 @@ def mix_multiply(typing_context, x, y):
 
     def codegen(context, builder, signature, args):
         product = builder.mul(builder.zext(args[0], I128), builder.zext(args[1], I128))
-        return builder.xor(builder.trunc(product, I64), builder.trunc(builder.lshr(product, ir.Constant(I128, 64)), I64))
+        return builder.xor(
+            builder.trunc(product, I64), builder.trunc(builder.lshr(product, ir.Constant(I128, 64)), I64)
+        )
 
     return types.uint64(types.uint64, types.uint64), codegen
 
@@ -130,3 +133,32 @@ def lower_word_mask(typing_context, source, source_index, target, target_index):
         return builder.bitcast(builder.or_(builder.or_(is_letter, is_digit), is_underscore), I64)
 
     return types.uint64(source, types.int64, target, types.int64), codegen
+
+
+@intrinsic
+def store_u64(typing_context, array, index, word):
+    """Write one integer as 8 little-endian bytes to `array[index:]`."""
+
+    def codegen(context, builder, signature, args):
+        pointer = element_pointer(context, builder, signature.args[0], args[0], args[1])
+        store = builder.store(args[2], builder.bitcast(pointer, I64.as_pointer()))
+        store.align = 1
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64, types.uint64), codegen
+
+
+@intrinsic
+def smallest_of_16(typing_context, array, index):
+    """The smallest of the 16 numbers `array[index:index + 16]` (uint32)."""
+
+    def codegen(context, builder, signature, args):
+        vector_type = ir.VectorType(I32, 16)
+        pointer = element_pointer(context, builder, signature.args[0], args[0], args[1])
+        numbers = builder.load(builder.bitcast(pointer, vector_type.as_pointer()))
+        numbers.align = 4
+        reduce_type = ir.FunctionType(I32, [vector_type])
+        reduce = cgutils.get_or_insert_function(builder.module, reduce_type, "llvm.vector.reduce.umin.v16i32")
+        return builder.call(reduce, [numbers])
+
+    return types.uint32(array, types.int64), codegen

@@ -1,0 +1,155 @@
+"""Near-duplicate removal on texts: what is found, what is restored, and exact truth over real documents."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+
+from curation.batch import join_texts
+from curation.near_dedup import Matches, NearDedup, NearDedupConfig
+from tests.corpus import read_zst_jsonl
+from tests.curation.test_minhash import shingle_set
+
+
+def match_texts(near_dedup: NearDedup, texts: list[str], *, first: int = 0) -> Matches:
+    signatures_BK, has_words_B = near_dedup.sign(*join_texts(texts))
+    return near_dedup.match(np.arange(first, first + len(texts)), signatures_BK, has_words_B)
+
+
+def page(seed: int, num_words: int = 300) -> list[str]:
+    return random.Random(seed).choices([f"word{i}" for i in range(3000)], k=num_words)
+
+
+def similar_pages() -> list[str]:
+    """Pages of 20 families, from exact copies to distant relatives."""
+    rng = random.Random(11)
+    texts = []
+    for number in range(600):
+        words = page(number % 20)
+        share = rng.choice([0.0, 0.002, 0.01, 0.03, 0.1])
+        texts.append(" ".join(word if rng.random() > share else f"new{rng.randrange(1000)}" for word in words))
+    return texts
+
+
+def test_an_edited_copy_is_matched_to_the_original_and_a_stranger_is_not() -> None:
+    original, stranger = page(1), page(2)
+    edited = [*original]
+    edited[100] = "edited"
+    matches = match_texts(NearDedup(NearDedupConfig()), [" ".join(words) for words in (original, stranger, edited)])
+    assert matches.doc_nos_B.tolist() == [-1, -1, 0]
+    a, b = shingle_set(" ".join(original)), shingle_set(" ".join(edited))
+    assert matches.similarities_B[2] == pytest.approx(len(a & b) / len(a | b), abs=0.06)
+    assert matches.similarities_B[:2].tolist() == [0, 0]
+
+
+def test_copies_have_a_similarity_of_one() -> None:
+    matches = match_texts(
+        NearDedup(NearDedupConfig()), ["Same text, twice.", "same TEXT twice", "大模型的数据去重"] * 2
+    )
+    assert matches.doc_nos_B.tolist() == [-1, 0, -1, 0, 0, 2]
+    assert matches.similarities_B.tolist() == [0, 1, 0, 1, 1, 1]
+
+
+def test_texts_without_words_are_never_near_duplicates() -> None:
+    near_dedup = NearDedup(NearDedupConfig())
+    assert match_texts(near_dedup, ["", "", "...", "...", "\n \n"]).doc_nos_B.tolist() == [-1] * 5
+    assert len(near_dedup) == 0
+
+
+def test_short_texts_match_only_if_their_words_are_the_same() -> None:
+    titles = [f"chapter {number}" for number in range(3000)]
+    matches = match_texts(NearDedup(NearDedupConfig()), [*titles, "Chapter: 7"])
+    assert (matches.doc_nos_B[:-1] == -1).all()
+    assert matches.doc_nos_B[-1] == 7
+
+
+def test_dropped_documents_are_not_matched_against() -> None:
+    first = page(3, 400)
+    drift = [[*first], [*first], [*first]]
+    for step, words in enumerate(drift):
+        for place in range(step * 10):
+            words[place * 19] = f"changed{place}"
+    similarity = [len(shingle_set(" ".join(drift[0])) & shingle_set(" ".join(words))) for words in drift]
+    assert similarity[2] < 0.76 * similarity[0]
+    matches = match_texts(NearDedup(NearDedupConfig(min_similarity=0.8)), [" ".join(words) for words in drift])
+    assert matches.doc_nos_B.tolist() == [-1, 0, -1]
+
+
+@pytest.mark.parametrize("batch", [1, 7, 600])
+def test_results_do_not_depend_on_batches(batch: int) -> None:
+    texts = similar_pages()
+    whole = match_texts(NearDedup(NearDedupConfig()), texts)
+    near_dedup = NearDedup(NearDedupConfig())
+    parts = [match_texts(near_dedup, texts[i : i + batch], first=i) for i in range(0, len(texts), batch)]
+    assert np.concatenate([part.doc_nos_B for part in parts]).tolist() == whole.doc_nos_B.tolist()
+    assert np.concatenate([part.similarities_B for part in parts]).tolist() == whole.similarities_B.tolist()
+    assert 100 < (whole.doc_nos_B >= 0).sum() < 580
+
+
+def test_restored_state_decides_like_the_one_that_never_stopped() -> None:
+    texts = similar_pages()
+    steady, facts = NearDedup(NearDedupConfig()), {}
+    signatures_BK, has_words_B = steady.sign(*join_texts(texts))
+    matches = steady.match(np.arange(300), signatures_BK[:300], has_words_B[:300])
+    for doc_no in np.flatnonzero(matches.doc_nos_B < 0).tolist():
+        facts[doc_no] = signatures_BK[doc_no].tobytes()
+    retracted = sorted(facts)[3:30:4]
+    applied, bulk = NearDedup(steady.config), NearDedup(steady.config)
+    for doc_no, signature in facts.items():
+        applied.apply(doc_no, signature)
+    for doc_no in retracted:
+        assert steady.drop(doc_no)
+        applied.apply(doc_no, None)
+        del facts[doc_no]
+    bulk.restore(np.array(sorted(facts)), np.array([list(facts[doc_no]) for doc_no in sorted(facts)], np.uint8))
+    assert len(steady) == len(applied) == len(bulk) == len(facts)
+    later = [
+        each.match(np.arange(300, 600), signatures_BK[300:], has_words_B[300:]) for each in (steady, applied, bulk)
+    ]
+    for other in later[1:]:
+        assert other.doc_nos_B.tolist() == later[0].doc_nos_B.tolist()
+        assert other.similarities_B.tolist() == later[0].similarities_B.tolist()
+    assert (later[0].doc_nos_B >= 300).any()
+
+
+def test_a_signature_of_another_size_is_refused() -> None:
+    with pytest.raises(ValueError, match="128 bytes a document"):
+        NearDedup(NearDedupConfig()).apply(1, bytes(64))
+
+
+@pytest.mark.parametrize(
+    "options", [{"num_bands": 17}, {"num_permutations": 100}, {"min_similarity": 0.0}, {"bands": 16}, {"num_bands": 0}]
+)
+def test_impossible_options_are_refused(options: dict[str, float]) -> None:
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.convert(options, NearDedupConfig)
+
+
+@pytest.mark.parametrize(
+    ("documents", "pairs"), [("web/powershell-docs", "powershell"), ("neardup/licenses", "licenses")]
+)
+def test_documents_alike_by_exact_truth_are_not_both_kept(corpora: Path, documents: str, pairs: str) -> None:
+    ids, texts = [], []
+    for document in read_zst_jsonl(corpora / f"{documents}.jsonl.zst"):
+        ids.append(document["id"])
+        texts.append(document["text"])
+    matches = match_texts(NearDedup(NearDedupConfig()), texts)
+    kept = {ids[i] for i in np.flatnonzero(matches.doc_nos_B < 0).tolist()}
+    place = {doc_id: i for i, doc_id in enumerate(ids)}
+    alike = missed = 0
+    best_earlier: dict[str, float] = {}
+    for pair in read_zst_jsonl(corpora / f"neardup/allpairs-{pairs}.jsonl.zst"):
+        later = max(pair["a"], pair["b"], key=place.__getitem__)
+        best_earlier[later] = max(best_earlier.get(later, 0.0), pair["j"])
+        if pair["j"] >= 0.8:
+            alike += 1
+            missed += pair["a"] in kept and pair["b"] in kept
+    removed = [doc_id for doc_id in ids if doc_id not in kept]
+    wrong = sum(best_earlier.get(doc_id, 0.0) < 0.7 for doc_id in removed)
+    assert alike > 500
+    assert missed <= 0.01 * alike
+    assert wrong <= 0.01 * len(removed)
