@@ -52,7 +52,7 @@ class PackingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """Weight of fit: a document's share of the room that its row has left."""
     continuation_penalty: Annotated[float, msgspec.Meta(ge=0)] = 0.2
     """What the tail of a split document loses. The more, the more often it opens a row, with nothing foreign before."""
-    closing_bonus: Annotated[float, msgspec.Meta(ge=0)] = 0.2
+    closing_bonus: Annotated[float, msgspec.Meta(ge=0)] = 0.15
     """Bonus for a document that (nearly) fills its row. The more, the less padding, and the less related the rows."""
     shuffle_block_rows: Annotated[int, msgspec.Meta(ge=1)] = 1024
     """Rows that are shuffled together, and held until they are complete; 1 keeps the order of closing."""
@@ -162,6 +162,10 @@ class Packer:
     def held_tokens(self) -> int:
         """Tokens that were added and neither given out nor removed."""
         return self._held_tokens
+
+    def held_pieces(self) -> list[Piece]:
+        """Everything that was added and neither given out nor removed."""
+        return list(self._pieces.values())
 
     def add(
         self,
