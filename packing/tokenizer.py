@@ -1,0 +1,189 @@
+"""From text to token ids, by batch: the user's own tokenizer, or Tekken."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import tiktoken
+import xxhash
+from numpy.typing import NDArray
+
+from curatord.errors import ConfigError
+from packing.vocabularies import Codec, Vocabulary, read_huggingface, read_tekken, read_tiktoken
+
+
+class TokenizerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """[tokenizer]"""
+
+    name: str = "tekken"
+    """`tekken` (131,072 ids, nothing to download), a tiktoken name (`o200k_base`), the path of a `tokenizer.json` or
+    `tekken.json` or of the folder that holds one, or a model's name on the Hugging Face hub. Part of identity."""
+    bos: bool = False
+    """Whether each document begins with the token that says so. Part of identity."""
+    eos: bool = True
+    """Whether each document ends with the token that says so; it counts in the document's length. Part of identity."""
+    bos_token: str = ""
+    """Name of the token that begins a document, where the tokenizer's files do not say."""
+    eos_token: str = ""
+    """Name of the token that ends a document, where the tokenizer's files do not say."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tokenizer:
+    """Text to ids and back. Pure: the same text gives the same ids in any batch and on any thread.
+
+    Text is always ordinary: `</s>` on a page becomes the tokens of its four characters, never the control token.
+    """
+
+    name: str
+    digest: int  # 64 bits that name the vocabulary, its rules, and BOS and EOS as configured
+    vocabulary_size: int  # all ids are below it
+    bos_id: int | None  # put before each document; None: nothing is
+    eos_id: int | None  # put after each document; None: nothing is
+    codec: Codec
+
+    @property
+    def dtype(self) -> type[np.uint16] | type[np.uint32]:
+        """The smallest type of the two that holds every id."""
+        return np.uint16 if self.vocabulary_size <= 1 << 16 else np.uint32
+
+    @property
+    def lossless(self) -> bool:
+        """Whether decoding gives back every text exactly.
+
+        Byte-level BPE does. Tokenizers that normalise their text (NFC, lower case, a space put in front, white
+        space collapsed) or have an unknown token do not, and decode to the text as they read it.
+        """
+        return self.codec.lossless
+
+    def encode_batch(
+        self,
+        texts: Sequence[str],
+        buffer_N: NDArray[np.uint8],
+        starts_B: NDArray[np.int64],
+        ends_B: NDArray[np.int64],
+    ) -> tuple[NDArray[np.uint16] | NDArray[np.uint32], NDArray[np.int64]]:
+        """Ids of B documents, BOS and EOS included.
+
+        Args:
+            texts: the documents.
+            buffer_N: the same as UTF-8, padded (see `curation.batch`).
+            starts_B: first byte of each.
+            ends_B: one past its last byte.
+
+        Returns:
+            (tokens_T of `dtype`, offsets_B1): document b is `tokens_T[offsets_B1[b]:offsets_B1[b + 1]]`.
+        """
+        bos = -1 if self.bos_id is None else self.bos_id
+        eos = -1 if self.eos_id is None else self.eos_id
+        tokens_T, offsets_B1 = self.codec.encode(texts, buffer_N, starts_B, ends_B, bos, eos)
+        return (tokens_T.astype(np.uint16) if self.dtype is np.uint16 else tokens_T), offsets_B1
+
+    def decode(self, tokens_T: NDArray[np.integer] | Sequence[int]) -> str:
+        """Text of tokens; BOS, EOS and other control tokens have none.
+
+        The exact inverse of `encode_batch` where `lossless`. Of a part of a document, a character that is cut at
+        either end becomes U+FFFD.
+        """
+        return self.codec.decode(np.asarray(tokens_T, np.int64))
+
+
+def open_tokenizer(config: TokenizerConfig) -> Tokenizer:
+    """The tokenizer that the configuration names.
+
+    Raises:
+        ConfigError: it cannot be found or read, or BOS or EOS is wanted and there is no such token.
+    """
+    vocabulary = _read(config.name)
+    bos_id = _control_id(config, vocabulary, "bos") if config.bos else None
+    eos_id = _control_id(config, vocabulary, "eos") if config.eos else None
+    framing = f"bos={bos_id} eos={eos_id}".encode()
+    return Tokenizer(
+        name=config.name,
+        digest=xxhash.xxh3_64_intdigest(vocabulary.digest + framing),
+        vocabulary_size=vocabulary.size,
+        bos_id=bos_id,
+        eos_id=eos_id,
+        codec=vocabulary.codec,
+    )
+
+
+def _control_id(config: TokenizerConfig, vocabulary: Vocabulary, which: str) -> int:
+    """Id of the token that begins (`bos`) or ends (`eos`) a document."""
+    wanted = config.bos_token if which == "bos" else config.eos_token
+    if wanted:
+        if wanted in vocabulary.ids:
+            return vocabulary.ids[wanted]
+        known = ", ".join(list(vocabulary.ids)[:8]) or "none"
+        raise ConfigError(f"tokenizer.{which}_token = {wanted!r} is no control token of {config.name}; it has: {known}")
+    token_id = vocabulary.bos_id if which == "bos" else vocabulary.eos_id
+    if token_id is None:
+        raise ConfigError(
+            f"tokenizer {config.name} does not say which token {'begins' if which == 'bos' else 'ends'} a document; "
+            f"name it with tokenizer.{which}_token, or set tokenizer.{which} = false"
+        )
+    return token_id
+
+
+def _read(name: str) -> Vocabulary:
+    """The vocabulary behind any of the names that the configuration takes."""
+    if name == "tekken":
+        return read_tekken()
+    path = Path(name).expanduser()
+    if path.exists():
+        return _read_file(path)
+    if name in tiktoken.list_encoding_names():
+        try:
+            return read_tiktoken(tiktoken.get_encoding(name))
+        except (OSError, ValueError) as error:
+            raise ConfigError(
+                f"tiktoken's {name} is not on this machine and could not be fetched ({_short(error)}); fetch it once "
+                f"where there is a network and point TIKTOKEN_CACHE_DIR to it, or set tokenizer.name to a file"
+            ) from error
+    if path.suffix == ".json" or path.is_absolute() or name.startswith((".", "~")):
+        raise ConfigError(f"tokenizer.name = {name!r}: no such file or folder")
+    return _read_file(_fetch(name))
+
+
+def _read_file(path: Path) -> Vocabulary:
+    """A vocabulary from a file, or from the folder that holds it."""
+    if path.is_dir():
+        found = [path / file for file in ("tokenizer.json", "tekken.json") if (path / file).is_file()]
+        if not found:
+            raise ConfigError(f"tokenizer.name = {str(path)!r}: the folder holds no tokenizer.json and no tekken.json")
+        path = found[0]
+    try:
+        return read_tekken(path) if path.name.startswith("tekken") else read_huggingface(path)
+    except ConfigError:
+        raise
+    # The tokenizers library raises bare Exception.
+    except Exception as error:
+        raise ConfigError(f"tokenizer.name = {str(path)!r} cannot be read as a tokenizer: {_short(error)}") from error
+
+
+def _fetch(name: str) -> Path:
+    """`tokenizer.json` of a model on the hub, from the hub's cache if it is there."""
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError
+
+    try:
+        path = Path(hf_hub_download(name, "tokenizer.json"))
+    except Exception as error:
+        raise ConfigError(
+            f"tokenizer.name = {name!r} is no file, no tiktoken name, and could not be had from the Hugging Face hub "
+            f'({_short(error)}); download its tokenizer.json and give the path, or use "tekken", which needs no network'
+        ) from error
+    # It names EOS; not every model has it.
+    with contextlib.suppress(EntryNotFoundError, OSError):
+        hf_hub_download(name, "tokenizer_config.json")
+    return path
+
+
+def _short(error: BaseException) -> str:
+    """First line of an error's message."""
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]
