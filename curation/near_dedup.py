@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 import numpy as np
@@ -25,10 +25,10 @@ from curation.kernels import minhash
 from curation.kernels.lsh import SignatureIndex
 from curation.removal_guard import RemovalGuard
 
-# Two different minima are equal in the 8 bits that are kept once in so many times.
-NUM_VALUES = 256
+IDENTITY_OPTIONS = ("num_permutations", "signature_bits", "num_bands", "band_rows", "shingle_words")
 
-IDENTITY_OPTIONS = ("num_permutations", "num_bands", "shingle_words")
+# Signatures are compared 64 bytes at a time.
+BLOCK_BITS = 512
 
 
 class NearDedupConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -36,10 +36,14 @@ class NearDedupConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 
     enabled: bool = True
     """Whether near-duplicates are looked for at all."""
-    num_permutations: Annotated[int, Meta(ge=64, le=256, multiple_of=64)] = 128
-    """Hash permutations of a signature, one byte each; the estimate's error falls with their root. Part of identity."""
+    num_permutations: Annotated[int, Meta(ge=64, le=256, multiple_of=64)] = 256
+    """Hash permutations of a signature; the estimate's error falls with their root. Part of identity."""
+    signature_bits: Literal[4, 8] = 4
+    """Bits kept of every permutation; a document takes num_permutations times so many in memory. Part of identity."""
     num_bands: Annotated[int, Meta(ge=1, le=64)] = 16
     """Bands of the signature; documents that agree in a whole band are compared. Part of identity."""
+    band_rows: Annotated[int, Meta(ge=2, le=32, multiple_of=2)] = 8
+    """Permutations of a band. Part of identity."""
     shingle_words: Annotated[int, Meta(ge=1, le=32)] = 5
     """Consecutive words of a shingle (characters in scripts without spaces). Part of identity."""
     min_similarity: Annotated[float, Meta(gt=0.0, le=1.0)] = 0.76
@@ -51,10 +55,15 @@ class NearDedupConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     """Share of a source's documents removed above its usual share from which an event is raised."""
 
     def __post_init__(self) -> None:
-        if self.num_permutations % self.num_bands:
+        if self.num_bands * self.band_rows > self.num_permutations:
             raise ValueError(
-                f"num_bands = {self.num_bands} does not divide num_permutations = {self.num_permutations}; "
-                "take bands of equally many permutations, such as 128 and 16"
+                f"num_bands x band_rows = {self.num_bands} x {self.band_rows} is more than num_permutations = "
+                f"{self.num_permutations}; take fewer bands or more permutations"
+            )
+        if self.num_permutations * self.signature_bits % BLOCK_BITS:
+            raise ValueError(
+                f"num_permutations x signature_bits = {self.num_permutations} x {self.signature_bits} is no multiple "
+                f"of {BLOCK_BITS} bits; take signature_bits = 8"
             )
 
 
@@ -72,8 +81,15 @@ class NearDedup:
     def __init__(self, config: NearDedupConfig) -> None:
         self.config = config
         self.guard = RemovalGuard(window_documents=config.guard_window_documents, max_excess=config.guard_max_excess)
-        self._index = SignatureIndex(num_permutations=config.num_permutations, num_bands=config.num_bands)
-        equal_share = config.min_similarity * (1 - 1 / NUM_VALUES) + 1 / NUM_VALUES
+        self._index = SignatureIndex(
+            num_bytes=config.num_permutations * config.signature_bits // 8,
+            bits=config.signature_bits,
+            num_bands=config.num_bands,
+            band_bytes=config.band_rows * config.signature_bits // 8,
+        )
+        # The share of values that are equal by chance, in the bits that are kept of them.
+        self._chance = 1 / (1 << config.signature_bits)
+        equal_share = config.min_similarity * (1 - self._chance) + self._chance
         self._min_equal = math.ceil(equal_share * config.num_permutations - 1e-9)
 
     def __len__(self) -> int:
@@ -87,7 +103,7 @@ class NearDedup:
     def sign(
         self, buffer_N: NDArray[np.uint8], starts_B: NDArray[np.int64], ends_B: NDArray[np.int64]
     ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-        """Packed signatures of UTF-8 texts in a padded buffer, and which have any word: (signatures_BK, has_words_B).
+        """Packed signatures of UTF-8 texts in a padded buffer, and which have any word: (signatures_BP, has_words_B).
 
         Pure, and without the interpreter lock: slices of one batch may be signed by several threads at once.
         """
@@ -98,19 +114,19 @@ class NearDedup:
             num_permutations=self.config.num_permutations,
             shingle_words=self.config.shingle_words,
         )
-        return minhash.pack(signatures_BK), num_shingles_B > 0
+        return minhash.pack(signatures_BK, self.config.signature_bits), num_shingles_B > 0
 
     def match(
-        self, doc_nos_B: NDArray[np.int64], signatures_BK: NDArray[np.uint8], has_words_B: NDArray[np.bool_]
+        self, doc_nos_B: NDArray[np.int64], signatures_BP: NDArray[np.uint8], has_words_B: NDArray[np.bool_]
     ) -> Matches:
         """Match documents in order against the survivors before them; those without a match become survivors.
 
         A document without words matches nothing and nothing matches it. Raises ValueError if `doc_nos_B` does not go
         on increasing from the last survivor's.
         """
-        matches_B, equal_B = self._index.match(doc_nos_B, signatures_BK, has_words_B, self._min_equal)
+        matches_B, equal_B = self._index.match(doc_nos_B, signatures_BP, has_words_B, self._min_equal)
         shares_B = equal_B / self.config.num_permutations
-        similarities_B = np.maximum((shares_B - 1 / NUM_VALUES) / (1 - 1 / NUM_VALUES), 0).astype(np.float32)
+        similarities_B = np.maximum((shares_B - self._chance) / (1 - self._chance), 0).astype(np.float32)
         return Matches(doc_nos_B=matches_B, similarities_B=similarities_B)
 
     def drop(self, doc_no: int) -> bool:
@@ -124,11 +140,12 @@ class NearDedup:
         else:
             self.restore(np.array([doc_no]), np.frombuffer(signature, np.uint8)[None])
 
-    def restore(self, doc_nos_B: NDArray[np.int64], signatures_BK: NDArray[np.uint8]) -> None:
+    def restore(self, doc_nos_B: NDArray[np.int64], signatures_BP: NDArray[np.uint8]) -> None:
         """Put many survivors back, in increasing order of document numbers."""
-        if signatures_BK.shape != (len(doc_nos_B), self.config.num_permutations):
+        num_bytes = self.config.num_permutations * self.config.signature_bits // 8
+        if signatures_BP.shape != (len(doc_nos_B), num_bytes):
             raise ValueError(
-                f"signatures of shape {signatures_BK.shape} for {len(doc_nos_B)} documents; "
-                f"this index holds {self.config.num_permutations} bytes a document"
+                f"signatures of shape {signatures_BP.shape} for {len(doc_nos_B)} documents; "
+                f"this index holds {num_bytes} bytes a document"
             )
-        self._index.insert(doc_nos_B, signatures_BK)
+        self._index.insert(doc_nos_B, signatures_BP)

@@ -8,8 +8,8 @@ standard error of sqrt(J * (1 - J) / K).
 
 Permutations and mixing are those of datasketch's scheme "affine32": for equal shingle hashes the signatures are equal.
 
-Cost for 3.7 KB (600 words) and K = 128: words 2.7 us, shingles 0.8 us, minima 3.5 us: 64 permutations at a time stay
-in vector registers while the shingles stream by.
+Cost for 3.7 KB (600 words): words 2.7 us, shingles 0.8 us, minima 1.7 us for 64 permutations, which stay in vector
+registers while the shingles stream by.
 """
 
 from __future__ import annotations
@@ -195,15 +195,31 @@ def sign_documents(
         num_shingles_B[row] = num_shingles
 
 
-@njit(cache=True, nogil=True, boundscheck=False)
-def pack(signatures_BK):
-    """Signatures reduced to 8 bits a permutation, (B, K) uint8 (b-bit minwise hashing, Li and König, 2010).
+def pack(signatures_BK: NDArray[np.uint32], bits: int) -> NDArray[np.uint8]:
+    """Signatures reduced to 4 or 8 bits a permutation, (B, K * bits / 8) (b-bit minwise hashing, Li and König, 2010).
 
     Minima are far from uniform and those of two single shingles differ in few bits: the values are mixed first, so
-    that different ones become equal with probability 1/256, independently for every permutation.
+    that different ones become equal with probability 2^-bits, independently for every permutation.
     """
-    packed_BK = np.empty(signatures_BK.shape, np.uint8)
-    for row in range(signatures_BK.shape[0]):
-        for k in range(signatures_BK.shape[1]):
-            packed_BK[row, k] = premix(signatures_BK[row, k]) >> uint32(24)
-    return packed_BK
+    num_documents, num_permutations = signatures_BK.shape
+    packed_BP = np.empty((num_documents, num_permutations * bits // 8), np.uint8)
+    (pack_nibbles if bits == 4 else pack_bytes)(signatures_BK, packed_BP)
+    return packed_BP
+
+
+@njit(cache=True, nogil=True, boundscheck=False)
+def pack_bytes(signatures_BK, packed_BP):
+    """Byte k is the upper 8 bits of permutation k, mixed."""
+    for row in range(packed_BP.shape[0]):
+        for k in range(packed_BP.shape[1]):
+            packed_BP[row, k] = premix(signatures_BK[row, k]) >> uint32(24)
+
+
+@njit(cache=True, nogil=True, boundscheck=False)
+def pack_nibbles(signatures_BK, packed_BP):
+    """Byte p is the upper 4 bits of permutations 2p (below) and 2p + 1 (above), mixed."""
+    for row in range(packed_BP.shape[0]):
+        for p in range(packed_BP.shape[1]):
+            below = premix(signatures_BK[row, 2 * p]) >> uint32(28)
+            above = premix(signatures_BK[row, 2 * p + 1]) >> uint32(28)
+            packed_BP[row, p] = below | above << uint32(4)

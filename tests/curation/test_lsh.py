@@ -14,10 +14,10 @@ from curation.kernels.lsh import SignatureIndex
 MIN_EQUAL = 98
 
 
-def families(seed: int, count: int, num_permutations: int = 128) -> NDArray[np.uint8]:
-    """Signatures of which many resemble an earlier one to every degree, and some equal it."""
+def families(seed: int, count: int, num_permutations: int = 128, bits: int = 8) -> NDArray[np.uint8]:
+    """Signatures, a value a permutation, of which many resemble an earlier one to every degree, and some equal it."""
     rng = np.random.default_rng(seed)
-    signatures_BK = rng.integers(0, 256, (count, num_permutations), dtype=np.uint8)
+    signatures_BK = rng.integers(0, 1 << bits, (count, num_permutations), dtype=np.uint8)
     for row in range(1, count):
         if rng.random() < 0.7:
             copied_K = rng.random(num_permutations) < rng.choice([0.3, 0.6, 0.75, 0.78, 0.85, 1.0])
@@ -26,7 +26,13 @@ def families(seed: int, count: int, num_permutations: int = 128) -> NDArray[np.u
 
 
 def plain_search(
-    doc_nos: list[int], signatures_BK: NDArray[np.uint8], *, num_bands: int, min_equal: int, dropped: dict[int, int]
+    doc_nos: list[int],
+    signatures_BK: NDArray[np.uint8],
+    *,
+    num_bands: int,
+    band_rows: int,
+    min_equal: int,
+    dropped: dict[int, int],
 ) -> list[tuple[int, int]]:
     """(match, equal) of every document; `dropped` maps the row before which a document is dropped to the document."""
     numbers_B = np.array(doc_nos)
@@ -37,8 +43,8 @@ def plain_search(
             is_survivor_B &= numbers_B != dropped[row]
         others = np.flatnonzero(is_survivor_B)
         equal_SK = signatures_BK[others] == signature_K
-        num_rows = signatures_BK.shape[1] // num_bands
-        shares_band_S = equal_SK.reshape(len(others), num_bands, num_rows).all(axis=2).any(axis=1)
+        bands_SR = equal_SK[:, : num_bands * band_rows].reshape(len(others), num_bands, band_rows)
+        shares_band_S = bands_SR.all(axis=2).any(axis=1)
         equal_S = np.where(shares_band_S, equal_SK.sum(axis=1), 0)
         if len(others) and equal_S.max() >= min_equal:
             found.append((doc_nos[others[equal_S.argmax()]], int(equal_S.max())))
@@ -70,16 +76,33 @@ def search_in_batches(
 
 
 @pytest.mark.parametrize("batch", [1, 7, 1000])
-@pytest.mark.parametrize(("num_permutations", "num_bands"), [(128, 16), (128, 32), (64, 4), (256, 32), (192, 16)])
-def test_matches_are_those_of_a_search_over_all_survivors(num_permutations: int, num_bands: int, batch: int) -> None:
-    signatures_BK = families(3, 700, num_permutations)
+@pytest.mark.parametrize(
+    ("num_permutations", "bits", "num_bands", "band_rows"),
+    [
+        (256, 4, 16, 8),
+        (128, 8, 16, 8),
+        (64, 8, 4, 16),
+        (256, 8, 32, 8),
+        (256, 4, 32, 4),
+        (192, 8, 10, 12),
+        (128, 4, 16, 6),
+    ],
+)
+def test_matches_are_those_of_a_search_over_all_survivors(
+    num_permutations: int, bits: int, num_bands: int, band_rows: int, batch: int
+) -> None:
+    signatures_BK = families(3, 700, num_permutations, bits)
+    packed_BP = signatures_BK if bits == 8 else signatures_BK[:, ::2] | signatures_BK[:, 1::2] << 4
     doc_nos = list(range(10, 10 + 3 * 700, 3))
     min_equal = round(0.76 * num_permutations)
     dropped = {200: doc_nos[0], 300: doc_nos[150], 301: doc_nos[299], 450: 7}
-    index = SignatureIndex(num_permutations=num_permutations, num_bands=num_bands)
-    found = search_in_batches(index, doc_nos, signatures_BK, batch=batch, min_equal=min_equal, dropped=dropped)
-    expected = plain_search(doc_nos, signatures_BK, num_bands=num_bands, min_equal=min_equal, dropped=dropped)
-    assert found == expected
+    index = SignatureIndex(
+        num_bytes=num_permutations * bits // 8, bits=bits, num_bands=num_bands, band_bytes=band_rows * bits // 8
+    )
+    found = search_in_batches(index, doc_nos, packed_BP, batch=batch, min_equal=min_equal, dropped=dropped)
+    assert found == plain_search(
+        doc_nos, signatures_BK, num_bands=num_bands, band_rows=band_rows, min_equal=min_equal, dropped=dropped
+    )
     assert sum(match >= 0 for match, _ in found) > 100
 
 
@@ -89,17 +112,19 @@ def test_matches_do_not_depend_on_batches_while_the_table_grows() -> None:
     dropped = {row: row - 5 for row in range(100, 2500, 3)}
     results = []
     for batch in (1000, 3000, 17):
-        index = SignatureIndex(num_permutations=128, num_bands=16)
+        index = SignatureIndex(num_bytes=128, bits=8, num_bands=16, band_bytes=8)
         found = search_in_batches(index, doc_nos, signatures_BK, batch=batch, dropped=dropped)
         assert len(index) == sum(match < 0 for match, _ in found) - sum(found[row][0] < 0 for row in dropped.values())
         results.append(found)
     assert results[0] == results[1] == results[2]
-    assert results[0] == plain_search(doc_nos, signatures_BK, num_bands=16, min_equal=MIN_EQUAL, dropped=dropped)
+    assert results[0] == plain_search(
+        doc_nos, signatures_BK, num_bands=16, band_rows=8, min_equal=MIN_EQUAL, dropped=dropped
+    )
 
 
 def test_a_dropped_document_makes_room_for_its_next_copy() -> None:
     signature_1K = families(1, 1)
-    index = SignatureIndex(num_permutations=128, num_bands=16)
+    index = SignatureIndex(num_bytes=128, bits=8, num_bands=16, band_bytes=8)
     copies_BK = np.repeat(signature_1K, 2, axis=0)
     assert search_in_batches(index, [3, 5], copies_BK, batch=9) == [(-1, 0), (3, 128)]
     assert index.drop(3)
@@ -110,7 +135,7 @@ def test_a_dropped_document_makes_room_for_its_next_copy() -> None:
 
 
 def test_documents_that_are_not_eligible_neither_match_nor_are_matched() -> None:
-    index = SignatureIndex(num_permutations=128, num_bands=16)
+    index = SignatureIndex(num_bytes=128, bits=8, num_bands=16, band_bytes=8)
     same_BK = np.repeat(families(1, 1), 4, axis=0)
     matches_B, _ = index.match(np.arange(4), same_BK, np.array([False, True, False, True]), MIN_EQUAL)
     assert matches_B.tolist() == [-1, -1, -1, 1]
@@ -118,7 +143,7 @@ def test_documents_that_are_not_eligible_neither_match_nor_are_matched() -> None
 
 
 def test_document_numbers_must_increase() -> None:
-    index = SignatureIndex(num_permutations=128, num_bands=16)
+    index = SignatureIndex(num_bytes=128, bits=8, num_bands=16, band_bytes=8)
     signatures_BK = families(1, 2)
     index.insert(np.array([0, 4]), signatures_BK)
     index.drop(4)
@@ -165,10 +190,10 @@ def assert_reachable(table_C: NDArray[np.uint64]) -> None:
 def test_restored_survivors_match_like_the_first_ones() -> None:
     signatures_BK = families(9, 4000)
     doc_nos = list(range(4000))
-    index = SignatureIndex(num_permutations=128, num_bands=16)
+    index = SignatureIndex(num_bytes=128, bits=8, num_bands=16, band_bytes=8)
     found = search_in_batches(index, doc_nos[:2000], signatures_BK[:2000], batch=100)
     kept = [doc_no for doc_no in doc_nos[:2000] if found[doc_no][0] < 0]
-    restored = SignatureIndex(num_permutations=128, num_bands=16)
+    restored = SignatureIndex(num_bytes=128, bits=8, num_bands=16, band_bytes=8)
     restored.insert(np.array(kept), signatures_BK[kept])
     assert len(restored) == len(index)
     later = [search_in_batches(each, doc_nos[2000:], signatures_BK[2000:], batch=64) for each in (index, restored)]
@@ -177,7 +202,7 @@ def test_restored_survivors_match_like_the_first_ones() -> None:
 
 def test_memory_stays_below_420_bytes_a_document() -> None:
     rng = np.random.default_rng(0)
-    index = SignatureIndex(num_permutations=128, num_bands=16)
+    index = SignatureIndex(num_bytes=128, bits=8, num_bands=16, band_bytes=8)
     for first in range(0, 300_000, 10_000):
         signatures_BK = rng.integers(0, 256, (10_000, 128), dtype=np.uint8)
         index.match(np.arange(first, first + 10_000), signatures_BK, np.ones(10_000, np.bool_), MIN_EQUAL)

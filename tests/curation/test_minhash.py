@@ -93,7 +93,7 @@ def test_composed_and_decomposed_text_have_the_same_signature() -> None:
 def test_the_share_of_equal_values_estimates_the_similarity_without_bias() -> None:
     rng = random.Random(5)
     vocabulary = [f"word{i}" for i in range(5000)]
-    errors, packed_errors, texts, truths = [], [], [], []
+    texts, truths = [], []
     for _ in range(400):
         words = rng.choices(vocabulary, k=300)
         edited = [word if rng.random() > 0.03 else rng.choice(vocabulary) for word in words]
@@ -101,23 +101,33 @@ def test_the_share_of_equal_values_estimates_the_similarity_without_bias() -> No
         a, b = shingle_set(texts[-2]), shingle_set(texts[-1])
         truths.append(len(a & b) / len(a | b))
     signatures_BK, _ = minhash.sign(*join_texts(texts))
-    packed_BK = minhash.pack(signatures_BK)
-    for pair, truth in enumerate(truths):
-        errors.append((signatures_BK[2 * pair] == signatures_BK[2 * pair + 1]).mean() - truth)
-        share = (packed_BK[2 * pair] == packed_BK[2 * pair + 1]).mean()
-        packed_errors.append((share - 1 / 256) / (1 - 1 / 256) - truth)
-    theory = np.sqrt(np.mean([truth * (1 - truth) / 128 for truth in truths]))
-    for found in (errors, packed_errors):
-        assert abs(np.mean(found)) < 4 * theory / np.sqrt(len(found))
-        assert np.sqrt(np.mean(np.square(found))) < 1.15 * theory
+    for bits in (32, 8, 4):
+        chance = 2.0**-bits
+        values_BK = signatures_BK if bits == 32 else unpack(minhash.pack(signatures_BK, bits), bits)
+        truths_P = np.array(truths)
+        estimates_P = ((values_BK[::2] == values_BK[1::2]).mean(axis=1) - chance) / (1 - chance)
+        equal_P = truths_P + (1 - truths_P) * chance
+        theory = np.sqrt(np.mean(equal_P * (1 - equal_P) / 128)) / (1 - chance)
+        assert abs((estimates_P - truths_P).mean()) < 4 * theory / np.sqrt(len(truths))
+        assert np.sqrt(np.square(estimates_P - truths_P).mean()) < 1.15 * theory
 
 
-def test_packed_signatures_of_single_shingles_agree_once_in_256_values() -> None:
-    signatures_BK, _ = minhash.sign(*join_texts([f"title {number}" for number in range(1500)]))
-    packed_BK = minhash.pack(signatures_BK)
-    shares = np.array([(packed_BK[i] == packed_BK[i + 1 :]).mean(axis=1).max() for i in range(len(packed_BK) - 1)])
+def unpack(packed_BP: np.ndarray, bits: int) -> np.ndarray:
+    """One value a permutation again."""
+    if bits == 8:
+        return packed_BP
+    return np.stack((packed_BP & 15, packed_BP >> 4), axis=2).reshape(len(packed_BP), -1)
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+def test_packed_values_of_single_shingles_agree_by_chance_only(bits: int) -> None:
+    signatures_BK, _ = minhash.sign(*join_texts([f"title {number}" for number in range(1500)]), num_permutations=256)
+    packed_BP = minhash.pack(signatures_BK, bits)
+    assert packed_BP.shape == (1500, 256 * bits // 8)
+    values_BK = unpack(packed_BP, bits)
+    shares = np.array([(values_BK[i] == values_BK[i + 1 :]).mean(axis=1).max() for i in range(len(values_BK) - 1)])
     assert shares.max() < 0.2
-    assert abs((packed_BK[::2] == packed_BK[1::2]).mean() - 1 / 256) < 0.0005
+    assert (values_BK[::2] == values_BK[1::2]).mean() == pytest.approx(2.0**-bits, rel=0.05)
 
 
 def test_threads_sign_slices_of_one_buffer_as_one_would() -> None:

@@ -16,8 +16,8 @@ from tests.curation.test_minhash import shingle_set
 
 
 def match_texts(near_dedup: NearDedup, texts: list[str], *, first: int = 0) -> Matches:
-    signatures_BK, has_words_B = near_dedup.sign(*join_texts(texts))
-    return near_dedup.match(np.arange(first, first + len(texts)), signatures_BK, has_words_B)
+    signatures_BP, has_words_B = near_dedup.sign(*join_texts(texts))
+    return near_dedup.match(np.arange(first, first + len(texts)), signatures_BP, has_words_B)
 
 
 def page(seed: int, num_words: int = 300) -> list[str]:
@@ -93,10 +93,10 @@ def test_results_do_not_depend_on_batches(batch: int) -> None:
 def test_restored_state_decides_like_the_one_that_never_stopped() -> None:
     texts = similar_pages()
     steady, facts = NearDedup(NearDedupConfig()), {}
-    signatures_BK, has_words_B = steady.sign(*join_texts(texts))
-    matches = steady.match(np.arange(300), signatures_BK[:300], has_words_B[:300])
+    signatures_BP, has_words_B = steady.sign(*join_texts(texts))
+    matches = steady.match(np.arange(300), signatures_BP[:300], has_words_B[:300])
     for doc_no in np.flatnonzero(matches.doc_nos_B < 0).tolist():
-        facts[doc_no] = signatures_BK[doc_no].tobytes()
+        facts[doc_no] = signatures_BP[doc_no].tobytes()
     retracted = sorted(facts)[3:30:4]
     applied, bulk = NearDedup(steady.config), NearDedup(steady.config)
     for doc_no, signature in facts.items():
@@ -108,7 +108,7 @@ def test_restored_state_decides_like_the_one_that_never_stopped() -> None:
     bulk.restore(np.array(sorted(facts)), np.array([list(facts[doc_no]) for doc_no in sorted(facts)], np.uint8))
     assert len(steady) == len(applied) == len(bulk) == len(facts)
     later = [
-        each.match(np.arange(300, 600), signatures_BK[300:], has_words_B[300:]) for each in (steady, applied, bulk)
+        each.match(np.arange(300, 600), signatures_BP[300:], has_words_B[300:]) for each in (steady, applied, bulk)
     ]
     for other in later[1:]:
         assert other.doc_nos_B.tolist() == later[0].doc_nos_B.tolist()
@@ -122,7 +122,17 @@ def test_a_signature_of_another_size_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{"num_bands": 17}, {"num_permutations": 100}, {"min_similarity": 0.0}, {"bands": 16}, {"num_bands": 0}]
+    "options",
+    [
+        {"num_bands": 33},
+        {"band_rows": 5},
+        {"num_permutations": 64, "num_bands": 8},
+        {"num_permutations": 100},
+        {"signature_bits": 2},
+        {"min_similarity": 0.0},
+        {"bands": 16},
+        {"num_bands": 0},
+    ],
 )
 def test_impossible_options_are_refused(options: dict[str, float]) -> None:
     with pytest.raises(msgspec.ValidationError):
