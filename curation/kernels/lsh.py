@@ -116,11 +116,6 @@ class SignatureIndex:
         self.num_dead += 1
         return True
 
-    def signature(self, doc_no: int) -> bytes | None:
-        """The packed signature of a survivor."""
-        slot = find_slot(self._doc_nos_S, self.num_slots, doc_no)
-        return None if slot < 0 else self._signatures_SP[slot].tobytes()
-
     def _check_increasing(self, doc_nos_B: NDArray[np.int64]) -> None:
         if not len(doc_nos_B):
             return
