@@ -16,6 +16,7 @@ import tiktoken
 from numpy.typing import NDArray
 
 from curation.kernels import bpe as kernels
+from curation.kernels import pieces
 
 _TEKKEN = (
     r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+"
@@ -40,13 +41,13 @@ GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|
 
 # expression -> (family, contractions, digits a piece, white space stays whole at the end of the text)
 PATTERNS: dict[str, tuple[int, int, int, int]] = {
-    _TEKKEN: (kernels.CASED, 0, 1, 0),
-    _O200K: (kernels.CASED, 1, 3, 0),
-    _CL100K: (kernels.UNCASED, 1, 3, 1),
-    _LLAMA3: (kernels.UNCASED, 1, 3, 0),
-    _LLAMA3.replace("{1,3}", ""): (kernels.UNCASED, 1, 1, 0),  # Qwen 2 and 3
-    _R50K: (kernels.GPT2, 1, 0, 0),
-    GPT2: (kernels.GPT2, 1, 0, 0),
+    _TEKKEN: (pieces.CASED, 0, 1, 0),
+    _O200K: (pieces.CASED, 1, 3, 0),
+    _CL100K: (pieces.UNCASED, 1, 3, 1),
+    _LLAMA3: (pieces.UNCASED, 1, 3, 0),
+    _LLAMA3.replace("{1,3}", ""): (pieces.UNCASED, 1, 1, 0),  # Qwen 2 and 3
+    _R50K: (pieces.GPT2, 1, 0, 0),
+    GPT2: (pieces.GPT2, 1, 0, 0),
 }
 
 # Oniguruma, the engine of the tokenizers library, reads `{1,3}+` and `$` differently.
@@ -54,12 +55,12 @@ ONIGURUMA_PATTERNS = frozenset(PATTERNS) - {_CL100K, _R50K}
 
 # Class of the kernels -> the expression that names it. What is in none of them is OTHER.
 _CLASSES = {
-    kernels.UPPER: r"[\p{Lu}\p{Lt}]",
-    kernels.LOWER: r"\p{Ll}",
-    kernels.LETTER: r"[\p{Lm}\p{Lo}]",
-    kernels.MARK: r"\p{M}",
-    kernels.NUMBER: r"\p{N}",
-    kernels.SPACE: r"\s",
+    pieces.UPPER: r"[\p{Lu}\p{Lt}]",
+    pieces.LOWER: r"\p{Ll}",
+    pieces.LETTER: r"[\p{Lm}\p{Lo}]",
+    pieces.MARK: r"\p{M}",
+    pieces.NUMBER: r"\p{N}",
+    pieces.SPACE: r"\s",
 }
 _NUM_CODE_POINTS = 0x110000
 
@@ -85,10 +86,10 @@ def character_classes(engine: RegexEngine) -> NDArray[np.uint8]:
     # Unicode has never put a letter, mark, number or space beyond these planes: they are empty or for private use.
     asked = (points < 0xD800) | ((points > 0xDFFF) & (points < 0x40000)) | (points >> 16 == 0xE)
     text = points[asked].tobytes().decode("utf-32-le")
-    classes = np.full(_NUM_CODE_POINTS, kernels.OTHER, np.uint8)
+    classes = np.full(_NUM_CODE_POINTS, pieces.OTHER, np.uint8)
     for kind, expression in _CLASSES.items():
         classes[np.frombuffer(engine(expression, text).encode("utf-32-le"), np.uint32)] = kind
-    classes[[10, 13]] = kernels.NEWLINE
+    classes[[10, 13]] = pieces.NEWLINE
     return classes
 
 
