@@ -44,6 +44,13 @@ def decode_rows(
             except Undecodable as error:
                 value = error
         if isinstance(value, Undecodable):
-            value = dead_letter(value, row.source, row.position, original, max_dead_letter_bytes)
+            value = dead_letter(
+                value,
+                row.source,
+                row.position,
+                original,
+                max_dead_letter_bytes,
+                cut=bool(row.original),
+            )
         arrivals.append(Arrival(ordinal, row.source, row.position, value, len(original)))
     return arrivals

@@ -19,8 +19,13 @@ from consumers.broker import JournalRecord, Ownership, RawDocument
 from consumers.inputs import InputConfig, InputFile
 from consumers.readers import read_rows
 from consumers.sequences import shard_name, write_holdout, write_sequences
+from curatord.records import Document
 from state.epoch import Committed, Epoch
-from state.store import Store, explain_storage
+from state.store import STATE_FOLDER, Store, explain_storage
+
+
+# What compressed text usually unpacks to; only the estimate of progress hangs on it.
+USUAL_COMPRESSION = 3.5
 
 
 class Progress(msgspec.Struct, frozen=True, array_like=True):
@@ -30,6 +35,12 @@ class Progress(msgspec.Struct, frozen=True, array_like=True):
     size: int  # bytes of the file when it was read
     mtime_ns: int
     done: bool  # read to its end
+
+
+def _size(row: RawDocument) -> int:
+    """Bytes of a row, about."""
+    value = row.value
+    return len(value) if isinstance(value, bytes) else len(value.text) if isinstance(value, Document) else 0
 
 
 def sync_folder(folder: Path) -> None:
@@ -52,13 +63,15 @@ class FilesBroker:
         self._config = config
         self._output = output
         self._store = store
-        self._pending = output / ".curatord" / "pending"
+        self._pending = output / STATE_FOLDER / "pending"
         self._waiting = deque(inputs)
         self._files = {file.uri: file for file in inputs}
         self._rows: Iterator[RawDocument] = iter(())
         self._current: InputFile | None = None
         self._finished: list[InputFile] = []  # since the last commit
-        self.num_bytes_done = 0  # of the inputs that were read to their end, or need not be
+        self._num_bytes = sum(file.size for file in inputs)
+        self._num_bytes_done = 0  # of the inputs that were read to their end, or need not be
+        self._num_bytes_current = 0  # of the input that is being read, unpacked
         self.num_unchanged = 0  # inputs that need not be read
         self._recover()
 
@@ -70,7 +83,9 @@ class FilesBroker:
         """The next rows, across file ends."""
         rows: list[RawDocument] = []
         while len(rows) < max_rows:
-            rows += islice(self._rows, max_rows - len(rows))
+            more = list(islice(self._rows, max_rows - len(rows)))
+            self._num_bytes_current += sum(map(_size, more))
+            rows += more
             if len(rows) < max_rows and not self._open_next():
                 break
         return rows
@@ -79,18 +94,19 @@ class FilesBroker:
         """Go to the next input that has something new; False after the last."""
         if self._current is not None:
             self._finished.append(self._current)
-            self.num_bytes_done += self._current.size
+            self._num_bytes_done += self._current.size
             self._current = None
         while self._waiting:
             file = self._waiting.popleft()
             known = self._progress(file.uri)
             changed = known is None or (known.size, known.mtime_ns) != (file.size, file.mtime_ns)
-            if known is not None and known.done and not changed:
-                self.num_bytes_done += file.size
+            # Standard input has no size that would tell a longer stream from the same one.
+            if known is not None and known.done and not changed and not file.is_stdin:
+                self._num_bytes_done += file.size
                 self.num_unchanged += 1
                 continue
             start = 0 if known is None or changed else known.position
-            self._current = file
+            self._current, self._num_bytes_current = file, 0
             self._rows = self._read(file, start)
             return True
         return False
@@ -104,6 +120,14 @@ class FilesBroker:
     def _progress(self, uri: str) -> Progress | None:
         value = self._store.get("inputs", uri.encode())
         return None if value is None else msgspec.msgpack.decode(value, type=Progress)
+
+    def share_read(self) -> float:
+        """About how much of the inputs was read, 0 to 1."""
+        current = 0.0
+        if self._current is not None:
+            ratio = USUAL_COMPRESSION if self._current.compression else 1.0
+            current = min(self._num_bytes_current / ratio, self._current.size)
+        return (self._num_bytes_done + current) / max(1, self._num_bytes)
 
     def ended(self) -> bool:
         """All inputs were read to their end."""

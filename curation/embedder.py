@@ -7,7 +7,7 @@ In `teacher` mode the teacher embeds every document, and nothing has to be train
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,13 +45,17 @@ class Embedder:
         self._progress = progress
         self._teacher: Teacher | None = None
         self._student: Student | None = None
-        self._parts: dict[int, bytes] = {}
         self._is_new = False
 
     @property
     def is_trained(self) -> bool:
         """Whether documents can be embedded; before, they wait for the warm-up."""
         return self._student is not None or self._config.mode == "teacher"
+
+    @property
+    def dimension(self) -> int:
+        """Of the vectors. Loads the teacher while there is no student."""
+        return self._student.dimension if self._student is not None else self._load_teacher().dimension
 
     @property
     def stores_vectors(self) -> bool:
@@ -81,10 +85,13 @@ class Embedder:
         return self._student.embed(tokens_T, bounds_B1)
 
     def _teach(self, documents: Sequence[Tokens]) -> NDArray[np.float32]:
+        limit = self._config.student_tokens
+        return self._load_teacher().encode([self._decode(tokens[:limit]) for tokens in documents], self._progress)
+
+    def _load_teacher(self) -> Teacher:
         if self._teacher is None:
             self._teacher = Teacher(self._config.model, threads=self._threads)
-        limit = 4 * self._config.student_tokens
-        return self._teacher.encode([self._decode(tokens[:limit]) for tokens in documents], self._progress)
+        return self._teacher
 
     def changes(self) -> Iterator[tuple[bytes, bytes | None]]:
         """The student, once, after it was trained."""
@@ -95,16 +102,8 @@ class Embedder:
         for part, start in enumerate(range(0, len(value), PART_BYTES)):
             yield part.to_bytes(4, "big"), value[start : start + PART_BYTES]
 
-    def apply(self, key: bytes, value: bytes | None) -> None:
-        """Put one part back; `restore` joins them."""
-        part = int.from_bytes(key, "big")
-        if value is None:
-            self._parts.pop(part, None)
-        else:
-            self._parts[part] = value
-
-    def restore(self) -> None:
-        """After the last part."""
-        if self._parts:
-            self._student = Student.from_bytes(b"".join(value for _, value in sorted(self._parts.items())))
-            self._parts.clear()
+    def restore(self, parts: Iterable[tuple[bytes, bytes]]) -> None:
+        """Put the student back from its parts, which come in the order of their keys."""
+        value = b"".join(part for _, part in parts)
+        if value:
+            self._student = Student.from_bytes(value)

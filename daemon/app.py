@@ -4,45 +4,42 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from pathlib import Path
 
 from curation.bandit import Bandit
 from curation.clusters import Clusters
 from curation.embedder import Embedder
 from curation.exact_dedup import ExactDedup
 from curation.mixture import Mixture
-from curation.near_dedup import NearDedup
+from curation.near_dedup import IDENTITY_OPTIONS, NearDedup
 from curation.quality import Quality
-from curation.removal_guard import RemovalGuard
 from curation.ticks import TickBuffer
 from curatord.errors import IdentityError
 from daemon.config import Config
 from daemon.pipeline import Pipeline
 from daemon.stages import Stages
 from daemon.workers import Workers
+from ops.phases import PhaseClock
 from packing.held import HeldDocuments
 from packing.packer import Packer
-from packing.tokenizer import Tokenizer, load_tokenizer
+from packing.tokenizer import Tokenizer, open_tokenizer
 from state.ledger import Ledger
 from state.store import Store
 from state.verdicts import Segments
 
-STATE_FOLDER = ".curatord"
-
-
-def state_folder(output: Path) -> Path:
-    """Where the facts of an output folder are."""
-    return output / STATE_FOLDER / "state"
-
-
-def build(config: Config, store: Store, *, progress: Callable[[int, int], None] | None = None) -> Pipeline:
+def build(
+    config: Config,
+    store: Store,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+    phases: PhaseClock | None = None,
+) -> Pipeline:
     """The pipeline over a store, its state restored. `progress` hears of the teacher's work (done, total).
 
     Raises `ConfigError` where the configuration names something that is not there, `IdentityError` where it
     contradicts the state.
     """
     workers = Workers(config.daemon.threads)
-    tokenizer = load_tokenizer(config.tokenizer)
+    tokenizer = open_tokenizer(config.tokenizer)
     check_identity(config, tokenizer, store)
     seed = config.output.seed
     embedder = Embedder(
@@ -53,20 +50,21 @@ def build(config: Config, store: Store, *, progress: Callable[[int, int], None] 
         threads=workers.threads,
         progress=progress,
     )
+    embedder.restore(store.items("embedding"))
     stages = Stages(
         config=config,
         workers=workers,
+        phases=phases or PhaseClock(),
         ledger=Ledger(),
         segments=Segments(store),
         exact_dedup=ExactDedup(config.dedup.exact),
         quality=Quality(config.quality, config.language),
         near_dedup=NearDedup(config.dedup.near),
-        guard=RemovalGuard(config.dedup.guard),
         tokenizer=tokenizer,
         held=HeldDocuments(),
         waiting=TickBuffer(),
         embedder=embedder,
-        clusters=Clusters(config.clusters),
+        clusters=Clusters(config.clusters, seed=seed),
         bandit=Bandit(config.bandit, seed=seed),
         mixture=Mixture(config.mixture, seed=seed),
         packer=Packer(config.packing, dimension=embedder.dimension, seed=seed),
@@ -80,9 +78,7 @@ def identity(config: Config, tokenizer: Tokenizer) -> dict[str, str]:
     """The options that give the state its meaning, and what they were when it was made."""
     near = config.dedup.near
     return {
-        "dedup.near.num_permutations": str(near.num_permutations),
-        "dedup.near.num_bands": str(near.num_bands),
-        "dedup.near.shingle_words": str(near.shingle_words),
+        **{f"dedup.near.{name}": str(getattr(near, name)) for name in IDENTITY_OPTIONS},
         "tokenizer": f"{tokenizer.name} ({tokenizer.digest:016x})",
         "embedding.mode": config.embedding.mode,
         "embedding.model": config.embedding.model,

@@ -49,6 +49,7 @@ class Learning:
             return True
         if stages.waiting.count(boundary) < warmup_documents:
             return False
+        stages.phases.enter("warm_up")
         tokens = [stages.held[document.doc_no].tokens for document in stages.waiting if document.ordinal < boundary]
         stages.clusters.seed(stages.embedder.train(tokens))
         return True
@@ -56,10 +57,15 @@ class Learning:
     def _take(self, boundary: int, epoch: Epoch) -> None:
         self.ticked = boundary
         for documents in self._stages.waiting.take(boundary):
+            enter = self._stages.phases.enter
             tick = self._assign(documents)
+            enter("sample")
             tick = self._sample(tick)
+            enter("balance")
             balanced = self._balance(tick)
+            enter("pack")
             rows = self._pack(tick, balanced)
+            enter("emit")
             self._emission.emit(rows, epoch)
             self._settle(tick, balanced)
 
@@ -67,7 +73,9 @@ class Learning:
         """Vectors and clusters. What the tick does to the clusters, bandit and mixture hear at once."""
         stages = self._stages
         doc_nos_B = np.array([document.doc_no for document in documents], np.int64)
+        stages.phases.enter("embed")
         embeddings_BD = stages.embedder.embed([stages.held[document.doc_no].tokens for document in documents])
+        stages.phases.enter("assign")
         clusters_B = stages.clusters.assign(embeddings_BD, doc_nos_B)
         for event in stages.clusters.take_events():
             self._hear(event)
@@ -203,5 +211,4 @@ class Learning:
         for piece in stages.packer.held_pieces():
             holders.append((piece.doc_no, 0 if piece.use else len(piece)))
         stages.held.restore(holders)
-        stages.embedder.restore()
         stages.packer.restore_embeddings(lambda doc_nos_B: self.vectors(doc_nos_B.tolist()))

@@ -71,6 +71,7 @@ class Loop:
         `on_rows` hears how many rows were processed.
         """
         while not self._broker.ended():
+            self._pipeline.stages.phases.enter("poll")
             room = self._config.epoch_documents - self._epoch.num_rows
             rows = self._broker.poll(min(self._config.poll_documents, room), self._config.epoch_s)
             self._pipeline.process(rows, self._epoch)
@@ -88,6 +89,7 @@ class Loop:
     def commit(self) -> None:
         """Commit the open epoch, if anything changed, and open the next."""
         self._pipeline.close(self._epoch)
+        self._pipeline.stages.phases.enter("commit")
         if not self._epoch.is_empty():
             self._broker.commit(self._epoch)
             self._epoch = Epoch(number=self._epoch.number + 1, identity=self._identity)

@@ -50,7 +50,9 @@ class Pipeline:
     def process(self, rows: Sequence[RawDocument], epoch: Epoch) -> None:
         """Take rows through all stages. What changes is in the epoch, and what comes out."""
         config = self.stages.config
+        self.stages.phases.enter("decode")
         arrivals = decode_rows(rows, self._next_ordinal, config.input, config.dead_letters.max_bytes)
+        self.stages.phases.enter("identify")
         for run in self._intake.runs(arrivals, epoch):
             if run.retraction is not None:
                 self._take_back(self._intake.forget(run.retraction, epoch), "retracted", epoch)
@@ -61,6 +63,7 @@ class Pipeline:
                 self._intake.note(run, epoch)
             self._learning.advance(self._next_ordinal, run.next_ordinal, epoch)
             self._next_ordinal = run.next_ordinal
+            self.stages.phases.enter("identify")
         for row in rows:
             epoch.positions[row.source] = row.position + 1
         epoch.num_rows += len(rows)
@@ -91,6 +94,8 @@ class Pipeline:
     def close(self, epoch: Epoch) -> None:
         """Gather what the stages changed into the epoch, which is then ready to be committed."""
         stages = self.stages
+        stages.phases.enter("gather")
+        epoch.extend("embedding", stages.embedder.changes())
         for family, stage in self._stateful():
             epoch.extend(family, stage.changes())
         for number, letter in enumerate(epoch.dead_letters, stages.ledger.rows["dead"] - len(epoch.dead_letters)):
@@ -108,12 +113,11 @@ class Pipeline:
         stages = self.stages
         return (
             ("held", stages.held),
-            ("embedding", stages.embedder),
             ("clusters", stages.clusters),
             ("bandit", stages.bandit),
             ("mixture", stages.mixture),
             ("packing", stages.packer),
-            ("guard", stages.guard),
+            ("guard", stages.near_dedup.guard),
         )
 
     def restore(self, store: Store) -> None:

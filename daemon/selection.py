@@ -13,6 +13,9 @@ from consumers.documents import Arrival
 from curation.batch import Batch
 from curation.chance import draw_unit
 from curation.exact_dedup import Keys
+from curation.quality import Measures
+from curation.quality import Verdicts as QualityVerdicts
+from curation.rules import RULE_NAMES
 from curation.ticks import Waiting
 from curatord.records import Document
 from daemon.intake import Run
@@ -39,15 +42,19 @@ class Selection:
         """Every document of the run gets its verdict; the accepted ones are held, and wait for their tick."""
         stages = self._stages
         batch = run.batch
-        verdicts = Verdicts(
-            int(batch.doc_nos_B[0]), len(batch), stages.quality.rule_names, stages.config.dedup.near.num_permutations
-        )
+        verdicts = Verdicts(int(batch.doc_nos_B[0]), len(batch), RULE_NAMES)
+        enter = stages.phases.enter
+        enter("exact_dedup")
         batch = self._drop_unusable(batch, run, verdicts)
         batch = self._drop_duplicates(batch, run, verdicts)
+        enter("quality")
         batch, qualities_B = self._filter(batch, verdicts)
-        batch, qualities_B = self._drop_near_duplicates(batch, qualities_B, verdicts, epoch)
+        enter("near_dedup")
+        batch, qualities_B = self._drop_near_duplicates(batch, qualities_B, verdicts)
         batch, qualities_B = self._hold_out(batch, qualities_B, run, verdicts, epoch)
+        enter("tokenize")
         self._tokenize(batch, qualities_B, run, verdicts)
+        enter("record")
         self._record(run, verdicts, epoch)
 
     def _drop_unusable(self, batch: Batch, run: Run, verdicts: Verdicts) -> Batch:
@@ -65,31 +72,39 @@ class Selection:
         return batch.keep((duplicates.by_text_B < 0) & (duplicates.by_url_B < 0))
 
     def _filter(self, batch: Batch, verdicts: Verdicts) -> tuple[Batch, NDArray[np.float32]]:
+        if not len(batch):
+            return batch, np.zeros(0, np.float32)
         quality = self._stages.quality
-        measures = quality.join(
-            self._workers.map(
-                lambda part: quality.measure(
-                    batch.buffer_N, batch.starts_B[part], batch.ends_B[part], batch.languages[part]
-                ),
-                len(batch),
+
+        def judge(part: slice) -> tuple[slice, Measures, QualityVerdicts]:
+            measures = quality.measure(
+                batch.buffer_N, batch.starts_B[part], batch.ends_B[part], batch.languages[part]
             )
-        )
-        verdicts.measure(batch.doc_nos_B, measures.scores_B, measures.languages_B, measures.values_BR)
-        judged = quality.judge(measures)
-        for rule, failures in zip(quality.rule_names, measures.failed_BR.sum(axis=0).tolist(), strict=True):
-            self._ledger.would_drop[rule] = self._ledger.would_drop.get(rule, 0) + failures
-        rejected_B = judged.rejected_B
-        verdicts.reject(
-            batch.doc_nos_B[rejected_B],
-            "quality",
-            [judged.reasons[row] for row in np.flatnonzero(rejected_B).tolist()],
-            values=judged.values_B[rejected_B],
-            thresholds=judged.thresholds_B[rejected_B],
-        )
-        return batch.keep(~rejected_B), measures.scores_B[~rejected_B]
+            return part, measures, quality.judge(measures)
+
+        kept_B = np.ones(len(batch), np.bool_)
+        qualities_B = np.empty(len(batch), np.float32)
+        would_reject_R = np.zeros(len(RULE_NAMES), np.int64)
+        for part, measures, judged in self._workers.map(judge, len(batch)):
+            doc_nos_B = batch.doc_nos_B[part]
+            verdicts.measure(doc_nos_B, measures.scores_B, measures.languages_B, measures.values_BR)
+            would_reject_R += judged.would_reject_R
+            rejected_B = judged.rejected_B
+            verdicts.reject(
+                doc_nos_B[rejected_B],
+                "quality",
+                [reason for reason in judged.reasons_B if reason],
+                values=judged.values_B[rejected_B],
+                thresholds=judged.thresholds_B[rejected_B],
+            )
+            kept_B[part] = ~rejected_B
+            qualities_B[part] = measures.scores_B
+        for rule, count in zip(RULE_NAMES, would_reject_R.tolist(), strict=True):
+            self._ledger.would_drop[rule] = self._ledger.would_drop.get(rule, 0) + count
+        return batch.keep(kept_B), qualities_B[kept_B]
 
     def _drop_near_duplicates(
-        self, batch: Batch, qualities_B: NDArray[np.float32], verdicts: Verdicts, epoch: Epoch
+        self, batch: Batch, qualities_B: NDArray[np.float32], verdicts: Verdicts
     ) -> tuple[Batch, NDArray[np.float32]]:
         config = self._stages.config.dedup.near
         if not config.enabled or not len(batch):
@@ -98,9 +113,9 @@ class Selection:
         signed = self._workers.map(
             lambda part: near_dedup.sign(batch.buffer_N, batch.starts_B[part], batch.ends_B[part]), len(batch)
         )
-        signatures_BK = np.concatenate([signatures for signatures, _ in signed])
+        signatures_BP = np.concatenate([signatures for signatures, _ in signed])
         has_words_B = np.concatenate([has_words for _, has_words in signed])
-        matches = near_dedup.match(batch.doc_nos_B, signatures_BK, has_words_B)
+        matches = near_dedup.match(batch.doc_nos_B, signatures_BP, has_words_B)
         removed_B = matches.doc_nos_B >= 0
         _reject_all(
             verdicts,
@@ -112,8 +127,8 @@ class Selection:
             config.min_similarity,
         )
         indexed_B = ~removed_B & has_words_B
-        verdicts.sign(batch.doc_nos_B[indexed_B], signatures_BK[indexed_B])
-        self._stages.surges += self._stages.guard.observe(batch.sources, removed_B)
+        verdicts.sign(batch.doc_nos_B[indexed_B], signatures_BP[indexed_B])
+        self._stages.surges += near_dedup.guard.observe(batch.sources, removed_B)
         return batch.keep(~removed_B), qualities_B[~removed_B]
 
     def _hold_out(
@@ -226,8 +241,8 @@ class Selection:
         keys = Keys(texts_B2=segment.keys("text_keys"), urls_B2=segment.keys("url_keys"))
         stages.exact_dedup.restore(doc_nos_B, keys, took_text_B, took_url_B)
         signed_B = segment.column("has_signature", np.bool_)
-        signatures_BK = np.frombuffer(segment.signatures, np.uint8).reshape(int(signed_B.sum()), -1)
-        stages.near_dedup.restore(doc_nos_B[signed_B & alive_B], signatures_BK[alive_B[signed_B]])
+        signatures_BP = np.frombuffer(segment.signatures, np.uint8).reshape(int(signed_B.sum()), -1)
+        stages.near_dedup.restore(doc_nos_B[signed_B & alive_B], signatures_BP[alive_B[signed_B]])
         stages.segments.add(segment.first)
 
     def restore_holdout(self, store: Store) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from curation.bandit import Bandit
@@ -12,15 +11,15 @@ from curation.exact_dedup import ExactDedup
 from curation.mixture import Mixture
 from curation.near_dedup import NearDedup
 from curation.quality import Quality
-from curation.removal_guard import RemovalGuard, RemovalSurge
+from curation.removal_guard import RemovalSurge
 from curation.ticks import TickBuffer
 from daemon.config import Config
 from daemon.workers import Workers
+from ops.phases import PhaseClock
 from packing.held import HeldDocuments
 from packing.packer import Packer
 from packing.tokenizer import Tokenizer
 from state.ledger import Ledger
-from state.store import Store
 from state.verdicts import Segments
 
 
@@ -30,12 +29,12 @@ class Stages:
 
     config: Config
     workers: Workers
+    phases: PhaseClock
     ledger: Ledger
     segments: Segments
     exact_dedup: ExactDedup
     quality: Quality
     near_dedup: NearDedup
-    guard: RemovalGuard
     tokenizer: Tokenizer
     held: HeldDocuments
     waiting: TickBuffer

@@ -139,7 +139,10 @@ class HeldDocuments:
         self._unsampled.clear()
         for doc_no, is_written in self._sampled.items():
             if not is_written:
-                yield SAMPLED_PREFIX + doc_no.to_bytes(8, "big"), msgspec.msgpack.encode(self._documents[doc_no].sampled)
+                yield (
+                    SAMPLED_PREFIX + doc_no.to_bytes(8, "big"),
+                    msgspec.msgpack.encode(self._documents[doc_no].sampled),
+                )
         self._sampled = dict.fromkeys(self._sampled, True)
 
     def _compact(self) -> None:

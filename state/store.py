@@ -17,9 +17,15 @@ from rocksdict import AccessType, BlockBasedOptions, DBCompressionType, Options,
 from curatord.errors import StateBusy, StateError, StorageError
 from state.epoch import FAMILIES, Change, Committed
 
+STATE_FOLDER = ".curatord"  # inside an output folder
 FORMAT_VERSION = b"1"
 WRITE_BUFFER_BYTES = 32 << 20
 MAX_WAL_BYTES = 256 << 20  # bounds the time to open after a kill
+
+
+def state_folder(output: Path) -> Path:
+    """Where the facts of an output folder are."""
+    return output / STATE_FOLDER / "state"
 
 
 def _options() -> Options:

@@ -49,7 +49,7 @@ class Segment(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     rules: list[str]
     rule_values: bytes  # f32 [B, R]
     has_signature: bytes  # bool [B]: it stands in the near-duplicate index
-    signatures: bytes  # u8 [number of signatures, K]
+    signatures: bytes  # packed, one after another for those that have one
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -76,7 +76,7 @@ class Segment(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
 class Verdicts:
     """The segment of one run while its stages decide: columns that each stage fills in for its documents."""
 
-    def __init__(self, first: int, num_documents: int, rules: Sequence[str], num_permutations: int) -> None:
+    def __init__(self, first: int, num_documents: int, rules: Sequence[str]) -> None:
         self.first = first
         self._outcomes: dict[tuple[str, str], int] = {("", ""): 0}
         self._outcome_B = np.zeros(num_documents, np.uint16)
@@ -89,7 +89,7 @@ class Verdicts:
         self._rules = list(rules)
         self._rule_values_BR = np.full((num_documents, len(rules)), np.nan, np.float32)
         self._has_signature_B = np.zeros(num_documents, np.bool_)
-        self._signatures_BK = np.zeros((num_documents, num_permutations), np.uint8)
+        self._signatures = b""
 
     def reject(
         self,
@@ -122,11 +122,10 @@ class Verdicts:
         for row, language in zip(rows.tolist(), languages_B, strict=True):
             self._languages[row] = language
 
-    def sign(self, doc_nos_B: NDArray[np.int64], signatures_BK: NDArray[np.uint8]) -> None:
-        """These documents stand in the near-duplicate index."""
-        rows = doc_nos_B - self.first
-        self._has_signature_B[rows] = True
-        self._signatures_BK[rows] = signatures_BK
+    def sign(self, doc_nos_B: NDArray[np.int64], signatures_BP: NDArray[np.uint8]) -> None:
+        """These documents, in order, stand in the near-duplicate index with these packed signatures."""
+        self._has_signature_B[doc_nos_B - self.first] = True
+        self._signatures = signatures_BP.tobytes()
 
     def accept(self, doc_nos_B: NDArray[np.int64], num_tokens_B: NDArray[np.int64]) -> None:
         """These documents passed, with so many tokens."""
@@ -178,7 +177,7 @@ class Verdicts:
             rules=self._rules,
             rule_values=self._rule_values_BR.tobytes(),
             has_signature=self._has_signature_B.tobytes(),
-            signatures=self._signatures_BK[self._has_signature_B].tobytes(),
+            signatures=self._signatures,
         )
 
 

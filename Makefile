@@ -1,0 +1,47 @@
+# Every verb sets up .venv by itself, from python3 >= 3.11 and the package index; the second time takes seconds.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+export PYTHONPATH :=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check format bench simulate docs clean
+
+help: ## Print the verbs
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+setup: $(READY) ## Install everything into .venv
+
+$(READY): pyproject.toml requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit("curatord needs Python 3.11 or newer; set PYTHON=... to one") if sys.version_info < (3, 11) else None'
+	@echo "Setting up .venv (about 6 GB, mostly torch; once)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install --quiet --requirement requirements.lock
+	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install --quiet --no-deps --editable .
+	@touch $@
+
+demo: $(READY) ## Curate real documents from this machine's Python packages
+	@$(BIN)/python -m tools.demo
+
+test: $(READY) ## Run the tests
+	@$(BIN)/python -m pytest -q
+
+check: $(READY) ## Lint, format and type checks
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+format: $(READY) ## Format the code
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+bench: $(READY) ## Measure against peers; results in benchmarks/results
+	@$(BIN)/python -m benchmarks
+
+simulate: $(READY) ## Run the pipeline over the memory broker with seeded faults
+	@$(BIN)/python -m pytest -q tests/simulation --simulations=1000
+
+clean: ## Remove what the verbs made
+	rm -rf $(VENV) demo .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,109 @@
+"""Novelty: documents that fit no cluster wait for others like them.
+
+A document is novel if its similarity to its centre is under a quantile of what documents usually have. Novel ones wait
+in two bounded queues. The least similar (5 %) wait long: rare topics gather slowly. The others (up to 20 %) are
+forgotten after 64 more: five of them agree within so short a memory only when a topic arrives in a burst, which is
+when a cluster is needed at once, while under an even mix they come and go without effect.
+
+The usual similarity is a histogram that fades over ~100 ticks, so that the share of novel documents stays the same
+whatever the vectors are like.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+NOVEL_QUANTILE = 0.2
+OUTLIER_QUANTILE = 0.05
+MAX_RECENT = 64
+MAX_OUTLIERS = 512
+
+NUM_BINS = 200  # over similarities -1 to 1
+TICK_FADE = 0.99
+
+_STATE_KEY = b"h"
+_WAITING_PREFIX = b"n"
+
+
+class _State(msgspec.Struct, frozen=True, array_like=True):
+    histogram: bytes
+    next_number: int
+
+
+class Novelty:
+    """The waiting documents, oldest first, and the histogram of similarities."""
+
+    def __init__(self) -> None:
+        self._histogram = np.zeros(NUM_BINS)
+        self._next_number = 0
+        # By number, oldest first: the recent ones and the outliers.
+        self._queues: tuple[dict[int, NDArray[np.float32]], dict[int, NDArray[np.float32]]] = ({}, {})
+        self._written: set[int] = set()
+
+    def thresholds(self) -> tuple[float, float]:
+        """Similarities below which a document is (novel, an outlier); -2 while nothing is known."""
+        cumulative = np.cumsum(self._histogram)
+        if not cumulative[-1] > 0:
+            return -2.0, -2.0
+        novel, outlier = np.searchsorted(cumulative, np.array([NOVEL_QUANTILE, OUTLIER_QUANTILE]) * cumulative[-1])
+        return -1.0 + 2.0 * float(novel) / NUM_BINS, -1.0 + 2.0 * float(outlier) / NUM_BINS
+
+    def observe(self, similarities_B: NDArray[np.floating], *, fade: float = TICK_FADE) -> None:
+        """Similarities of documents to their centres."""
+        bins_B = np.clip((similarities_B.astype(np.float64) + 1.0) * (NUM_BINS / 2), 0, NUM_BINS - 1).astype(np.int64)
+        self._histogram *= fade
+        self._histogram += np.bincount(bins_B, minlength=NUM_BINS)
+
+    def waiting(self) -> dict[int, NDArray[np.float32]]:
+        """Unit vectors of the waiting documents by number: outliers, then recent ones, each oldest first."""
+        return self._queues[1] | self._queues[0]
+
+    def join(self, vector_D: NDArray[np.float32], *, is_outlier: bool) -> tuple[int, int | None]:
+        """One more waits; its number, and that of the oldest of its queue if that had to leave."""
+        number = self._next_number
+        self._next_number += 1
+        queue = self._queues[is_outlier]
+        queue[number] = vector_D.copy()
+        if len(queue) <= (MAX_OUTLIERS if is_outlier else MAX_RECENT):
+            return number, None
+        oldest = next(iter(queue))
+        del queue[oldest]
+        return number, oldest
+
+    def leave(self, numbers: list[int]) -> None:
+        """These founded a cluster."""
+        for number in numbers:
+            for queue in self._queues:
+                queue.pop(number, None)
+
+    def apply(self, key: bytes, value: bytes | None) -> None:
+        """Put a fact back; keys come in ascending order."""
+        if key == _STATE_KEY and value is not None:
+            state = msgspec.msgpack.decode(value, type=_State)
+            self._histogram = np.frombuffer(state.histogram).copy()
+            self._next_number = state.next_number
+            return
+        number = int.from_bytes(key[1:], "big")
+        self.leave([number])
+        self._written.discard(number)
+        if value is not None:
+            self._queues[value[0]][number] = np.frombuffer(value, np.float32, offset=1).copy()
+            self._written.add(number)
+
+    def changes(self) -> Iterator[tuple[bytes, bytes | None]]:
+        """Who came and who left since the last call; who did both leaves no trace."""
+        yield _STATE_KEY, msgspec.msgpack.encode(_State(self._histogram.tobytes(), self._next_number))
+        waiting = self.waiting()
+        for number in sorted(self._written - waiting.keys()):
+            yield _waiting_key(number), None
+        for number in sorted(waiting.keys() - self._written):
+            yield _waiting_key(number), bytes([number in self._queues[1]]) + waiting[number].tobytes()
+        self._written = set(waiting)
+
+
+def _waiting_key(number: int) -> bytes:
+    return _WAITING_PREFIX + number.to_bytes(8, "big")

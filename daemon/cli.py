@@ -1,0 +1,174 @@
+"""The commands. Each is thin: it reads its arguments and calls the module that owns the work.
+
+Nothing heavy is imported before a command needs it: `--help` and `explain` start without torch.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from curatord import __version__
+from curatord.errors import CuratordError
+
+DEFAULT_CONFIGS = (Path("curatord.toml"), Path("/etc/curatord/curatord.toml"))
+
+config_option = click.option(
+    "-c", "--config", "config_path", type=click.Path(path_type=Path), help="Configuration file (TOML)."
+)
+output_option = click.option(
+    "-o", "--output", required=True, type=click.Path(path_type=Path, file_okay=False), help="Folder of the output."
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
+
+
+def find_config(given: Path | None) -> Path | None:
+    """The file that was named, else the first of the default places, else none."""
+    return given or next((path for path in DEFAULT_CONFIGS if path.is_file()), None)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="curatord")
+def cli() -> None:
+    """Streaming curation of training data: documents in, packed training sequences out."""
+
+
+@cli.command()
+@click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
+@output_option
+@config_option
+@click.option("--keep-open", is_flag=True, help="Do not flush at the end: what is held waits for the next run.")
+@click.option("--shuffle-files", type=int, metavar="SEED", help="Read the input files in an order drawn from SEED.")
+@json_option
+def curate(
+    inputs: tuple[str, ...],
+    output: Path,
+    config_path: Path | None,
+    keep_open: bool,
+    shuffle_files: int | None,
+    as_json: bool,
+) -> None:
+    """Curate files into packed sequences.
+
+    INPUT is a file (JSON lines, Parquet, text; also .gz and .zst), a folder, a glob, a URL that fsspec can open, or -
+    for standard input. The output folder holds Parquet shards that `datasets` reads, and the state: run it again
+    with more files and it goes on.
+    """
+    from daemon.curate import curate_files
+
+    sys.exit(
+        curate_files(
+            inputs, output, find_config(config_path), keep_open=keep_open, shuffle_seed=shuffle_files, as_json=as_json
+        )
+    )
+
+
+@cli.command()
+@config_option
+@click.option("-o", "--output", type=click.Path(path_type=Path, file_okay=False), help="Also check this state.")
+@click.option("--no-environment", is_flag=True, help="Check the file only, not models, tokenizer and state.")
+def validate(config_path: Path | None, output: Path | None, no_environment: bool) -> None:
+    """Check a configuration: its fields, the relations between them, then what they name."""
+    from daemon.validate import validate as run
+
+    run(find_config(config_path), output, environment=not no_environment)
+
+
+@cli.command()
+@click.argument("doc_id")
+@output_option
+@json_option
+def explain(doc_id: str, output: Path, as_json: bool) -> None:
+    """Tell the way of one document: what every stage decided, and where it went."""
+    from daemon.explain import explain as run
+
+    run(doc_id, output, as_json=as_json)
+
+
+@cli.command()
+@click.argument("doc_ids", nargs=-1, required=True, metavar="DOC_ID...")
+@output_option
+@config_option
+def retract(doc_ids: tuple[str, ...], output: Path, config_path: Path | None) -> None:
+    """Take documents back: free their places in the indices, drop what is held, list what was emitted."""
+    from daemon.curate import retract_documents
+
+    retract_documents(doc_ids, output, find_config(config_path))
+
+
+@cli.group()
+def config() -> None:
+    """Write, show and describe the configuration."""
+
+
+@config.command("new")
+def config_new() -> None:
+    """Print a starter file: every option, commented out, with its default and what it means."""
+    from daemon.config import Config, show_config
+
+    click.echo(show_config(Config(), comments=True), nl=False)
+
+
+@config.command("show")
+@config_option
+def config_show(config_path: Path | None) -> None:
+    """Print the configuration in effect, defaults included."""
+    from daemon.config import load_config, show_config
+
+    click.echo(show_config(load_config(find_config(config_path)), comments=False), nl=False)
+
+
+@config.command("schema")
+def config_schema() -> None:
+    """Print the JSON schema of the configuration file."""
+    import msgspec
+
+    from daemon.config import Config
+
+    click.echo(msgspec.json.format(msgspec.json.encode(msgspec.json.schema(Config)), indent=2))
+
+
+@cli.group()
+def inspect() -> None:
+    """Look into state and output: read-only, offline, as far as damaged data can be read."""
+
+
+@inspect.command("state")
+@output_option
+@json_option
+def inspect_state(output: Path, as_json: bool) -> None:
+    """The ledger, what is held, clusters and arms."""
+    from daemon.inspection import inspect_state as run
+
+    run(output, as_json=as_json)
+
+
+@inspect.command("output")
+@output_option
+@json_option
+def inspect_output(output: Path, as_json: bool) -> None:
+    """Check every shard: readable, dense, segments within bounds, no document cut that would have fitted."""
+    from daemon.inspection import inspect_output as run
+
+    sys.exit(run(output, as_json=as_json))
+
+
+def main() -> None:
+    """Run the command; errors of ours end it with one message and their exit code."""
+    run_guarded(cli)
+
+
+def run_guarded(command: Callable[..., Any]) -> None:
+    """Run a command and turn our errors into a message and an exit code."""
+    try:
+        command()
+    except CuratordError as error:
+        click.echo(f"curatord: {error}", err=True)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(1)

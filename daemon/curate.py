@@ -1,0 +1,112 @@
+"""`curatord curate`: files in, Parquet out, no server. Run it again with more files and it goes on."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+
+from consumers.broker import RawDocument
+from consumers.files import FilesBroker
+from consumers.inputs import expand
+from consumers.readers import check_tables
+from curatord.records import Retraction
+from daemon.app import build, encode_identity
+from daemon.config import Config, load_config
+from daemon.lifecycle import Interrupted, Loop, StopRequest
+from daemon.pipeline import Pipeline
+from daemon.progress import CurateProgress
+from daemon.summary import print_summary, summary, write_manifest
+from state.store import STATE_FOLDER, Store, explain_storage, state_folder
+
+INTERRUPTED = 130
+
+
+@contextmanager
+def opened(output: Path, config: Config, progress: CurateProgress) -> Iterator[tuple[Store, Pipeline]]:
+    """The state of an output folder and the pipeline over it."""
+    try:
+        (output / STATE_FOLDER).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise explain_storage(error, output) from error
+    store = Store(state_folder(output))
+    try:
+        progress.say("Loading")
+        pipeline = build(config, store, progress=progress.teacher)
+        yield store, pipeline
+        pipeline.stages.workers.close()
+    finally:
+        store.close()
+
+
+def curate_files(
+    arguments: Sequence[str],
+    output: Path,
+    config_path: Path | None,
+    *,
+    keep_open: bool,
+    shuffle_seed: int | None,
+    as_json: bool,
+) -> int:
+    """Curate the inputs; the exit code."""
+    config = load_config(config_path)
+    inputs = expand(arguments, shuffle_seed, exclude=output)
+    check_tables(inputs, config.input.fields)
+    stop = StopRequest()
+    stop.install()
+    with CurateProgress(stop) as progress, opened(output, config, progress) as (store, pipeline):
+        broker = FilesBroker(inputs, config.input, output, store)
+        loop = Loop(
+            pipeline, broker, config.daemon, encode_identity(config, pipeline.stages.tokenizer), time.monotonic
+        )
+        before = pipeline.stages.ledger.rows_read
+        progress.begin(broker, pipeline)
+        try:
+            finished = loop.run(stop, flush=not keep_open, on_rows=progress.advance)
+        except Interrupted:
+            finished = False
+        progress.end()
+        write_manifest(output, pipeline)
+        result = summary(store, pipeline, before=before, seconds=progress.seconds, unchanged=broker.num_unchanged)
+    if as_json:
+        click.echo(json.dumps(result.as_dict(), indent=2))
+    elif finished:
+        print_summary(result, output)
+    if not finished:
+        _say_how_to_go_on(output)
+        return INTERRUPTED
+    return 0
+
+
+def _say_how_to_go_on(output: Path) -> None:
+    command = " ".join(["curatord", *sys.argv[1:]])
+    click.echo(
+        f"Stopped. Everything that was committed is safe in {output}; what is held stays held.\n"
+        f"To go on exactly here, run the same command again:\n  {command}",
+        err=True,
+    )
+
+
+def retract_documents(doc_ids: Sequence[str], output: Path, config_path: Path | None) -> None:
+    """Take documents back, as one commit."""
+    config = load_config(config_path)
+    now_us = time.time_ns() // 1000
+    with CurateProgress(StopRequest()) as progress, opened(output, config, progress) as (store, pipeline):
+        broker = FilesBroker([], config.input, output, store)
+        loop = Loop(
+            pipeline, broker, config.daemon, encode_identity(config, pipeline.stages.tokenizer), time.monotonic
+        )
+        rows = [RawDocument("", 0, Retraction(id=doc_id, timestamp_us=now_us)) for doc_id in doc_ids]
+        pipeline.process(rows, loop.epoch)
+        loop.epoch.positions.clear()  # a command is no input that could be read on
+        loop.commit()
+        progress.end()
+    from daemon.explain import describe_retraction
+
+    for doc_id in doc_ids:
+        click.echo(describe_retraction(doc_id, output))

@@ -1,0 +1,87 @@
+"""Held documents."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from packing.held import HeldDocuments, Sampled
+
+
+def tokens(doc_no: int, length: int) -> np.ndarray:
+    return np.full(length, doc_no % 60_000, np.uint16)
+
+
+def restored(facts: dict[bytes, bytes], held: HeldDocuments, doc_nos: set[int]) -> HeldDocuments:
+    again = HeldDocuments()
+    for key in sorted(facts):
+        again.apply(key, facts[key])
+    again.restore(
+        (doc_no, 0 if holder else held[doc_no].unemitted) for doc_no in doc_nos for holder in range(held[doc_no].holders)
+    )
+    return again
+
+
+@given(st.data())
+def test_facts_give_back_exactly_what_is_held_after_any_history(data: st.DataObject) -> None:
+    held, facts, alive = HeldDocuments(), dict[bytes, bytes](), set[int]()
+    next_doc_no = 0
+    for _ in range(data.draw(st.integers(1, 12))):
+        action = data.draw(st.sampled_from(["add", "hold", "let_go", "drop", "sample", "commit"]))
+        if action == "add":
+            doc_nos = list(range(next_doc_no, next_doc_no + data.draw(st.integers(1, 6))))
+            next_doc_no = doc_nos[-1] + 1
+            held.add(doc_nos, [f"id {n}" for n in doc_nos], [tokens(n, 1 + n % 4) for n in doc_nos])
+            alive |= set(doc_nos)
+        elif action == "commit":
+            for key, value in held.changes():
+                if value is None:
+                    del facts[key]
+                else:
+                    facts[key] = value
+        elif alive:
+            doc_no = data.draw(st.sampled_from(sorted(alive)))
+            if action == "hold":
+                held.hold(doc_no, 2)
+            elif action == "let_go":
+                held.let_go(doc_no)
+            elif action == "sample":
+                held.sample(doc_no, Sampled(doc_no, 1, 0.5))
+            else:
+                held.drop(doc_no)
+            alive = {doc_no for doc_no in alive if doc_no in held}
+    for key, value in held.changes():
+        if value is None:
+            del facts[key]
+        else:
+            facts[key] = value
+
+    again = restored(facts, held, alive)
+
+    assert len(again) == len(alive)
+    assert again.unemitted_tokens() == held.unemitted_tokens()
+    for doc_no in alive:
+        mine, other = held[doc_no], again[doc_no]
+        assert (mine.doc_id, mine.holders, mine.sampled) == (other.doc_id, other.holders, other.sampled)
+        assert mine.tokens.tolist() == other.tokens.tolist()
+
+
+def test_a_few_documents_that_stay_do_not_pin_those_that_were_accepted_with_them() -> None:
+    held, facts = HeldDocuments(), dict[bytes, bytes]()
+
+    def commit() -> None:
+        for key, value in held.changes():
+            facts.pop(key, None) if value is None else facts.update({key: value})
+
+    for segment in range(10):
+        doc_nos = list(range(segment * 100, segment * 100 + 100))
+        held.add(doc_nos, [str(n) for n in doc_nos], [tokens(n, 1000) for n in doc_nos])
+        commit()
+        for doc_no in doc_nos[1:]:
+            held.drop(doc_no)
+        commit()
+
+    assert len(held) == 10
+    assert sum(map(len, facts.values())) < 10 * 2 * 1000 + 2000
+    assert all(held[segment * 100].tokens.tolist() == [segment * 100] * 1000 for segment in range(10))

@@ -1,0 +1,72 @@
+"""The store: one commit is all or nothing, one writer at a time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from curatord.errors import StateBusy, StateError
+from state.epoch import Epoch
+from state.store import Store
+
+
+def test_an_epoch_is_there_after_it_was_applied_and_after_opening_again(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    epoch = Epoch(number=1, identity="me")
+    epoch.put("meta", b"epoch", b"1")
+    epoch.put("meta", b"identity", b"me")
+    epoch.put("clusters", b"a", b"1")
+    epoch.put("clusters", b"b", b"2")
+    store.apply(epoch.changes())
+    second = Epoch(number=2, identity="me")
+    second.delete("clusters", b"a")
+    store.apply(second.changes())
+    store.close()
+
+    again = Store(tmp_path)
+
+    assert list(again.items("clusters")) == [(b"b", b"2")]
+    committed = again.committed()
+    assert committed is not None
+    assert (committed.epoch, committed.identity) == (1, "me")
+    again.close()
+
+
+def test_a_second_writer_is_refused_and_a_reader_is_not(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    epoch = Epoch(number=1, identity="")
+    epoch.put("guard", b"k", b"v")
+    store.apply(epoch.changes())
+
+    with pytest.raises(StateBusy, match="another curatord is writing"):
+        Store(tmp_path)
+    reader = Store(tmp_path, read_only=True)
+
+    assert reader.get("guard", b"k") == b"v"
+    reader.close()
+    store.close()
+
+
+def test_a_folder_without_state_says_so(tmp_path: Path) -> None:
+    with pytest.raises(StateError, match="there is no state in"):
+        Store(tmp_path / "nothing", read_only=True)
+
+
+def test_state_of_a_format_from_the_future_is_refused(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    epoch = Epoch(number=1, identity="")
+    epoch.put("meta", b"format", b"999")
+    store.apply(epoch.changes())
+    store.close()
+
+    with pytest.raises(StateError, match="format 999"):
+        Store(tmp_path)
+
+
+def test_a_damaged_store_is_a_state_error_and_not_a_crash(tmp_path: Path) -> None:
+    Store(tmp_path).close()
+    (tmp_path / "CURRENT").write_bytes(b"garbage\n")
+
+    with pytest.raises(StateError, match="cannot be opened"):
+        Store(tmp_path)
