@@ -226,6 +226,8 @@ class Clusters:
             self._tick, self._next_id = state.tick, state.next_id
         elif prefix == _CLUSTER_PREFIX:
             cluster = int.from_bytes(rest, "big")
+            if value is not None and not self.is_seeded:
+                self._features = Features(Features.dimension_of(value))
             self._features.put(cluster, value)
             (self._written.discard if value is None else self._written.add)(cluster)
 

@@ -165,13 +165,16 @@ class Features:
 
     def row_bytes(self, slot: int) -> bytes:
         """All that is known of one cluster, for `put`."""
-        return self._table_K[slot].tobytes()
+        value: bytes = self._table_K[slot].tobytes()
+        return value
+
+    @staticmethod
+    def dimension_of(value: bytes) -> int:
+        """Of the vectors in what `row_bytes` gave: three of them follow seven scalars of 8 bytes."""
+        return (len(value) // 8 - 7) // 3
 
     def put(self, cluster: int, value: bytes | None) -> None:
         """Set one cluster to what `row_bytes` gave; None: it is gone. New ones come in ascending order of ids."""
-        if value is not None and not len(self):
-            # Three vectors after seven scalars.
-            self.__init__((len(value) // 8 - 7) // 3)  # type: ignore[misc]
         slot = int(np.searchsorted(self._table_K["cluster"], cluster))
         is_known = slot < len(self) and self._table_K["cluster"][slot] == cluster
         if value is not None and is_known:

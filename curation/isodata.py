@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from curation.embedding import unit_vectors
 from curation.features import MIN_HALF, Features, highest_pair, split_gap
+from curation.kernels.features import sum_by_label
 
 RESTARTS = 3
 ITERATIONS = 15
@@ -25,9 +26,9 @@ Labels = NDArray[np.int64]
 
 
 def found(features: Features, cluster: int, members_MD: NDArray[Any], rng: np.random.Generator) -> None:
-    """Append a cluster of these members to `features`, halved by 2-means if they are enough."""
+    """Append a cluster of these members to `features`, halved by 2-means if they are enough to be two."""
     halves_M = np.full(len(members_MD), -1, np.int64)
-    if len(members_MD) >= 4:
+    if len(members_MD) >= 2 * MIN_HALF:
         halves_M = spherical_kmeans(members_MD, 2, rng, restarts=1)
     features.append(cluster, members_MD, halves_M)
 
@@ -137,7 +138,7 @@ def _spread_out(vectors_SD: NDArray[np.float32], k: int, rng: np.random.Generato
 
 def _sums(vectors_SD: NDArray[Any], labels_S: Labels, k: int) -> NDArray[np.float64]:
     sums_KD = np.zeros((k, vectors_SD.shape[1]))
-    np.add.at(sums_KD, labels_S, vectors_SD)
+    sum_by_label(vectors_SD, labels_S, sums_KD)
     return sums_KD
 
 

@@ -61,8 +61,6 @@ def find_placements(store: Store, doc_no: int) -> list[Placement]:
 
 def explain(doc_id: str, output: Path, *, as_json: bool) -> None:
     """Print the way of a document. Raises `UsageError` if the id was never read."""
-    from daemon.app_paths import state_folder
-
     store = Store(state_folder(output), read_only=True)
     try:
         verdicts = find_verdicts(store, doc_id)

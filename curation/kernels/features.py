@@ -60,3 +60,12 @@ def keep_most_central(slots_B, similarities_B, doc_nos_B, documents_K, central_d
         if similarities_B[b] > central_similarities_K[slot]:
             central_similarities_K[slot] = similarities_B[b]
             central_doc_nos_K[slot] = doc_nos_B[b]
+
+
+@njit(cache=True, nogil=True, boundscheck=False)
+def sum_by_label(vectors_SD, labels_S, sums_KD):
+    """Add each vector to the sum of its label."""
+    for s in range(vectors_SD.shape[0]):
+        label = labels_S[s]
+        for d in range(vectors_SD.shape[1]):
+            sums_KD[label, d] += vectors_SD[s, d]
