@@ -13,6 +13,7 @@ Cost: ~10 us a document at 100 clusters of 384 dimensions: search 2, novelty 3, 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -25,7 +26,7 @@ from curation.embedding import unit_vectors
 from curation.features import Features, highest_pair, split_gap
 from curation.isodata import found, isodata
 from curation.kernels.features import add_members, keep_most_central
-from curation.novelty import Novelty
+from curation.novelty import Novelty, Worth
 
 TICK_DOCUMENTS = 512
 
@@ -235,8 +236,10 @@ class Clusters:
         """Facts since the last call: events, clusters that are gone, clusters that learned, who waits, counters."""
         if not self._is_dirty:
             return
-        for number, event in enumerate(self._unwritten_events):
-            place = event.tick.to_bytes(8, "big") + number.to_bytes(4, "big")
+        numbers: Counter[int] = Counter()  # of events by tick
+        for event in self._unwritten_events:
+            place = event.tick.to_bytes(8, "big") + numbers[event.tick].to_bytes(4, "big")
+            numbers[event.tick] += 1
             yield _EVENT_PREFIX + place, msgspec.msgpack.encode(event)
         clusters = self._features.column("cluster").tolist()
         for cluster in sorted(self._written.difference(clusters)):
@@ -283,7 +286,7 @@ class Clusters:
         first_candidate = len(numbers)
         column_of = {number: column for column, number in enumerate(numbers)}
         numbers.extend([-1] * len(candidates_C))
-        worth = _Worth(self._features, self._config)
+        worth = Worth(self._features, max_clusters=self._config.max_clusters, merge_gap=self._config.merge_gap)
         for place, b in enumerate(candidates_C.tolist()):
             if similarities_B[b] >= novel:
                 continue
@@ -322,19 +325,24 @@ class Clusters:
     ) -> None:
         """Every document adds to its cluster's feature, but for those that wait."""
         features = self._features
-        columns = [features.column(name) for name in ("weight", "sum", "half_weights", "half_sums")]
+        weights_K, sums_KD = features.column("weight"), features.column("sum")
         if self._config.half_life_documents:
-            for column in columns[:2]:
-                column *= 0.5 ** (len(embeddings_BD) / self._config.half_life_documents)
+            fade = 0.5 ** (len(embeddings_BD) / self._config.half_life_documents)
+            weights_K *= fade
+            sums_KD *= fade
             self._dirty.update(features.column("cluster").tolist())
-        add_members(embeddings_BD, np.where(waits_B, -1, slots_B), *columns, HALF_MEMORY)
+        slots_B = np.where(waits_B, -1, slots_B)
+        halves = features.column("half_weights"), features.column("half_sums")
+        add_members(embeddings_BD, slots_B, weights_K, sums_KD, halves[0], halves[1], HALF_MEMORY)
 
     def _count(
         self, slots_B: NDArray[np.int64], similarities_B: NDArray[np.float32], doc_nos_B: NDArray[np.int64]
     ) -> None:
         features = self._features
-        columns = [features.column(name) for name in ("documents", "central_doc_no", "central_similarity")]
-        keep_most_central(slots_B, similarities_B, doc_nos_B, *columns)
+        documents_K, central_K = features.column("documents"), features.column("central_doc_no")
+        keep_most_central(
+            slots_B, similarities_B, doc_nos_B, documents_K, central_K, features.column("central_similarity")
+        )
         self._novelty.observe(similarities_B)
         self._dirty.update(features.column("cluster")[slots_B].tolist())
         self._is_dirty = True
@@ -399,40 +407,6 @@ class Clusters:
         event = LineageEvent(kind=kind, tick=self._tick, parents=parents, children=children)
         self._events.append(event)
         self._unwritten_events.append(event)
-
-
-class _Worth:
-    """Whether waiting documents that agree are worth a cluster, against the features at the tick's start and since.
-
-    They are not if the new cluster would be merged at once. When all places are taken, it must also save more squared
-    error than the merge costs that makes room, or clusters would be founded and merged for ever.
-    """
-
-    def __init__(self, features: Features, config: ClustersConfig) -> None:
-        self._features = features
-        self._config = config
-        self._costs: NDArray[np.float64] | None = None  # of merges, cheapest first, once asked for
-
-    def parent(self, members_MD: NDArray[np.float64]) -> int | None:
-        """The nearest cluster if the members are worth one of their own, else None."""
-        features, weight = self._features, float(len(members_MD))
-        sum_D = members_MD.sum(axis=0)
-        weights_K = np.maximum(features.column("weight"), 1e-9)
-        cross_K = (features.column("sum") @ sum_D) / (weights_K * weight)
-        own = (float(sum_D @ sum_D) - weight) / (weight * (weight - 1.0))
-        if (cross_K - (features.cohesions() + own) / 2).max() >= -self._config.merge_gap:
-            return None
-        nearest = int(cross_K.argmax())
-        room = self._config.max_clusters - len(features)
-        if room <= 0:
-            if self._costs is None:
-                costs_KK = features.merge_costs()
-                self._costs = np.sort(costs_KK[np.isfinite(costs_KK)])
-            difference_D = sum_D / weight - features.column("sum")[nearest] / weights_K[nearest]
-            saved = weight * weights_K[nearest] / (weight + weights_K[nearest]) * float(difference_D @ difference_D)
-            if len(self._costs) and saved < self._costs[min(-room, len(self._costs) - 1)]:
-                return None
-        return int(features.column("cluster")[nearest])
 
 
 def _directed(vectors_BD: NDArray[np.float32]) -> NDArray[np.float32]:

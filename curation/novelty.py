@@ -17,6 +17,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from curation.features import Features
+
 NOVEL_QUANTILE = 0.2
 OUTLIER_QUANTILE = 0.05
 MAX_RECENT = 64
@@ -107,3 +109,38 @@ class Novelty:
 
 def _waiting_key(number: int) -> bytes:
     return _WAITING_PREFIX + number.to_bytes(8, "big")
+
+
+class Worth:
+    """Whether waiting documents that agree are worth a cluster, against the features at the tick's start and since.
+
+    They are not if the new cluster would be merged at once. When all places are taken, it must also save more squared
+    error than the merge costs that makes room, or clusters would be founded and merged for ever.
+    """
+
+    def __init__(self, features: Features, *, max_clusters: int, merge_gap: float) -> None:
+        self._features = features
+        self._max_clusters = max_clusters
+        self._merge_gap = merge_gap
+        self._costs: NDArray[np.float64] | None = None  # of merges, cheapest first, once asked for
+
+    def parent(self, members_MD: NDArray[np.float64]) -> int | None:
+        """The nearest cluster if the members are worth one of their own, else None."""
+        features, weight = self._features, float(len(members_MD))
+        sum_D = members_MD.sum(axis=0)
+        weights_K = np.maximum(features.column("weight"), 1e-9)
+        cross_K = (features.column("sum") @ sum_D) / (weights_K * weight)
+        own = (float(sum_D @ sum_D) - weight) / (weight * (weight - 1.0))
+        if (cross_K - (features.cohesions() + own) / 2).max() >= -self._merge_gap:
+            return None
+        nearest = int(cross_K.argmax())
+        room = self._max_clusters - len(features)
+        if room <= 0:
+            if self._costs is None:
+                costs_KK = features.merge_costs()
+                self._costs = np.sort(costs_KK[np.isfinite(costs_KK)])
+            difference_D = sum_D / weight - features.column("sum")[nearest] / weights_K[nearest]
+            saved = weight * weights_K[nearest] / (weight + weights_K[nearest]) * float(difference_D @ difference_D)
+            if len(self._costs) and saved < self._costs[min(-room, len(self._costs) - 1)]:
+                return None
+        return int(features.column("cluster")[nearest])
