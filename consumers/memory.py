@@ -22,6 +22,10 @@ from state.store import Store
 class Crash(BaseException):
     """The process was killed here. Not an Exception, so that nothing on the way catches it."""
 
+    def __init__(self, epoch: int, point: CrashPoint) -> None:
+        super().__init__(f"epoch {epoch}: {point.value}")
+        self.epoch = epoch
+
 
 class CrashPoint(Enum):
     """Where a process can die in a commit."""
@@ -89,7 +93,7 @@ class MemoryBroker:
 
     def _die(self, epoch: Epoch, point: CrashPoint) -> None:
         if self._crashes.get(epoch.number) is point:
-            raise Crash(f"epoch {epoch.number}: {point.value}")
+            raise Crash(epoch.number, point)
 
     def committed(self) -> Committed | None:
         """The end of the journal."""

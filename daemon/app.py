@@ -32,14 +32,17 @@ def build(
     *,
     progress: Callable[[int, int], None] | None = None,
     phases: PhaseClock | None = None,
+    tokenizer: Tokenizer | None = None,
 ) -> Pipeline:
     """The pipeline over a store, its state restored. `progress` hears of the teacher's work (done, total).
+
+    `tokenizer` is the one that the configuration names, where it was opened before.
 
     Raises `ConfigError` where the configuration names something that is not there, `IdentityError` where it
     contradicts the state.
     """
     workers = Workers(config.daemon.threads)
-    tokenizer = open_tokenizer(config.tokenizer)
+    tokenizer = tokenizer or open_tokenizer(config.tokenizer)
     check_identity(config, tokenizer, store)
     seed = config.output.seed
     embedder = Embedder(

@@ -13,9 +13,11 @@ from collections.abc import Callable
 from types import FrameType
 
 from consumers.broker import Broker
+from curatord.errors import StateError
 from daemon.config import DaemonConfig
 from daemon.pipeline import Pipeline
 from state.epoch import Epoch
+from state.store import Store
 
 
 class Interrupted(BaseException):
@@ -48,6 +50,22 @@ class StopRequest:
         """Raise `Interrupted` if a stop was asked for."""
         if self.requested:
             raise Interrupted
+
+
+def catch_up(store: Store, broker: Broker) -> None:
+    """Bring the store to the epoch that the world has seen. Raises `StateError` if it is ahead, or a record is missing."""
+    local, world = store.committed(), broker.committed()
+    at, end = (committed.epoch if committed else 0 for committed in (local, world))
+    if at > end:
+        raise StateError(
+            f"the state in {store.folder} is at epoch {at}, the journal ends at {end}: they are not of the same lane, "
+            "or the journal was lost. Remove the state to restore it from the journal"
+        )
+    for record in broker.journal(after=at, follow=False) if at < end else ():
+        if record.epoch != at + 1:
+            raise StateError(f"the journal goes from epoch {at} to {record.epoch}: restore from a snapshot")
+        store.apply(record.changes)
+        at = record.epoch
 
 
 class Loop:

@@ -241,8 +241,9 @@ class Selection:
         keys = Keys(texts_B2=segment.keys("text_keys"), urls_B2=segment.keys("url_keys"))
         stages.exact_dedup.restore(doc_nos_B, keys, took_text_B, took_url_B)
         signed_B = segment.column("has_signature", np.bool_)
-        signatures_BP = np.frombuffer(segment.signatures, np.uint8).reshape(int(signed_B.sum()), -1)
-        stages.near_dedup.restore(doc_nos_B[signed_B & alive_B], signatures_BP[alive_B[signed_B]])
+        if signed_B.any():
+            signatures_BP = np.frombuffer(segment.signatures, np.uint8).reshape(int(signed_B.sum()), -1)
+            stages.near_dedup.restore(doc_nos_B[signed_B & alive_B], signatures_BP[alive_B[signed_B]])
         stages.segments.add(segment.first)
 
     def restore_holdout(self, store: Store) -> None:

@@ -8,7 +8,6 @@ the order in which its handles must go, is in `close`.
 from __future__ import annotations
 
 import errno
-import gc
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -146,5 +145,4 @@ class Store:
             rows.close()
         self._families.clear()
         self._handles.clear()
-        gc.collect()
         self._db.close()

@@ -16,6 +16,11 @@ settings.load_profile("default")
 CORPORA = Path(__file__).parents[2] / "shared" / "corpora"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`make simulate` runs more seeds than `make test`."""
+    parser.addoption("--simulations", type=int, default=12, help="seeds of the simulated world to run")
+
+
 @pytest.fixture(scope="session")
 def corpora() -> Path:
     """The folder of development corpora, which a fresh clone elsewhere does not have.

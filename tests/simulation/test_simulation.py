@@ -1,0 +1,94 @@
+"""The real pipeline over the memory broker: the same documents give the same sequences, whatever happens on the way."""
+
+from __future__ import annotations
+
+import random
+import tempfile
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from consumers.memory import CrashPoint, World
+from daemon.config import Config
+from tests.simulation.world import Outcome, make_config, new_world, outcome, run, warm_world
+
+NUM_ROWS = 900
+NUM_WARM_EPOCHS = 1
+
+
+@cache
+def undisturbed(seed: int, selecting: bool) -> Outcome:
+    """What comes out when nothing goes wrong, committed in large epochs."""
+    with tempfile.TemporaryDirectory() as folder:
+        world = new_world(seed, NUM_ROWS, Path(folder))
+        run(world, config_of(selecting), Path(folder))
+    return outcome(world)
+
+
+def config_of(selecting: bool, **daemon: object) -> Config:
+    """Everything on: bandit and mixture that repeats, or the default that passes everything through."""
+    learning = {"bandit": {"enabled": True}, "mixture": {"rho": 0.7, "max_uses": 2, "gap": 8, "buffer_documents": 8}}
+    return make_config(daemon=daemon, **(learning if selecting else {}))
+
+
+@pytest.mark.parametrize("selecting", [False, True])
+@pytest.mark.parametrize("batch", [1, 7])
+def test_batch_sizes_leave_no_trace(tmp_path: Path, batch: int, selecting: bool) -> None:
+    world = new_world(0, NUM_ROWS, tmp_path)
+
+    run(world, config_of(selecting, poll_documents=batch, epoch_documents=batch), tmp_path)
+
+    assert outcome(world) == undisturbed(0, selecting)
+
+
+def test_a_crash_at_any_point_of_any_commit_leaves_no_trace(tmp_path: Path, simulation_seed: int) -> None:
+    rng = random.Random(simulation_seed)
+    selecting = simulation_seed % 2 == 1
+    world = new_world(simulation_seed % 4, NUM_ROWS, tmp_path)
+    config = config_of(selecting, poll_documents=rng.randrange(1, 200), epoch_documents=rng.randrange(20, 300))
+    crashes = {epoch: rng.choice(list(CrashPoint)) for epoch in range(1, 60) if rng.random() < 0.3}
+
+    num_crashes = run(world, config, tmp_path, crashes=crashes, wipes=simulation_seed % 3 == 2)
+
+    assert outcome(world) == undisturbed(simulation_seed % 4, selecting)
+    assert num_crashes == sum(epoch <= len(world.journal) for epoch in crashes if epoch > NUM_WARM_EPOCHS)
+
+
+def test_a_crash_before_and_after_the_warm_up_leaves_no_trace(tmp_path: Path) -> None:
+    warm, _, _ = warm_world()
+    world = World(documents=warm.documents)
+    config = config_of(False, poll_documents=100, epoch_documents=100)
+    crashes = {2: CrashPoint.BEFORE_COMMIT, 5: CrashPoint.AFTER_COMMIT, 6: CrashPoint.BEFORE_COMMIT}
+
+    assert run(world, config, tmp_path, crashes=crashes, flush=False) == 3
+
+    assert outcome(world) == outcome(warm)
+
+
+def test_what_is_kept_open_goes_on_as_if_it_had_never_stopped(tmp_path: Path) -> None:
+    world = new_world(1, NUM_ROWS, tmp_path)
+    rows, world.documents = world.documents, world.documents[:777]
+    run(world, config_of(True), tmp_path, flush=False)
+    world.documents = rows
+
+    run(world, config_of(True), tmp_path)
+
+    assert outcome(world) == undisturbed(1, True)
+
+
+def test_threads_leave_no_trace(tmp_path: Path) -> None:
+    world = new_world(2, NUM_ROWS, tmp_path)
+
+    run(world, config_of(False, threads=3), tmp_path)
+
+    assert outcome(world) == undisturbed(2, False)
+
+
+def test_sequences_are_dense_and_within_their_length() -> None:
+    for selecting in (False, True):
+        sequences = undisturbed(3, selecting).sequences
+
+        assert [sequence[0] for sequence in sequences] == list(range(len(sequences)))
+        assert len(sequences) > 20
+        assert all(0 < len(tokens) <= 4 * 512 for _, _, tokens, *_ in sequences if isinstance(tokens, bytes))

@@ -1,0 +1,177 @@
+"""A small world to run the real pipeline in: real documents, a state that is warm, and a pipeline over it."""
+
+from __future__ import annotations
+
+import random
+import shutil
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import msgspec
+
+from consumers.broker import RawDocument
+from consumers.memory import Crash, CrashPoint, MemoryBroker, World
+from curatord.records import Retraction
+from curatord.sequence import PackedSequence
+from daemon.app import build, encode_identity
+from daemon.config import Config, parse_config
+from daemon.lifecycle import Loop, StopRequest, catch_up
+from packing.tokenizer import Tokenizer, TokenizerConfig, open_tokenizer
+from state.store import Store, state_folder
+
+WORDS = Path(__file__).read_text().split()
+
+
+def make_config(**sections: dict[str, object]) -> Config:
+    """Small numbers, so that few documents exercise every stage: rows close, blocks complete, clusters move."""
+    tree: dict[str, object] = {
+        "daemon": {"threads": 1, "epoch_s": 3600.0},
+        "output": {"holdout": 0.02},
+        "embedding": {"warmup_documents": 64},
+        "clusters": {"min_clusters": 2, "initial_clusters": 4, "max_clusters": 12},
+        "packing": {"context_length": 512, "pool_documents": 60, "shuffle_block_rows": 16},
+    }
+    for name, values in sections.items():
+        tree[name] = {**tree.get(name, {}), **values}  # type: ignore[dict-item]
+    return parse_config(tree, "simulation")
+
+
+NUM_WARM_ROWS = 520  # one tick, and a little more
+
+
+def make_rows(seed: int, num_rows: int, first: int = 0) -> list[RawDocument]:
+    """Documents of a few topics with everything that can happen to an input: duplicates, near-duplicates, new versions,
+    redeliveries, retractions, unreadable rows, long documents. Positions count from `first`."""
+    rng = random.Random(seed)
+    topics = [[f"{word}{topic}" for word in rng.sample(WORDS, 80)] for topic in range(8)]
+    texts: list[tuple[str, str]] = []  # (id, text) so far
+    rows = []
+    for position in range(first, first + num_rows):
+        kind = rng.random()
+        if texts and kind < 0.03:
+            value: bytes | Retraction = Retraction(id=rng.choice(texts)[0], timestamp_us=1 + rng.randrange(3))
+        elif kind < 0.05:
+            value = rng.choice([b"{", b"[]", b'{"text": 1}', b"\xff\xfe", b'{"id": "x"}'])
+        else:
+            doc_id, text = f"d{position}", " ".join(rng.choices(rng.choice(topics), k=rng.randrange(1, 160)))
+            if texts and kind < 0.10:
+                doc_id, text = rng.choice(texts)  # redelivered
+            elif texts and kind < 0.15:
+                doc_id = rng.choice(texts)[0]  # a new version
+            elif texts and kind < 0.20:
+                text = rng.choice(texts)[1]  # the same text under another id
+            elif texts and kind < 0.28:
+                text = rng.choice(texts)[1] + f" and{position}"  # nearly the same text
+            elif kind < 0.30:
+                text = " ".join(rng.choices(rng.choice(topics), k=rng.randrange(300, 2000)))
+            texts.append((doc_id, text))
+            record = {"id": doc_id, "text": text, "timestamp": rng.choice([0, 10**15])}
+            value = msgspec.json.encode(record)
+        rows.append(RawDocument("simulated", position, value))
+    return rows
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Everything that the world sees of a run."""
+
+    sequences: tuple[tuple[object, ...], ...]
+    holdouts: tuple[str, ...]
+    dead_letters: tuple[tuple[str, int], ...]
+    ledger: bytes
+
+
+def visible(sequence: PackedSequence) -> tuple[object, ...]:
+    """A sequence as comparable values, to the last bit."""
+    return (
+        sequence.seq_no,
+        sequence.generation,
+        sequence.tokens_T.tobytes(),
+        sequence.segment_lengths_S.tobytes(),
+        sequence.segment_offsets_S.tobytes(),
+        sequence.segment_flags_S.tobytes(),
+        sequence.doc_ids,
+        sequence.clusters_S.tobytes(),
+        sequence.policy_versions_S.tobytes(),
+        sequence.propensities_S.tobytes(),
+    )
+
+
+def outcome(world: World) -> Outcome:
+    """What a world holds."""
+    facts: dict[bytes, bytes | None] = {}
+    for record in world.journal:
+        facts.update({key: value for family, key, value in record.changes if family == "meta"})
+    return Outcome(
+        sequences=tuple(map(visible, world.sequences)),
+        holdouts=tuple(holdout.doc_id for holdout in world.holdouts),
+        dead_letters=tuple((letter.reason, letter.position) for letter in world.dead_letters),
+        ledger=facts.get(b"ledger") or b"",
+    )
+
+
+@cache
+def tokenizer() -> Tokenizer:
+    """Opened once for all simulations."""
+    return open_tokenizer(TokenizerConfig())
+
+
+@cache
+def warm_world() -> tuple[World, Path, TemporaryDirectory[str]]:
+    """A world, and the folder of its state, in which the teacher has done its work."""
+    world = World(documents=make_rows(99, NUM_WARM_ROWS))
+    folder = TemporaryDirectory(prefix="curatord-warm-")
+    run(world, make_config(), Path(folder.name), flush=False)
+    return world, Path(folder.name), folder
+
+
+def new_world(seed: int, num_rows: int, folder: Path) -> World:
+    """A copy of the warm world with `num_rows` rows still to come; its state is put into `folder`."""
+    world, state, _ = warm_world()
+    shutil.copytree(state, folder, dirs_exist_ok=True)
+    rows = [*world.documents, *make_rows(seed, num_rows, NUM_WARM_ROWS)]
+    return World(
+        documents=rows,
+        sequences=list(world.sequences),
+        holdouts=list(world.holdouts),
+        dead_letters=list(world.dead_letters),
+        journal=list(world.journal),
+        num_read=world.num_read,
+    )
+
+
+def run(
+    world: World,
+    config: Config,
+    folder: Path,
+    *,
+    crashes: dict[int, CrashPoint] | None = None,
+    wipes: bool = False,
+    flush: bool = True,
+) -> int:
+    """Run the daemon over a world until the input has ended, starting again after every crash; how many there were.
+
+    With `wipes` the disk is lost with every crash, and the state comes back from the journal.
+    """
+    num_crashes = 0
+    while True:
+        store = Store(state_folder(folder))
+        broker = MemoryBroker(world, store, crashes)
+        catch_up(store, broker)
+        pipeline = build(config, store, tokenizer=tokenizer())
+        identity = encode_identity(config, pipeline.stages.tokenizer)
+        try:
+            Loop(pipeline, broker, config.daemon, identity, clock=lambda: 0.0).run(StopRequest(), flush=flush)
+        except Crash as crash:
+            num_crashes += 1
+            crashes = {epoch: point for epoch, point in (crashes or {}).items() if epoch != crash.epoch}
+            continue
+        else:
+            return num_crashes
+        finally:
+            pipeline.stages.workers.close()
+            store.close()
+            if wipes and num_crashes:
+                shutil.rmtree(folder)
