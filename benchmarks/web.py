@@ -60,7 +60,7 @@ def curate(inputs: list[str], output: Path, context_length: int) -> tuple[dict[s
 
 
 def check_round_trip(output: Path, texts: dict[str, str]) -> int:
-    """Decode every document from its segments and compare it with the input: documents checked. Raises on a difference."""
+    """Decode every document from its segments and compare it with the input; the number of documents."""
     tokenizer = open_tokenizer(TokenizerConfig())
     pieces: defaultdict[str, list[tuple[int, list[int]]]] = defaultdict(list)
     for path in sorted(output.glob("train-*.parquet")):
@@ -68,7 +68,9 @@ def check_round_trip(output: Path, texts: dict[str, str]) -> int:
         for batch in pq.ParquetFile(path).iter_batches(batch_size=64, columns=columns):
             for row in batch.to_pylist():
                 start = 0
-                for size, doc_id, offset in zip(row["seq_lengths"], row["doc_ids"], row["segment_offsets"], strict=True):
+                for size, doc_id, offset in zip(
+                    row["seq_lengths"], row["doc_ids"], row["segment_offsets"], strict=True
+                ):
                     pieces[doc_id].append((offset, row["input_ids"][start : start + size]))
                     start += size
     for doc_id, parts in pieces.items():

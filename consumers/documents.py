@@ -36,21 +36,22 @@ def decode_rows(
     """All rows, in order. Never raises on content."""
     arrivals = []
     for ordinal, row in enumerate(rows, first_ordinal):
-        value = row.value
-        original = value if isinstance(value, bytes) else row.original
-        if isinstance(value, bytes):
-            try:
-                value = decode_document(value, config.fields, max_document_bytes=config.max_document_bytes)
-            except Undecodable as error:
-                value = error
+        original = row.value if isinstance(row.value, bytes) else row.original
+        value = _decode(row, config)
         if isinstance(value, Undecodable):
-            value = dead_letter(
-                value,
-                row.source,
-                row.position,
-                original,
-                max_dead_letter_bytes,
-                cut=bool(row.original),
+            letter = dead_letter(
+                value, row.source, row.position, original, max_dead_letter_bytes, cut=bool(row.original)
             )
-        arrivals.append(Arrival(ordinal, row.source, row.position, value, len(original)))
+            arrivals.append(Arrival(ordinal, row.source, row.position, letter, len(original)))
+        else:
+            arrivals.append(Arrival(ordinal, row.source, row.position, value, len(original)))
     return arrivals
+
+
+def _decode(row: RawDocument, config: InputConfig) -> Document | Retraction | Undecodable:
+    if not isinstance(row.value, bytes):
+        return row.value
+    try:
+        return decode_document(row.value, config.fields, max_document_bytes=config.max_document_bytes)
+    except Undecodable as error:
+        return error

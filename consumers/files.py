@@ -23,7 +23,6 @@ from curatord.records import Document
 from state.epoch import Committed, Epoch
 from state.store import STATE_FOLDER, Store, explain_storage
 
-
 # What compressed text usually unpacks to; only the estimate of progress hangs on it.
 USUAL_COMPRESSION = 3.5
 

@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from curatord.sequence import PackedSequence
 from state.epoch import Holdout
 
-# zstd 3 is a third smaller than 1 on token ids and still ten times faster than the pipeline.
+# Level 3 saves another tenth of the bytes and costs a quarter more time, which is the pipeline's.
 COMPRESSION = "zstd"
-COMPRESSION_LEVEL = 3
+COMPRESSION_LEVEL = 1
 ROW_GROUP_TOKENS = 1 << 20
 SCHEMA_VERSION = b"1"
 
@@ -82,6 +82,7 @@ def write_table(path: Path, table: pa.Table, rows_per_group: int) -> None:
             compression=COMPRESSION,
             compression_level=COMPRESSION_LEVEL,
             row_group_size=max(1, rows_per_group),
+            write_statistics=["seq_no"] if "seq_no" in table.column_names else False,
             use_dictionary=["doc_ids.list.element"] if "doc_ids" in table.column_names else False,
         )
         file.flush()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 import msgspec
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 
 from curation.batch import Batch
 from curation.hash_index import HashIndex
-from curation.kernels.whitespace import collapse_whitespace
+from curation.kernels.whitespace import SLACK_BYTES, collapse_whitespace
 
 # Query parameters that say how a reader came to a page, not which page it is.
 TRACKING = frozenset(
@@ -85,13 +86,13 @@ def normalise_url(url: str) -> str:
 
 def text_keys(batch: Batch) -> NDArray[np.uint64]:
     """keys_B2 of the normalised texts. Pure."""
-    collapsed_N = np.empty(int((batch.ends_B - batch.starts_B).sum()) + 1, np.uint8)
+    collapsed_N = np.empty(int((batch.ends_B - batch.starts_B).sum()) + SLACK_BYTES, np.uint8)
     bounds_B1 = np.empty(len(batch) + 1, np.int64)
     collapse_whitespace(batch.buffer_N, batch.starts_B, batch.ends_B, collapsed_N, bounds_B1)
-    view = memoryview(collapsed_N)
+    view = memoryview(collapsed_N.data)
     bounds = bounds_B1.tolist()
     digest = xxhash.xxh3_128_digest
-    digests = [digest(view[first:last]) for first, last in zip(bounds, bounds[1:], strict=False)]
+    digests = [digest(view[first:last]) for first, last in pairwise(bounds)]
     for i, text in enumerate(batch.texts):
         if not text.isascii() and not unicodedata.is_normalized("NFC", text):
             digests[i] = digest(" ".join(unicodedata.normalize("NFC", text).split()).encode())
@@ -101,7 +102,8 @@ def text_keys(batch: Batch) -> NDArray[np.uint64]:
 def url_keys(urls: Sequence[str]) -> NDArray[np.uint64]:
     """keys_B2 of the normalised addresses, zero where there is none. Pure."""
     digests = [
-        xxhash.xxh3_128_digest(normalise_url(url).encode("utf-8", "surrogatepass")) if url else bytes(16) for url in urls
+        xxhash.xxh3_128_digest(normalise_url(url).encode("utf-8", "surrogatepass")) if url else bytes(16)
+        for url in urls
     ]
     return np.frombuffer(b"".join(digests), np.uint64).reshape(-1, 2)
 

@@ -2,7 +2,7 @@
 
 CuratordError                  exit  1   anything below; never raised itself
 ├── UsageError                       2   an argument of a command cannot be used (no such file, an empty glob)
-├── ConfigError                     78   the configuration is wrong: an unknown key, a wrong type, options that contradict
+├── ConfigError                     78   the configuration is wrong: an unknown key, a wrong type, a contradiction
 ├── StateError                      65   the state is damaged, newer than this program, or belongs to another identity
 │   └── IdentityError               65   an option that gives the state its meaning was changed under it
 ├── StateBusy                        1   another process owns the state folder

@@ -1,4 +1,4 @@
-"""The application: builds every part from the configuration, in one place. `curate` and `validate` come through here."""
+"""The application: builds every part from the configuration, in one place; every command comes through here."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from packing.tokenizer import Tokenizer, open_tokenizer
 from state.ledger import Ledger
 from state.store import Store
 from state.verdicts import Segments
+
 
 def build(
     config: Config,

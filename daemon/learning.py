@@ -1,4 +1,4 @@
-"""Learning: what happens to accepted documents tick by tick. All of it is frozen within a tick and moves between ticks."""
+"""Learning: what happens to accepted documents, tick by tick. What is learned moves between ticks only."""
 
 from __future__ import annotations
 

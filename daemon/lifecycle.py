@@ -53,7 +53,7 @@ class StopRequest:
 
 
 def catch_up(store: Store, broker: Broker) -> None:
-    """Bring the store to the epoch that the world has seen. Raises `StateError` if it is ahead, or a record is missing."""
+    """Bring the store to the epoch that the world has seen. Raises `StateError` if that cannot be."""
     local, world = store.committed(), broker.committed()
     at, end = (committed.epoch if committed else 0 for committed in (local, world))
     if at > end:

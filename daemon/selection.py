@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import chain
+from itertools import pairwise
 
 import msgspec
 import numpy as np
@@ -77,9 +77,7 @@ class Selection:
         quality = self._stages.quality
 
         def judge(part: slice) -> tuple[slice, Measures, QualityVerdicts]:
-            measures = quality.measure(
-                batch.buffer_N, batch.starts_B[part], batch.ends_B[part], batch.languages[part]
-            )
+            measures = quality.measure(batch.buffer_N, batch.starts_B[part], batch.ends_B[part], batch.languages[part])
             return part, measures, quality.judge(measures)
 
         kept_B = np.ones(len(batch), np.bool_)
@@ -180,7 +178,9 @@ class Selection:
             ),
             len(batch),
         )
-        arrays = list(chain.from_iterable(np.split(tokens_T, bounds_B1[1:-1]) for tokens_T, bounds_B1 in encoded))
+        arrays = [
+            tokens_T[first:last] for tokens_T, bounds_B1 in encoded for first, last in pairwise(bounds_B1.tolist())
+        ]
         doc_nos = batch.doc_nos_B.tolist()
         num_tokens = [len(tokens) for tokens in arrays]
         verdicts.accept(batch.doc_nos_B, np.array(num_tokens, np.int64))
@@ -256,7 +256,7 @@ class Selection:
 
 def _rows(batch: Batch, run: Run) -> NDArray[np.int64]:
     """Where the documents of a smaller batch stand in their run."""
-    return batch.doc_nos_B - run.batch.doc_nos_B[0]
+    return batch.doc_nos_B - int(run.batch.doc_nos_B[0])
 
 
 def _reject_all(

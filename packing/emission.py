@@ -51,7 +51,7 @@ class Emission:
         self._context_length = context_length
 
     def emit(self, rows: Sequence[Row], epoch: Epoch) -> None:
-        """Add the sequences of these rows, consecutive in `seq_no`, to the epoch. Their pieces hold nothing any more."""
+        """Add the sequences of these rows, consecutive in `seq_no`, to the epoch; their pieces hold nothing more."""
         if not rows:
             return
         sequences = [self._sequence(row) for row in rows]

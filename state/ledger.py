@@ -1,7 +1,7 @@
 """Ledger: where every document, byte and token went. It adds up, and a run that does not add up stops.
 
-    documents_read = accepted + rejected + redelivered + dead + retractions      (bytes likewise)
-    tokens_accepted = tokens_emitted_first + tokens_held + tokens_rejected_later
+documents_read = accepted + rejected + redelivered + dead + retractions      (bytes likewise)
+tokens_accepted = tokens_emitted_first + tokens_held + tokens_rejected_later
 """
 
 from __future__ import annotations

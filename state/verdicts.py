@@ -11,6 +11,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import msgspec
 import numpy as np
@@ -20,6 +21,8 @@ from state.epoch import Epoch
 from state.store import Store
 
 NO_MATCH = -1
+
+Scalar = TypeVar("Scalar", bound=np.generic)
 
 
 class Segment(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
@@ -54,8 +57,8 @@ class Segment(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     def __len__(self) -> int:
         return len(self.ids)
 
-    def column(self, name: str, kind: type[np.generic]) -> NDArray[np.generic]:
-        """One byte column as an array [B] or [B, ...]."""
+    def column(self, name: str, kind: type[Scalar]) -> NDArray[Scalar]:
+        """One byte column as an array [B]."""
         return np.frombuffer(getattr(self, name), kind)
 
     def keys(self, name: str) -> NDArray[np.uint64]:

@@ -27,7 +27,9 @@ def batch_of(texts: list[str]) -> Batch:
     )
 
 
-SPACES = st.sampled_from(" \t\n\r\x0b\x0c\x1c\x1d\x1e\x1f\x85\xa0\u1680\u2000\u200a\u200b\u2028\u2029\u202f\u205f\u3000é")
+SPACES = st.sampled_from(
+    " \t\n\r\x0b\x0c\x1c\x1d\x1e\x1f\x85\xa0\u1680\u2000\u200a\u200b\u2028\u2029\u202f\u205f\u3000é"
+)
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]) | SPACES)
 
 
@@ -71,7 +73,12 @@ def test_a_retracted_document_frees_its_text_and_its_address() -> None:
 
 def test_the_same_page_under_another_spelling_is_a_duplicate_by_address() -> None:
     dedup = ExactDedup(ExactDedupConfig())
-    urls = ("http://www.example.org/page/", "https://EXAMPLE.org/page?utm_source=mail#part", "https://example.org/other", "")
+    urls = (
+        "http://www.example.org/page/",
+        "https://EXAMPLE.org/page?utm_source=mail#part",
+        "https://example.org/other",
+        "",
+    )
     keys = Keys(texts_B2=hash_keys([b"1", b"2", b"3", b"4"]), urls_B2=url_keys(urls))
 
     duplicates = dedup.find_duplicates(np.arange(4), keys)

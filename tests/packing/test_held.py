@@ -18,7 +18,9 @@ def restored(facts: dict[bytes, bytes], held: HeldDocuments, doc_nos: set[int]) 
     for key in sorted(facts):
         again.apply(key, facts[key])
     again.restore(
-        (doc_no, 0 if holder else held[doc_no].unemitted) for doc_no in doc_nos for holder in range(held[doc_no].holders)
+        (doc_no, 0 if holder else held[doc_no].unemitted)
+        for doc_no in doc_nos
+        for holder in range(held[doc_no].holders)
     )
     return again
 
