@@ -38,6 +38,7 @@ format: $(READY) ## Format the code
 	@$(BIN)/ruff format .
 
 bench: $(READY) ## Measure against peers; results in benchmarks/results
+	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install --quiet --constraint requirements.lock --group bench
 	@$(BIN)/python -m benchmarks
 
 simulate: $(READY) ## Run the pipeline over the memory broker with seeded faults
