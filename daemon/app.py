@@ -18,6 +18,7 @@ from daemon.config import Config
 from daemon.pipeline import Pipeline
 from daemon.stages import Stages
 from daemon.workers import Workers
+from ops.memory import keep_freed_memory
 from ops.phases import PhaseClock
 from packing.held import HeldDocuments
 from packing.packer import Packer
@@ -42,6 +43,7 @@ def build(
     Raises `ConfigError` where the configuration names something that is not there, `IdentityError` where it
     contradicts the state.
     """
+    keep_freed_memory()
     workers = Workers(config.daemon.threads)
     tokenizer = tokenizer or open_tokenizer(config.tokenizer)
     check_identity(config, tokenizer, store)

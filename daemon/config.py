@@ -33,8 +33,8 @@ class DaemonConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
     threads: Annotated[int, msgspec.Meta(ge=0, le=256)] = 0
     """Threads for the stages that look at one document at a time; 0 takes every core that this process may use."""
-    poll_documents: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 1000
-    """Most documents that go through the stages together."""
+    poll_documents: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 256
+    """Most documents that go through the stages together; a few hundred stay in the processor's cache."""
     epoch_documents: Annotated[int, msgspec.Meta(ge=1, le=10_000_000)] = 5000
     """Documents after which a commit is made."""
     epoch_s: Annotated[float, msgspec.Meta(gt=0, le=3600)] = 1.0
