@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 
 from curation.batch import join_texts
 from curation.kernels.characters import character_properties
-from curation.kernels.langid import FETCH_AHEAD, LANES, SEGMENTS, classify_documents, longest_ngram
+from curation.kernels.langid import FETCH_AHEAD, LANES, ROWS, SEGMENTS, classify_documents, longest_ngram
 from curation.kernels.text_masks import read_only
 
-# Bytes at the beginning of a document that are looked at: more changes the language of one web page in a thousand.
+# Bytes at the beginning of a document that are looked at. Against the first 30,000 bytes, 1,024 name another language
+# for 1.2 % of mixed documents (abbreviations, code, rare languages), 2,048 for 0.8 % at 1.7 times the cost.
 PREFIX_BYTES = 1024
 UNDETERMINED = "und"
 ENGLISH = "en"
@@ -140,9 +141,11 @@ def _classify(
         overlap,
         character_properties(),
         as_is,
-        np.empty(longest_bytes + SEGMENTS + FETCH_AHEAD, np.int32),
+        np.empty(longest_bytes + SEGMENTS + FETCH_AHEAD + ROWS, np.int32),
         np.zeros(len(model.table_FL) // len(model.prior_L), np.int32),
         np.empty(len(model.prior_L), np.float32),
+        np.empty(ROWS, np.int64),
+        np.empty(ROWS, np.float32),
         classes_B,
         scores_B,
         normalise_B,

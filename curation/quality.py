@@ -133,11 +133,12 @@ class Quality:
         reasons = [KEPT] * num_documents
         values_B = np.full(num_documents, np.nan, np.float32)
         thresholds_B = np.full(num_documents, np.nan, np.float32)
-        for b in np.flatnonzero(rejected_B).tolist():
-            rule = int(rejecting_BR[b].argmax())
+        rejected = np.flatnonzero(rejected_B)
+        rules = rejecting_BR[rejected].argmax(axis=1)
+        values_B[rejected] = measures.values_BR[rejected, rules]
+        thresholds_B[rejected] = self.thresholds_R[rules]
+        for b, rule in zip(rejected.tolist(), rules.tolist(), strict=True):
             reasons[b] = RULE_NAMES[rule]
-            values_B[b] = measures.values_BR[b, rule]
-            thresholds_B[b] = self.thresholds_R[rule]
         if self.language.keep:
             for b, language in enumerate(measures.languages_B):
                 score = measures.language_scores_B[b]

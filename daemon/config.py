@@ -195,8 +195,7 @@ def field_texts(kind: type[msgspec.Struct]) -> dict[str, str]:
     assert isinstance(body, ast.ClassDef)
     texts = {}
     for statement, below in zip(body.body, body.body[1:], strict=False):
-        if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name) and isinstance(below, ast.Expr):
-            text = below.value
-            if isinstance(text, ast.Constant) and isinstance(text.value, str):
-                texts[statement.target.id] = inspect.cleandoc(text.value)
+        match statement, below:
+            case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
+                texts[name] = inspect.cleandoc(text)
     return texts

@@ -61,9 +61,7 @@ def curate_files(
     stop.install()
     with CurateProgress(stop) as progress, opened(output, config, progress) as (store, pipeline):
         broker = FilesBroker(inputs, config.input, output, store)
-        loop = Loop(
-            pipeline, broker, config.daemon, encode_identity(config, pipeline.stages.tokenizer), time.monotonic
-        )
+        loop = Loop(pipeline, broker, config.daemon, encode_identity(config, pipeline.stages.tokenizer), time.monotonic)
         before = pipeline.stages.ledger.rows_read
         progress.begin(broker, pipeline)
         try:
@@ -98,9 +96,7 @@ def retract_documents(doc_ids: Sequence[str], output: Path, config_path: Path | 
     now_us = time.time_ns() // 1000
     with CurateProgress(StopRequest()) as progress, opened(output, config, progress) as (store, pipeline):
         broker = FilesBroker([], config.input, output, store)
-        loop = Loop(
-            pipeline, broker, config.daemon, encode_identity(config, pipeline.stages.tokenizer), time.monotonic
-        )
+        loop = Loop(pipeline, broker, config.daemon, encode_identity(config, pipeline.stages.tokenizer), time.monotonic)
         rows = [RawDocument("", 0, Retraction(id=doc_id, timestamp_us=now_us)) for doc_id in doc_ids]
         pipeline.process(rows, loop.epoch)
         loop.epoch.positions.clear()  # a command is no input that could be read on

@@ -57,10 +57,13 @@ class CurateProgress:
 
     def advance(self, rows: int) -> None:
         """So many rows more."""
-        assert self._pipeline is not None and self._broker is not None and self._documents is not None
+        assert self._pipeline is not None
+        assert self._broker is not None
+        assert self._documents is not None
         self._rows += rows
         seconds = max(time.monotonic() - self._began, 1e-3)
-        note = f"{self._rows:,} documents, {self._rows / seconds:,.0f}/s, {self._pipeline.stages.ledger.sequences:,} out"
+        sequences = self._pipeline.stages.ledger.sequences
+        note = f"{self._rows:,} documents, {self._rows / seconds:,.0f}/s, {sequences:,} sequences"
         self._bars.update(self._documents, completed=self._broker.share_read(), note=note)
 
     def teacher(self, done: int, total: int) -> None:

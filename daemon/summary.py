@@ -6,7 +6,7 @@ import json
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from rich.console import Console
@@ -20,7 +20,6 @@ from state.verdicts import find_document, read_segments, verdict_of
 
 NUM_EXAMPLES = 5
 NUM_CLUSTERS = 8
-PASSED = "pass"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,52 +154,89 @@ def write_manifest(output: Path, pipeline: Pipeline) -> None:
 
 
 def print_summary(result: Summary, output: Path) -> None:
-    """One screen."""
-    console = Console(highlight=False)
+    """One screen, as wide as the terminal; ids are shortened, commands never are."""
+    console = Console(highlight=False, soft_wrap=False)
     ledger = result.ledger
     console.print()
     console.print(_documents_table(ledger))
-    if any(ledger["would_drop"].values()):
-        worst = sorted(ledger["would_drop"].items(), key=lambda item: -item[1])[:6]
-        listed = ", ".join(f"{rule} {count:,}" for rule, count in worst if count)
-        console.print(f"[bold]Quality rules[/] would have dropped (they only observe by default): {listed}")
+    _print_rules(console, ledger["would_drop"])
+    _print_examples(console, result)
+    console.print(_facts_table(result))
+    example = result.near_duplicates[0].doc_id if result.near_duplicates else "DOC_ID"
+    commands = (
+        (f"curatord explain '{example}' -o {output}", "the way of one document"),
+        (f"curatord inspect output -o {output}", "check every sequence"),
+        (f"datasets.load_dataset('parquet', data_dir='{output}')", "train on it"),
+    )
+    console.print("\n[bold]What to try next[/]")
+    for command, what in commands:
+        console.print(f"  {command}   [dim]# {what}[/]", soft_wrap=True, markup=True)
+
+
+def _print_rules(console: Console, would_drop: dict[str, int]) -> None:
+    """The rules that most documents fail."""
+    worst = [(rule, count) for rule, count in sorted(would_drop.items(), key=lambda item: -item[1]) if count][:6]
+    if worst:
+        listed = ", ".join(f"{rule} {count:,}" for rule, count in worst)
+        console.print("\n[bold]Quality rules[/] and how many documents each fails; by default they only observe")
+        console.print(f"  {listed}")
+
+
+def _print_examples(console: Console, result: Summary) -> None:
+    """Near-duplicates and clusters, a line each."""
     if result.near_duplicates:
-        console.print("[bold]Near-duplicates[/], the least similar first:")
+        console.print("\n[bold]Near-duplicates[/], the least similar first: dropped, and what it is like")
+        width = max(20, (console.width - 12) // 2)
         for example in result.near_duplicates:
-            console.print(f"  {example.similarity:.2f}  {_cut(example.doc_id)}  is like  {_cut(example.match_id)}")
+            dropped, kept = _end(example.doc_id, width), _end(example.match_id, width)
+            console.print(f"  {example.similarity:.2f}  {dropped:<{width}}  {kept}", markup=False, soft_wrap=True)
     if result.clusters:
-        console.print(f"[bold]Clusters[/] {result.num_clusters}; the largest, each with its most central document:")
+        console.print(f"\n[bold]Clusters[/], the largest of {result.num_clusters}: documents, and the most central one")
         for line in result.clusters:
-            console.print(f"  {line.documents:>7,}  {_cut(line.central_doc_id, 90)}")
+            central = _end(line.central_doc_id, console.width - 12)
+            console.print(f"  {line.documents:>7,}  {central}", markup=False, soft_wrap=True)
+
+
+def _facts_table(result: Summary) -> Table:
+    """Sequences, what is held, and time."""
+    ledger = result.ledger
     emitted = ledger["tokens_emitted_first"] + ledger["tokens_emitted_again"]
-    console.print(
-        f"[bold]Sequences[/] {ledger['sequences']:,} of {result.context_length:,} tokens, {emitted:,} tokens in all; "
-        f"padding {result.padding:.3%} (rows closed at the end {result.padding_flushed:.1%}); "
-        f"documents cut {result.documents_cut}; longer than a sequence {result.documents_split:,}; "
-        f"{result.documents_per_sequence:.1f} documents a sequence; coherence {result.coherence:.2f}"
+    rate = result.rows_this_run / result.seconds if result.seconds else 0
+    table = _grid(("left", False), ("left", False))
+    table.add_row("")
+    table.add_row(
+        "[bold]Sequences[/]", f"{ledger['sequences']:,} of {result.context_length:,} tokens; {emitted:,} tokens"
+    )
+    table.add_row(
+        "[bold]Padding[/]",
+        f"{result.padding:.3%}; {result.padding_flushed:.2%} of the rows that were closed at the end",
+    )
+    table.add_row(
+        "[bold]Documents[/]",
+        f"{result.documents_cut} cut; {result.documents_split:,} longer than a sequence; "
+        f"{result.documents_per_sequence:.1f} a sequence, coherence {result.coherence:.2f}",
     )
     if result.documents_held:
-        console.print(
-            f"[bold]Held[/] {result.documents_held:,} documents, {result.tokens_held:,} tokens, "
-            "for rows that are not complete"
-        )
+        held = f"{result.documents_held:,} documents, {result.tokens_held:,} tokens, for rows that are not complete"
+        table.add_row("[bold]Held[/]", held)
     if result.unchanged_inputs:
-        console.print(f"[bold]Inputs[/] {result.unchanged_inputs:,} did not change since they were read")
-    rate = result.rows_this_run / result.seconds if result.seconds else 0
-    console.print(f"[bold]Time[/] {result.rows_this_run:,} rows in {result.seconds:.1f} s, {rate:,.0f} a second")
-    example = result.near_duplicates[0].doc_id if result.near_duplicates else "DOC_ID"
-    console.print(
-        f"\nNext: [bold]curatord explain[/] '{example}' -o {output}   the way of one document\n"
-        f"      [bold]curatord inspect output[/] -o {output}   check every sequence\n"
-        f"      [bold]datasets.load_dataset[/]('parquet', data_dir='{output}')   train on it"
-    )
+        table.add_row("[bold]Inputs[/]", f"{result.unchanged_inputs:,} did not change since they were read")
+    table.add_row("[bold]Time[/]", f"{result.rows_this_run:,} rows in {result.seconds:.1f} s, {rate:,.0f} a second")
+    return table
+
+
+def _grid(*columns: tuple[Literal["left", "right"], bool]) -> Table:
+    """Columns of (justification, whether long values are cut), without lines."""
+    table = Table.grid(padding=(0, 2))
+    for justify, is_cut in columns:
+        table.add_column(justify=justify, no_wrap=is_cut, overflow="ellipsis" if is_cut else "fold")
+    return table
 
 
 def _documents_table(ledger: dict[str, Any]) -> Table:
     """What became of the rows, stage by stage."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name, justify in (("", "left"), ("rows", "right"), ("share", "right"), ("why", "left")):
-        table.add_column(name, justify=justify)  # type: ignore[arg-type]
+    table = _grid(("left", False), ("right", False), ("right", False), ("left", True))
+    table.add_row("", "[bold]rows[/]", "[bold]share[/]")
     total = max(1, ledger["rows_read"])
 
     def add(name: str, count: int, why: str = "") -> None:
@@ -230,6 +266,6 @@ def _listed(counts: dict[str, int]) -> str:
     return ", ".join(f"{name} {count:,}" for name, count in ordered[:5])
 
 
-def _cut(text: str, length: int = 60) -> str:
-    """The end of an id says more than its beginning."""
-    return text if len(text) <= length else "…" + text[-length + 1 :]
+def _end(text: str, width: int) -> str:
+    """At most `width` characters; the end of an id says more than its beginning."""
+    return text if len(text) <= width else "…" + text[1 - width :]

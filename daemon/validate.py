@@ -12,7 +12,7 @@ from state.store import Store, state_folder
 
 
 def validate(config_path: Path | None, output: Path | None, *, environment: bool) -> None:
-    """Print what was checked. Raises `ConfigError`, `IdentityError` or another error of ours at the first tier that fails."""
+    """Print what was checked. Raises `ConfigError` or `IdentityError` at the first tier that fails."""
     config = load_config(config_path)
     click.echo(f"{config_path or 'defaults'}: every option is known and of its type, and they agree with each other")
     if not environment:

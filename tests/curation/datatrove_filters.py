@@ -1,20 +1,23 @@
-"""datatrove's four filters over our splitters: its words are `\\w+`, its sentences those of `SENTENCE_END`."""
+"""datatrove's four filters over our splitters: words are what `\\w+` matches, sentences what `sentence_end` ends.
+
+Nothing of ours is imported, so that it also runs in an environment that has datatrove alone.
+"""
 
 from __future__ import annotations
 
 import re
 from typing import Any
 
-from curation.kernels.c4 import SENTENCE_END
 
-
-def build_filters(stock: bool = False) -> dict[str, Any]:
-    """The filters by the name of ours that they are to agree with; `stock` leaves them their own (spaCy) splitters."""
+def build_filters(sentence_end: re.Pattern[str] | None) -> dict[str, Any]:
+    """The filters by the name of ours that they are to agree with; None leaves them their own (spaCy) splitters."""
     from datatrove.pipeline.filters.c4_filters import C4QualityFilter
     from datatrove.pipeline.filters.fineweb_quality_filter import FineWebQualityFilter
     from datatrove.pipeline.filters.gopher_quality_filter import GopherQualityFilter
     from datatrove.pipeline.filters.gopher_repetition_filter import GopherRepetitionFilter
     from datatrove.utils.word_tokenizers import WordTokenizer
+
+    splitter = sentence_end or re.compile("")
 
     class RegexTokenizer(WordTokenizer):  # type: ignore[misc]
         def word_tokenize(self, text: str) -> list[str]:
@@ -24,11 +27,11 @@ def build_filters(stock: bool = False) -> dict[str, Any]:
             return [text[start:end] for start, end in self.span_tokenize(text)]
 
         def span_tokenize(self, text: str) -> list[tuple[int, int]]:
-            starts = [0, *(match.end() for match in SENTENCE_END.finditer(text))]
+            starts = [0, *(match.end() for match in splitter.finditer(text))]
             spans = [span for span in zip(starts, [*starts[1:], len(text)], strict=True) if text[slice(*span)].strip()]
             return spans or [(0, len(text))]
 
-    language = "en" if stock else RegexTokenizer()
+    language = RegexTokenizer() if sentence_end else "en"
     return {
         "gopher_quality": GopherQualityFilter(language=language),
         "gopher_repetition": GopherRepetitionFilter(language=language),

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curation.batch import join_texts
+from curation.kernels.c4 import SENTENCE_END
 from curation.kernels.quality import measure_documents
 from curation.language import LanguageConfig
 from curation.quality import Measures, Quality, QualityConfig, Verdicts
@@ -24,7 +25,8 @@ FRAGMENTS = [
     *"aZ_1 \t\n\r\v\x1c\x85\x00.!?…{}[]()#-•'\"é中。！」”１K",
    " ", "　", "\u2028", "\u0301", "👍", "\r\n", "\n\n\n", "...", "....", "the ", " of", "and", " have ", "that",
     "javascript", "JavaScript", "lorem ipsum", "Lorem [1]Ipsum", "cookie policy", " use of cookies", "uses cookies",
-    "use cookies", "privacy [12]policy", "Terms of Use", "[edit]", "[citation needed]", "[１]", "[[1]]", "java[2]script",
+    "use cookies", "privacy [12]policy", "Terms of Use", "[edit]", "[citation needed]", "[１]", "[[1]]",
+    "java[2]script",
     "x" * 63, "é" * 32, "y" * 1001 + " ", "ü" * 600, "z" * 998, "a b " * 6, "one two three four five six ", "- item\n",
 ]  # fmt: skip
 
@@ -81,7 +83,7 @@ def test_real_pages_have_the_values_that_python_strings_say(corpora: Path) -> No
 def filters() -> dict[str, object]:
     if not os.environ.get("CI"):
         pytest.importorskip("datatrove", reason="datatrove is not installed")
-    return build_filters()
+    return build_filters(SENTENCE_END)
 
 
 def test_verdicts_are_those_of_datatroves_filters(corpora: Path, filters: dict[str, object]) -> None:
@@ -175,9 +177,9 @@ def unwrap(text: str) -> str:
     return "\n\n".join(paragraph.replace("\n", " ") for paragraph in text.strip().split("\n\n"))
 
 
-GOOD = unwrap("""The harbour of the old town was built when ships still came with salt and timber from the north. Two walls
-of
-granite protect it, and between them the water is calm even in winter storms.
+GOOD = unwrap("""
+The harbour of the old town was built when ships still came with salt and timber from the north. Two walls of granite
+protect it, and between them the water is calm even in winter storms.
 
 Visitors who walk along the quay will notice iron rings in the stone, which once held heavy ropes. Most of these rings
 have rusted away, but a few were restored by local volunteers during the last decade.
