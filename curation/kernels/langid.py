@@ -6,7 +6,7 @@ language = prior + sum over the n-grams met of log(1 + times met) * table[n-gram
 The automaton's table is 39 MB, so every step waits for memory; but what state it is in depends on the last few bytes
 only (the longest n-gram's). So the text is cut into 8 segments that are walked abreast, each started that many bytes
 early: 8 waits at once instead of one after the other. The naive Bayes rows (284 bytes of half-precision floats, 28 MB)
-are fetched ahead of use.
+are fetched ahead of use, and summed four at a time.
 
 Cost: 5 ns a byte walked and 45 ns a different n-gram: 20 us for 1,024 bytes.
 
