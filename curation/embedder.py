@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from curation.embedding import EmbeddingConfig, Progress, Teacher
 from curation.student import Student, train_student
+from curatord.errors import ConfigError
 
 # The student is one large value; facts and journal records are of bounded size.
 PART_BYTES = 1 << 20
@@ -90,7 +91,10 @@ class Embedder:
 
     def _load_teacher(self) -> Teacher:
         if self._teacher is None:
-            self._teacher = Teacher(self._config.model, threads=self._threads)
+            try:
+                self._teacher = Teacher(self._config.model, threads=self._threads)
+            except ValueError as error:
+                raise ConfigError(str(error)) from error
         return self._teacher
 
     def changes(self) -> Iterator[tuple[bytes, bytes | None]]:

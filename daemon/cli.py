@@ -5,6 +5,7 @@ Nothing heavy is imported before a command needs it: `--help` and `explain` star
 
 from __future__ import annotations
 
+import errno
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -171,4 +172,13 @@ def run_guarded(command: Callable[..., Any]) -> None:
         sys.exit(error.exit_code)
     except BrokenPipeError:
         sys.stderr.close()
+        sys.exit(1)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS):
+            raise
+        where = f" ({error.filename})" if error.filename else ""
+        click.echo(
+            f"curatord: {error.strerror}{where}. Everything committed is safe; make room and run the command again",
+            err=True,
+        )
         sys.exit(1)

@@ -46,7 +46,7 @@ class OutputConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
     holdout: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.0
     """Share of the accepted documents, by hash of their id, that go to `holdout/` as text and never to training."""
-    seed: Annotated[int, msgspec.Meta(ge=0, lt=1 << 63)] = 0
+    seed: Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)] = 0
     """Seed of every random choice: shuffling, sampling, holding out. The same seed gives the same output."""
 
 
@@ -168,6 +168,9 @@ def _show(section: msgspec.Struct, path: str, comments: bool, lines: list[str]) 
         lines.append(f"[{path}]")
         for name, value in plain:
             lines += [f"# {line}" for line in texts.get(name, "").splitlines()]
+            if value is None:
+                lines += [f"# {name} is unset"] if comments else []
+                continue
             line = f"{name} = {toml_value(value)}"
             lines.append(f"# {line}" if comments else line)
         lines.append("")

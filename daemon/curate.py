@@ -57,9 +57,11 @@ def curate_files(
     config = load_config(config_path)
     inputs = expand(arguments, shuffle_seed, exclude=output)
     check_tables(inputs, config.input.fields)
-    stop = StopRequest()
-    stop.install()
-    with CurateProgress(stop) as progress, opened(output, config, progress) as (store, pipeline):
+    with (
+        StopRequest().installed() as stop,
+        CurateProgress(stop) as progress,
+        opened(output, config, progress) as (store, pipeline),
+    ):
         broker = FilesBroker(inputs, config.input, output, store)
         loop = Loop(pipeline, broker, config.daemon, encode_identity(config, pipeline.stages.tokenizer), time.monotonic)
         before = pipeline.stages.ledger.rows_read

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from curatord.errors import UsageError
+from curatord.errors import StateError, UsageError
 from curatord.sequence import HEAD_PRESENT, TAIL_PRESENT
 from state.epoch import FAMILIES
 from state.ledger import OUTCOMES, decode_ledger
@@ -57,7 +57,7 @@ def _state_report(store: Store) -> dict[str, Any]:
             for key, value in store.items(family):
                 count += 1
                 num_bytes += len(key) + len(value)
-        except Exception as error:  # rocksdict raises bare exceptions; the rest is still worth reading
+        except StateError as error:  # the rest is still worth reading
             problem = str(error)
         families[family] = (count, num_bytes, problem)
     return {

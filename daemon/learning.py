@@ -27,7 +27,13 @@ class Learning:
 
     def __init__(self, stages: Stages) -> None:
         self._stages = stages
-        self._emission = Emission(stages.held, stages.ledger, stages.config.packing.context_length)
+        packing = stages.config.packing
+        self._emission = Emission(
+            stages.held,
+            stages.ledger,
+            context_length=packing.context_length,
+            shard_rows=packing.shuffle_block_rows,
+        )
         self.ticked = 0  # documents with a lower ordinal were taken by their tick
 
     def advance(self, first_ordinal: int, next_ordinal: int, epoch: Epoch) -> None:

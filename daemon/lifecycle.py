@@ -9,7 +9,9 @@ from __future__ import annotations
 import faulthandler
 import os
 import signal
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 from consumers.broker import Broker
@@ -34,11 +36,17 @@ class StopRequest:
         self.requested = False
         self.signal_number = 0
 
-    def install(self) -> None:
-        """Handle the signals of this process. Main thread only."""
-        signal.signal(signal.SIGINT, self._handle)
-        signal.signal(signal.SIGTERM, self._handle)
-        faulthandler.register(signal.SIGUSR1, all_threads=True)
+    @contextmanager
+    def installed(self) -> Iterator[StopRequest]:
+        """Handle the signals of this process for a while. Main thread only."""
+        before = [(number, signal.signal(number, self._handle)) for number in (signal.SIGINT, signal.SIGTERM)]
+        if sys.__stderr__ is not None:
+            faulthandler.register(signal.SIGUSR1, file=sys.__stderr__, all_threads=True)
+        try:
+            yield self
+        finally:
+            for number, handler in before:
+                signal.signal(number, handler)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.requested:

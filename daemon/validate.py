@@ -19,18 +19,16 @@ def validate(config_path: Path | None, output: Path | None, *, environment: bool
         return
     from daemon.app import build
 
-    if output is not None and state_folder(output).is_dir():
-        store = Store(state_folder(output), read_only=True)
-        where = f"the state in {output}"
-    else:
-        folder = tempfile.TemporaryDirectory(prefix="curatord-validate-")
-        store = Store(Path(folder.name))
-        where = "an empty state"
-    try:
-        pipeline = build(config, store)
-        pipeline.stages.workers.close()
-    finally:
-        store.close()
+    with tempfile.TemporaryDirectory(prefix="curatord-validate-") as folder:
+        if output is not None and state_folder(output).is_dir():
+            store, where = Store(state_folder(output), read_only=True), f"the state in {output}"
+        else:
+            store, where = Store(Path(folder)), "an empty state"
+        try:
+            pipeline = build(config, store)
+            pipeline.stages.workers.close()
+        finally:
+            store.close()
     tokenizer = pipeline.stages.tokenizer
     click.echo(f"tokenizer {tokenizer.name}: {tokenizer.vocabulary_size:,} ids, EOS {tokenizer.eos_id}")
     click.echo(f"embedding model {config.embedding.model}: {pipeline.stages.embedder.dimension} dimensions")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
 
 import msgspec
 import numpy as np
@@ -45,15 +46,19 @@ def _flags(piece: Piece) -> int:
 class Emission:
     """From rows to the epoch's outputs."""
 
-    def __init__(self, held: HeldDocuments, ledger: Ledger, context_length: int) -> None:
+    def __init__(self, held: HeldDocuments, ledger: Ledger, *, context_length: int, shard_rows: int) -> None:
         self._held = held
         self._ledger = ledger
         self._context_length = context_length
+        self._shard_rows = shard_rows  # a shard ends where a multiple of this many sequences does
 
     def emit(self, rows: Sequence[Row], epoch: Epoch) -> None:
         """Add the sequences of these rows, consecutive in `seq_no`, to the epoch; their pieces hold nothing more."""
-        if not rows:
-            return
+        for _, shard in groupby(rows, key=lambda row: row.seq_no // self._shard_rows):
+            self._emit_shard(list(shard), epoch)
+
+    def _emit_shard(self, rows: Sequence[Row], epoch: Epoch) -> None:
+        """Rows that go out together, as one file and one fact."""
         sequences = [self._sequence(row) for row in rows]
         epoch.sequences.append(sequences)
         self._ledger.sequences += len(sequences)

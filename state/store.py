@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from rocksdict import AccessType, BlockBasedOptions, DBCompressionType, Options, Rdict, WriteBatch, WriteOptions
@@ -101,7 +102,10 @@ class Store:
     def get(self, family: str, key: bytes) -> bytes | None:
         """One committed fact."""
         rows = self._families.get(family)
-        value: bytes | None = None if rows is None else rows.get(key)
+        try:
+            value: bytes | None = None if rows is None else rows.get(key)
+        except Exception as error:  # rocksdict raises bare exceptions
+            raise self._damaged(family, error) from error
         return value
 
     def committed(self) -> Committed | None:
@@ -114,8 +118,24 @@ class Store:
     def items(self, family: str) -> Iterator[tuple[bytes, bytes]]:
         """All committed facts of a family, in the order of their keys."""
         rows = self._families.get(family)
-        if rows is not None:
-            yield from rows.items()
+        if rows is None:
+            return
+        # The iterator of `Rdict.items` ends at a damaged block as if there was nothing more.
+        place = rows.iter()
+        place.seek_to_first()
+        while place.valid():
+            yield place.key(), place.value()
+            place.next()
+        try:
+            place.status()
+        except Exception as error:  # rocksdict raises bare exceptions
+            raise self._damaged(family, error) from error
+
+    def _damaged(self, family: str, error: Exception) -> StateError:
+        return StateError(
+            f"the state in {self.folder} is damaged, in family {family}: {error}. Look at what can still be read with "
+            "`curatord inspect state`; restore a backup, or remove the folder to start from nothing"
+        )
 
     def apply(self, changes: Iterable[Change]) -> None:
         """Make the changes of one epoch durable: all of them or none."""
@@ -140,9 +160,14 @@ class Store:
         return sum(path.stat().st_size for path in self.folder.iterdir() if path.is_file())
 
     def close(self) -> None:
-        """Release the lock. Families and handles must be gone before the database, or the lock stays."""
+        """Release the lock. Families and handles must be gone before the database, or the lock stays.
+
+        Closing flushes, which fails on a full disk. That is no loss: what was committed is in the write-ahead log.
+        """
         for rows in self._families.values():
-            rows.close()
+            with suppress(Exception):  # rocksdict raises bare exceptions
+                rows.close()
         self._families.clear()
         self._handles.clear()
-        self._db.close()
+        with suppress(Exception):
+            self._db.close()
