@@ -28,6 +28,8 @@ MIN_CHARACTERS = 300
 # A file beyond this size is generated, and slow to parse.
 MAX_FILE_BYTES = 400_000
 PROSE_SUFFIXES = (".md", ".rst", ".txt")
+# Licences and READMEs are few: they come often enough that all are among the first documents.
+PYTHON_FILES_PER_PROSE_FILE = 4
 
 
 class GatheredDocument(msgspec.Struct, frozen=True):
@@ -79,7 +81,7 @@ def is_licence(name: str) -> bool:
 
 
 def candidates() -> list[tuple[Path, str, str]]:
-    """Files of the installed packages that can hold documents: (path, package, name)."""
+    """Files of the installed packages that can hold documents, mixed: (path, package, name)."""
     found = {}
     for distribution in distributions():
         package = distribution.metadata["Name"] or "unknown"
@@ -88,7 +90,14 @@ def candidates() -> list[tuple[Path, str, str]]:
             wanted = file.suffix == ".py" or file.name == "METADATA" or is_licence(file.name)
             if wanted or (file.suffix in PROSE_SUFFIXES and "README" in file.name.upper()):
                 found[name] = (Path(str(distribution.locate_file(file))), package, name)
-    return [found[name] for name in sorted(found, key=lambda name: hashlib.blake2b(name.encode()).digest())]
+    ordered = [found[name] for name in sorted(found, key=lambda name: hashlib.blake2b(name.encode()).digest())]
+    prose_files = [candidate for candidate in ordered if candidate[0].suffix != ".py"]
+    mixed = []
+    for place, candidate in enumerate(candidate for candidate in ordered if candidate[0].suffix == ".py"):
+        mixed.append(candidate)
+        if place % PYTHON_FILES_PER_PROSE_FILE == 0 and prose_files:
+            mixed.append(prose_files.pop())
+    return mixed
 
 
 def read(candidate: tuple[Path, str, str]) -> list[GatheredDocument]:
@@ -121,11 +130,11 @@ def main() -> None:
     ):
         task = progress.add_task("Gathering documents", total=options.max_documents)
         for documents in pool.map(read, candidates(), chunksize=32):
-            for document in documents[: options.max_documents - num_documents]:
+            for document in documents:
                 file.write(encode(document) + b"\n")
                 num_documents += 1
                 num_bytes += len(document.text.encode())
-            progress.update(task, completed=num_documents)
+            progress.update(task, completed=min(num_documents, options.max_documents))
             if num_documents >= options.max_documents:
                 pool.shutdown(cancel_futures=True)
                 break
