@@ -44,5 +44,8 @@ bench: $(READY) ## Measure against peers; results in benchmarks/results
 simulate: $(READY) ## Run the pipeline over the memory broker with seeded faults
 	@$(BIN)/python -m pytest -q tests/simulation --simulations=1000
 
+docs: $(READY) ## Write the pages that are made from the code
+	@$(BIN)/python -m tools.write_docs
+
 clean: ## Remove what the verbs made
 	rm -rf $(VENV) demo .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -83,6 +83,12 @@ def test_all_mistakes_are_reported_at_once() -> None:
         assert part in str(caught.value)
 
 
+def test_the_page_of_the_documentation_is_the_one_that_the_code_makes() -> None:
+    from tools.write_docs import PAGE, configuration_page
+
+    assert PAGE.read_text(encoding="utf-8") == configuration_page(), "run `make docs`"
+
+
 def test_a_file_that_is_no_toml_or_is_not_there_says_so(tmp_path: Path) -> None:
     path = tmp_path / "c.toml"
     with pytest.raises(ConfigError, match="cannot read"):

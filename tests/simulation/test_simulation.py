@@ -11,7 +11,7 @@ import pytest
 
 from consumers.memory import CrashPoint, World
 from daemon.config import Config
-from tests.simulation.world import Outcome, make_config, new_world, outcome, run, warm_world
+from tests.simulation.world import Outcome, make_config, make_rows, new_world, outcome, run, warm_world
 
 NUM_ROWS = 900
 NUM_WARM_EPOCHS = 1
@@ -64,6 +64,18 @@ def test_a_crash_before_and_after_the_warm_up_leaves_no_trace(tmp_path: Path) ->
     assert run(world, config, tmp_path, crashes=crashes, flush=False) == 3
 
     assert outcome(world) == outcome(warm)
+
+
+def test_the_teachers_own_vectors_survive_a_crash(tmp_path: Path) -> None:
+    rows = make_rows(7, 570)
+    config = make_config(embedding={"mode": "teacher"}, daemon={"poll_documents": 30, "epoch_documents": 30})
+    undisturbed_world, crashed_world = World(documents=rows), World(documents=rows)
+
+    run(undisturbed_world, config, tmp_path / "undisturbed")
+    num_crashes = run(crashed_world, config, tmp_path / "crashed", crashes={19: CrashPoint.AFTER_COMMIT}, wipes=True)
+
+    assert num_crashes == 1
+    assert outcome(crashed_world) == outcome(undisturbed_world)
 
 
 def test_what_is_kept_open_goes_on_as_if_it_had_never_stopped(tmp_path: Path) -> None:
