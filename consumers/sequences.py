@@ -30,7 +30,10 @@ def _list_column(parts: Sequence[NDArray[np.generic]], kind: pa.DataType) -> pa.
     """One list a sequence."""
     bounds = np.zeros(len(parts) + 1, np.int32)
     np.cumsum(np.fromiter(map(len, parts), np.int32, count=len(parts)), out=bounds[1:])
-    values = np.concatenate(parts).astype(kind.to_pandas_dtype(), copy=False)
+    values = np.concatenate(parts)
+    if values.dtype == np.uint32 and kind == pa.int32():
+        values = values.view(np.int32)  # ids are far below 2**31
+    values = values.astype(kind.to_pandas_dtype(), copy=False)
     return pa.ListArray.from_arrays(pa.array(bounds, pa.int32()), pa.array(values, kind))
 
 
