@@ -59,6 +59,10 @@ def curate(
     for standard input. The output folder holds Parquet shards that `datasets` reads, and the state: run it again
     with more files and it goes on.
     """
+    from daemon.kernels import keep_kernels_in
+    from state.store import STATE_FOLDER
+
+    keep_kernels_in(output.absolute() / STATE_FOLDER / "kernels")
     from daemon.curate import curate_files
 
     sys.exit(

@@ -45,7 +45,9 @@ class CurateProgress:
         self._bars.stop()
 
     def say(self, what: str) -> None:
-        """Show what is being done before the first document."""
+        """Show what is being done before the first document; without a terminal, say it in a line."""
+        if self._bars.disable:
+            print(what, file=sys.stderr, flush=True)
         self._documents = self._bars.add_task(what, total=None, note="")
 
     def begin(self, broker: FilesBroker, pipeline: Pipeline) -> None:

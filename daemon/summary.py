@@ -46,6 +46,7 @@ class Summary:
 
     rows_this_run: int
     seconds: float
+    warm_up_seconds: float  # of them, with the teacher and the student's training
     unchanged_inputs: int
     ledger: dict[str, Any]
     near_duplicates: tuple[NearDuplicate, ...]
@@ -77,6 +78,7 @@ def summary(store: Store, pipeline: Pipeline, *, before: int, seconds: float, un
     return Summary(
         rows_this_run=ledger.rows_read - before,
         seconds=seconds,
+        warm_up_seconds=stages.phases.seconds.get("warm_up", 0.0),
         unchanged_inputs=unchanged,
         ledger={name: getattr(ledger, name) for name in Ledger.__struct_fields__},
         near_duplicates=near_duplicate_examples(store),
@@ -201,7 +203,9 @@ def _facts_table(result: Summary) -> Table:
     """Sequences, what is held, and time."""
     ledger = result.ledger
     emitted = ledger["tokens_emitted_first"] + ledger["tokens_emitted_again"]
-    rate = result.rows_this_run / result.seconds if result.seconds else 0
+    working = result.seconds - result.warm_up_seconds
+    rate = result.rows_this_run / working if working > 0 else 0
+    warm_up = f" after {result.warm_up_seconds:.1f} s of warming up" if result.warm_up_seconds else ""
     table = _grid(("left", False), ("left", False))
     table.add_row("")
     table.add_row(
@@ -221,7 +225,7 @@ def _facts_table(result: Summary) -> Table:
         table.add_row("[bold]Held[/]", held)
     if result.unchanged_inputs:
         table.add_row("[bold]Inputs[/]", f"{result.unchanged_inputs:,} did not change since they were read")
-    table.add_row("[bold]Time[/]", f"{result.rows_this_run:,} rows in {result.seconds:.1f} s, {rate:,.0f} a second")
+    table.add_row("[bold]Time[/]", f"{result.rows_this_run:,} rows in {working:.1f} s, {rate:,.0f} a second{warm_up}")
     return table
 
 
