@@ -51,7 +51,7 @@ def test_the_same_input_again_adds_nothing(curated: Curated, run: Run) -> None:
     result = run("curate", curated.folder / "documents.jsonl", "-o", curated.output, "-c", curated.config, "--json")
 
     assert result.exit_code == 0
-    assert json.loads(result.output)["rows_this_run"] == 0
+    assert json.loads(result.stdout)["rows_this_run"] == 0
     assert files_of(curated.output) == before
 
 
@@ -63,7 +63,7 @@ def test_the_same_documents_under_another_name_are_recognised_by_their_ids(
 
     result = run("curate", again, "-o", curated.output, "-c", curated.config, "--json")
 
-    assert json.loads(result.output)["ledger"]["rows"]["redelivered"] == 50
+    assert json.loads(result.stdout)["ledger"]["rows"]["redelivered"] == 50
     assert files_of(curated.output) == before
 
 
@@ -87,7 +87,7 @@ def test_more_documents_go_on_with_the_same_state(curated: Curated, run: Run, tm
 
     result = run("curate", more, "-o", curated.output, "-c", curated.config, "--json")
 
-    ledger = json.loads(result.output)["ledger"]
+    ledger = json.loads(result.stdout)["ledger"]
     assert ledger["rows"]["redelivered"] == 10
     assert [row["seq_no"] for row in rows_of(curated.output)] == list(range(ledger["sequences"]))
     assert check_output(curated.output).problems == []
@@ -104,7 +104,7 @@ def test_compressed_files_folders_globs_and_parquet_are_read(curated: Curated, r
 
     result = run("curate", tmp_path / "in", "-o", curated.output, "-c", curated.config, "--json")
 
-    assert json.loads(result.output)["ledger"]["rows"]["accepted"] == 304
+    assert json.loads(result.stdout)["ledger"]["rows"]["accepted"] == 304
     ids = {doc_id for row in rows_of(curated.output) for doc_id in row["doc_ids"]}
     assert {"in-parquet", f"{folder}/a.jsonl.gz:0"} <= ids
 
