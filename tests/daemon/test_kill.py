@@ -13,7 +13,7 @@ from pathlib import Path
 from tests.simulation.world import make_rows
 
 NUM_KILLS = 20
-NUM_ROWS = 6000
+NUM_ROWS = 12_000
 CONFIG = """
 [daemon]
 epoch_documents = 40
@@ -74,7 +74,7 @@ def test_twenty_kills_at_random_moments_leave_no_trace(tmp_path: Path) -> None:
             time.sleep(rng.uniform(0.2, 3.0))  # somewhere in its start
         else:
             wait_for_commit(process, killed / ".curatord" / "state")
-            time.sleep(rng.uniform(0.0, 0.25))
+            time.sleep(rng.uniform(0.0, 0.15))
         process.send_signal(signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL, "the input is too short for so many kills"
         num_kills += 1
