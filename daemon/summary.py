@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
+import sys
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
+from rich.cells import cell_len
 from rich.console import Console
-from rich.table import Table
+from rich.text import Text
 
 from curatord import __version__
 from daemon.pipeline import Pipeline
@@ -20,6 +24,18 @@ from state.verdicts import find_document, read_segments, verdict_of
 
 NUM_EXAMPLES = 5
 NUM_CLUSTERS = 8
+NUM_RULES = 6
+RULE_WIDTH = 36
+WIDTH_WITHOUT_TERMINAL = 100
+NAME_WIDTH = 13
+# What each stage is called on the screen, in the order of the way of a document.
+STAGES = {
+    "documents": "unusable",
+    "exact_dedup": "duplicates",
+    "quality": "poor quality",
+    "near_dedup": "near-dups",
+    "holdout": "held out",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,120 +172,147 @@ def write_manifest(output: Path, pipeline: Pipeline) -> None:
 
 
 def print_summary(result: Summary, output: Path) -> None:
-    """One screen, as wide as the terminal; ids are shortened, commands never are."""
-    console = Console(highlight=False, soft_wrap=False)
-    ledger = result.ledger
-    console.print()
-    console.print(_documents_table(ledger))
-    _print_rules(console, ledger["would_drop"])
-    _print_examples(console, result)
-    console.print(_facts_table(result))
-    example = result.near_duplicates[0].doc_id if result.near_duplicates else "DOC_ID"
-    commands = (
-        (f"curatord explain '{example}' -o {output}", "the way of one document"),
-        (f"curatord inspect output -o {output}", "check every sequence"),
-        (f"datasets.load_dataset('parquet', data_dir='{output}')", "train on it"),
+    """One screen, as wide as the terminal. No line is wrapped: ids and lists are shortened, commands never are."""
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH_WITHOUT_TERMINAL)
+    for line in summary_lines(result, output, console.width):
+        console.print(line, soft_wrap=True)
+
+
+def summary_lines(result: Summary, output: Path, width: int) -> list[Text]:
+    """The screen, line by line, each of at most `width` characters but for the commands."""
+    sections = (
+        _document_lines(result.ledger, width),
+        _rule_lines(result.ledger["would_drop"], width),
+        _near_duplicate_lines(result.near_duplicates, width),
+        _cluster_lines(result, width),
+        _fact_lines(result),
+        _command_lines(result, output, width),
     )
-    console.print("\n[bold]What to try next[/]")
-    for command, what in commands:
-        console.print(f"  {command}   [dim]# {what}[/]", soft_wrap=True, markup=True)
+    return [line for section in sections if section for line in (Text(), *section)]
 
 
-def _print_rules(console: Console, would_drop: dict[str, int]) -> None:
+def _document_lines(ledger: dict[str, Any], width: int) -> list[Text]:
+    """What became of the rows, stage by stage."""
+    lines = [Text.assemble((f"{'':<{NAME_WIDTH}}{'rows':>12}{'share':>9}", "bold"))]
+    total = max(1, ledger["rows_read"])
+
+    def add(name: str, count: int, why: str = "", counts: dict[str, int] | None = None) -> None:
+        line = f"{name:<{NAME_WIDTH}}{count:>12,}{count / total:>9.1%}  "
+        lines.append(Text(line + (_fitting(counts, width - len(line)) if counts else why)))
+
+    add("read", ledger["rows_read"], f"{ledger['bytes_read'] / 1e6:,.1f} MB")
+    if ledger["rows"]["dead"]:
+        add("unreadable", ledger["rows"]["dead"], counts=ledger["dead"])
+    if ledger["rows"]["redelivered"]:
+        add("seen before", ledger["rows"]["redelivered"], "same id, same text")
+    if ledger["rows"]["retraction"]:
+        add("retractions", ledger["rows"]["retraction"])
+    by_stage: dict[str, dict[str, int]] = {stage: {} for stage in STAGES}
+    for key, count in ledger["rejections"].items():
+        stage, reason = key.split(" ", 1)
+        by_stage[stage][reason] = count
+    for stage, reasons in by_stage.items():
+        if reasons:
+            add(STAGES[stage], sum(reasons.values()), counts=reasons)
+    add("accepted", ledger["rows"]["accepted"], f"{ledger['tokens_accepted']:,} tokens")
+    if ledger["rejected_later"]:
+        add("taken back", sum(ledger["rejected_later"].values()), counts=ledger["rejected_later"])
+    return lines
+
+
+def _rule_lines(would_drop: dict[str, int], width: int) -> list[Text]:
     """The rules that most documents fail."""
-    worst = [(rule, count) for rule, count in sorted(would_drop.items(), key=lambda item: -item[1]) if count][:6]
-    if worst:
-        listed = ", ".join(f"{rule} {count:,}" for rule, count in worst)
-        console.print("\n[bold]Quality rules[/] and how many documents each fails; by default they only observe")
-        console.print(f"  {listed}")
+    failing = {rule: count for rule, count in would_drop.items() if count}
+    if not failing:
+        return []
+    worst = sorted(failing.items(), key=lambda item: (-item[1], item[0]))[:NUM_RULES]
+    cells = [f"{count:>9,}  {name:<{RULE_WIDTH}}" for name, count in worst]
+    columns = max(1, width // len(cells[0]))
+    heading = Text.assemble(("Quality rules", "bold"), ", documents that fail each; they only observe by default")
+    return [heading] + [
+        Text(f"  {''.join(cells[first : first + columns]).rstrip()}") for first in range(0, len(cells), columns)
+    ]
 
 
-def _print_examples(console: Console, result: Summary) -> None:
-    """Near-duplicates and clusters, a line each."""
-    if result.near_duplicates:
-        console.print("\n[bold]Near-duplicates[/], the least similar first: dropped, and what it is like")
-        width = max(20, (console.width - 12) // 2)
-        for example in result.near_duplicates:
-            dropped, kept = _end(example.doc_id, width), _end(example.match_id, width)
-            console.print(f"  {example.similarity:.2f}  {dropped:<{width}}  {kept}", markup=False, soft_wrap=True)
-    if result.clusters:
-        console.print(f"\n[bold]Clusters[/], the largest of {result.num_clusters}: documents, and the most central one")
-        for line in result.clusters:
-            central = _end(line.central_doc_id, console.width - 12)
-            console.print(f"  {line.documents:>7,}  {central}", markup=False, soft_wrap=True)
+def _near_duplicate_lines(examples: Sequence[NearDuplicate], width: int) -> list[Text]:
+    """A dropped document and the one it resembles, a line each."""
+    if not examples:
+        return []
+    room = (width - 10) // 2
+    kept_at = max(len(_end(example.doc_id, room)) for example in examples)
+    heading = Text.assemble(("Near-duplicates", "bold"), ", the least similar: what was dropped, and what it resembles")
+    return [heading] + [
+        Text(f"  {example.similarity:.2f}  {_end(example.doc_id, room):<{kept_at}}  {_end(example.match_id, room)}")
+        for example in examples
+    ]
 
 
-def _facts_table(result: Summary) -> Table:
+def _cluster_lines(result: Summary, width: int) -> list[Text]:
+    """The largest clusters, a line each."""
+    if not result.clusters:
+        return []
+    heading = Text.assemble(
+        ("Clusters", "bold"), f", the largest of {result.num_clusters}: documents, and the most central of them"
+    )
+    return [heading] + [
+        Text(f"  {line.documents:>9,}  {_end(line.central_doc_id, width - 13)}") for line in result.clusters
+    ]
+
+
+def _fact_lines(result: Summary) -> list[Text]:
     """Sequences, what is held, and time."""
     ledger = result.ledger
     emitted = ledger["tokens_emitted_first"] + ledger["tokens_emitted_again"]
     working = result.seconds - result.warm_up_seconds
     rate = result.rows_this_run / working if working > 0 else 0
     warm_up = f" after {result.warm_up_seconds:.1f} s of warming up" if result.warm_up_seconds else ""
-    table = _grid(("left", False), ("left", False))
-    table.add_row("")
-    table.add_row(
-        "[bold]Sequences[/]", f"{ledger['sequences']:,} of {result.context_length:,} tokens; {emitted:,} tokens"
-    )
-    table.add_row(
-        "[bold]Padding[/]",
-        f"{result.padding:.3%}; {result.padding_flushed:.2%} of the rows that were closed at the end",
-    )
-    table.add_row(
-        "[bold]Documents[/]",
-        f"{result.documents_cut} cut; {result.documents_split:,} longer than a sequence; "
-        f"{result.documents_per_sequence:.1f} a sequence, coherence {result.coherence:.2f}",
-    )
+    facts = {
+        "Sequences": f"{ledger['sequences']:,} of {result.context_length:,} tokens; {emitted:,} tokens in them",
+        "Padding": f"{result.padding:.3%}; {result.padding_flushed:.2%} in the rows that were closed at the end",
+        "Documents": f"{result.documents_cut} cut; {result.documents_split:,} longer than a sequence",
+        "": f"{result.documents_per_sequence:.1f} a sequence, coherence {result.coherence:.2f}",
+    }
     if result.documents_held:
-        held = f"{result.documents_held:,} documents, {result.tokens_held:,} tokens, for rows that are not complete"
-        table.add_row("[bold]Held[/]", held)
+        facts["Held"] = f"{result.documents_held:,} documents, {result.tokens_held:,} tokens, for rows to come"
     if result.unchanged_inputs:
-        table.add_row("[bold]Inputs[/]", f"{result.unchanged_inputs:,} did not change since they were read")
-    table.add_row("[bold]Time[/]", f"{result.rows_this_run:,} rows in {working:.1f} s, {rate:,.0f} a second{warm_up}")
-    return table
+        facts["Inputs"] = f"{result.unchanged_inputs:,} did not change since they were read"
+    facts["Time"] = f"{result.rows_this_run:,} rows in {working:.1f} s, {rate:,.0f} a second{warm_up}"
+    return [Text.assemble((f"{name:<{NAME_WIDTH}}", "bold"), fact) for name, fact in facts.items()]
 
 
-def _grid(*columns: tuple[Literal["left", "right"], bool]) -> Table:
-    """Columns of (justification, whether long values are cut), without lines."""
-    table = Table.grid(padding=(0, 2))
-    for justify, is_cut in columns:
-        table.add_column(justify=justify, no_wrap=is_cut, overflow="ellipsis" if is_cut else "fold")
-    return table
+def _command_lines(result: Summary, output: Path, width: int) -> list[Text]:
+    """What to try next. A command stands on one line, however long, so that it can be copied."""
+    example = result.near_duplicates[0].doc_id if result.near_duplicates else "DOC_ID"
+    folder = shlex.quote(str(output))
+    commands = (
+        (f"curatord explain {shlex.quote(example)} -o {folder}", "the way of one document"),
+        (f"curatord inspect output -o {folder}", "check every sequence"),
+        (f"datasets.load_dataset('parquet', data_dir={str(output)!r})", "train on it"),
+    )
+    lines = [Text("What to try next", "bold")]
+    for command, what in commands:
+        comment = f"   # {what}"
+        fits = 2 + len(command) + len(comment) <= width
+        lines.append(Text.assemble(f"  {command}", (comment if fits else "", "dim")))
+    return lines
 
 
-def _documents_table(ledger: dict[str, Any]) -> Table:
-    """What became of the rows, stage by stage."""
-    table = _grid(("left", False), ("right", False), ("right", False), ("left", True))
-    table.add_row("", "[bold]rows[/]", "[bold]share[/]")
-    total = max(1, ledger["rows_read"])
-
-    def add(name: str, count: int, why: str = "") -> None:
-        table.add_row(name, f"{count:,}", f"{count / total:.1%}", why)
-
-    add("read", ledger["rows_read"], f"{ledger['bytes_read'] / 1e6:,.1f} MB")
-    if ledger["rows"]["dead"]:
-        add("unreadable", ledger["rows"]["dead"], _listed(ledger["dead"]))
-    if ledger["rows"]["redelivered"]:
-        add("seen before", ledger["rows"]["redelivered"], "same id, same text")
-    if ledger["rows"]["retraction"]:
-        add("retractions", ledger["rows"]["retraction"])
-    by_stage: dict[str, dict[str, int]] = {}
-    for key, count in ledger["rejections"].items():
-        stage, reason = key.split(" ", 1)
-        by_stage.setdefault(stage, {})[reason] = count
-    for stage, reasons in by_stage.items():
-        add(stage.replace("_", " "), sum(reasons.values()), _listed(reasons))
-    add("accepted", ledger["rows"]["accepted"], f"{ledger['tokens_accepted']:,} tokens")
-    if ledger["rejected_later"]:
-        add("taken back", sum(ledger["rejected_later"].values()), _listed(ledger["rejected_later"]))
-    return table
-
-
-def _listed(counts: dict[str, int]) -> str:
-    ordered = sorted(counts.items(), key=lambda item: -item[1])
-    return ", ".join(f"{name} {count:,}" for name, count in ordered[:5])
+def _fitting(counts: dict[str, int], width: int) -> str:
+    """`name count, name count`, the largest first, as many as fit whole; then how many more there are."""
+    entries = [f"{name} {count:,}" for name, count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))]
+    for shown in range(len(entries), 0, -1):
+        rest = len(entries) - shown
+        text = ", ".join(entries[:shown]) + (f" and {rest} more" if rest else "")
+        if len(text) <= width:
+            return text
+    return _end(entries[0], width) if entries else ""
 
 
 def _end(text: str, width: int) -> str:
-    """At most `width` characters; the end of an id says more than its beginning."""
-    return text if len(text) <= width else "…" + text[1 - width :]
+    """At most `width` columns of one line; the end of an id says more than its beginning."""
+    text = "".join(character if character.isprintable() else "\ufffd" for character in text)
+    if cell_len(text) <= width:
+        return text
+    while cell_len(text) > width - 1:
+        text = text[1:]
+    return f"…{text}"
