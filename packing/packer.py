@@ -23,15 +23,22 @@ from curation.kernels.pool import BLOCK_ELEMENTS, Arrivals, Weights
 from curatord.errors import IdentityError
 from packing.best_fit import BestFit
 from packing.pool import STEPS_PER_SIGMA, Pool, no_arrivals, quantize
-from packing.rows import ClosedRow, PackingStats, Piece, Row, RowBlocks
+from packing.rows import (
+    OPEN_ROW_PREFIX,
+    PIECE_PREFIX,
+    ClosedRow,
+    PackingStats,
+    Piece,
+    PieceFact,
+    Row,
+    RowBlocks,
+)
 
 # A piece waits at most this many times the pool's size, unless the configuration says otherwise.
 _MAX_WAIT_POOLS = 4
 # It is due after this share of that, to have time to meet a row that it fits.
 _DUE_SHARE = 0.75
 
-_PIECE_PREFIX = b"p"
-_OPEN_ROW_PREFIX = b"o"
 _COUNTERS_KEY = b"m"
 
 
@@ -79,18 +86,6 @@ class PackingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         return self.max_wait_arrivals
 
 
-class _PieceFact(msgspec.Struct, frozen=True, array_like=True):
-    arrival: int  # -1: a full row of its own, which never enters the pool
-    doc_no: int
-    start: int
-    end: int
-    num_tokens: int
-    cluster: int
-    policy_version: int
-    propensity: float
-    use: int
-
-
 class _Counters(msgspec.Struct, frozen=True, array_like=True):
     context_length: int
     mode: str
@@ -99,8 +94,8 @@ class _Counters(msgspec.Struct, frozen=True, array_like=True):
     num_arrivals: int  # pieces that ever entered the pool
 
 
-_PIECE_FIELDS = _PieceFact.__struct_fields__[1:]
-_PIECE_DECODER = msgspec.msgpack.Decoder(_PieceFact)
+_PIECE_FIELDS = PieceFact.__struct_fields__[1:]
+_PIECE_DECODER = msgspec.msgpack.Decoder(PieceFact)
 _COUNTERS_DECODER = msgspec.msgpack.Decoder(_Counters)
 _NUMBERS_DECODER = msgspec.msgpack.Decoder(list[int])
 
@@ -373,13 +368,13 @@ class Packer:
             self._next_number = self._stored_until = counters.next_number
             self._num_arrivals = counters.num_arrivals
             self._stored_counters = value
-        elif kind == _OPEN_ROW_PREFIX:
+        elif kind == OPEN_ROW_PREFIX:
             number = int.from_bytes(key[1:], "big")
             if value is None:
                 del self._stored_open[number]
             else:
                 self._stored_open[number] = _NUMBERS_DECODER.decode(value)
-        elif kind == _PIECE_PREFIX:
+        elif kind == PIECE_PREFIX:
             number = int.from_bytes(key[1:], "big")
             if value is None:
                 self._held_tokens -= len(self._pieces.pop(number))
@@ -430,19 +425,19 @@ class Packer:
     def changes(self) -> Iterator[tuple[bytes, bytes | None]]:
         """The facts that changed since the last call; a piece that came and went in between is none."""
         facts: list[tuple[bytes, bytes | None]] = []
-        facts += [(_key(_PIECE_PREFIX, number), None) for number in sorted(self._removed)]
+        facts += [(_key(PIECE_PREFIX, number), None) for number in sorted(self._removed)]
         for number in range(self._stored_until, self._next_number):
             piece = self._pieces.get(number)
             if piece is not None:
-                fact = _PieceFact(self._arrivals[number], *(getattr(piece, name) for name in _PIECE_FIELDS))
-                facts.append((_key(_PIECE_PREFIX, number), msgspec.msgpack.encode(fact)))
+                fact = PieceFact(self._arrivals[number], *(getattr(piece, name) for name in _PIECE_FIELDS))
+                facts.append((_key(PIECE_PREFIX, number), msgspec.msgpack.encode(fact)))
         rows = {row[0]: row for row in self._rows.open_rows()}
         for number in sorted(rows.keys() | self._stored_open.keys()):
             row = rows.get(number)
             if row is None:
-                facts.append((_key(_OPEN_ROW_PREFIX, number), None))
+                facts.append((_key(OPEN_ROW_PREFIX, number), None))
             elif row != self._stored_open.get(number):
-                facts.append((_key(_OPEN_ROW_PREFIX, number), msgspec.msgpack.encode(row)))
+                facts.append((_key(OPEN_ROW_PREFIX, number), msgspec.msgpack.encode(row)))
         facts += self._blocks.changes()
         config = self._config
         counters = msgspec.msgpack.encode(

@@ -82,7 +82,23 @@ class ClosedRow:
     seq_no: int | None = None
 
 
-class _RowFact(msgspec.Struct, frozen=True, array_like=True):
+class PieceFact(msgspec.Struct, frozen=True, array_like=True):
+    """Fact of the packer, by the piece's number: a piece that no row has taken out yet."""
+
+    arrival: int  # -1: a full row of its own, which never enters the pool
+    doc_no: int
+    start: int
+    end: int
+    num_tokens: int
+    cluster: int
+    policy_version: int
+    propensity: float
+    use: int
+
+
+class RowFact(msgspec.Struct, frozen=True, array_like=True):
+    """Fact of the packer, by the row's ordinal: a closed row, as the numbers of its pieces."""
+
     numbers: tuple[int, ...]
     flushed: bool
     seq_no: int | None
@@ -95,10 +111,12 @@ class _Counters(msgspec.Struct, array_like=True):
     next_seq_no: int = 0
 
 
-_ROW_DECODER = msgspec.msgpack.Decoder(_RowFact)
+_ROW_DECODER = msgspec.msgpack.Decoder(RowFact)
 _COUNTERS_DECODER = msgspec.msgpack.Decoder(_Counters)
 _COUNTERS_KEY = b"b"
-_ROW_PREFIX = b"r"
+ROW_PREFIX = b"r"
+PIECE_PREFIX = b"p"
+OPEN_ROW_PREFIX = b"o"  # by its first piece: an open row, as the numbers of its pieces
 
 
 class RowBlocks:
@@ -228,9 +246,9 @@ class RowBlocks:
         changed = sorted(ordinal for ordinal in self._changed if ordinal < self._stored_until)
         for ordinal in (*changed, *range(self._stored_until, self._counters.next_ordinal)):
             row = self._rows.get(ordinal)
-            key = _ROW_PREFIX + ordinal.to_bytes(8, "big")
+            key = ROW_PREFIX + ordinal.to_bytes(8, "big")
             if row is not None:
-                facts.append((key, msgspec.msgpack.encode(_RowFact(row.numbers, row.flushed, row.seq_no))))
+                facts.append((key, msgspec.msgpack.encode(RowFact(row.numbers, row.flushed, row.seq_no))))
             elif ordinal < self._stored_until:
                 facts.append((key, None))
         counters = msgspec.msgpack.encode(self._counters)
