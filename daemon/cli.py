@@ -139,24 +139,24 @@ def config_schema() -> None:
 
 @cli.group()
 def inspect() -> None:
-    """Look into state and output: read-only, offline, as far as damaged data can be read."""
+    """Look into state and output: reads only, and damaged data as far as it can be read."""
 
 
 @inspect.command("state")
 @output_option
 @json_option
 def inspect_state(output: Path, as_json: bool) -> None:
-    """The ledger, what is held, clusters and arms."""
+    """The ledger, what is held, clusters, arms and dead letters. Exit code 65 if something is damaged."""
     from daemon.inspection import inspect_state as run
 
-    run(output, as_json=as_json)
+    sys.exit(run(output, as_json=as_json))
 
 
 @inspect.command("output")
 @output_option
 @json_option
 def inspect_output(output: Path, as_json: bool) -> None:
-    """Check every shard: readable, dense, segments within bounds, no document cut that would have fitted."""
+    """Check every shard: readable, dense, no document cut that would have fitted. Exit code 1 if something is wrong."""
     from daemon.inspection import inspect_output as run
 
     sys.exit(run(output, as_json=as_json))
@@ -170,7 +170,7 @@ def main() -> None:
 def run_guarded(command: Callable[..., Any]) -> None:
     """Run a command and turn our errors into a message and an exit code."""
     try:
-        command()
+        command(prog_name="curatord")
     except CuratordError as error:
         click.echo(f"curatord: {error}", err=True)
         sys.exit(error.exit_code)

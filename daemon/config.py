@@ -9,12 +9,14 @@ from __future__ import annotations
 import difflib
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import msgspec
 
+from consumers.connection import KafkaConfig
 from consumers.dead_letters import DeadLettersConfig
 from consumers.inputs import InputConfig
+from consumers.topics import TopicsConfig
 from curation.bandit import BanditConfig
 from curation.clusters import ClustersConfig
 from curation.embedding import EmbeddingConfig
@@ -26,6 +28,7 @@ from curation.quality import QualityConfig
 from curatord.errors import ConfigError
 from packing.packer import PackingConfig
 from packing.tokenizer import TokenizerConfig
+from state.snapshot import StateConfig
 
 
 class DaemonConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -88,6 +91,12 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """How topics and sources are balanced."""
     packing: PackingConfig = PackingConfig()
     """Documents to sequences."""
+    kafka: KafkaConfig = KafkaConfig()
+    """The cluster of the service."""
+    topics: TopicsConfig = TopicsConfig()
+    """Where the service reads and writes."""
+    state: StateConfig = StateConfig()
+    """Where the service keeps its state."""
 
 
 def load_config(path: Path | None) -> Config:
@@ -138,15 +147,22 @@ def _decode(tree: dict[str, Any], kind: type[msgspec.Struct], path: str, problem
         try:
             values[name] = msgspec.convert(value, wanted)
         except msgspec.ValidationError as error:
-            problems.append(f"{here} = {value!r}: {error}")
+            problems.append(f"{here} = {value!r}: {error}{_choices(wanted)}")
             failed = True
     if failed:
         return None
     try:
         return kind(**values)
     except ValueError as error:
-        problems.append(f"[{path}] {error}" if path else str(error))
+        message = str(error)
+        problems.append(message if not path or message.startswith(path) else f"[{path}] {message}")
         return None
+
+
+def _choices(wanted: Any) -> str:
+    """The values that an option with a closed set of them takes."""
+    choices = get_args(wanted) if get_origin(wanted) is Literal else ()
+    return f"; choose one of {', '.join(map(repr, choices))}" if choices else ""
 
 
 def _listed(known: dict[str, Any]) -> str:

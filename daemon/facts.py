@@ -1,0 +1,120 @@
+"""Facts of an output folder, opened to be read only, and as far as damage lets them be read."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TypeVar
+
+import msgspec
+
+from curatord.errors import StateError, UsageError
+from packing.rows import OPEN_ROW_PREFIX, PIECE_PREFIX, ROW_PREFIX, PieceFact, RowFact
+from state.store import Store, state_folder
+
+T = TypeVar("T")
+
+# rocksdict writes this file whenever it opens a folder, even to read.
+WRITTEN_AT_OPENING = "rocksdict-config.json"
+
+
+def require_state(output: Path) -> None:
+    """Raise `UsageError` if nothing was ever curated into a folder."""
+    if not state_folder(output).is_dir():
+        raise UsageError(f"there is no state in {output}: is --output right? `curatord curate` makes one")
+
+
+@contextmanager
+def opened_for_reading(output: Path) -> Iterator[Store]:
+    """The state of an output folder; it may lie on a disk that cannot be written. Raises as `Store` does."""
+    require_state(output)
+    folder = state_folder(output)
+    with TemporaryDirectory(prefix="curatord-") as links:
+        if os.access(folder, os.W_OK):
+            store = Store(folder, read_only=True)
+        else:
+            for path in folder.iterdir():
+                if path.name != WRITTEN_AT_OPENING:
+                    (Path(links) / path.name).symlink_to(path.absolute())
+            store = Store(Path(links), read_only=True)
+            store.folder = folder
+        try:
+            yield store
+        finally:
+            store.close()
+
+
+@dataclass(slots=True)
+class Damage:
+    """What could not be read, a sentence each."""
+
+    problems: list[str] = field(default_factory=list)
+
+    def as_far_as_readable(self, values: Iterable[T]) -> Iterator[T]:
+        """The values up to the first that is damaged, which is noted."""
+        try:
+            yield from values
+        except (StateError, msgspec.DecodeError) as error:
+            problem = str(error.__cause__ or error)
+            if problem not in self.problems:
+                self.problems.append(problem)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldPiece:
+    """Tokens [start, end) of a document that the packer holds."""
+
+    doc_no: int
+    start: int
+    end: int
+    cluster: int
+    policy_version: int
+    propensity: float
+    place: str  # "pool", "open row" or "closed row"
+
+
+def held_pieces(store: Store, damage: Damage) -> list[HeldPiece]:
+    """All pieces in the packer."""
+    places: dict[int, str] = {}
+    pieces: dict[int, PieceFact] = {}
+    for key, value in damage.as_far_as_readable(store.items("packing")):
+        if key[:1] == PIECE_PREFIX:
+            pieces[int.from_bytes(key[1:], "big")] = msgspec.msgpack.decode(value, type=PieceFact)
+        elif key[:1] == ROW_PREFIX:
+            row = msgspec.msgpack.decode(value, type=RowFact)
+            places |= dict.fromkeys(row.numbers, "closed row")
+        elif key[:1] == OPEN_ROW_PREFIX:
+            places |= dict.fromkeys(msgspec.msgpack.decode(value, type=list[int]), "open row")
+    return [
+        HeldPiece(
+            doc_no=piece.doc_no,
+            start=piece.start,
+            end=piece.end,
+            cluster=piece.cluster,
+            policy_version=piece.policy_version,
+            propensity=piece.propensity,
+            place=places.get(number, "pool"),
+        )
+        for number, piece in pieces.items()
+    ]
+
+
+def buffered_documents(store: Store, damage: Damage) -> set[int]:
+    """Numbers of the documents in the balance buffers of the mixture."""
+    keys = (key for key, _ in damage.as_far_as_readable(store.items("mixture")))
+    return {int.from_bytes(key[1:], "big") for key in keys if key[:1] == b"h" and len(key) == 9}
+
+
+def retracted_documents(store: Store, damage: Damage) -> dict[int, str]:
+    """Documents that were taken back, and why: "retracted" or "replaced"."""
+    rows = damage.as_far_as_readable(store.items("retracted"))
+    return {int.from_bytes(key, "big"): value.decode() for key, value in rows}
+
+
+def ticked(store: Store) -> int:
+    """Documents with a lower ordinal were taken by their tick; the others wait for it."""
+    return int(store.get("meta", b"ticked") or 0)
