@@ -21,7 +21,7 @@ import msgspec
 
 from consumers.files import FilesBroker
 from consumers.inputs import expand
-from daemon.app import build, encode_identity
+from daemon.app import build_restored, encode_identity
 from daemon.config import parse_config
 from daemon.lifecycle import Loop, StopRequest
 from ops.phases import PhaseClock
@@ -100,7 +100,7 @@ def measure(documents: Path, work: Path) -> tuple[int, dict[str, float]]:
     config = parse_config({"daemon": {"threads": 1}, "embedding": {"warmup_documents": NUM_WARM_UP}}, "benchmark")
     phases = PhaseClock(time.thread_time)
     store = Store(state_folder(work))
-    pipeline = build(config, store, phases=phases)
+    pipeline = build_restored(config, store, phases=phases)
     broker = FilesBroker(expand([str(documents)]), config.input, work, store)
     loop = Loop(pipeline, broker, config.daemon, encode_identity(config, pipeline.stages.tokenizer), time.monotonic)
     timed = Timed(phases)

@@ -44,6 +44,7 @@ class JournalRecord:
     epoch: int
     identity: str
     changes: tuple[Change, ...]
+    next_offset: int = 0  # where the journal goes on
 
 
 class Broker(Protocol):
@@ -64,8 +65,14 @@ class Broker(Protocol):
     def committed(self) -> Committed | None:
         """The last epoch that the world has seen; None before the first."""
 
-    def journal(self, *, after: int, follow: bool) -> Iterator[JournalRecord]:
-        """The epochs after `after`, oldest first; with `follow` also those that are still to come."""
+    def take_over(self) -> Committed | None:
+        """Become the one process that may commit, and learn of the last epoch. From now on nobody else commits."""
+
+    def journal(self, *, after: int, follow: bool) -> Iterator[JournalRecord | None]:
+        """The epochs after `after`, oldest first, to the last one.
+
+        With `follow` until this process owns the lane, with None now and then while there is nothing new.
+        """
 
     def truncate(self, *, before: int) -> None:
         """Forget journal records of epochs before this one."""

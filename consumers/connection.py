@@ -1,4 +1,4 @@
-"""Connection: how the clients of a Kafka cluster are made. Everything that talks to a broker comes through here."""
+"""Connection: what the clients of a Kafka cluster are told."""
 
 from __future__ import annotations
 

@@ -197,7 +197,11 @@ class FilesBroker:
         """What the store has."""
         return self._store.committed()
 
-    def journal(self, *, after: int, follow: bool) -> Iterator[JournalRecord]:
+    def take_over(self) -> Committed | None:
+        """The store's lock admits one process."""
+        return self.committed()
+
+    def journal(self, *, after: int, follow: bool) -> Iterator[JournalRecord | None]:
         """Nothing: the store itself is the record of what was committed."""
         return iter(())
 

@@ -8,6 +8,7 @@ CuratordError                  exit  1   anything below; never raised itself
 ├── StateBusy                        1   another process owns the state folder
 ├── StorageError                     1   a disk is full or not writable; nothing was lost, run again after mending it
 ├── BrokerUnavailable               69   the message broker cannot be reached
+├── LaneLost                         1   another process owns the lane now; a restart makes this one a standby
 ├── WatchdogExpired                 70   a commit did not finish in time
 └── Undecodable                      -   one message cannot be read; becomes a dead letter, never ends the process
 """
@@ -55,6 +56,10 @@ class BrokerUnavailable(CuratordError):
     """The message broker cannot be reached."""
 
     exit_code = 69
+
+
+class LaneLost(CuratordError):
+    """Another process owns the lane now; this one must not commit any more."""
 
 
 class WatchdogExpired(CuratordError):

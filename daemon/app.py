@@ -23,6 +23,7 @@ from ops.phases import PhaseClock
 from packing.held import HeldDocuments
 from packing.packer import Packer
 from packing.tokenizer import Tokenizer, open_tokenizer
+from state.epoch import Committed
 from state.ledger import Ledger
 from state.store import Store
 from state.verdicts import Segments
@@ -31,22 +32,17 @@ from state.verdicts import Segments
 def build(
     config: Config,
     store: Store,
+    tokenizer: Tokenizer,
     *,
     progress: Callable[[int, int], None] | None = None,
     phases: PhaseClock | None = None,
-    tokenizer: Tokenizer | None = None,
 ) -> Pipeline:
-    """The pipeline over a store, its state restored. `progress` hears of the teacher's work (done, total).
+    """The pipeline over a store, with nothing restored. `progress` hears of the teacher's work (done, total).
 
-    `tokenizer` is the one that the configuration names, where it was opened before.
-
-    Raises `ConfigError` where the configuration names something that is not there, `IdentityError` where it
-    contradicts the state.
+    Raises `ConfigError` where the configuration names something that is not there.
     """
     keep_freed_memory()
     workers = Workers(config.daemon.threads)
-    tokenizer = tokenizer or open_tokenizer(config.tokenizer)
-    check_identity(config, tokenizer, store)
     seed = config.output.seed
     embedder = Embedder(
         config.embedding,
@@ -56,7 +52,6 @@ def build(
         threads=workers.threads,
         progress=progress,
     )
-    embedder.restore(store.items("embedding"))
     stages = Stages(
         config=config,
         workers=workers,
@@ -75,7 +70,26 @@ def build(
         mixture=Mixture(config.mixture, seed=seed),
         packer=Packer(config.packing, dimension=embedder.dimension, seed=seed),
     )
-    pipeline = Pipeline(stages)
+    return Pipeline(stages)
+
+
+def build_restored(
+    config: Config,
+    store: Store,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+    phases: PhaseClock | None = None,
+) -> Pipeline:
+    """The pipeline over a store that only this process changes.
+
+    Raises `ConfigError` where the configuration names something that is not there, `IdentityError` where it
+    contradicts the state.
+    """
+    tokenizer = open_tokenizer(config.tokenizer)
+    committed = store.committed()
+    if committed is not None:
+        check_identity(config, tokenizer, committed, f"the state in {store.folder}")
+    pipeline = build(config, store, tokenizer, progress=progress, phases=phases)
     pipeline.restore(store)
     return pipeline
 
@@ -97,21 +111,18 @@ def encode_identity(config: Config, tokenizer: Tokenizer) -> str:
     return json.dumps(identity(config, tokenizer), sort_keys=True)
 
 
-def check_identity(config: Config, tokenizer: Tokenizer, store: Store) -> None:
-    """Raise `IdentityError` naming every option that differs from the one the state was made with."""
-    committed = store.committed()
-    if committed is None:
-        return
+def check_identity(config: Config, tokenizer: Tokenizer, committed: Committed, place: str) -> None:
+    """Raise `IdentityError` naming every option that differs from the one that what is in `place` was made with."""
     made_with = json.loads(committed.identity)
     wanted = identity(config, tokenizer)
     differences = [
-        f"  - {name}: the state was made with {made_with.get(name)}, the configuration says {value}"
+        f"  - {name}: it was made with {made_with.get(name)}, the configuration says {value}"
         for name, value in wanted.items()
         if made_with.get(name) != value
     ]
     if differences:
         listed = "\n".join(differences)
         raise IdentityError(
-            f"the state in {store.folder} belongs to another configuration:\n{listed}\n"
-            "Set these options back to go on, or take another --output to start from nothing."
+            f"{place} belongs to another configuration:\n{listed}\n"
+            "Set these options back to go on, or begin anew elsewhere: another --output, or another lane and journal."
         )

@@ -19,7 +19,7 @@ from consumers.readers import check_tables
 from curation.batch import join_texts
 from curatord.errors import StorageError
 from curatord.records import Retraction
-from daemon.app import build, encode_identity
+from daemon.app import build_restored, encode_identity
 from daemon.config import Config, load_config
 from daemon.facts import require_state
 from daemon.kernels import are_compiled
@@ -46,7 +46,7 @@ def opened(output: Path, config: Config, progress: CurateProgress) -> Iterator[t
     store = Store(state_folder(output))
     try:
         progress.say("Loading" if are_compiled() else "Compiling, on a first start only")
-        pipeline = build(config, store, progress=progress.teacher)
+        pipeline = build_restored(config, store, progress=progress.teacher)
         yield store, pipeline
         pipeline.stages.workers.close()
     finally:

@@ -186,6 +186,10 @@ class Intake:
         epoch.put("tombstones", key, self._tombstones[key].to_bytes(8, "big"))
         return doc_no
 
+    def take_back(self, segment: Segment, row: int) -> None:
+        """A document of an earlier run was taken back: its id is free, unless a newer version has it already."""
+        self._ids.drop(segment.keys("id_keys")[row : row + 1], np.array([segment.first + row]))
+
     def restore(self, segment: Segment, retracted: frozenset[int]) -> None:
         """Put the ids of a segment back; segments come oldest first, so the newest version stays."""
         doc_nos_B = segment.doc_nos()

@@ -14,11 +14,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from consumers.broker import Broker
+from consumers.broker import Broker, JournalRecord
 from curatord.errors import StateError
 from daemon.config import DaemonConfig
 from daemon.pipeline import Pipeline
-from state.epoch import Epoch
+from state.epoch import Committed, Epoch
+from state.journal import apply_journalled
 from state.store import Store
 
 
@@ -60,20 +61,51 @@ class StopRequest:
             raise Interrupted
 
 
-def catch_up(store: Store, broker: Broker) -> None:
+def stand_by(broker: Broker, store: Store, pipeline: Pipeline, beat: Callable[[], None], stop: StopRequest) -> None:
+    """Follow the owner until the lane is this process's, or a stop was asked for. `beat` is called all the time."""
+    for record in broker.journal(after=epoch_of(store), follow=True):
+        beat()
+        if stop.requested:
+            return
+        if record is not None:
+            take_in(record, store)
+            pipeline.follow(record.changes, store)
+
+
+def catch_up(
+    store: Store,
+    broker: Broker,
+    committed: Committed | None,
+    on_record: Callable[[JournalRecord], None] = lambda _: None,
+) -> None:
     """Bring the store to the epoch that the world has seen. Raises `StateError` if that cannot be."""
-    local, world = store.committed(), broker.committed()
-    at, end = (committed.epoch if committed else 0 for committed in (local, world))
+    local = store.committed()
+    at, end = (known.epoch if known else -1 for known in (local, committed))
     if at > end:
         raise StateError(
             f"the state in {store.folder} is at epoch {at}, the journal ends at {end}: they are not of the same lane, "
             "or the journal was lost. Remove the state to restore it from the journal"
         )
     for record in broker.journal(after=at, follow=False) if at < end else ():
-        if record.epoch != at + 1:
-            raise StateError(f"the journal goes from epoch {at} to {record.epoch}: restore from a snapshot")
-        store.apply(record.changes)
-        at = record.epoch
+        if record is not None:
+            take_in(record, store)
+            on_record(record)
+    if epoch_of(store) < end:
+        raise StateError(f"the journal ends at epoch {epoch_of(store)}, but epoch {end} was committed: it lost its end")
+
+
+def take_in(record: JournalRecord, store: Store) -> None:
+    """One epoch of the journal into the store. Raises `StateError` if it is not the next."""
+    at = epoch_of(store)
+    if at >= 0 and record.epoch != at + 1:
+        raise StateError(f"the journal goes from epoch {at} to {record.epoch}: restore from a snapshot")
+    apply_journalled(store, record.changes, record.next_offset)
+
+
+def epoch_of(store: Store) -> int:
+    """The last epoch in the store; -1 if there is none."""
+    committed = store.committed()
+    return -1 if committed is None else committed.epoch
 
 
 class Loop:
@@ -97,20 +129,28 @@ class Loop:
         `on_rows` hears how many rows were processed.
         """
         while not self._broker.ended():
-            self._pipeline.stages.phases.enter("poll")
-            room = self._config.epoch_documents - self._epoch.num_rows
-            rows = self._broker.poll(min(self._config.poll_documents, room), self._config.epoch_s)
-            self._pipeline.process(rows, self._epoch)
-            on_rows(len(rows))
-            is_due = self._clock() - self._began >= self._config.epoch_s
-            if is_due or self._epoch.num_rows >= self._config.epoch_documents or stop.requested:
-                self.commit()
+            on_rows(self.step(stop))
             if stop.requested:
                 return False
         if flush:
-            self._pipeline.flush(self._epoch)
+            self.flush()
         self.commit()
         return True
+
+    def step(self, stop: StopRequest) -> int:
+        """Poll once, and commit if it is time or a stop was asked for; the number of rows."""
+        self._pipeline.stages.phases.enter("poll")
+        room = self._config.epoch_documents - self._epoch.num_rows
+        rows = self._broker.poll(min(self._config.poll_documents, room), self._config.epoch_s)
+        self._pipeline.process(rows, self._epoch)
+        is_due = self._clock() - self._began >= self._config.epoch_s
+        if is_due or self._epoch.num_rows >= self._config.epoch_documents or stop.requested:
+            self.commit()
+        return len(rows)
+
+    def flush(self) -> None:
+        """Let everything go out that is held, with the open epoch."""
+        self._pipeline.flush(self._epoch)
 
     def commit(self) -> None:
         """Commit the open epoch, if anything changed, and open the next."""

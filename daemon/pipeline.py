@@ -10,7 +10,8 @@ between ticks, so where a batch or a commit ended leaves no trace in what comes 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
 
 import msgspec
@@ -21,10 +22,10 @@ from daemon.intake import Intake
 from daemon.learning import Learning
 from daemon.selection import Selection
 from daemon.stages import Stages
-from state.epoch import Epoch
+from state.epoch import Change, Epoch
 from state.ledger import decode_ledger, encode_ledger
 from state.store import Store
-from state.verdicts import read_segments
+from state.verdicts import Segment, decode_segment, read_segments
 
 
 class Stateful(Protocol):
@@ -46,6 +47,8 @@ class Pipeline:
         self._selection = Selection(stages)
         self._learning = Learning(stages)
         self._next_ordinal = 0
+        self._is_loaded = False
+        self._unticked: deque[Segment] = deque()  # of a restore: they may hold documents that no tick has taken
 
     def process(self, rows: Sequence[RawDocument], epoch: Epoch) -> None:
         """Take rows through all stages. What changes is in the epoch, and what comes out."""
@@ -120,13 +123,52 @@ class Pipeline:
             ("guard", stages.near_dedup.guard),
         )
 
+    def load(self, store: Store) -> None:
+        """Build what takes long, the indices, from the facts that there are. Everything else waits for `restore`."""
+        ticked = int(store.get("meta", b"ticked") or 0)
+        retracted = read_retracted(store)
+        for segment in read_segments(store):
+            self._index(segment, retracted)
+            if segment.last_ordinal < ticked:
+                self._unticked.clear()
+        self._is_loaded = True
+
+    def follow(self, changes: Iterable[Change], store: Store) -> None:
+        """Another process committed an epoch, which the store has already: bring the indices along."""
+        segments, retracted, ticked = [], set(), None
+        for family, key, value in changes:
+            if family == "documents" and value is not None:
+                segments.append(decode_segment(value))
+            elif family == "retracted":
+                retracted.add(int.from_bytes(key, "big"))
+            elif (family, key) == ("meta", b"ticked") and value is not None:
+                ticked = int(value)
+        nothing_open = Epoch(number=0, identity="")
+        for doc_no in retracted:
+            if doc_no < self._intake.next_doc_no:
+                segment, row = self.stages.segments.find(doc_no, nothing_open)
+                self._intake.take_back(segment, row)
+                self._selection.take_back(segment, row, nothing_open)
+        for segment in segments:
+            self._index(segment, frozenset(retracted))
+        while ticked is not None and self._unticked and self._unticked[0].last_ordinal < ticked:
+            self._unticked.popleft()
+
+    def _index(self, segment: Segment, retracted: frozenset[int]) -> None:
+        self._intake.restore(segment, retracted)
+        self._selection.restore(segment, retracted)
+        self._unticked.append(segment)
+
     def restore(self, store: Store) -> None:
-        """Rebuild everything in memory from the facts."""
+        """Everything in memory from the facts, but for indices that `load` and `follow` brought this far."""
+        if not self._is_loaded:
+            self.load(store)
         stages = self.stages
         ledger = decode_ledger(store.get("meta", b"ledger"))
         for field in ledger.__struct_fields__:
             setattr(stages.ledger, field, getattr(ledger, field))
         self._next_ordinal = int(store.get("meta", b"next_ordinal") or 0)
+        stages.embedder.restore(store.items("embedding"))
         for family, stage in self._stateful():
             for key, value in store.items(family):
                 stage.apply(key, value)
@@ -134,10 +176,14 @@ class Pipeline:
             self._intake.restore_tombstone(key, value)
         self._selection.restore_holdout(store)
         self._learning.ticked = int(store.get("meta", b"ticked") or 0)
-        retracted = frozenset(int.from_bytes(key, "big") for key, _ in store.items("retracted"))
-        for segment in read_segments(store):
-            self._intake.restore(segment, retracted)
-            self._selection.restore(segment, retracted)
+        retracted = read_retracted(store)
+        for segment in self._unticked:
             self._learning.restore_waiting(segment, retracted)
+        self._unticked.clear()
         self._learning.restore()
         stages.ledger.check(stages.held.unemitted_tokens())
+
+
+def read_retracted(store: Store) -> frozenset[int]:
+    """Numbers of the documents that were taken back."""
+    return frozenset(int.from_bytes(key, "big") for key, _ in store.items("retracted"))

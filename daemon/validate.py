@@ -17,7 +17,7 @@ def validate(config_path: Path | None, output: Path | None, *, environment: bool
     click.echo(f"{config_path or 'defaults'}: every option is known and of its type, and they agree with each other")
     if not environment:
         return
-    from daemon.app import build
+    from daemon.app import build_restored
 
     with tempfile.TemporaryDirectory(prefix="curatord-validate-") as folder:
         if output is not None and state_folder(output).is_dir():
@@ -25,7 +25,7 @@ def validate(config_path: Path | None, output: Path | None, *, environment: bool
         else:
             store, where = Store(Path(folder)), "an empty state"
         try:
-            pipeline = build(config, store)
+            pipeline = build_restored(config, store)
             pipeline.stages.workers.close()
         finally:
             store.close()

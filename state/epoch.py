@@ -39,6 +39,7 @@ class Committed:
 
     epoch: int
     identity: str
+    journal_end: int = 0  # offset at which the journal goes on; 0 where there is none
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

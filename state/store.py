@@ -137,19 +137,22 @@ class Store:
             "`curatord inspect state`; restore a backup, or remove the folder to start from nothing"
         )
 
-    def apply(self, changes: Iterable[Change]) -> None:
-        """Make the changes of one epoch durable: all of them or none."""
+    def apply(self, changes: Iterable[Change], *, durable: bool = True) -> None:
+        """Make the changes of one epoch: all of them or none.
+
+        If not `durable`, a loss of power may lose the last epochs; a kill loses nothing.
+        """
         batch = WriteBatch(raw_mode=True)
         for family, key, value in changes:
             if value is None:
                 batch.delete(key, self._handles[family])
             else:
                 batch.put(key, value, self._handles[family])
-        self._write(batch)
+        self._write(batch, durable=durable)
 
-    def _write(self, batch: WriteBatch) -> None:
+    def _write(self, batch: WriteBatch, *, durable: bool = True) -> None:
         options = WriteOptions()
-        options.sync = True
+        options.sync = durable
         try:
             self._db.write(batch, options)
         except Exception as error:  # rocksdict raises bare exceptions

@@ -69,6 +69,11 @@ class Segment(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
         """Numbers of the documents, [B]."""
         return np.arange(self.first, self.first + len(self))
 
+    @property
+    def last_ordinal(self) -> int:
+        """Ordinal of the last document."""
+        return int(self.column("ordinals", np.int64)[-1])
+
     def having(self, test: Callable[[str, str], bool]) -> NDArray[np.bool_]:
         """Documents whose (stage, reason) passes the test, [B]."""
         passing = np.array([test(stage, reason) for stage, reason in self.outcomes], np.bool_)
@@ -201,7 +206,7 @@ def encode_segment(segment: Segment) -> bytes:
     return msgspec.msgpack.encode(segment)
 
 
-_decode = msgspec.msgpack.Decoder(Segment).decode
+decode_segment = msgspec.msgpack.Decoder(Segment).decode
 
 
 class Segments:
@@ -223,7 +228,7 @@ class Segments:
             key = segment_key(first)
             value = epoch.facts["documents"].get(key) or self._store.get("documents", key)
             assert value is not None
-            self._recent = (first, _decode(value))
+            self._recent = (first, decode_segment(value))
         return self._recent[1], doc_no - first
 
     def text_key(self, doc_no: int, epoch: Epoch) -> bytes:
@@ -235,7 +240,7 @@ class Segments:
 def read_segments(store: Store) -> Iterator[Segment]:
     """All segments, oldest first."""
     for _, value in store.items("documents"):
-        yield _decode(value)
+        yield decode_segment(value)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -159,8 +159,9 @@ def run(
     while True:
         store = Store(state_folder(folder))
         broker = MemoryBroker(world, store, crashes)
-        catch_up(store, broker)
-        pipeline = build(config, store, tokenizer=tokenizer())
+        catch_up(store, broker, broker.take_over())
+        pipeline = build(config, store, tokenizer())
+        pipeline.restore(store)
         identity = encode_identity(config, pipeline.stages.tokenizer)
         try:
             Loop(pipeline, broker, config.daemon, identity, clock=lambda: 0.0).run(StopRequest(), flush=flush)

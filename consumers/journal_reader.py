@@ -1,0 +1,77 @@
+"""Reading the journal: epoch after epoch, as far as was committed, or on and on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from kafka import TopicPartition
+from kafka.errors import KafkaError, OffsetOutOfRangeError
+
+from consumers.artifacts import ArtifactReader
+from consumers.broker import JournalRecord
+from consumers.clients import connected_consumer
+from consumers.connection import KafkaConfig
+from consumers.topics import TopicsConfig
+from curatord.errors import BrokerUnavailable, StateError
+from state.journal import decode_changes, resolved
+
+POLL_S = 0.2
+
+
+class JournalReader:
+    """A consumer of the journal alone, outside every group. Raises `BrokerUnavailable`."""
+
+    def __init__(self, config: KafkaConfig, topics: TopicsConfig) -> None:
+        self._partition = TopicPartition(topics.journal, 0)
+        self._artifacts = ArtifactReader(config, topics.artifacts)
+        # Epochs of an owner that died in mid-commit must not be seen.
+        self._consumer = connected_consumer(config, group_id=None, isolation_level="read_committed")
+        self._consumer.assign([self._partition])
+
+    def read(self, start: int, end: int | None) -> Iterator[JournalRecord | None]:
+        """Epochs from offset `start`: to offset `end`, or for ever. None means that there is none yet.
+
+        Raises `StateError` if the journal does not reach back to `start`, or is damaged; `BrokerUnavailable`.
+        """
+        self._consumer.seek(self._partition, start)
+        parts: list[bytes] = []
+        reached = start
+        while end is None or reached < end:
+            fetched = self._poll(start)
+            for record in fetched:
+                headers = dict(record.headers)
+                part = int(headers["part"])
+                if part == 0:
+                    parts.clear()
+                if part != len(parts):
+                    raise StateError(f"the journal lacks part {len(parts)} of epoch {headers['epoch'].decode()}")
+                parts.append(record.value)
+                if len(parts) == int(headers["parts"]):
+                    changes = resolved(decode_changes(parts), self._artifacts.fetch)
+                    reached = record.offset + 1
+                    yield JournalRecord(
+                        epoch=int(headers["epoch"]),
+                        identity=headers["identity"].decode(),
+                        changes=changes,
+                        next_offset=reached,
+                    )
+                    if end is not None and reached >= end:
+                        return
+            if not fetched:
+                yield None
+
+    def _poll(self, start: int) -> list[Any]:
+        try:
+            return list(self._consumer.poll(int(POLL_S * 1000)).get(self._partition, []))
+        except OffsetOutOfRangeError as error:
+            raise StateError(
+                f"the journal {self._partition.topic} does not reach back to offset {start}, where this state ends. "
+                "Remove the state folder, and a snapshot will be taken instead (state.snapshot_dir)"
+            ) from error
+        except KafkaError as error:
+            raise BrokerUnavailable(f"the journal {self._partition.topic} cannot be read: {error}") from error
+
+    def close(self) -> None:
+        """Let the connection go."""
+        self._consumer.close()

@@ -1,0 +1,295 @@
+"""The broker over Apache Kafka: documents from a topic, sequences to a topic, exactly once.
+
+One transaction holds the outputs of an epoch, its facts as records of the journal, and how far everything was read. The
+marker of the epoch is the group's committed offset *of the journal's partition*: where the journal ends, with epoch and
+identity as metadata. So the marker moves with the outputs or not at all, and it says to the record how far a restore
+must go. The store is a cache of the journal: written after the commit, without waiting for the disk.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections import deque
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import msgspec
+from kafka import KafkaProducer, TopicPartition
+from kafka.errors import KafkaError
+from kafka.structs import OffsetAndMetadata
+
+from consumers.artifacts import ARTIFACT_FAMILIES, upload
+from consumers.broker import JournalRecord, Ownership, RawDocument
+from consumers.clients import connected_admin, connected_producer
+from consumers.connection import KafkaConfig
+from consumers.journal_reader import JournalReader
+from consumers.membership import Membership
+from consumers.messages import rows_of
+from consumers.outputs import Outputs
+from consumers.topics import TopicsConfig
+from consumers.transactions import Outgoing, StaleMembership, Transactions
+from curatord.errors import BrokerUnavailable, LaneLost, StateError
+from state.epoch import Change, Committed, Epoch
+from state.journal import JournalledChange, apply_journalled, encode_changes, journal_position
+from state.store import Store
+
+RECOMMIT_S = 3600.0  # offsets of partitions that do not move would be forgotten
+
+
+class Marker(msgspec.Struct, frozen=True, kw_only=True):
+    """What the committed offset of the journal says beside its number."""
+
+    e: int  # epoch
+    lane: str  # made at the beginning of the journal
+    id: str  # identity
+
+
+class KafkaBroker:
+    """A member of the lane's group; the owner of the lane from `take_over` on.
+
+    Raises `BrokerUnavailable` if the cluster cannot be reached, `StateError` if topics are missing.
+    """
+
+    def __init__(self, kafka: KafkaConfig, topics: TopicsConfig, outputs: Outputs, store: Store, identity: str) -> None:
+        self._kafka = kafka
+        self._topics = topics
+        self._outputs = outputs
+        self._store = store
+        self._identity = identity
+        self._journal_partition = TopicPartition(topics.journal, 0)
+        self._membership = Membership(kafka, topics.documents)
+        self._transactions = Transactions(kafka)
+        self._journal = JournalReader(kafka, topics)
+        self._artifacts: KafkaProducer | None = None
+        self._fetched: deque[Any] = deque()  # messages that no poll has given out yet
+        self._marker: Marker | None = None
+        self._reading = False
+        self._recommitted_at = 0.0
+        self.committed_bytes = 0  # of the journal, by the last commit
+        self.transaction_s = 0.0  # that the last commit took
+
+    def join(self) -> None:
+        """Stand by for the lane."""
+        self._membership.join()
+
+    def ownership(self) -> Ownership:
+        """As of the latest poll."""
+        return self._membership.ownership
+
+    def ended(self) -> bool:
+        """Never: a topic has no end."""
+        return False
+
+    def poll(self, max_rows: int, timeout_s: float) -> list[RawDocument]:
+        """The next rows; the rows of one message are never parted, so there may be more than `max_rows`.
+
+        Raises `LaneLost` if the lane went to another process, and as `Membership.poll`.
+        """
+        if not self._reading:
+            self._membership.read_from(self._positions())
+            self._reading = True
+        rows: list[RawDocument] = []
+        if not self._fetched:
+            self._fetched.extend(self._membership.poll(timeout_s, max_rows))
+        while self._fetched and len(rows) < max_rows:
+            message = self._fetched.popleft()
+            rows += rows_of(message)
+        if self.ownership() is Ownership.LOST:
+            raise LaneLost("the lane went to another process: this one was silent for longer than the session timeout")
+        return rows
+
+    def _positions(self) -> dict[TopicPartition, int]:
+        """Where to read on. Raises `StateError` if state, group and topic do not agree."""
+        partitions = self._membership.partitions
+        bounds = self._membership.bounds(partitions, self._kafka.request_timeout_s)
+        positions = {}
+        for partition in partitions:
+            source = source_name(partition)
+            known = self._store.get("inputs", source.encode())
+            committed = self._membership.committed(partition, self._kafka.request_timeout_s)
+            if (None if known is None else int(known)) != (None if committed is None else committed.offset):
+                raise StateError(
+                    f"the state was read up to {known and int(known)} of {source}, the group {self._kafka.lane} "
+                    f"committed {committed and committed.offset}: somebody moved the group's offsets. "
+                    "See docs/operating.md#offsets-moved"
+                )
+            first, end = bounds[partition]
+            position = 0 if known is None else int(known)
+            if not first <= position <= end:
+                raise StateError(
+                    f"{source} holds offsets {first} to {end}, and is to be read on at {position}: "
+                    + ("retention cut it before it was read" if position < first else "the topic was made anew")
+                    + ". Nothing is skipped by itself: see docs/operating.md#input-gone"
+                )
+            positions[partition] = position
+        return positions
+
+    def take_over(self) -> Committed:
+        """Fence the owner before, and learn how far it came. The very first owner begins the journal.
+
+        Raises `StateError` if the journal is there but the marker is not.
+        """
+        self._membership.settle()
+        self._transactions.take_over()
+        self._recommitted_at = time.monotonic()
+        if self.committed() is None:
+            first, end = self._membership.bounds([self._journal_partition], self._kafka.request_timeout_s)[
+                self._journal_partition
+            ]
+            if end:
+                raise StateError(
+                    f"the journal {self._topics.journal} holds epochs (offsets {first} to {end}), but the group "
+                    f"{self._kafka.lane} has no marker for it: its offsets were deleted, or the journal belongs to "
+                    "another lane. See docs/operating.md#marker-gone"
+                )
+            self._begin()
+        committed = self.committed()
+        assert committed is not None
+        return committed
+
+    def _begin(self) -> None:
+        """Epoch 0: where the inputs begin, and the name of this journal."""
+        self._marker = Marker(e=0, lane=uuid.uuid4().hex, id=self._identity)
+        epoch = Epoch(number=0, identity=self._identity)
+        partitions = self._membership.partitions
+        for partition, (first, _) in self._membership.bounds(partitions, self._kafka.request_timeout_s).items():
+            epoch.positions[source_name(partition)] = first
+        epoch.put("meta", b"lane", self._marker.lane.encode())
+        epoch.put("meta", b"epoch", b"0")
+        epoch.put("meta", b"identity", self._identity.encode())
+        self.commit(epoch)
+
+    def committed(self) -> Committed | None:
+        """The marker of the group; None before the first owner."""
+        found = self._membership.committed(self._journal_partition, self._kafka.request_timeout_s)
+        if found is None:
+            return None
+        self._marker = msgspec.json.decode(found.metadata, type=Marker)
+        local = self._store.get("meta", b"lane")
+        if local is not None and local.decode() != self._marker.lane:
+            raise StateError(
+                f"the state in {self._store.folder} belongs to another journal than {self._topics.journal}: one of "
+                "them was made anew. Remove the state folder to restore it from the journal"
+            )
+        return Committed(epoch=self._marker.e, identity=self._marker.id, journal_end=found.offset)
+
+    def journal(self, *, after: int, follow: bool) -> Iterator[JournalRecord | None]:
+        """The epochs after `after`. With `follow` until the lane is this process's; None while there is none."""
+        start = journal_position(self._store)
+        if follow:
+            for record in self._journal.read(start, None):
+                self._membership.poll(0, 1)
+                if self.ownership() is not Ownership.STANDBY:
+                    return
+                yield record
+            return
+        end = self._membership.committed(self._journal_partition, self._kafka.request_timeout_s)
+        for record in self._journal.read(start, end.offset if end is not None else start):
+            self._membership.keep_alive()
+            yield record
+
+    def commit(self, epoch: Epoch) -> None:
+        """One transaction, then the store.
+
+        Raises `LaneLost`, or `BrokerUnavailable` if the outcome is not known; the process must end.
+        """
+        for source, position in epoch.positions.items():
+            epoch.put("inputs", source.encode(), str(position).encode())
+        records = self._outputs.records(epoch)
+        journal = self._journal_records(epoch)
+        began = time.monotonic()
+        try:
+            offset = self._transact(records + journal, epoch, self._membership.snapshot)
+        except StaleMembership:
+            # A standby joined in the middle. Still the owner, and nothing was committed: once more, with the
+            # membership of now.
+            self._transactions.renew()
+            self._membership.keep_alive()
+            if self.ownership() is not Ownership.OWNER:
+                raise LaneLost("the lane went to another process in the middle of a commit") from None
+            try:
+                offset = self._transact(records + journal, epoch, self._membership.snapshot)
+            except StaleMembership as error:
+                raise LaneLost(f"the group moved on twice in one commit: {error}") from error
+        self.transaction_s = time.monotonic() - began
+        self.committed_bytes = sum(len(record.value or b"") for record in journal)
+        apply_journalled(self._store, epoch.changes(), offset)
+
+    def _transact(self, records: list[Outgoing], epoch: Epoch, snapshot: Any) -> int:
+        """One attempt; where the journal goes on after it."""
+        assert self._marker is not None
+        offsets = self._transactions.send(records)
+        next_offset = offsets[-1] + 1
+        marker = msgspec.structs.replace(self._marker, e=epoch.number)
+        positions = self._offsets(epoch.positions)
+        positions[self._journal_partition] = OffsetAndMetadata(next_offset, msgspec.json.encode(marker).decode(), -1)
+        self._transactions.commit(positions, snapshot)
+        return next_offset
+
+    def _offsets(self, positions: Mapping[str, int]) -> dict[TopicPartition, OffsetAndMetadata]:
+        """The partitions that moved; now and then all of them."""
+        named = {source_name(partition): partition for partition in self._membership.partitions}
+        wanted = dict(positions)
+        if time.monotonic() - self._recommitted_at > RECOMMIT_S:
+            self._recommitted_at = time.monotonic()
+            for source in named.keys() - wanted.keys():
+                known = self._store.get("inputs", source.encode())
+                if known is not None:
+                    wanted[source] = int(known)
+        return {named[source]: OffsetAndMetadata(at, "", -1) for source, at in wanted.items() if source in named}
+
+    def _journal_records(self, epoch: Epoch) -> list[Outgoing]:
+        """The facts of the epoch, in parts. Large values are uploaded first."""
+        parts = encode_changes(self._without_artifacts(epoch.changes()))
+        headers = [
+            ("epoch", str(epoch.number).encode()),
+            ("parts", str(len(parts)).encode()),
+            ("identity", epoch.identity.encode()),
+            ("positions", msgspec.json.encode(epoch.positions)),
+        ]
+        return [
+            Outgoing(self._topics.journal, 0, part, headers=[*headers, ("part", str(number).encode())])
+            for number, part in enumerate(parts)
+        ]
+
+    def _without_artifacts(self, changes: Iterator[Change]) -> Iterator[JournalledChange]:
+        for family, key, value in changes:
+            if value is not None and family in ARTIFACT_FAMILIES:
+                self._artifacts = self._artifacts or connected_producer(self._kafka)
+                yield family, key, upload(value, self._artifacts, self._topics.artifacts)
+            else:
+                yield family, key, value
+
+    def lag(self) -> dict[str, int]:
+        """Messages that wait, by partition. Raises `BrokerUnavailable`."""
+        partitions = self._membership.partitions
+        bounds = self._membership.bounds(partitions, self._kafka.request_timeout_s)
+        waiting = {}
+        for partition, (_, end) in bounds.items():
+            known = self._store.get("inputs", source_name(partition).encode())
+            waiting[source_name(partition)] = max(0, end - (0 if known is None else int(known)))
+        return waiting
+
+    def truncate(self, *, before: int) -> None:
+        """Forget the journal before an offset."""
+        admin = connected_admin(self._kafka)
+        try:
+            admin.delete_records({self._journal_partition: before})
+        except KafkaError as error:
+            raise BrokerUnavailable(f"the journal could not be cut: {error}") from error
+        finally:
+            admin.close()
+
+    def close(self) -> None:
+        """Leave the group, so that a standby takes over at once."""
+        self._membership.close()
+        self._transactions.close()
+        self._journal.close()
+        if self._artifacts is not None:
+            self._artifacts.close(timeout=2)
+
+
+def source_name(partition: TopicPartition) -> str:
+    """How a partition is called in facts, ids and messages."""
+    return f"{partition.topic}-{partition.partition}"

@@ -1,0 +1,191 @@
+"""Membership: one consumer in the lane's group. What it may rely on, what it must not do, is from kafka-python 3.0.12.
+
+- Callbacks run on the client's thread: they note what happened and place the consumer, nothing else.
+- The group's metadata are a snapshot of the latest `poll`. The live ones become generation -1 after an eviction, and a
+  broker checks no membership for those: a process that lost the lane could commit.
+- Partitions that are taken away end the process; their records may be in an open epoch already.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from kafka import ConsumerRebalanceListener, TopicPartition
+from kafka.errors import (
+    CorruptRecordError,
+    KafkaError,
+    KafkaTimeoutError,
+    LogTruncationError,
+    NoOffsetForPartitionError,
+    OffsetOutOfRangeError,
+    UnsupportedCodecError,
+)
+from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata
+
+from consumers.assignor import AllToOne
+from consumers.broker import Ownership
+from consumers.clients import connected_consumer
+from consumers.connection import KafkaConfig
+from curatord.errors import BrokerUnavailable, StateError
+
+MAX_POLL_INTERVAL_MS = 300_000
+METADATA_AGE_MS = 30_000  # new partitions are found after at most this long
+SETTLING_S = 0.1
+
+
+class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # kafka-python has no types
+    """Notes what the group decides."""
+
+    def __init__(self, membership: Membership) -> None:
+        self._membership = membership
+
+    def on_partitions_assigned(self, assigned: list[TopicPartition]) -> None:
+        self._membership.hear_assigned(assigned)
+
+    def on_partitions_revoked(self, revoked: list[TopicPartition]) -> None:
+        self._membership.hear_lost(revoked)
+
+    def on_partitions_lost(self, lost: list[TopicPartition]) -> None:
+        self._membership.hear_lost(lost)
+
+
+class Membership:
+    """A member of the group that reads the input topic.
+
+    Raises `BrokerUnavailable` if the cluster cannot be reached.
+    """
+
+    def __init__(self, config: KafkaConfig, topic: str) -> None:
+        self._topic = topic
+        self._positions: Mapping[TopicPartition, int] = {}
+        self._reading = False
+        self._closing = False
+        self._lost = False
+        self._snapshot = ConsumerGroupMetadata(group_id=config.lane)
+        self._consumer = connected_consumer(
+            config,
+            group_id=config.lane,
+            # Only this makes the fetch of committed offsets wait for those of an open transaction (KIP-447).
+            isolation_level="read_committed",
+            partition_assignment_strategy=[AllToOne()],
+            session_timeout_ms=int(config.session_timeout_s * 1000),
+            heartbeat_interval_ms=int(config.session_timeout_s * 1000 / 5),
+            max_poll_interval_ms=MAX_POLL_INTERVAL_MS,
+            metadata_max_age_ms=METADATA_AGE_MS,
+        )
+
+    def join(self) -> None:
+        """Ask for the lane; until then this is only a client."""
+        self._consumer.subscribe([self._topic], listener=_Listener(self))
+
+    def hear_assigned(self, assigned: list[TopicPartition]) -> None:
+        """On the client's thread: place new partitions, and read none of them before the state is there."""
+        for partition in assigned:
+            self._consumer.seek(partition, self._positions.get(partition, 0))
+            if not self._reading:
+                self._consumer.pause(partition)
+
+    def hear_lost(self, partitions: list[TopicPartition]) -> None:
+        """On the client's thread: partitions went to another member."""
+        self._lost = self._lost or (bool(partitions) and not self._closing)
+
+    @property
+    def ownership(self) -> Ownership:
+        """As of the latest poll."""
+        if self._lost:
+            return Ownership.LOST
+        return Ownership.OWNER if self._consumer.assignment() and self._is_member() else Ownership.STANDBY
+
+    def _is_member(self) -> bool:
+        return self._snapshot.generation_id >= 1 and bool(self._snapshot.member_id)
+
+    @property
+    def snapshot(self) -> ConsumerGroupMetadata:
+        """The group's metadata as of the latest poll, to commit with. Raises `BrokerUnavailable` if there are none."""
+        if not self._is_member():
+            raise BrokerUnavailable("this process is no member of its group any more: it was silent for too long")
+        return self._snapshot
+
+    @property
+    def partitions(self) -> list[TopicPartition]:
+        """The partitions that this member owns."""
+        return sorted(self._consumer.assignment())
+
+    def poll(self, timeout_s: float, max_records: int) -> list[Any]:
+        """The next messages of all partitions, each partition in its order.
+
+        Raises `StateError` where the input cannot be continued exactly, `BrokerUnavailable` on anything else.
+        """
+        try:
+            fetched = self._consumer.poll(int(timeout_s * 1000), max_records=max_records)
+            self._snapshot = self._consumer.group_metadata()
+        except (OffsetOutOfRangeError, LogTruncationError, NoOffsetForPartitionError) as error:
+            raise self._gone(error) from error
+        except (UnsupportedCodecError, CorruptRecordError) as error:
+            raise StateError(
+                f"a message of topic {self._topic} cannot be fetched: {error}. Install the codec, or mend the topic; "
+                "nothing was skipped"
+            ) from error
+        except KafkaError as error:
+            raise BrokerUnavailable(f"reading topic {self._topic} failed: {error}") from error
+        return [record for records in fetched.values() for record in records]
+
+    def _gone(self, error: KafkaError) -> StateError:
+        return StateError(
+            f"the input cannot be continued where it was left: {error}. Topic {self._topic} was cut by retention, or "
+            "made anew. Nothing is ever skipped by itself: see docs/operating.md#input-gone"
+        )
+
+    def keep_alive(self) -> None:
+        """Stay a member while something else takes long: nothing is fetched."""
+        self._consumer.pause(*self._consumer.assignment())
+        self.poll(0, 1)
+        if self._reading:
+            self._consumer.resume(*self._consumer.assignment())
+
+    def settle(self) -> None:
+        """Wait until the generation does not move: a first join is usually done twice."""
+        before = None
+        while self.ownership is Ownership.OWNER and before != self._snapshot:
+            before = self._snapshot
+            self.poll(SETTLING_S, 1)
+
+    def read_from(self, positions: Mapping[TopicPartition, int]) -> None:
+        """Start to read; partitions without a position are new and start at 0."""
+        self._positions, self._reading = positions, True
+        for partition in self._consumer.assignment():
+            self._consumer.seek(partition, positions.get(partition, 0))
+        self._consumer.resume(*self._consumer.assignment())
+
+    def committed(self, partition: TopicPartition, timeout_s: float) -> OffsetAndMetadata | None:
+        """The group's committed offset. Raises `BrokerUnavailable` if the cluster does not say in time."""
+        try:
+            return self._consumer.committed(partition, metadata=True, timeout_ms=int(timeout_s * 1000))
+        except KafkaTimeoutError as error:
+            raise BrokerUnavailable(
+                f"the cluster did not say within {timeout_s:g} s what the group committed for {partition.topic}"
+            ) from error
+        except KafkaError as error:
+            raise BrokerUnavailable(f"the group's offsets cannot be read: {error}") from error
+
+    def bounds(self, partitions: list[TopicPartition], timeout_s: float) -> dict[TopicPartition, tuple[int, int]]:
+        """First offset and end of partitions, as far as committed. Raises `BrokerUnavailable`."""
+        try:
+            first = self._consumer.beginning_offsets(partitions, timeout_ms=int(timeout_s * 1000))
+            end = self._consumer.end_offsets(partitions, timeout_ms=int(timeout_s * 1000))
+        except KafkaError as error:
+            raise BrokerUnavailable(f"the cluster does not answer: {error}") from error
+        return {partition: (first[partition], end[partition]) for partition in partitions}
+
+    def partitions_of(self, topic: str) -> list[int]:
+        """Partitions of any topic; none if it does not exist. Raises `BrokerUnavailable`."""
+        try:
+            return sorted(self._consumer.partitions_for_topic(topic) or ())
+        except KafkaError as error:
+            raise BrokerUnavailable(f"the cluster does not answer: {error}") from error
+
+    def close(self) -> None:
+        """Leave the group, so that a standby takes over at once."""
+        self._closing = True
+        self._consumer.close()
