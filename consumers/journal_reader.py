@@ -16,7 +16,7 @@ from consumers.topics import TopicsConfig
 from curatord.errors import BrokerUnavailable, StateError
 from state.journal import decode_changes, resolved
 
-POLL_S = 0.2
+POLL_S = 0.1
 
 
 class JournalReader:

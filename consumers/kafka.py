@@ -34,6 +34,7 @@ from state.epoch import Change, Committed, Epoch
 from state.journal import JournalledChange, apply_journalled, encode_changes, journal_position
 from state.store import Store
 
+MEMBER_POLL_S = 0.1  # with 0, kafka-python never gets to join
 RECOMMIT_S = 3600.0  # offsets of partitions that do not move would be forgotten
 
 
@@ -179,7 +180,7 @@ class KafkaBroker:
         start = journal_position(self._store)
         if follow:
             for record in self._journal.read(start, None):
-                self._membership.poll(0, 1)
+                self._membership.poll(MEMBER_POLL_S, 1)
                 if self.ownership() is not Ownership.STANDBY:
                     return
                 yield record

@@ -42,6 +42,8 @@ class DaemonConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """Documents after which a commit is made."""
     epoch_s: Annotated[float, msgspec.Meta(gt=0, le=3600)] = 1.0
     """Seconds after which a commit is made although fewer documents came; a kill repeats at most that much work."""
+    drain_timeout_s: Annotated[float, msgspec.Meta(gt=0, le=3600)] = 30.0
+    """Seconds that the service may take to commit and leave after it was asked to stop; then it ends as it is."""
 
 
 class OutputConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -51,6 +53,8 @@ class OutputConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """Share of the accepted documents, by hash of their id, that go to `holdout/` as text and never to training."""
     seed: Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)] = 0
     """Seed of every random choice: shuffling, sampling, holding out. The same seed gives the same output."""
+    max_wait_s: Annotated[float, msgspec.Meta(gt=0)] = 300.0
+    """Seconds without input after which the service lets everything go out that it holds."""
 
 
 class DedupConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

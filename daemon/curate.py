@@ -16,7 +16,6 @@ from consumers.broker import RawDocument
 from consumers.files import FilesBroker
 from consumers.inputs import expand
 from consumers.readers import check_tables
-from curation.batch import join_texts
 from curatord.errors import StorageError
 from curatord.records import Retraction
 from daemon.app import build_restored, encode_identity
@@ -74,7 +73,7 @@ def curate_files(
         broker = FilesBroker(inputs, config.input, output, store)
         loop = Loop(pipeline, broker, config.daemon, encode_identity(config, pipeline.stages.tokenizer), time.monotonic)
         before = pipeline.stages.ledger.rows_read
-        compile_kernels(pipeline)
+        pipeline.compile()
         progress.begin(broker, pipeline)
         try:
             finished = loop.run(stop, flush=not keep_open, on_rows=progress.advance)
@@ -91,15 +90,6 @@ def curate_files(
         _say_how_to_go_on(output)
         return INTERRUPTED
     return 0
-
-
-def compile_kernels(pipeline: Pipeline) -> None:
-    """Call what looks at every document once, so that compiling is not taken for slow documents."""
-    buffer_N, starts_B, ends_B = join_texts(["a text", "ein Text für Ä"])
-    stages = pipeline.stages
-    stages.quality.measure(buffer_N, starts_B, ends_B, ("", ""))
-    stages.near_dedup.sign(buffer_N, starts_B, ends_B)
-    stages.tokenizer.encode_batch(["a text", "ein Text für Ä"], buffer_N, starts_B, ends_B)
 
 
 def _say_how_to_go_on(output: Path) -> None:

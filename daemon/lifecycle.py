@@ -10,6 +10,7 @@ import faulthandler
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -31,9 +32,13 @@ class Interrupted(BaseException):
 
 
 class StopRequest:
-    """TERM and INT ask for a drain; the second one ends the process now. USR1 dumps the stacks."""
+    """TERM and INT ask for a drain; the second one ends the process now. USR1 dumps the stacks.
 
-    def __init__(self) -> None:
+    A drain that takes longer than `drain_timeout_s` ends the process with exit code 1: what was committed is safe.
+    """
+
+    def __init__(self, drain_timeout_s: float | None = None) -> None:
+        self._drain_timeout_s = drain_timeout_s
         self.requested = False
         self.signal_number = 0
 
@@ -54,6 +59,10 @@ class StopRequest:
             os._exit(128 + number)
         self.requested = True
         self.signal_number = number
+        if self._drain_timeout_s is not None:
+            late = threading.Timer(self._drain_timeout_s, os._exit, [1])
+            late.daemon = True
+            late.start()
 
     def check(self) -> None:
         """Raise `Interrupted` if a stop was asked for."""

@@ -18,6 +18,7 @@ import msgspec
 
 from consumers.broker import RawDocument
 from consumers.documents import decode_rows
+from curation.batch import join_texts
 from daemon.intake import Intake
 from daemon.learning import Learning
 from daemon.selection import Selection
@@ -49,6 +50,15 @@ class Pipeline:
         self._next_ordinal = 0
         self._is_loaded = False
         self._unticked: deque[Segment] = deque()  # of a restore: they may hold documents that no tick has taken
+
+    def compile(self) -> None:
+        """Call what looks at every document once, so that compiling is not taken for slow documents."""
+        texts = ["a text", "ein Text für Ä"]
+        buffer_N, starts_B, ends_B = join_texts(texts)
+        stages = self.stages
+        stages.quality.measure(buffer_N, starts_B, ends_B, ("", ""))
+        stages.near_dedup.sign(buffer_N, starts_B, ends_B)
+        stages.tokenizer.encode_batch(texts, buffer_N, starts_B, ends_B)
 
     def process(self, rows: Sequence[RawDocument], epoch: Epoch) -> None:
         """Take rows through all stages. What changes is in the epoch, and what comes out."""
