@@ -9,15 +9,17 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from consumers.outputs import Outputs
+
 from consumers.broker import Broker
 from consumers.kafka import KafkaBroker
-from consumers.outputs import Outputs
 from curatord.errors import BrokerUnavailable
 from daemon.app import build, check_identity, encode_identity
 from daemon.config import Config, load_config
 from daemon.lifecycle import Loop, StopRequest, catch_up, stand_by
 from daemon.pipeline import Pipeline
 from packing.tokenizer import Tokenizer, open_tokenizer
+from state.snapshot import Snapshots
 from state.store import Store
 
 LAG_INTERVAL_S = 5.0
@@ -29,7 +31,7 @@ def run_service(config_path: Path | None) -> int:
     config = load_config(config_path)
     with StopRequest(config.daemon.drain_timeout_s).installed() as stop:
         tokenizer = open_tokenizer(config.tokenizer)
-        store = Store(Path(config.state.dir))
+        store = open_state(config)
         try:
             broker = connect(config, tokenizer, store, stop)
             if broker is None:
@@ -43,6 +45,19 @@ def run_service(config_path: Path | None) -> int:
         finally:
             store.close()
     return 0
+
+
+def open_state(config: Config) -> Store:
+    """The state; a lost one comes back from the newest snapshot. The journal brings what is missing."""
+    folder = Path(config.state.dir)
+    if config.state.snapshot_dir and not (folder / "CURRENT").exists():
+        snapshots_of(config).restore(folder)
+    return Store(folder)
+
+
+def snapshots_of(config: Config) -> Snapshots:
+    """The snapshots of the lane."""
+    return Snapshots(Path(config.state.snapshot_dir) / config.kafka.lane)
 
 
 def connect(config: Config, tokenizer: Tokenizer, store: Store, stop: StopRequest) -> KafkaBroker | None:

@@ -1,10 +1,31 @@
-"""Snapshots: whole copies of the state, so that a restore need not read the journal from its beginning."""
+"""Snapshots: whole copies of the state, so that a restore need not read the journal from its beginning.
+
+A snapshot is a RocksDB checkpoint (hard links, some 30 ms) that a thread copies to another disk, with a manifest of
+checksums that is written last and read back. Two are kept. The journal may be cut behind the older one, so that even
+with the newer one damaged everything can be restored.
+"""
 
 from __future__ import annotations
 
+import os
+import shutil
+import threading
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated
 
 import msgspec
+import xxhash
+
+from curatord.errors import StateError, StorageError
+from state.journal import journal_position
+from state.store import Store, explain_storage
+
+KEPT = 2
+MANIFEST = "MANIFEST.json"
+_PREFIX = "epoch-"
+_UNFINISHED = ".unfinished"
+_READ_BYTES = 1 << 20
 
 
 class StateConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -16,3 +37,143 @@ class StateConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Folder for snapshots, on another disk than `dir`; "" makes none, and the journal is never cut."""
     snapshot_interval_s: Annotated[float, msgspec.Meta(gt=0)] = 3600.0
     """Seconds between snapshots."""
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True):
+    """What a snapshot holds."""
+
+    epoch: int
+    identity: str
+    journal_offset: int  # the journal goes on here after the snapshot
+    files: dict[str, str]  # name -> xxh3_128 of its content, hexadecimal
+
+    version: int = 1
+
+
+class Snapshots:
+    """The snapshots of one lane, in a folder of their own."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._thread: threading.Thread | None = None
+        self._result: Manifest | StorageError | None = None
+
+    def begin(self, store: Store) -> bool:
+        """Start a snapshot of the store as it is now; False if the one before is still being copied.
+
+        Raises `StorageError` if there is no room.
+        """
+        if self._thread is not None:
+            return False
+        checkpoint = store.folder.with_name(store.folder.name + ".checkpoint")
+        committed = store.committed()
+        assert committed is not None
+        shutil.rmtree(checkpoint, ignore_errors=True)
+        store.checkpoint(checkpoint)
+        manifest = Manifest(
+            epoch=committed.epoch, identity=committed.identity, journal_offset=journal_position(store), files={}
+        )
+        self._thread = threading.Thread(target=self._copy, args=[checkpoint, manifest], name="snapshot", daemon=True)
+        self._thread.start()
+        return True
+
+    def finished(self) -> Manifest | StorageError | None:
+        """What the last `begin` came to, once; None while it is being copied, or if there was none."""
+        if self._thread is None or self._thread.is_alive():
+            return None
+        self._thread = None
+        result, self._result = self._result, None
+        return result
+
+    def _copy(self, checkpoint: Path, manifest: Manifest) -> None:
+        target = self._folder / f"{_PREFIX}{manifest.epoch:012d}"
+        unfinished = target.with_suffix(_UNFINISHED)
+        try:
+            shutil.rmtree(unfinished, ignore_errors=True)
+            unfinished.mkdir(parents=True)
+            files = {path.name: _copy_file(path, unfinished / path.name) for path in sorted(checkpoint.iterdir())}
+            manifest = msgspec.structs.replace(manifest, files=files)
+            (unfinished / MANIFEST).write_bytes(msgspec.json.encode(manifest))
+            _sync(unfinished / MANIFEST)
+            _verify(unfinished, manifest)
+            shutil.rmtree(target, ignore_errors=True)
+            unfinished.rename(target)
+            _sync(self._folder)
+            for old in self._paths()[KEPT:]:
+                shutil.rmtree(old)
+            self._result = manifest
+        except OSError as error:
+            self._result = explain_storage(error, self._folder)
+        except StateError as error:
+            self._result = StorageError(str(error))
+        finally:
+            shutil.rmtree(checkpoint, ignore_errors=True)
+
+    def _paths(self) -> list[Path]:
+        """Finished snapshots, newest first."""
+        return sorted((p for p in self._folder.glob(f"{_PREFIX}*") if p.suffix != _UNFINISHED), reverse=True)
+
+    def usable(self) -> Iterator[tuple[Path, Manifest]]:
+        """Snapshots whose checksums hold, newest first."""
+        for path in self._paths():
+            try:
+                manifest = msgspec.json.decode((path / MANIFEST).read_bytes(), type=Manifest)
+                _verify(path, manifest)
+            except (OSError, msgspec.DecodeError, StateError):
+                continue
+            yield path, manifest
+
+    def cut_before(self, own_disk: Path) -> int | None:
+        """Offset before which the journal is not needed: that of the older of two snapshots on another disk."""
+        if self._folder.stat().st_dev == own_disk.stat().st_dev:
+            return None
+        manifests = [manifest for _, manifest in self.usable()]
+        return manifests[KEPT - 1].journal_offset if len(manifests) >= KEPT else None
+
+    def restore(self, folder: Path) -> Manifest | None:
+        """Make a lost state again from the newest usable snapshot; None if there is none. Raises `StorageError`."""
+        for path, manifest in self.usable():
+            unfinished = folder.with_name(folder.name + _UNFINISHED)
+            try:
+                shutil.rmtree(unfinished, ignore_errors=True)
+                unfinished.mkdir(parents=True)
+                for name in manifest.files:
+                    _copy_file(path / name, unfinished / name)
+                if folder.exists():
+                    folder.rmdir()
+                unfinished.rename(folder)
+            except OSError as error:
+                raise explain_storage(error, folder) from error
+            return manifest
+        return None
+
+
+def _copy_file(source: Path, target: Path) -> str:
+    """Copy a file so that it is on the disk; its checksum."""
+    digest = xxhash.xxh3_128()
+    with source.open("rb") as reader, target.open("wb") as writer:
+        while block := reader.read(_READ_BYTES):
+            digest.update(block)
+            writer.write(block)
+        writer.flush()
+        os.fsync(writer.fileno())
+    return digest.hexdigest()
+
+
+def _verify(folder: Path, manifest: Manifest) -> None:
+    """Read everything back. Raises `StateError` at the first file that is not as it was."""
+    for name, expected in manifest.files.items():
+        digest = xxhash.xxh3_128()
+        with (folder / name).open("rb") as reader:
+            while block := reader.read(_READ_BYTES):
+                digest.update(block)
+        if digest.hexdigest() != expected:
+            raise StateError(f"{folder / name} is not what was written there")
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -12,7 +12,16 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from rocksdict import AccessType, BlockBasedOptions, DBCompressionType, Options, Rdict, WriteBatch, WriteOptions
+from rocksdict import (
+    AccessType,
+    BlockBasedOptions,
+    Checkpoint,
+    DBCompressionType,
+    Options,
+    Rdict,
+    WriteBatch,
+    WriteOptions,
+)
 
 from curatord.errors import StateBusy, StateError, StorageError
 from state.epoch import FAMILIES, Change, Committed
@@ -157,6 +166,13 @@ class Store:
             self._db.write(batch, options)
         except Exception as error:  # rocksdict raises bare exceptions
             raise explain_storage(error, self.folder) from error
+
+    def checkpoint(self, folder: Path) -> None:
+        """A copy of everything committed, as hard links; `folder` must not exist. Raises `StorageError`."""
+        try:
+            Checkpoint(self._db).create_checkpoint(str(folder))
+        except Exception as error:  # rocksdict raises bare exceptions
+            raise explain_storage(error, folder) from error
 
     def num_bytes(self) -> int:
         """Size of the files on disk."""
