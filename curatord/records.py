@@ -13,6 +13,11 @@ from typing import Any
 import msgspec
 
 WIRE_VERSION = 1
+MAX_RUN_ID_BYTES = 256
+MAX_STEP = 1 << 53  # counts beyond this are not exact in a double
+MAX_SEQ_NO = 1 << 62
+MAX_WORLD = 1 << 20
+MAX_REWARD = 1e12
 
 
 class Document(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,8 +43,10 @@ class Feedback(msgspec.Struct, frozen=True, kw_only=True):
     """What one rank of a trainer saw in one optimiser step: the summed loss of every segment it trained on.
 
     Sequence i of the record is `seq_no = first_seq_no + i * stride`. Cluster and propensity need not come back: they
-    are known by (seq_no, segment). The arrays are raw little-endian, 6 to 10 bytes a segment.
-    Raises ValueError if the arrays contradict each other.
+    are known by (generation, seq_no, segment). The arrays are raw little-endian, 6 to 10 bytes a segment.
+    A run is one life of one model: (run_id, rank, step) is reported once, and repetitions have no effect. A model that
+    starts anew is another run.
+    Raises ValueError if the arrays contradict each other, or a number is out of its range.
     """
 
     run_id: str  # the training run; the key of the record
@@ -48,8 +55,9 @@ class Feedback(msgspec.Struct, frozen=True, kw_only=True):
     world: int  # number of ranks
     policy_version_min: int  # oldest and newest policy among the sequences
     policy_version_max: int
+    generation: int  # of the sequences, as they carry it
     first_seq_no: int
-    stride: int
+    stride: int  # 1 or more
     num_segments: bytes  # u16 a sequence
     sum_nll: bytes  # f32 a segment: negative log-likelihood in nats, summed over its targets
     num_targets: bytes  # u32 a segment
@@ -57,6 +65,14 @@ class Feedback(msgspec.Struct, frozen=True, kw_only=True):
     version: int = WIRE_VERSION
 
     def __post_init__(self) -> None:
+        if not 0 < len(self.run_id.encode("utf-8", "surrogatepass")) <= MAX_RUN_ID_BYTES:
+            raise ValueError(f"a run_id has 1 to {MAX_RUN_ID_BYTES} bytes")
+        _check_range("step", self.step, MAX_STEP)
+        _check_range("world", self.world, MAX_WORLD, lowest=1)
+        _check_range("rank", self.rank, self.world - 1)
+        _check_range("generation", self.generation, (1 << 32) - 1)
+        _check_range("stride", self.stride, MAX_SEQ_NO, lowest=1)
+        _check_range("first_seq_no", self.first_seq_no, MAX_SEQ_NO - self.count * self.stride)
         if len(self.num_segments) % 2:
             raise ValueError("num_segments is no array of u16: its length is odd")
         segments = sum(struct.unpack(f"<{self.count}H", self.num_segments))
@@ -75,7 +91,8 @@ class Feedback(msgspec.Struct, frozen=True, kw_only=True):
 class Reward(msgspec.Struct, frozen=True, kw_only=True):
     """A reward from anything that is no trainer (a scorer, an evaluation): for one cluster or for one document.
 
-    Raises ValueError unless exactly one of the two is named and the reward is finite.
+    It is in any unit, but in one unit for all: what counts is which clusters have more of it than others.
+    Raises ValueError unless exactly one of the two is named and the reward is a number of at most 1e12 either way.
     """
 
     reward: float
@@ -88,12 +105,26 @@ class Reward(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError("a reward names either a cluster or a doc_id")
         if not math.isfinite(self.reward):
             raise ValueError(f"a reward is a finite number, not {self.reward}")
+        if abs(self.reward) > MAX_REWARD:
+            raise ValueError(f"a reward is between -{MAX_REWARD:g} and {MAX_REWARD:g}, not {self.reward:g}")
+        if self.cluster is not None:
+            _check_range("cluster", self.cluster, (1 << 31) - 1)
+
+
+def encode_feedback(record: Feedback | Reward) -> bytes:
+    """The value of a message on the feedback topic. A `Feedback` goes under its run_id as key."""
+    return msgspec.msgpack.encode(record)
+
+
+def _check_range(name: str, value: int, highest: int, lowest: int = 0) -> None:
+    if not lowest <= value <= highest:
+        raise ValueError(f"{name} is between {lowest} and {highest}, not {value}")
 
 
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     """An input that could not be read: why, where it was, and as much of it as the limit allows."""
 
-    reason: str  # one of consumers.codec.REASONS
+    reason: str  # one of consumers.codec.REASONS or consumers.feedback.FEEDBACK_REASONS
     message: str  # a sentence for a human: what is wrong and what to do
     source: str  # file or topic-partition
     position: int  # row of the file or offset of the message

@@ -20,6 +20,7 @@ def _feedback(num_segments: list[int], losses: list[float], targets: list[int]) 
         world=4,
         policy_version_min=2,
         policy_version_max=3,
+        generation=0,
         first_seq_no=100,
         stride=4,
         num_segments=struct.pack(f"<{len(num_segments)}H", *num_segments),
@@ -66,6 +67,31 @@ def test_a_reward_names_exactly_one_target_and_is_finite() -> None:
             Reward(reward=1.0, **fields)
     with pytest.raises(ValueError, match="finite"):
         Reward(reward=float("nan"), cluster=1)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("run_id", ""),
+        ("run_id", "é" * 129),
+        ("step", -1),
+        ("step", 1 << 60),
+        ("rank", 4),
+        ("world", 0),
+        ("generation", -1),
+        ("stride", 0),
+        ("first_seq_no", 1 << 62),
+    ],
+)
+def test_feedback_with_a_number_out_of_its_range_is_refused_by_name(field: str, value: object) -> None:
+    with pytest.raises(ValueError, match=field):
+        msgspec.structs.replace(_feedback([1], [1.0], [1]), **{field: value})
+
+
+@pytest.mark.parametrize("fields", [{"reward": 1e13, "cluster": 1}, {"reward": 1.0, "cluster": -1}])
+def test_a_reward_out_of_its_range_is_refused(fields: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="between"):
+        Reward(**fields)
 
 
 def test_importing_the_package_loads_nothing_else() -> None:

@@ -1,0 +1,75 @@
+"""Feedback: what trainers and scorers send back, from the bytes of a message.
+
+A message holds one record. MessagePack: a `Feedback` or a `Reward` as `curatord.records.encode_feedback` writes them.
+JSON, from whatever can produce a line of it: `{"cluster": 3, "reward": 0.2}` or `{"doc_id": "a", "reward": 0.2}`;
+a `Feedback` in JSON has its arrays in base64. Fields that are not known are passed over, so that a sender may say more;
+a version that is not known is refused, since there the known fields may mean something else.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from curatord.errors import Undecodable
+from curatord.records import WIRE_VERSION, Feedback, Reward
+
+MAX_FEEDBACK_BYTES = 16 << 20  # 1.6 million segments; topics allow 1 MB unless told otherwise
+
+FEEDBACK_REASONS = {
+    "feedback_empty": "The message has no value.",
+    "feedback_too_large": f"The message is larger than {MAX_FEEDBACK_BYTES:,} bytes; report fewer sequences at once.",
+    "feedback_unreadable": "The message is neither a MessagePack nor a JSON object.",
+    "feedback_newer": "The record has a version that this program does not know; upgrade curatord before its senders.",
+    "feedback_bad_field": "A field of the record is missing, of a wrong type, or contradicts another.",
+}
+
+_BOM = b"\xef\xbb\xbf"
+
+
+class _Head(msgspec.Struct):
+    """What tells the records apart, and whether they can be read at all."""
+
+    version: int = WIRE_VERSION
+    run_id: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+
+
+_JSON = (msgspec.json.Decoder(_Head), msgspec.json.Decoder(Feedback), msgspec.json.Decoder(Reward))
+_MSGPACK = (msgspec.msgpack.Decoder(_Head), msgspec.msgpack.Decoder(Feedback), msgspec.msgpack.Decoder(Reward))
+
+
+def decode_feedback(raw: bytes | None) -> Feedback | Reward:
+    """The record in the value of one message. Raises Undecodable, and nothing else, whatever the bytes.
+
+    >>> decode_feedback(b'{"cluster": 3, "reward": 0.25}')
+    Reward(reward=0.25, cluster=3, doc_id=None, version=1)
+    """
+    if not raw:
+        raise Undecodable("feedback_empty", "no value, where a record was expected")
+    if len(raw) > MAX_FEEDBACK_BYTES:
+        raise Undecodable("feedback_too_large", f"{len(raw):,} bytes, where {MAX_FEEDBACK_BYTES:,} are allowed")
+    text = raw.removeprefix(_BOM).lstrip(b" \t\r\n")
+    # No MessagePack object begins like a JSON one: "{" is the number 123 there.
+    is_json = text.startswith(b"{")
+    heads, feedbacks, rewards = _JSON if is_json else _MSGPACK
+    body = text if is_json else raw
+    head = _decode(heads, body)
+    if head.version != WIRE_VERSION:
+        raise Undecodable(
+            "feedback_newer" if head.version > WIRE_VERSION else "feedback_bad_field",
+            f"version {head.version}, where this program knows version {WIRE_VERSION}",
+        )
+    record: Feedback | Reward = _decode(rewards if head.run_id is msgspec.UNSET else feedbacks, body)
+    return record
+
+
+def _decode(decoder: Any, body: bytes) -> Any:
+    try:
+        return decoder.decode(body)
+    except msgspec.ValidationError as error:
+        text = str(error)
+        is_object = not text.startswith("Expected `object`") or "- at" in text
+        raise Undecodable("feedback_bad_field" if is_object else "feedback_unreadable", text) from None
+    except (ValueError, RecursionError) as error:  # a DecodeError is a ValueError, so is bad UTF-8
+        raise Undecodable("feedback_unreadable", f"{error}; it begins with {body[:16]!r}") from None
