@@ -10,6 +10,7 @@ CuratordError                  exit  1   anything below; never raised itself
 ├── BrokerUnavailable               69   the message broker cannot be reached
 ├── LaneLost                         1   another process owns the lane now; a restart makes this one a standby
 ├── WatchdogExpired                 70   a commit did not finish in time
+├── CorruptSequence                  1   a record of packed sequences is damaged, or of a newer format
 └── Undecodable                      -   one message cannot be read; becomes a dead letter, never ends the process
 """
 
@@ -66,6 +67,10 @@ class WatchdogExpired(CuratordError):
     """A commit did not finish within its bound."""
 
     exit_code = 70
+
+
+class CorruptSequence(CuratordError):
+    """A record that is no packed sequence that this program can read."""
 
 
 class Undecodable(CuratordError):

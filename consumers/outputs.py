@@ -1,0 +1,85 @@
+"""Outputs: what an epoch becomes on the topics that others read. Every record is bounded before it is sent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from itertools import chain
+
+import numpy as np
+import xxhash
+
+from consumers.dead_letters import error_headers
+from consumers.topics import TopicsConfig
+from consumers.transactions import Outgoing
+from curatord.errors import ConfigError
+from curatord.records import DeadLetter
+from curatord.sequence import HEADER_BYTES, PackedSequence, encode_sequence
+from state.epoch import Epoch
+
+# A segment has at least one token, and beside it 4 + 1 + 4 + 4 + 4 + 4 bytes in columns and a hash of 16.
+SEGMENT_BYTES = 37
+SECTION_BYTES = 10 * 16
+
+
+def max_sequence_bytes(context_length: int) -> int:
+    """Size that no record of a sequence exceeds; ids that would make it larger are sent as hashes."""
+    return HEADER_BYTES + SECTION_BYTES + context_length * (4 + SEGMENT_BYTES)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outputs:
+    """How sequences and dead letters are sent."""
+
+    topics: TopicsConfig
+    num_partitions: int  # of the topic of sequences
+    tokenizer_digest: int
+    vocabulary_size: int
+    context_length: int
+    batch_quantum: int
+    dead_letter_partitions: int
+
+    def records(self, epoch: Epoch) -> list[Outgoing]:
+        """Everything that the epoch sends, in order."""
+        records = [self._sequence(sequence) for sequence in chain.from_iterable(epoch.sequences)]
+        return records + [self._dead_letter(letter) for letter in epoch.dead_letters]
+
+    def _sequence(self, sequence: PackedSequence) -> Outgoing:
+        value = encode_sequence(
+            sequence, tokenizer_digest=self.tokenizer_digest, vocabulary_size=self.vocabulary_size
+        )
+        if len(value) > max_sequence_bytes(self.context_length):
+            value = encode_sequence(
+                replace(sequence, doc_hashes_S16=_hashes(sequence.doc_ids)),
+                tokenizer_digest=self.tokenizer_digest,
+                vocabulary_size=self.vocabulary_size,
+            )
+        headers = [
+            ("v", b"1"),
+            ("seq_no", b"%d" % sequence.seq_no),
+            ("n_tok", b"%d" % len(sequence.tokens_T)),
+            ("n_seg", b"%d" % len(sequence.segment_lengths_S)),
+            ("q", b"%d" % self.batch_quantum),
+            ("gen", b"%d" % sequence.generation),
+        ]
+        return Outgoing(self.topics.sequences, sequence.seq_no % self.num_partitions, value, headers=headers)
+
+    def _dead_letter(self, letter: DeadLetter) -> Outgoing:
+        topic, _, partition = letter.source.rpartition("-")
+        place = int(partition) % self.dead_letter_partitions if partition.isdigit() else 0
+        headers = error_headers(letter, topic=topic, partition=int(partition) if partition.isdigit() else -1)
+        return Outgoing(self.topics.dead_letters, place, letter.original, headers=headers)
+
+
+def _hashes(doc_ids: tuple[str, ...]) -> np.ndarray[tuple[int, int], np.dtype[np.uint8]]:
+    digests = b"".join(xxhash.xxh3_128_digest(doc_id.encode("utf-8", "surrogatepass")) for doc_id in doc_ids)
+    return np.frombuffer(digests, np.uint8).reshape(len(doc_ids), 16)
+
+
+def check_limit(limit: int, context_length: int, topic: str) -> None:
+    """Raise `ConfigError` if a topic does not take the longest record."""
+    needed = max_sequence_bytes(context_length)
+    if limit < needed:
+        raise ConfigError(
+            f"topic {topic} takes records of {limit:,} bytes, a sequence of {context_length:,} tokens may need "
+            f"{needed:,}: raise its max.message.bytes (`curatord topics create` does), or lower packing.context_length"
+        )
