@@ -35,6 +35,10 @@ class RawDocument:
     position: int  # its place there
     value: bytes | Document | Retraction | Undecodable
     original: bytes = b""  # beginning of what could not be read, where it is at hand
+    index: int | None = None  # place in a message that holds many
+    key: str = ""  # of the message, and the id of a document that has none of its own
+    timestamp_us: int = 0  # when the message was made, microseconds since 1970 UTC; 0 if unknown
+    trace: str = ""  # W3C trace context
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
+from kafka.admin import ConfigResource, ConfigResourceType
 from kafka.errors import KafkaError
 
 from consumers.connection import KafkaConfig, client_options
-from curatord.errors import BrokerUnavailable
+from curatord.errors import BrokerUnavailable, ConfigError
 
 # A consumer holds this much for each broker, raw, and as much again decoded.
 FETCH_BYTES = 16 << 20
@@ -63,6 +66,44 @@ def connected_admin(config: KafkaConfig) -> KafkaAdminClient:
         return KafkaAdminClient(**client_options(config), bootstrap_timeout_ms=int(config.request_timeout_s * 1000))
     except KafkaError as error:
         raise unreachable(config, error) from error
+
+
+@dataclass(frozen=True, slots=True)
+class TopicInfo:
+    """What the cluster says of a topic."""
+
+    topic_id: str  # another one after the topic was deleted and made anew
+    num_partitions: int
+    max_message_bytes: int
+
+
+def describe_topics(config: KafkaConfig, names: Sequence[str]) -> dict[str, TopicInfo]:
+    """The topics as they are. Raises `ConfigError` naming all that do not exist, `BrokerUnavailable`."""
+    admin = connected_admin(config)
+    try:
+        described = {topic["name"]: topic for topic in admin.describe_topics(list(names))}
+        missing = [name for name in names if described[name]["error_code"]]
+        if missing:
+            raise ConfigError(
+                f"no topic {', '.join(missing)} at {config.bootstrap_servers}: `curatord topics create` makes "
+                "what is missing, [topics] names them"
+            )
+        options = admin.describe_configs(
+            [ConfigResource(ConfigResourceType.TOPIC, name, {"max.message.bytes": None}) for name in names],
+            config_filter="all",
+        )["topic"]
+    except KafkaError as error:
+        raise unreachable(config, error) from error
+    finally:
+        admin.close()
+    return {
+        name: TopicInfo(
+            topic_id=str(described[name]["topic_id"]),
+            num_partitions=len(described[name]["partitions"]),
+            max_message_bytes=int(options[name]["max.message.bytes"]["value"]),
+        )
+        for name in names
+    }
 
 
 def unreachable(config: KafkaConfig, error: Exception) -> BrokerUnavailable:

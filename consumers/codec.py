@@ -46,6 +46,7 @@ REASONS = {
     "number_out_of_range": "A number of the record is too large to be represented.",
     "too_large": "The record is larger than [input] max_document_bytes.",
     "too_deep": f"The record is nested deeper than {MAX_DEPTH} levels.",
+    "empty_message": "The message holds no document, and is no retraction either.",
     "damaged_file": "The file ends early or is damaged from here on; what came before was read.",
 }
 

@@ -29,6 +29,7 @@ def dead_letter(
     *,
     index: int = 0,
     cut: bool = False,
+    traceparent: str = "",
 ) -> DeadLetter:
     """The bounded record of one failure: `original` is cut to `max_bytes`, the message to 1,000 characters.
 
@@ -42,6 +43,7 @@ def dead_letter(
         index=index,
         original=original[:max_bytes],
         truncated=cut or len(original) > max_bytes,
+        traceparent=traceparent,
     )
 
 
@@ -50,7 +52,7 @@ def error_headers(letter: DeadLetter, *, topic: str, partition: int) -> list[tup
 
     There is no stack trace, for nothing in the daemon failed: that header holds reason and index instead.
     """
-    return [
+    headers = [
         ("__streams.errors.exception", b"curatord.errors.Undecodable"),
         ("__streams.errors.message", f"{letter.reason}: {letter.message}".encode()),
         ("__streams.errors.stacktrace", f"reason={letter.reason} index={letter.index}".encode()),
@@ -58,3 +60,4 @@ def error_headers(letter: DeadLetter, *, topic: str, partition: int) -> list[tup
         ("__streams.errors.partition", str(partition).encode()),
         ("__streams.errors.offset", str(letter.position).encode()),
     ]
+    return [*headers, ("traceparent", letter.traceparent.encode())] if letter.traceparent else headers

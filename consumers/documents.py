@@ -22,12 +22,17 @@ class Arrival:
     position: int
     value: Document | Retraction | DeadLetter
     num_bytes: int  # of the row as it was read, for what is no document
+    key: str = ""
+    index: int | None = None
 
     @property
     def doc_id(self) -> str:
-        """The document's own id, or its place: never its content."""
+        """The document's own id, or its message's key, or its place: never its content."""
         assert isinstance(self.value, Document)
-        return self.value.id if self.value.id is not None else f"{self.input}:{self.position}"
+        if self.value.id is not None:
+            return self.value.id
+        place = f"{self.input}:{self.position}"
+        return self.key or (place if self.index is None else f"{place}:{self.index}")
 
 
 def decode_rows(
@@ -38,13 +43,21 @@ def decode_rows(
     for ordinal, row in enumerate(rows, first_ordinal):
         original = row.value if isinstance(row.value, bytes) else row.original
         value = _decode(row, config)
+        arrived: Document | Retraction | DeadLetter
         if isinstance(value, Undecodable):
-            letter = dead_letter(
-                value, row.source, row.position, original, max_dead_letter_bytes, cut=bool(row.original)
+            arrived = dead_letter(
+                value,
+                row.source,
+                row.position,
+                original,
+                max_dead_letter_bytes,
+                index=row.index or 0,
+                cut=bool(row.original),
+                traceparent=row.trace,
             )
-            arrivals.append(Arrival(ordinal, row.source, row.position, letter, len(original)))
         else:
-            arrivals.append(Arrival(ordinal, row.source, row.position, value, len(original)))
+            arrived = value
+        arrivals.append(Arrival(ordinal, row.source, row.position, arrived, len(original), row.key, row.index))
     return arrivals
 
 

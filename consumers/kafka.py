@@ -23,6 +23,7 @@ from consumers.artifacts import ARTIFACT_FAMILIES, upload
 from consumers.broker import JournalRecord, Ownership, RawDocument
 from consumers.clients import connected_admin, connected_producer
 from consumers.connection import KafkaConfig
+from consumers.inputs import InputConfig
 from consumers.journal_reader import JournalReader
 from consumers.membership import Membership
 from consumers.messages import rows_of
@@ -52,8 +53,17 @@ class KafkaBroker:
     Raises `BrokerUnavailable` if the cluster cannot be reached, `StateError` if topics are missing.
     """
 
-    def __init__(self, kafka: KafkaConfig, topics: TopicsConfig, outputs: Outputs, store: Store, identity: str) -> None:
+    def __init__(
+        self,
+        kafka: KafkaConfig,
+        topics: TopicsConfig,
+        input_config: InputConfig,
+        outputs: Outputs,
+        store: Store,
+        identity: str,
+    ) -> None:
         self._kafka = kafka
+        self._input = input_config
         self._topics = topics
         self._outputs = outputs
         self._store = store
@@ -95,7 +105,16 @@ class KafkaBroker:
             self._fetched.extend(self._membership.poll(timeout_s, max_rows))
         while self._fetched and len(rows) < max_rows:
             message = self._fetched.popleft()
-            rows += rows_of(message)
+            rows += rows_of(
+                source_name(message),
+                message.offset,
+                message.key,
+                message.value,
+                message.headers,
+                message.timestamp * 1000,
+                self._input.fields,
+                self._input.max_document_bytes,
+            )
         if self.ownership() is Ownership.LOST:
             raise LaneLost("the lane went to another process: this one was silent for longer than the session timeout")
         return rows
@@ -291,6 +310,6 @@ class KafkaBroker:
             self._artifacts.close(timeout=2)
 
 
-def source_name(partition: TopicPartition) -> str:
-    """How a partition is called in facts, ids and messages."""
+def source_name(partition: Any) -> str:
+    """How the partition, or that of a message, is called in facts, ids and messages to humans."""
     return f"{partition.topic}-{partition.partition}"

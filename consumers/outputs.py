@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from itertools import chain
+from typing import Protocol
 
 import numpy as np
 import xxhash
 
+from consumers.clients import describe_topics
+from consumers.connection import KafkaConfig
 from consumers.dead_letters import error_headers
 from consumers.topics import TopicsConfig
 from consumers.transactions import Outgoing
@@ -19,6 +22,18 @@ from state.epoch import Epoch
 # A segment has at least one token, and beside it 4 + 1 + 4 + 4 + 4 + 4 bytes in columns and a hash of 16.
 SEGMENT_BYTES = 37
 SECTION_BYTES = 10 * 16
+
+
+class PackingLimits(Protocol):
+    """What the packer's configuration says of the records."""
+
+    @property
+    def context_length(self) -> int:
+        """Most tokens of a sequence."""
+
+    @property
+    def batch_quantum(self) -> int:
+        """Sequences that are given out together."""
 
 
 def max_sequence_bytes(context_length: int) -> int:
@@ -44,9 +59,7 @@ class Outputs:
         return records + [self._dead_letter(letter) for letter in epoch.dead_letters]
 
     def _sequence(self, sequence: PackedSequence) -> Outgoing:
-        value = encode_sequence(
-            sequence, tokenizer_digest=self.tokenizer_digest, vocabulary_size=self.vocabulary_size
-        )
+        value = encode_sequence(sequence, tokenizer_digest=self.tokenizer_digest, vocabulary_size=self.vocabulary_size)
         if len(value) > max_sequence_bytes(self.context_length):
             value = encode_sequence(
                 replace(sequence, doc_hashes_S16=_hashes(sequence.doc_ids)),
@@ -73,6 +86,26 @@ class Outputs:
 def _hashes(doc_ids: tuple[str, ...]) -> np.ndarray[tuple[int, int], np.dtype[np.uint8]]:
     digests = b"".join(xxhash.xxh3_128_digest(doc_id.encode("utf-8", "surrogatepass")) for doc_id in doc_ids)
     return np.frombuffer(digests, np.uint8).reshape(len(doc_ids), 16)
+
+
+def open_outputs(
+    kafka: KafkaConfig, topics: TopicsConfig, packing: PackingLimits, *, tokenizer_digest: int, vocabulary_size: int
+) -> Outputs:
+    """The outputs, as their topics are.
+
+    Raises `ConfigError` if one is missing or does not take the largest record, `BrokerUnavailable`.
+    """
+    found = describe_topics(kafka, [topics.sequences, topics.dead_letters])
+    check_limit(found[topics.sequences].max_message_bytes, packing.context_length, topics.sequences)
+    return Outputs(
+        topics=topics,
+        num_partitions=found[topics.sequences].num_partitions,
+        tokenizer_digest=tokenizer_digest,
+        vocabulary_size=vocabulary_size,
+        context_length=packing.context_length,
+        batch_quantum=packing.batch_quantum,
+        dead_letter_partitions=found[topics.dead_letters].num_partitions,
+    )
 
 
 def check_limit(limit: int, context_length: int, topic: str) -> None:

@@ -8,6 +8,7 @@ CuratordError                  exit  1   anything below; never raised itself
 ├── StateBusy                        1   another process owns the state folder
 ├── StorageError                     1   a disk is full or not writable; nothing was lost, run again after mending it
 ├── BrokerUnavailable               69   the message broker cannot be reached
+├── AddressTaken                    69   another process answers where this one is to answer
 ├── LaneLost                         1   another process owns the lane now; a restart makes this one a standby
 ├── WatchdogExpired                 70   a commit did not finish in time
 ├── CorruptSequence                  1   a record of packed sequences is damaged, or of a newer format
@@ -55,6 +56,12 @@ class StorageError(CuratordError):
 
 class BrokerUnavailable(CuratordError):
     """The message broker cannot be reached."""
+
+    exit_code = 69
+
+
+class AddressTaken(CuratordError):
+    """The address for metrics and probes is in use; it frees itself when the other process ends."""
 
     exit_code = 69
 

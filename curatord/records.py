@@ -16,7 +16,7 @@ WIRE_VERSION = 1
 MAX_RUN_ID_BYTES = 256
 MAX_STEP = 1 << 53  # counts beyond this are not exact in a double
 MAX_SEQ_NO = 1 << 62
-MAX_WORLD = 1 << 20
+MAX_WORLD = 1 << 16
 MAX_REWARD = 1e12
 
 
@@ -131,4 +131,5 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     index: int  # place within a message that holds many documents, else 0
     original: bytes  # the input, or its beginning
     truncated: bool  # whether `original` is only the beginning
+    traceparent: str = ""  # W3C trace context of the message
     version: int = WIRE_VERSION

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from typing import Any
 
 import crc32c
 import numpy as np
@@ -37,7 +38,12 @@ _DOC_HASHES, _DOC_IDS = 5, 13  # one of the two; 6, 7, 11 and 12 are reserved fo
 
 # dtype codes of sections
 _U8, _U16, _U32, _F32, _BYTES = 1, 2, 3, 5, 6  # 4 is u64
-_DTYPES = {_U8: np.dtype("u1"), _U16: np.dtype("<u2"), _U32: np.dtype("<u4"), _F32: np.dtype("<f4")}
+_DTYPES: dict[int, np.dtype[Any]] = {
+    _U8: np.dtype("u1"),
+    _U16: np.dtype("<u2"),
+    _U32: np.dtype("<u4"),
+    _F32: np.dtype("<f4"),
+}
 # The columns with one value a segment: what they must be.
 _COLUMNS = {_LENGTHS: _U32, _FLAGS: _U8, _OFFSETS: _U32, _CLUSTERS: _U32, _POLICIES: _U32, _PROPENSITIES: _F32}
 _DOC_HASH_BYTES = 16
@@ -194,7 +200,7 @@ def _tokens(sections: dict[int, tuple[int, memoryview]], count: int) -> NDArray[
     return np.frombuffer(payload, _DTYPES[dtype])
 
 
-def _column(sections: dict[int, tuple[int, memoryview]], tag: int, dtype: int, count: int) -> NDArray[np.generic]:
+def _column(sections: dict[int, tuple[int, memoryview]], tag: int, dtype: int, count: int) -> NDArray[Any]:
     found, payload = sections.get(tag, (0, memoryview(b"")))
     if found != dtype or len(payload) != count * _DTYPES[dtype].itemsize:
         raise CorruptSequence(f"section {tag} does not hold one value for each of {count} segments")

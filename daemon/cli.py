@@ -137,6 +137,15 @@ def config_schema() -> None:
     click.echo(msgspec.json.format(msgspec.json.encode(msgspec.json.schema(Config)), indent=2))
 
 
+@cli.command("run")
+@config_option
+def run_command(config_path: Path | None) -> None:
+    """Curate the documents of a topic, as a service, until it is stopped."""
+    from daemon.service import run_service
+
+    sys.exit(run_service(config_path))
+
+
 @cli.group()
 def inspect() -> None:
     """Look into state and output: reads only, and damaged data as far as it can be read."""

@@ -26,6 +26,8 @@ from curation.mixture import MixtureConfig
 from curation.near_dedup import NearDedupConfig
 from curation.quality import QualityConfig
 from curatord.errors import ConfigError
+from ops.log import LogConfig
+from ops.server import MetricsConfig
 from packing.packer import PackingConfig
 from packing.tokenizer import TokenizerConfig
 from state.snapshot import StateConfig
@@ -101,6 +103,10 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Where the service reads and writes."""
     state: StateConfig = StateConfig()
     """Where the service keeps its state."""
+    metrics: MetricsConfig = MetricsConfig()
+    """Where the service answers probes and Prometheus."""
+    log: LogConfig = LogConfig()
+    """What the service writes about itself."""
 
 
 def load_config(path: Path | None) -> Config:

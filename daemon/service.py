@@ -1,6 +1,6 @@
 """`curatord run`: the pipeline as a service. Stand by, take over, catch up, loop; crash-only.
 
-    join ─ stand by (follow the journal) ─ take over (fence the owner before) ─ catch up ─ restore ─ loop ─ drain
+join ─ stand by (follow the journal) ─ take over (fence the owner before) ─ catch up ─ restore ─ loop ─ drain
 """
 
 from __future__ import annotations
@@ -9,10 +9,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from consumers.outputs import Outputs
-
 from consumers.broker import Broker
 from consumers.kafka import KafkaBroker
+from consumers.outputs import open_outputs
 from curatord.errors import BrokerUnavailable
 from daemon.app import build, check_identity, encode_identity
 from daemon.config import Config, load_config
@@ -38,6 +37,7 @@ def run_service(config_path: Path | None) -> int:
                 return 0
             pipeline = build(config, store, tokenizer)
             try:
+                broker.join()
                 serve(broker, pipeline, store, config, tokenizer, stop)
             finally:
                 pipeline.stages.workers.close()
@@ -68,8 +68,15 @@ def connect(config: Config, tokenizer: Tokenizer, store: Store, stop: StopReques
     attempt = 0
     while not stop.requested:
         try:
-            outputs = Outputs.connected(config, tokenizer)
-            broker = KafkaBroker(config.kafka, config.topics, outputs, store, encode_identity(config, tokenizer))
+            outputs = open_outputs(
+                config.kafka,
+                config.topics,
+                config.packing,
+                tokenizer_digest=tokenizer.digest,
+                vocabulary_size=tokenizer.vocabulary_size,
+            )
+            identity = encode_identity(config, tokenizer)
+            broker = KafkaBroker(config.kafka, config.topics, config.input, outputs, store, identity)
             committed = broker.committed()
             if committed is not None:
                 check_identity(config, tokenizer, committed, f"lane {config.kafka.lane}")

@@ -1,0 +1,179 @@
+"""Observing: from what the stages know to what an operator sees. The only place where the two meet."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from curatord import __version__
+from curatord.errors import CuratordError
+from daemon.config import Config, show_config
+from daemon.stages import Stages
+from ops.events import EpochCommitted, Events
+from ops.health import Health
+from ops.log import libraries_log_to, open_log
+from ops.metrics import MAX_CLUSTERS, Metrics
+from ops.server import serving
+from ops.systemd import ServiceManager
+from state.epoch import Epoch
+from state.ledger import Ledger, decode_ledger, encode_ledger
+
+
+@contextmanager
+def observed(config: Config, *, file: BinaryIO | None = None) -> Iterator[Events]:
+    """Log, metrics, probes and the service manager of one process, from its start to its end.
+
+    Raises `AddressTaken` or `ConfigError` if `metrics.listen` cannot be had.
+    """
+    log = open_log(config.log, file)
+    metrics, health = Metrics(), Health()
+    events = Events(metrics, log, health, ServiceManager())
+    with libraries_log_to(log), serving(config.metrics, health, metrics.registry) as listening:
+        events.started(
+            version=__version__, lane=config.kafka.lane, config_hash=config_hash(config), listening=listening
+        )
+        try:
+            yield events
+        except CuratordError as error:
+            events.stopped(exit_code=error.exit_code, reason=str(error))
+            raise
+        except BaseException as error:
+            events.stopped(exit_code=1, reason=repr(error))
+            raise
+        events.stopped(exit_code=0)
+
+
+def config_hash(config: Config) -> str:
+    """Twelve digits that differ when any option does."""
+    return hashlib.sha256(show_config(config, comments=False).encode()).hexdigest()[:12]
+
+
+class Observer:
+    """Tells of every commit what changed since the one before. Make it when the state is restored.
+
+    `clock` gives seconds since 1970; `state_dir` is the folder whose disk is watched.
+    """
+
+    def __init__(
+        self,
+        events: Events,
+        stages: Stages,
+        *,
+        state_dir: Path | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._events = events
+        self._stages = stages
+        self._state_dir = state_dir
+        self._clock = clock
+        self._ledger = decode_ledger(encode_ledger(stages.ledger))
+        self._packing = stages.packer.stats
+        self._phase_s = dict(stages.phases.seconds)
+        self._timestamps: list[float] = []
+        self._received_ages_s: list[float] = []
+
+    def polled(self, timestamps_s: Sequence[float]) -> None:
+        """Messages with these timestamps, in seconds since 1970, are in the open epoch now; none for an empty poll."""
+        self._events.beat()
+        now = self._clock()
+        self._timestamps += timestamps_s
+        self._received_ages_s += [now - timestamp for timestamp in timestamps_s]
+
+    def committed(self, epoch: Epoch, *, commit_s: float, transaction_s: float = 0.0, journal_bytes: int = 0) -> None:
+        """The epoch is committed, and took `commit_s`. The time spent here is a phase of its own."""
+        stages = self._stages
+        stages.phases.enter("observe")
+        before, self._ledger = self._ledger, decode_ledger(encode_ledger(stages.ledger))
+        packed, self._packing = self._packing, stages.packer.stats
+        spent, self._phase_s = self._phase_s, dict(stages.phases.seconds)
+        dead_letters = _grown(self._ledger.dead, before.dead)
+        clusters, _, documents = stages.clusters.centres()
+        largest = np.argsort(-documents, kind="stable")
+        shown = {str(clusters[slot]): int(documents[slot]) for slot in largest.tolist()}
+        arms = {str(arm.cluster): arm for arm in stages.bandit.arms()}
+        listed = [cluster for cluster in list(shown)[:MAX_CLUSTERS] if cluster in arms]
+        now = self._clock()
+        self._events.epoch_committed(
+            EpochCommitted(
+                epoch=epoch.number,
+                documents=self._ledger.rows_read - before.rows_read,
+                read_bytes=self._ledger.bytes_read - before.bytes_read,
+                outcomes=_grown(self._ledger.rows, before.rows),
+                rejections={
+                    _stage_and_reason(key): number
+                    for key, number in _grown(self._ledger.rejections, before.rejections).items()
+                },
+                taken_back=_grown(self._ledger.rejected_later, before.rejected_later),
+                rule_failures=_grown(self._ledger.would_drop, before.would_drop),
+                dead_letters=dead_letters,
+                sequences=self._ledger.sequences - before.sequences,
+                tokens=_grown(_tokens(self._ledger), _tokens(before)),
+                # A row that is retracted before it went out takes its counts back; a counter does not go back.
+                packing_tokens={
+                    "document": max(0, self._packing.tokens - packed.tokens),
+                    "padding": max(0, self._packing.padding_tokens - packed.padding_tokens),
+                    "padding_flushed": max(0, self._packing.padding_tokens_flushed - packed.padding_tokens_flushed),
+                },
+                documents_cut=max(0, self._packing.documents_cut - packed.documents_cut),
+                documents_split=max(0, self._packing.documents_split - packed.documents_split),
+                flushes=self._ledger.flushes - before.flushes,
+                held_documents=len(stages.held),
+                held_tokens=_tokens_held(self._ledger),
+                clusters=len(shown),
+                cluster_documents=shown,
+                bandit_rewards={cluster: arms[cluster].mean for cluster in listed},
+                bandit_admissions={cluster: arms[cluster].propensity for cluster in listed},
+                policy_version=stages.bandit.policy_version,
+                phase_s={phase: seconds - spent.get(phase, 0.0) for phase, seconds in self._phase_s.items()},
+                commit_s=commit_s,
+                transaction_s=transaction_s,
+                journal_bytes=journal_bytes,
+                received_ages_s=self._received_ages_s,
+                committed_ages_s=[now - timestamp for timestamp in self._timestamps],
+                state_free_bytes=_free_bytes(self._state_dir),
+            )
+        )
+        self._timestamps, self._received_ages_s = [], []
+        if dead_letters:
+            self._events.dead_letters_written(dead_letters)
+        for surge in stages.surges:
+            self._events.removal_surge(source=surge.source, rate=surge.rate, usual_rate=surge.usual_rate)
+        stages.surges.clear()
+
+
+def _grown(now: Mapping[str, int], before: Mapping[str, int]) -> dict[str, int]:
+    """What was counted since."""
+    return {name: count - before.get(name, 0) for name, count in now.items() if count > before.get(name, 0)}
+
+
+def _stage_and_reason(key: str) -> tuple[str, str]:
+    stage, _, reason = key.partition(" ")
+    return stage, reason
+
+
+def _tokens(ledger: Ledger) -> dict[str, int]:
+    return {
+        "accepted": ledger.tokens_accepted,
+        "emitted": ledger.tokens_emitted_first,
+        "emitted_again": ledger.tokens_emitted_again,
+        "taken_back": ledger.tokens_rejected_later,
+    }
+
+
+def _tokens_held(ledger: Ledger) -> int:
+    """As the ledger, which was checked when the epoch was closed, has it."""
+    return ledger.tokens_accepted - ledger.tokens_emitted_first - ledger.tokens_rejected_later
+
+
+def _free_bytes(folder: Path | None) -> int | None:
+    if folder is None:
+        return None
+    found = os.statvfs(folder)
+    return found.f_bavail * found.f_frsize
