@@ -25,6 +25,7 @@ from curation.language import LanguageConfig
 from curation.mixture import MixtureConfig
 from curation.near_dedup import NearDedupConfig
 from curation.quality import QualityConfig
+from curation.rewards import FeedbackConfig
 from curatord.errors import ConfigError
 from ops.log import LogConfig
 from ops.server import MetricsConfig
@@ -93,6 +94,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Vectors to topics."""
     bandit: BanditConfig = BanditConfig()
     """Which topics to sample."""
+    feedback: FeedbackConfig = FeedbackConfig()
+    """What trainers say of topics."""
     mixture: MixtureConfig = MixtureConfig()
     """How topics and sources are balanced."""
     packing: PackingConfig = PackingConfig()

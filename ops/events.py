@@ -1,0 +1,319 @@
+"""Events: what happens to the service. Each is one function that moves the metrics, the health and the service
+manager's status line together, and writes at most one line to the log. Told once a batch or an epoch, never once a
+document.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from logging import ERROR, INFO, WARNING
+from typing import TYPE_CHECKING
+
+from ops.health import Health, Status
+from ops.log import MAX_TEXT, RateLimit
+from ops.metrics import Metrics
+from ops.systemd import ServiceManager
+
+if TYPE_CHECKING:
+    from structlog.typing import FilteringBoundLogger
+
+Counts = Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EpochCommitted:
+    """Everything that is to be known of one commit. Counts are those of this epoch; what is held is as of now."""
+
+    epoch: int
+    documents: int  # rows read
+    read_bytes: int
+    outcomes: Counts  # accepted, rejected, redelivered, dead, retraction -> rows
+    rejections: Mapping[tuple[str, str], int]  # (stage, reason) -> documents
+    taken_back: Counts  # reason -> accepted documents
+    rule_failures: Counts  # quality rule -> documents
+    dead_letters: Counts  # reason -> rows
+    sequences: int
+    tokens: Counts  # accepted, emitted, emitted_again, taken_back
+    packing_tokens: Counts  # document, padding, padding_flushed
+    documents_cut: int
+    documents_split: int
+    flushes: int
+    held_documents: int
+    held_tokens: int
+    clusters: int
+    cluster_documents: Counts  # by cluster, the largest first
+    bandit_rewards: Mapping[str, float]  # by cluster
+    bandit_admissions: Mapping[str, float]
+    policy_version: int
+    phase_s: Mapping[str, float]  # seconds of the loop since the commit before
+    commit_s: float
+    transaction_s: float = 0.0
+    journal_bytes: int = 0
+    received_ages_s: Sequence[float] = ()  # of its messages, when they were polled
+    committed_ages_s: Sequence[float] = ()
+    state_free_bytes: int | None = None  # on the disk of the state
+
+
+@dataclass(slots=True)
+class _Unlogged:
+    """Epochs since the last line."""
+
+    epochs: int = 0
+    numbers: Counter[str] = field(default_factory=Counter)
+
+
+class Events:
+    """Where the service tells what happens. `clock` gives seconds since 1970."""
+
+    def __init__(
+        self,
+        metrics: Metrics,
+        log: FilteringBoundLogger,
+        health: Health,
+        manager: ServiceManager,
+        *,
+        limit: RateLimit | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.metrics = metrics
+        self.health = health
+        self._log = log
+        self._manager = manager
+        self._limit = limit or RateLimit()
+        self._clock = clock
+        self._lane = ""
+        self._unlogged = _Unlogged()
+        self._uncut_bytes = 0
+
+    def beat(self) -> None:
+        """The loop moved: at every poll, and now and then in anything that takes long."""
+        self.health.beat()
+        self._manager.beat()
+
+    def started(self, *, version: str, lane: str, config_hash: str, listening: str) -> None:
+        """The process began, and looks for its cluster."""
+        self._lane = lane
+        self.metrics.build_info.replace({version: 1})
+        self.metrics.config_info.replace({config_hash: 1})
+        self.metrics.owner.replace({lane: 0})
+        self._become(Status.CONNECTING, "connecting to the broker")
+        self._log.info("started", version=version, lane=lane, config=config_hash, listening=listening)
+
+    def standing_by(self, epoch: int) -> None:
+        """Follows the journal of the owner, and has caught up with it."""
+        self.metrics.owner.replace({self._lane: 0})
+        self.metrics.epoch.set(epoch)
+        self.metrics.restore_remaining.set(0)
+        self._become(Status.STANDBY, f"standing by at epoch {epoch}")
+        self._log.info("standing_by", epoch=epoch)
+
+    def followed(self, epoch: int) -> None:
+        """The standby took in an epoch of the owner. No line."""
+        self.metrics.epoch.set(epoch)
+        self.beat()
+
+    def became_owner(self, epoch: int) -> None:
+        """The lane is this process's; `epoch` is the last that the world has seen."""
+        self.metrics.owner.replace({self._lane: 1})
+        self._become(Status.TAKING_OVER, "taking over the lane")
+        self._log.info("became_owner", epoch=epoch)
+
+    def restoring(self, done: int, total: int, what: str = "epochs") -> None:
+        """So much of the state was brought back; call it as often as it is known."""
+        self.metrics.restore_remaining.set(max(0, total - done))
+        share = min(1.0, done / total) if total else 0.0
+        self._become(Status.RESTORING, f"restoring {int(100 * share)} % ({done:,} of {total:,} {what})")
+        self._often(INFO, "restoring", {"done": done, "total": total, "what": what})
+
+    def restored(self, epoch: int, seconds: float) -> None:
+        """The state is what the world has seen, and the work begins."""
+        self.metrics.restore_remaining.set(0)
+        self.metrics.restores.inc()
+        self.metrics.epoch.set(epoch)
+        self._become(Status.READY, f"curating from epoch {epoch}")
+        self._log.info("restored", epoch=epoch, seconds=round(seconds, 3))
+
+    def epoch_committed(self, epoch: EpochCommitted) -> None:
+        """One line in 10 s at most; it adds up the epochs since the line before."""
+        self._count_documents(epoch)
+        self._count_output(epoch)
+        self._count_commit(epoch)
+        self.beat()
+        unlogged = self._unlogged
+        unlogged.epochs += 1
+        unlogged.numbers.update(
+            documents=epoch.documents,
+            **{outcome: number for outcome, number in epoch.outcomes.items() if number},
+            sequences=epoch.sequences,
+            tokens=epoch.tokens.get("emitted", 0) + epoch.tokens.get("emitted_again", 0),
+            journal_bytes=epoch.journal_bytes,
+        )
+        if self._limit.admit("epoch_committed") is None:
+            return
+        self._manager.status(f"curating, epoch {epoch.epoch}")
+        self._log.info(
+            "epoch_committed",
+            epoch=epoch.epoch,
+            epochs=unlogged.epochs,
+            **unlogged.numbers,
+            held_documents=epoch.held_documents,
+            commit_s=round(epoch.commit_s, 4),
+        )
+        self._unlogged = _Unlogged()
+
+    def _count_documents(self, epoch: EpochCommitted) -> None:
+        metrics = self.metrics
+        metrics.read_bytes.inc(epoch.read_bytes)
+        for family, counts in (
+            (metrics.documents, epoch.outcomes),
+            (metrics.taken_back, epoch.taken_back),
+            (metrics.rule_failures, epoch.rule_failures),
+            (metrics.dead_letters, epoch.dead_letters),
+        ):
+            for label, number in counts.items():
+                family.add(number, label)
+        for (stage, reason), number in epoch.rejections.items():
+            metrics.rejections.add(number, stage, reason)
+        metrics.document_age.observe("received", epoch.received_ages_s)
+        metrics.document_age.observe("committed", epoch.committed_ages_s)
+
+    def _count_output(self, epoch: EpochCommitted) -> None:
+        metrics = self.metrics
+        metrics.sequences.inc(epoch.sequences)
+        for kind, number in epoch.tokens.items():
+            metrics.tokens.add(number, kind)
+        for kind, number in epoch.packing_tokens.items():
+            metrics.packing_tokens.add(number, kind)
+        metrics.documents_cut.inc(epoch.documents_cut)
+        metrics.documents_split.inc(epoch.documents_split)
+        metrics.held_documents.set(epoch.held_documents)
+        metrics.held_tokens.set(epoch.held_tokens)
+        metrics.clusters.set(epoch.clusters)
+        metrics.cluster_documents.replace(epoch.cluster_documents)
+        metrics.bandit_reward.replace(epoch.bandit_rewards)
+        metrics.bandit_admission.replace(epoch.bandit_admissions)
+        metrics.policy_version.set(epoch.policy_version)
+
+    def _count_commit(self, epoch: EpochCommitted) -> None:
+        metrics = self.metrics
+        for phase, seconds in epoch.phase_s.items():
+            metrics.loop_seconds.add(seconds, phase)
+        metrics.epochs.inc()
+        metrics.epoch.set(epoch.epoch)
+        metrics.epoch_documents.observe(epoch.documents)
+        metrics.commit_seconds.observe(epoch.commit_s)
+        if epoch.transaction_s:
+            metrics.transaction_seconds.observe(epoch.transaction_s)
+        metrics.last_commit.set(self._clock())
+        metrics.flushes.inc(epoch.flushes)
+        metrics.journal_bytes.inc(epoch.journal_bytes)
+        self._uncut_bytes += epoch.journal_bytes
+        metrics.journal_uncut_bytes.set(self._uncut_bytes)
+        if epoch.state_free_bytes is not None:
+            metrics.state_free_bytes.set(epoch.state_free_bytes)
+
+    def lag_measured(self, lag: Counts) -> None:
+        """Messages that wait, by partition. No line."""
+        self.metrics.lag.replace(lag)
+
+    def idle_flushed(self, *, idle_s: float, sequences: int) -> None:
+        """No input came for so long that everything held was let go."""
+        self._log.info("idle_flushed", idle_s=round(idle_s, 1), sequences=sequences)
+
+    def dead_letters_written(self, reasons: Counts) -> None:
+        """Rows that could not be read. Their metric moves with the epoch."""
+        see = "curatord dead-letters list"
+        fields = {"documents": sum(reasons.values()), "reasons": dict(reasons), "see": see}
+        self._often(WARNING, "dead_letters_written", fields)
+
+    def removal_surge(self, *, source: str, rate: float, usual_rate: float) -> None:
+        """A source suddenly loses far more near-duplicates than it used to."""
+        self.metrics.removal_surges.inc()
+        fields = {"source": source[:MAX_TEXT], "rate": round(rate, 4), "usual_rate": round(usual_rate, 4)}
+        self._often(WARNING, "removal_surge", fields, source)
+
+    def feedback_applied(self, outcomes: Counts) -> None:
+        """Records from trainers and scorers: applied, duplicate, late, unreadable."""
+        for outcome, number in outcomes.items():
+            self.metrics.feedback.add(number, outcome)
+        self._often(INFO, "feedback_applied", {outcome: number for outcome, number in outcomes.items() if number})
+
+    def snapshot_written(self, *, epoch: int, num_bytes: int, seconds: float) -> None:
+        """A snapshot was made, and read back."""
+        self.metrics.snapshots.inc()
+        self.metrics.snapshot_bytes.set(num_bytes)
+        self.metrics.snapshot_seconds.set(seconds)
+        self.metrics.last_snapshot.set(self._clock())
+        self._log.info("snapshot_written", epoch=epoch, bytes=num_bytes, seconds=round(seconds, 3))
+
+    def snapshot_failed(self, reason: str) -> None:
+        """A snapshot could not be made. The work goes on; the journal is not cut."""
+        self._often(ERROR, "snapshot_failed", {"reason": reason[:MAX_TEXT]}, reason)
+
+    def journal_truncated(self, *, before_epoch: int, before_offset: int) -> None:
+        """The journal was cut behind the older of two snapshots."""
+        self.metrics.journal_cuts.inc()
+        self._uncut_bytes = 0
+        self.metrics.journal_uncut_bytes.set(0)
+        self._log.info("journal_truncated", before_epoch=before_epoch, before_offset=before_offset)
+
+    def broker_away(self, reason: str) -> None:
+        """The broker cannot be reached; this process waits. Call it at every attempt."""
+        if self.health.broker_away(reason[:MAX_TEXT]):
+            self.metrics.broker_outages.inc()
+        self._show()
+        self.beat()
+        self._often(WARNING, "broker_away", {"reason": reason[:MAX_TEXT]}, reason)
+
+    def broker_back(self) -> None:
+        """The broker answers. Nothing if it had not been away."""
+        if self.health.broker_back():
+            self._show()
+            self._log.info("broker_back")
+
+    def draining(self, signal_name: str) -> None:
+        """A stop was asked for: the open epoch is committed, what is held stays held."""
+        self.health.become(Status.DRAINING, f"draining after {signal_name}")
+        self._show()
+        self._manager.stopping("draining")
+        self._log.info("draining", signal=signal_name)
+
+    def stopped(self, *, exit_code: int, reason: str = "") -> None:
+        """The process ends; with a reason if it was not asked to."""
+        self.metrics.owner.replace({self._lane: 0})
+        self._manager.stopping(reason or "stopped")
+        left, self._unlogged = self._unlogged, _Unlogged()
+        fields = {"exit_code": exit_code, "epochs": left.epochs, **left.numbers}
+        if exit_code:
+            self._log.error("stopped", reason=reason[:MAX_TEXT], **fields)
+        else:
+            self._log.info("stopped", **fields)
+
+    def config_checked(self, *, changed: Sequence[str], problem: str = "") -> None:
+        """The file was looked at again, on HUP: what a restart would change, or why it would fail."""
+        if problem:
+            self._log.error("config_checked", problem=problem[:MAX_TEXT])
+        else:
+            self._log.info("config_checked", changed=list(changed), takes_effect="at the next start")
+
+    def _become(self, status: Status, reason: str) -> None:
+        self.health.become(status, reason)
+        self._show()
+
+    def _show(self) -> None:
+        """What the health is now, as metric and to the service manager."""
+        readiness = self.health.readiness()
+        self.metrics.status.replace({status.value: float(status is readiness.status) for status in Status})
+        if readiness.is_ready:
+            self._manager.ready(readiness.reason)
+        else:
+            self._manager.status(readiness.reason)
+
+    def _often(self, level: int, event: str, fields: Mapping[str, object], reason: str = "") -> None:
+        """A line for what may happen often: limited by event and reason."""
+        suppressed = self._limit.admit(event, reason)
+        if suppressed is not None:
+            self._log.log(level, event, **fields, **({"suppressed": suppressed} if suppressed else {}))
