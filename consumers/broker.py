@@ -41,6 +41,15 @@ class RawDocument:
     trace: str = ""  # W3C trace context
 
 
+@dataclass(frozen=True, slots=True)
+class RawFeedback:
+    """One message of a trainer or a scorer."""
+
+    source: str  # the topic partition it came from
+    position: int  # its place there
+    value: bytes | None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JournalRecord:
     """The facts of one committed epoch."""
@@ -51,14 +60,36 @@ class JournalRecord:
     next_offset: int = 0  # where the journal goes on
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommitReport:
+    """What a commit cost."""
+
+    transaction_s: float = 0.0
+    journal_bytes: int = 0
+
+
 class Broker(Protocol):
     """What stands between the pipeline and the world."""
+
+    last_commit: CommitReport
+
+    def join(self) -> None:
+        """Ask to own the lane."""
+
+    def lag(self) -> dict[str, int]:
+        """Messages that wait, by input. Raises `BrokerUnavailable`."""
 
     def ownership(self) -> Ownership:
         """Whether this process owns the lane."""
 
     def poll(self, max_rows: int, timeout_s: float) -> list[RawDocument]:
         """The next rows, at most `max_rows`; none after `timeout_s`, or when the input has ended."""
+
+    def feedback(self, max_records: int) -> list[RawFeedback]:
+        """The next messages of trainers and scorers that are at hand, at most `max_records`; never waits.
+
+        As for rows, a later start continues after the last committed position of their source.
+        """
 
     def ended(self) -> bool:
         """Every row there will ever be was polled. A topic never ends."""

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-from consumers.broker import JournalRecord, Ownership, RawDocument
+from consumers.broker import CommitReport, JournalRecord, Ownership, RawDocument, RawFeedback
 from consumers.inputs import InputConfig, InputFile
 from consumers.readers import read_rows
 from consumers.sequences import shard_name, write_holdout, write_sequences
@@ -74,6 +74,15 @@ class FilesBroker:
         self.num_unchanged = 0  # inputs that need not be read
         self._recover()
 
+    last_commit = CommitReport()
+
+    def join(self) -> None:
+        """Nobody to ask."""
+
+    def lag(self) -> dict[str, int]:
+        """Not known."""
+        return {}
+
     def ownership(self) -> Ownership:
         """The owner: the store's lock admits one process."""
         return Ownership.OWNER
@@ -88,6 +97,10 @@ class FilesBroker:
             if len(rows) < max_rows and not self._open_next():
                 break
         return rows
+
+    def feedback(self, max_records: int) -> list[RawFeedback]:
+        """Nothing: files have no trainer at the other end."""
+        return []
 
     def _open_next(self) -> bool:
         """Go to the next input that has something new; False after the last."""

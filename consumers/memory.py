@@ -11,12 +11,14 @@ from dataclasses import dataclass, field
 from enum import Enum
 from itertools import chain
 
-from consumers.broker import JournalRecord, Ownership, RawDocument
+from consumers.broker import CommitReport, JournalRecord, Ownership, RawDocument, RawFeedback
 from curatord.errors import StateError
 from curatord.records import DeadLetter
 from curatord.sequence import PackedSequence
 from state.epoch import Committed, Epoch, Holdout
 from state.store import Store
+
+FEEDBACK_SOURCE = "feedback"
 
 
 class Crash(BaseException):
@@ -40,11 +42,13 @@ class World:
     """Everything outside the process."""
 
     documents: Sequence[RawDocument] = ()
+    feedback: Sequence[tuple[int, bytes]] = ()  # messages, and how many rows are polled before they are there
     sequences: list[PackedSequence] = field(default_factory=list)
     holdouts: list[Holdout] = field(default_factory=list)
     dead_letters: list[DeadLetter] = field(default_factory=list)
     journal: list[JournalRecord] = field(default_factory=list)
     num_read: int = 0  # committed position in `documents`
+    num_heard: int = 0  # and in `feedback`
 
 
 class MemoryBroker:
@@ -55,6 +59,16 @@ class MemoryBroker:
         self._store = store
         self._crashes = dict(crashes or {})
         self._next = world.num_read
+        self._next_feedback = world.num_heard
+
+    last_commit = CommitReport()
+
+    def join(self) -> None:
+        """Nobody to ask."""
+
+    def lag(self) -> dict[str, int]:
+        """Not known."""
+        return {}
 
     def ownership(self) -> Ownership:
         """Always the owner: one process at a time."""
@@ -65,6 +79,16 @@ class MemoryBroker:
         rows = list(self._world.documents[self._next : self._next + max_rows])
         self._next += len(rows)
         return rows
+
+    def feedback(self, max_records: int) -> list[RawFeedback]:
+        """The next messages that the rows polled so far have brought."""
+        messages = []
+        for num_rows, value in self._world.feedback[self._next_feedback : self._next_feedback + max_records]:
+            if num_rows > self._next:
+                break
+            messages.append(RawFeedback(FEEDBACK_SOURCE, self._next_feedback, value))
+            self._next_feedback += 1
+        return messages
 
     def ended(self) -> bool:
         """All rows were polled."""
@@ -80,6 +104,7 @@ class MemoryBroker:
         self._world.holdouts += chain.from_iterable(epoch.holdouts)
         self._world.dead_letters += epoch.dead_letters
         self._world.num_read += epoch.num_rows
+        self._world.num_heard = epoch.positions.get(FEEDBACK_SOURCE, self._world.num_heard)
         self._world.journal.append(
             JournalRecord(
                 epoch=epoch.number,

@@ -193,6 +193,16 @@ class Bandit:
             self._shared.pending_rewards.append(value)
             self._shared.pending_counts.append(count)
 
+    def forget_rewards(self) -> None:
+        """Rewards are of another kind from now on, in another unit: what was believed goes, the arrivals stay."""
+        if not self._config.enabled:
+            return
+        shared = self._shared
+        self._arms_C["reward_sum"] = self._arms_C["count"] = 0.0
+        shared.reward_count = shared.reward_mean = shared.reward_m2 = 0.0
+        shared.pending_clusters, shared.pending_rewards, shared.pending_counts = [], [], []
+        self._policy = None
+
     def tick(self, neighbours: Iterable[tuple[int, int, float]] = ()) -> None:
         """Close the tick: forget a little, then learn the rewards that came in since the last one.
 

@@ -118,6 +118,7 @@ class Clusters:
         self._next_id = 0
         self._events: list[LineageEvent] = []
         self._unwritten_events: list[LineageEvent] = []
+        self._successors: dict[int, int] = {}  # what was merged -> into what
         self._written: set[int] = set()
         self._dirty: set[int] = set()
         self._is_dirty = False
@@ -189,6 +190,17 @@ class Clusters:
         events, self._events = self._events, []
         return events
 
+    def survivor(self, cluster: int) -> int | None:
+        """What an id of any time is now: itself, or what it was merged into; None if there never was such a cluster."""
+        clusters = self._features.column("cluster")
+        first = cluster
+        while cluster in self._successors:
+            cluster = self._successors[cluster]
+        if first != cluster:
+            self._successors[first] = cluster  # a merged cluster is never divided again
+        place = int(np.searchsorted(clusters, cluster))
+        return cluster if place < len(clusters) and clusters[place] == cluster else None
+
     def centres(self) -> tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.int64]]:
         """Ids (K,) ascending, unit centres (K, D), documents assigned (K,)."""
         features = self._features
@@ -221,7 +233,9 @@ class Clusters:
     def apply(self, key: bytes, value: bytes | None) -> None:
         """Put one fact back."""
         prefix, rest = key[:1], key[1:]
-        if prefix == _NOVELTY_PREFIX:
+        if prefix == _EVENT_PREFIX and value is not None:
+            self._succeed(msgspec.msgpack.decode(value, type=LineageEvent))
+        elif prefix == _NOVELTY_PREFIX:
             self._novelty.apply(rest, value)
         elif prefix == _STATE_KEY and value is not None:
             state = msgspec.msgpack.decode(value, type=_State)
@@ -406,8 +420,14 @@ class Clusters:
         self, kind: Literal["founded", "split", "merged"], parents: tuple[int, ...], children: tuple[int, ...]
     ) -> None:
         event = LineageEvent(kind=kind, tick=self._tick, parents=parents, children=children)
+        self._succeed(event)
         self._events.append(event)
         self._unwritten_events.append(event)
+
+    def _succeed(self, event: LineageEvent) -> None:
+        if event.kind == "merged":
+            winner, loser = event.parents
+            self._successors[loser] = winner
 
 
 def _directed(vectors_BD: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -12,6 +12,7 @@ from curation.exact_dedup import ExactDedup
 from curation.mixture import Mixture
 from curation.near_dedup import IDENTITY_OPTIONS, NearDedup
 from curation.quality import Quality
+from curation.rewards import Rewards
 from curation.ticks import TickBuffer
 from curatord.errors import IdentityError
 from daemon.config import Config
@@ -22,7 +23,9 @@ from ops.memory import keep_freed_memory
 from ops.phases import PhaseClock
 from packing.held import HeldDocuments
 from packing.packer import Packer
+from packing.placements import PlacementIndex
 from packing.tokenizer import Tokenizer, open_tokenizer
+from state.assignments import Assignments
 from state.epoch import Committed
 from state.ledger import Ledger
 from state.store import Store
@@ -67,6 +70,9 @@ def build(
         embedder=embedder,
         clusters=Clusters(config.clusters, seed=seed),
         bandit=Bandit(config.bandit, seed=seed),
+        rewards=Rewards(config.feedback),
+        assignments=Assignments(store),
+        placements=PlacementIndex(store),
         mixture=Mixture(config.mixture, seed=seed),
         packer=Packer(config.packing, dimension=embedder.dimension, seed=seed),
     )

@@ -166,6 +166,10 @@ class Intake:
         assert isinstance(arrival.value, Document)
         return retracted_at is not None and arrival.value.timestamp_us <= retracted_at
 
+    def doc_no_of(self, doc_id: str) -> int:
+        """The number of the document with this id; -1 if it was never read, or retracted."""
+        return int(self._ids.find(id_keys([doc_id]))[0])
+
     def note(self, run: Run, epoch: Epoch) -> None:
         """The run was decided: its ids are known from now on."""
         known_B = ~run.withheld_B

@@ -64,9 +64,9 @@ class Learning:
         self.ticked = boundary
         for documents in self._stages.waiting.take(boundary):
             enter = self._stages.phases.enter
-            tick = self._assign(documents)
+            tick = self._assign(documents, epoch)
             enter("sample")
-            tick = self._sample(tick)
+            tick = self._sample(tick, epoch)
             enter("balance")
             balanced = self._balance(tick)
             enter("pack")
@@ -75,7 +75,7 @@ class Learning:
             self._emission.emit(rows, epoch)
             self._settle(tick, balanced)
 
-    def _assign(self, documents: Sequence[Waiting]) -> Tick:
+    def _assign(self, documents: Sequence[Waiting], epoch: Epoch) -> Tick:
         """Vectors and clusters. What the tick does to the clusters, bandit and mixture hear at once."""
         stages = self._stages
         doc_nos_B = np.array([document.doc_no for document in documents], np.int64)
@@ -85,6 +85,8 @@ class Learning:
         clusters_B = stages.clusters.assign(embeddings_BD, doc_nos_B)
         for event in stages.clusters.take_events():
             self._hear(event)
+        if stages.config.bandit.enabled:
+            stages.assignments.put(doc_nos_B, clusters_B, epoch)
         return Tick(
             doc_nos_B=doc_nos_B,
             keys_B=np.array([document.key for document in documents], np.uint64),
@@ -112,16 +114,27 @@ class Learning:
             for child in event.children:
                 bandit.founded(child, list(event.parents))
 
-    def _sample(self, tick: Tick) -> Tick:
-        """The bandit admits documents, and learns from those that it probes: the reward is their quality score."""
+    def _sample(self, tick: Tick, epoch: Epoch) -> Tick:
+        """The bandit admits documents, and learns what they are worth."""
         stages = self._stages
         admission = stages.bandit.sample(tick.clusters_B, tick.keys_B, tick.num_tokens_B)
-        probed_B = admission.probed_B
-        stages.bandit.learn(tick.clusters_B[probed_B], tick.qualities_B[probed_B])
+        self._reward(tick, admission.probed_B, epoch)
         stages.bandit.tick(stages.clusters.neighbours(NEIGHBOURS) if stages.config.bandit.enabled else ())
         for doc_no in tick.doc_nos_B[~admission.admitted_B].tolist():
             self._reject(doc_no)
         return replace(tick, propensities_B=admission.propensities_B).keep(admission.admitted_B)
+
+    def _reward(self, tick: Tick, probed_B: NDArray[np.bool_], epoch: Epoch) -> None:
+        """The reward is what trainers and scorers said since the last tick; until one ever did, the quality score."""
+        bandit, rewards, clusters = self._stages.bandit, self._stages.rewards, self._stages.clusters
+        was_heard = rewards.is_heard
+        heard = rewards.take(clusters.survivor, lambda doc_no: self._stages.assignments.find(doc_no, epoch))
+        if rewards.is_heard and not was_heard:
+            bandit.forget_rewards()
+        for reward in heard:
+            bandit.reward(reward.cluster, reward.value, reward.count)
+        if not rewards.is_heard:
+            bandit.learn(tick.clusters_B[probed_B], tick.qualities_B[probed_B])
 
     def _reject(self, doc_no: int) -> None:
         """An accepted document that will not be emitted after all."""

@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -18,10 +19,15 @@ from types import FrameType
 from consumers.broker import Broker, JournalRecord
 from curatord.errors import StateError
 from daemon.config import DaemonConfig
+from daemon.observing import Observer
 from daemon.pipeline import Pipeline
+from ops.events import Events
 from state.epoch import Committed, Epoch
 from state.journal import apply_journalled
 from state.store import Store
+
+MAX_FEEDBACK_RECORDS = 256  # between two polls for documents; each costs about as much as a few documents
+POLL_S = 0.2  # a signal is seen after this long
 
 
 class Interrupted(BaseException):
@@ -32,7 +38,7 @@ class Interrupted(BaseException):
 
 
 class StopRequest:
-    """TERM and INT ask for a drain; the second one ends the process now. USR1 dumps the stacks.
+    """TERM and INT ask for a drain; the second one ends the process now. HUP is noted. USR1 dumps the stacks.
 
     A drain that takes longer than `drain_timeout_s` ends the process with exit code 1: what was committed is safe.
     """
@@ -41,11 +47,13 @@ class StopRequest:
         self._drain_timeout_s = drain_timeout_s
         self.requested = False
         self.signal_number = 0
+        self._hangup = False
 
     @contextmanager
     def installed(self) -> Iterator[StopRequest]:
         """Handle the signals of this process for a while. Main thread only."""
         before = [(number, signal.signal(number, self._handle)) for number in (signal.SIGINT, signal.SIGTERM)]
+        before.append((signal.SIGHUP, signal.signal(signal.SIGHUP, self._hang_up)))
         if sys.__stderr__ is not None:
             faulthandler.register(signal.SIGUSR1, file=sys.__stderr__, all_threads=True)
         try:
@@ -53,6 +61,20 @@ class StopRequest:
         finally:
             for number, handler in before:
                 signal.signal(number, handler)
+
+    def wait(self, seconds: float) -> None:
+        """Wait that long, or until a stop was asked for."""
+        end = time.monotonic() + seconds
+        while not self.requested and (left := end - time.monotonic()) > 0:
+            time.sleep(min(left, POLL_S))
+
+    def take_hangup(self) -> bool:
+        """Whether HUP came since the last call."""
+        was, self._hangup = self._hangup, False
+        return was
+
+    def _hang_up(self, number: int, frame: FrameType | None) -> None:
+        self._hangup = True
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.requested:
@@ -70,24 +92,27 @@ class StopRequest:
             raise Interrupted
 
 
-def stand_by(broker: Broker, store: Store, pipeline: Pipeline, beat: Callable[[], None], stop: StopRequest) -> None:
-    """Follow the owner until the lane is this process's, or a stop was asked for. `beat` is called all the time."""
+def stand_by(broker: Broker, store: Store, pipeline: Pipeline, events: Events, stop: StopRequest) -> None:
+    """Follow the owner until the lane is this process's, or a stop was asked for."""
+    has_caught_up = False
     for record in broker.journal(after=epoch_of(store), follow=True):
-        beat()
+        events.beat()
         if stop.requested:
             return
         if record is not None:
             take_in(record, store)
             pipeline.follow(record.changes, store)
+            events.followed(record.epoch)
+        elif not has_caught_up:
+            has_caught_up = True
+            events.standing_by(epoch_of(store))
 
 
-def catch_up(
-    store: Store,
-    broker: Broker,
-    committed: Committed | None,
-    on_record: Callable[[JournalRecord], None] = lambda _: None,
-) -> None:
-    """Bring the store to the epoch that the world has seen. Raises `StateError` if that cannot be."""
+def catch_up(store: Store, broker: Broker, committed: Committed | None) -> Iterator[JournalRecord]:
+    """Bring the store to the epoch that the world has seen; the epochs, as they are taken in.
+
+    Raises `StateError` if that cannot be.
+    """
     local = store.committed()
     at, end = (known.epoch if known else -1 for known in (local, committed))
     if at > end:
@@ -98,7 +123,7 @@ def catch_up(
     for record in broker.journal(after=at, follow=False) if at < end else ():
         if record is not None:
             take_in(record, store)
-            on_record(record)
+            yield record
     if epoch_of(store) < end:
         raise StateError(f"the journal ends at epoch {epoch_of(store)}, but epoch {end} was committed: it lost its end")
 
@@ -118,16 +143,23 @@ def epoch_of(store: Store) -> int:
 
 
 class Loop:
-    """One pipeline, one broker, epoch after epoch. `clock` counts seconds."""
+    """One pipeline, one broker, epoch after epoch. `clock` counts seconds; an `observer` hears of every commit."""
 
     def __init__(
-        self, pipeline: Pipeline, broker: Broker, config: DaemonConfig, identity: str, clock: Callable[[], float]
+        self,
+        pipeline: Pipeline,
+        broker: Broker,
+        config: DaemonConfig,
+        identity: str,
+        clock: Callable[[], float],
+        observer: Observer | None = None,
     ) -> None:
         self._pipeline = pipeline
         self._broker = broker
         self._config = config
         self._identity = identity
         self._clock = clock
+        self._observer = observer
         committed = broker.committed()
         self._epoch = Epoch(number=1 + (committed.epoch if committed else 0), identity=identity)
         self._began = clock()
@@ -150,8 +182,11 @@ class Loop:
         """Poll once, and commit if it is time or a stop was asked for; the number of rows."""
         self._pipeline.stages.phases.enter("poll")
         room = self._config.epoch_documents - self._epoch.num_rows
-        rows = self._broker.poll(min(self._config.poll_documents, room), self._config.epoch_s)
+        rows = self._broker.poll(min(self._config.poll_documents, room), min(self._config.epoch_s, POLL_S))
+        if self._observer is not None:
+            self._observer.polled([row.timestamp_us / 1e6 for row in rows if row.timestamp_us])
         self._pipeline.process(rows, self._epoch)
+        self._pipeline.learn_from(self._broker.feedback(MAX_FEEDBACK_RECORDS), self._epoch)
         is_due = self._clock() - self._began >= self._config.epoch_s
         if is_due or self._epoch.num_rows >= self._config.epoch_documents or stop.requested:
             self.commit()
@@ -166,7 +201,10 @@ class Loop:
         self._pipeline.close(self._epoch)
         self._pipeline.stages.phases.enter("commit")
         if not self._epoch.is_empty():
+            began = self._clock()
             self._broker.commit(self._epoch)
+            if self._observer is not None:
+                self._observer.committed(self._epoch, self._broker.last_commit, commit_s=self._clock() - began)
             self._epoch = Epoch(number=self._epoch.number + 1, identity=self._identity)
         self._began = self._clock()
 

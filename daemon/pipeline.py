@@ -16,9 +16,10 @@ from typing import Protocol
 
 import msgspec
 
-from consumers.broker import RawDocument
+from consumers.broker import RawDocument, RawFeedback
 from consumers.documents import decode_rows
 from curation.batch import join_texts
+from daemon.feedback import FeedbackJoin
 from daemon.intake import Intake
 from daemon.learning import Learning
 from daemon.selection import Selection
@@ -47,6 +48,7 @@ class Pipeline:
         self._intake = Intake(stages.ledger, stages.segments)
         self._selection = Selection(stages)
         self._learning = Learning(stages)
+        self._feedback = FeedbackJoin(stages, self._intake.doc_no_of)
         self._next_ordinal = 0
         self._is_loaded = False
         self._unticked: deque[Segment] = deque()  # of a restore: they may hold documents that no tick has taken
@@ -81,6 +83,11 @@ class Pipeline:
             epoch.positions[row.source] = row.position + 1
         epoch.num_rows += len(rows)
 
+    def learn_from(self, records: Sequence[RawFeedback], epoch: Epoch) -> None:
+        """Take in what trainers and scorers said. The next tick learns it."""
+        self.stages.phases.enter("feedback")
+        self._feedback.learn_from(records, epoch)
+
     def flush(self, epoch: Epoch) -> None:
         """The input has ended, for now: everything that is held goes out as it is."""
         if not len(self.stages.held) and not self._selection.num_held_out:
@@ -111,7 +118,8 @@ class Pipeline:
         epoch.extend("embedding", stages.embedder.changes())
         for family, stage in self._stateful():
             epoch.extend(family, stage.changes())
-        for number, letter in enumerate(epoch.dead_letters, stages.ledger.rows["dead"] - len(epoch.dead_letters)):
+        num_dead = stages.ledger.rows["dead"] + stages.rewards.counts.dead
+        for number, letter in enumerate(epoch.dead_letters, num_dead - len(epoch.dead_letters)):
             epoch.put("dead_letters", number.to_bytes(8, "big"), msgspec.msgpack.encode(letter))
         if epoch.is_empty():
             return
@@ -128,6 +136,7 @@ class Pipeline:
             ("held", stages.held),
             ("clusters", stages.clusters),
             ("bandit", stages.bandit),
+            ("feedback", stages.rewards),
             ("mixture", stages.mixture),
             ("packing", stages.packer),
             ("guard", stages.near_dedup.guard),

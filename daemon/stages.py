@@ -12,13 +12,16 @@ from curation.mixture import Mixture
 from curation.near_dedup import NearDedup
 from curation.quality import Quality
 from curation.removal_guard import RemovalSurge
+from curation.rewards import Rewards
 from curation.ticks import TickBuffer
 from daemon.config import Config
 from daemon.workers import Workers
 from ops.phases import PhaseClock
 from packing.held import HeldDocuments
 from packing.packer import Packer
+from packing.placements import PlacementIndex
 from packing.tokenizer import Tokenizer
+from state.assignments import Assignments
 from state.ledger import Ledger
 from state.verdicts import Segments
 
@@ -41,6 +44,9 @@ class Stages:
     embedder: Embedder
     clusters: Clusters
     bandit: Bandit
+    rewards: Rewards
+    assignments: Assignments
+    placements: PlacementIndex
     mixture: Mixture
     packer: Packer
     surges: list[RemovalSurge] = field(default_factory=list)  # of the open epoch

@@ -23,6 +23,8 @@ FAMILIES = (
     "embedding",  # the student table, in parts
     "clusters",
     "bandit",
+    "feedback",  # what trainers and scorers said, until the next tick and beyond
+    "assignments",  # first doc_no of a tick -> cluster of each of its documents
     "mixture",
     "packing",
     "placements",  # first seq_no of a block -> where each of its pieces came from

@@ -117,6 +117,21 @@ class Store:
             raise self._damaged(family, error) from error
         return value
 
+    def at_or_before(self, family: str, key: bytes) -> tuple[bytes, bytes] | None:
+        """The committed fact with the last key that is not above `key`."""
+        rows = self._families.get(family)
+        if rows is None:
+            return None
+        place = rows.iter()
+        place.seek_for_prev(key)
+        if place.valid():
+            return place.key(), place.value()
+        try:
+            place.status()
+        except Exception as error:  # rocksdict raises bare exceptions
+            raise self._damaged(family, error) from error
+        return None
+
     def committed(self) -> Committed | None:
         """The last epoch that was applied."""
         number, identity = self.get("meta", b"epoch"), self.get("meta", b"identity")

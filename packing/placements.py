@@ -1,0 +1,97 @@
+"""Where the segments of sequences came from, by sequence: what a trainer's report is joined with."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from packing.emission import Placements, placements_key
+from state.epoch import Epoch
+from state.lookup import at_or_before
+from state.store import Store
+
+RECENT_BLOCKS = 16  # decoded facts at hand: the ranks of a step report neighbouring sequences
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placed:
+    """The segments of N sequences, those of one sequence together: S segments in all."""
+
+    num_segments_N: NDArray[np.int64]  # -1 for a sequence that was never emitted, of which there are no segments
+    starts_S: NDArray[np.uint32]  # first token in the document; 0 for its head
+    clusters_S: NDArray[np.int32]  # as the tick of the document found it
+    propensities_S: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class _Block:
+    """One fact: consecutive sequences; segments of row r are bounds[r] to bounds[r + 1]."""
+
+    generation: int
+    first: int
+    bounds: NDArray[np.int64]
+    starts_S: NDArray[np.uint32]
+    clusters_S: NDArray[np.int32]
+    propensities_S: NDArray[np.float32]
+
+    @property
+    def end(self) -> int:
+        return self.first + len(self.bounds) - 1
+
+
+class PlacementIndex:
+    """Placements by sequence, those of the open epoch included."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._recent: deque[_Block] = deque(maxlen=RECENT_BLOCKS)
+
+    def find(self, generation: int, seq_nos_N: NDArray[np.int64], epoch: Epoch) -> Placed:
+        """The segments of sequences in ascending order of `seq_no`."""
+        num_segments_N = np.full(len(seq_nos_N), -1, np.int64)
+        parts: list[tuple[_Block, NDArray[np.int64]]] = []
+        end = len(seq_nos_N)  # sequences from here on are dealt with
+        while end > 0:
+            block = self._block(generation, int(seq_nos_N[end - 1]), epoch)
+            if block is None:
+                break
+            begin, known = np.searchsorted(seq_nos_N[:end], (block.first, block.end)).tolist()
+            rows_R = seq_nos_N[begin:known] - block.first
+            firsts_R, counts_R = block.bounds[rows_R], block.bounds[rows_R + 1] - block.bounds[rows_R]
+            num_segments_N[begin:known] = counts_R
+            within_S = np.arange(counts_R.sum()) - np.repeat(np.cumsum(counts_R) - counts_R, counts_R)
+            parts.append((block, np.repeat(firsts_R, counts_R) + within_S))
+            end = begin
+        parts.reverse()
+        return Placed(
+            num_segments_N=num_segments_N,
+            starts_S=np.concatenate([np.zeros(0, np.uint32), *(block.starts_S[at_S] for block, at_S in parts)]),
+            clusters_S=np.concatenate([np.zeros(0, np.int32), *(block.clusters_S[at_S] for block, at_S in parts)]),
+            propensities_S=np.concatenate(
+                [np.zeros(0, np.float32), *(block.propensities_S[at_S] for block, at_S in parts)]
+            ),
+        )
+
+    def _block(self, generation: int, seq_no: int, epoch: Epoch) -> _Block | None:
+        """The last block of a generation that does not begin after a sequence."""
+        for block in self._recent:
+            if block.generation == generation and block.first <= seq_no < block.end:
+                return block
+        found = at_or_before(self._store, epoch, "placements", placements_key(generation, seq_no))
+        if found is None or found[0][:4] != placements_key(generation, 0)[:4]:
+            return None
+        fact = msgspec.msgpack.decode(found[1], type=Placements)
+        block = _Block(
+            generation,
+            fact.first_seq_no,
+            np.concatenate(([0], np.cumsum(np.frombuffer(fact.num_segments, np.uint32), dtype=np.int64))),
+            np.frombuffer(fact.starts, np.uint32),
+            np.frombuffer(fact.clusters, np.int32),
+            np.frombuffer(fact.propensities, np.float32),
+        )
+        self._recent.appendleft(block)
+        return block
