@@ -20,9 +20,10 @@ from kafka.errors import KafkaError
 from kafka.structs import OffsetAndMetadata
 
 from consumers.artifacts import ARTIFACT_FAMILIES, upload
-from consumers.broker import JournalRecord, Ownership, RawDocument
+from consumers.broker import CommitReport, JournalRecord, Ownership, RawDocument, RawFeedback
 from consumers.clients import connected_admin, connected_producer
 from consumers.connection import KafkaConfig
+from consumers.feedback_reader import FeedbackReader
 from consumers.inputs import InputConfig
 from consumers.journal_reader import JournalReader
 from consumers.membership import Membership
@@ -36,6 +37,7 @@ from state.journal import JournalledChange, apply_journalled, encode_changes, jo
 from state.store import Store
 
 MEMBER_POLL_S = 0.1  # with 0, kafka-python never gets to join
+LAG_TIMEOUT_S = 5.0  # a cluster that does not say is away
 RECOMMIT_S = 3600.0  # offsets of partitions that do not move would be forgotten
 
 
@@ -76,9 +78,9 @@ class KafkaBroker:
         self._fetched: deque[Any] = deque()  # messages that no poll has given out yet
         self._marker: Marker | None = None
         self._reading = False
+        self._feedback: FeedbackReader | None = None
         self._recommitted_at = 0.0
-        self.committed_bytes = 0  # of the journal, by the last commit
-        self.transaction_s = 0.0  # that the last commit took
+        self.last_commit = CommitReport()
 
     def join(self) -> None:
         """Stand by for the lane."""
@@ -100,6 +102,9 @@ class KafkaBroker:
         if not self._reading:
             self._membership.read_from(self._positions())
             self._reading = True
+            num_partitions = len(self._membership.partitions_of(self._topics.feedback)) if self._topics.feedback else 0
+            if num_partitions:
+                self._feedback = FeedbackReader(self._kafka, self._topics.feedback, num_partitions, self._store)
         rows: list[RawDocument] = []
         if not self._fetched:
             self._fetched.extend(self._membership.poll(timeout_s, max_rows))
@@ -118,6 +123,12 @@ class KafkaBroker:
         if self.ownership() is Ownership.LOST:
             raise LaneLost("the lane went to another process: this one was silent for longer than the session timeout")
         return rows
+
+    def feedback(self, max_records: int) -> list[RawFeedback]:
+        """The next messages of trainers and scorers that are at hand. Raises `BrokerUnavailable`."""
+        if self._feedback is None:
+            return []
+        return self._feedback.poll(max_records)
 
     def _positions(self) -> dict[TopicPartition, int]:
         """Where to read on. Raises `StateError` if state, group and topic do not agree."""
@@ -232,8 +243,9 @@ class KafkaBroker:
                 offset = self._transact(records + journal, epoch, self._membership.snapshot)
             except StaleMembership as error:
                 raise LaneLost(f"the group moved on twice in one commit: {error}") from error
-        self.transaction_s = time.monotonic() - began
-        self.committed_bytes = sum(len(record.value or b"") for record in journal)
+        self.last_commit = CommitReport(
+            transaction_s=time.monotonic() - began, journal_bytes=sum(len(record.value or b"") for record in journal)
+        )
         apply_journalled(self._store, epoch.changes(), offset)
 
     def _transact(self, records: list[Outgoing], epoch: Epoch, snapshot: Any) -> int:
@@ -284,7 +296,7 @@ class KafkaBroker:
     def lag(self) -> dict[str, int]:
         """Messages that wait, by partition. Raises `BrokerUnavailable`."""
         partitions = self._membership.partitions
-        bounds = self._membership.bounds(partitions, self._kafka.request_timeout_s)
+        bounds = self._membership.bounds(partitions, min(LAG_TIMEOUT_S, self._kafka.request_timeout_s))
         waiting = {}
         for partition, (_, end) in bounds.items():
             known = self._store.get("inputs", source_name(partition).encode())
@@ -306,6 +318,8 @@ class KafkaBroker:
         self._membership.close()
         self._transactions.close()
         self._journal.close()
+        if self._feedback is not None:
+            self._feedback.close()
         if self._artifacts is not None:
             self._artifacts.close(timeout=2)
 

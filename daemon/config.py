@@ -189,6 +189,21 @@ def show_config(config: msgspec.Struct, *, comments: bool) -> str:
     return "\n".join(lines).strip() + "\n"
 
 
+def changed_options(before: Config, after: Config) -> list[str]:
+    """Names of the options that differ, as `section.option`."""
+
+    def flat(section: msgspec.Struct, path: str) -> dict[str, Any]:
+        options: dict[str, Any] = {}
+        for field in msgspec.structs.fields(section):
+            value = getattr(section, field.name)
+            here = f"{path}.{field.name}" if path else field.name
+            options |= flat(value, here) if isinstance(value, msgspec.Struct) else {here: value}
+        return options
+
+    old, new = flat(before, ""), flat(after, "")
+    return [name for name, value in new.items() if old[name] != value]
+
+
 def _show(section: msgspec.Struct, path: str, comments: bool, lines: list[str]) -> None:
     fields = [(field.name, getattr(section, field.name)) for field in msgspec.structs.fields(type(section))]
     plain = [(name, value) for name, value in fields if not isinstance(value, msgspec.Struct)]

@@ -184,7 +184,7 @@ class Loop:
         room = self._config.epoch_documents - self._epoch.num_rows
         rows = self._broker.poll(min(self._config.poll_documents, room), min(self._config.epoch_s, POLL_S))
         if self._observer is not None:
-            self._observer.polled([row.timestamp_us / 1e6 for row in rows if row.timestamp_us])
+            self._observer.polled(rows)
         self._pipeline.process(rows, self._epoch)
         self._pipeline.learn_from(self._broker.feedback(MAX_FEEDBACK_RECORDS), self._epoch)
         is_due = self._clock() - self._began >= self._config.epoch_s

@@ -11,7 +11,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
+from numpy.typing import NDArray
 
+from consumers.broker import CommitReport, RawDocument
+from curation.rewards import FeedbackCounts
 from curatord import __version__
 from curatord.errors import CuratordError
 from daemon.config import Config, show_config
@@ -76,17 +79,19 @@ class Observer:
         self._ledger = decode_ledger(encode_ledger(stages.ledger))
         self._packing = stages.packer.stats
         self._phase_s = dict(stages.phases.seconds)
-        self._timestamps: list[float] = []
-        self._received_ages_s: list[float] = []
+        self._feedback = _counts(stages.rewards.counts)
+        self._made_s: list[NDArray[np.float64]] = []  # when the messages of the open epoch were made, a poll each
+        self._received_ages_s: list[NDArray[np.float64]] = []
 
-    def polled(self, timestamps_s: Sequence[float]) -> None:
-        """Messages with these timestamps, in seconds since 1970, are in the open epoch now; none for an empty poll."""
+    def polled(self, rows: Sequence[RawDocument]) -> None:
+        """These rows, or none, are in the open epoch now. Call it after every poll: it is the heartbeat."""
         self._events.beat()
-        now = self._clock()
-        self._timestamps += timestamps_s
-        self._received_ages_s += [now - timestamp for timestamp in timestamps_s]
+        made_s = np.array([row.timestamp_us for row in rows if row.timestamp_us], np.float64) / 1e6
+        if len(made_s):
+            self._made_s.append(made_s)
+            self._received_ages_s.append(self._clock() - made_s)
 
-    def committed(self, epoch: Epoch, *, commit_s: float, transaction_s: float = 0.0, journal_bytes: int = 0) -> None:
+    def committed(self, epoch: Epoch, report: CommitReport, *, commit_s: float) -> None:
         """The epoch is committed, and took `commit_s`. The time spent here is a phase of its own."""
         stages = self._stages
         stages.phases.enter("observe")
@@ -99,7 +104,6 @@ class Observer:
         shown = {str(clusters[slot]): int(documents[slot]) for slot in largest.tolist()}
         arms = {str(arm.cluster): arm for arm in stages.bandit.arms()}
         listed = [cluster for cluster in list(shown)[:MAX_CLUSTERS] if cluster in arms]
-        now = self._clock()
         self._events.epoch_committed(
             EpochCommitted(
                 epoch=epoch.number,
@@ -133,14 +137,18 @@ class Observer:
                 policy_version=stages.bandit.policy_version,
                 phase_s={phase: seconds - spent.get(phase, 0.0) for phase, seconds in self._phase_s.items()},
                 commit_s=commit_s,
-                transaction_s=transaction_s,
-                journal_bytes=journal_bytes,
-                received_ages_s=self._received_ages_s,
-                committed_ages_s=[now - timestamp for timestamp in self._timestamps],
+                transaction_s=report.transaction_s,
+                journal_bytes=report.journal_bytes,
+                received_ages_s=_joined(self._received_ages_s),
+                committed_ages_s=self._clock() - _joined(self._made_s),
                 state_free_bytes=_free_bytes(self._state_dir),
             )
         )
-        self._timestamps, self._received_ages_s = [], []
+        self._made_s, self._received_ages_s = [], []
+        heard, self._feedback = self._feedback, _counts(stages.rewards.counts)
+        feedback = _grown(self._feedback, heard)
+        if feedback:
+            self._events.feedback_applied(feedback)
         if dead_letters:
             self._events.dead_letters_written(dead_letters)
         for surge in stages.surges:
@@ -151,6 +159,14 @@ class Observer:
 def _grown(now: Mapping[str, int], before: Mapping[str, int]) -> dict[str, int]:
     """What was counted since."""
     return {name: count - before.get(name, 0) for name, count in now.items() if count > before.get(name, 0)}
+
+
+def _counts(counts: FeedbackCounts) -> dict[str, int]:
+    return {name: getattr(counts, name) for name in counts.__struct_fields__}
+
+
+def _joined(parts: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+    return np.concatenate(parts) if parts else np.zeros(0)
 
 
 def _stage_and_reason(key: str) -> tuple[str, str]:

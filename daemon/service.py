@@ -1,10 +1,11 @@
-"""`curatord run`: the pipeline as a service. Stand by, take over, catch up, loop; crash-only.
+"""`curatord run`: the pipeline as a service, crash-only.
 
-join ─ stand by (follow the journal) ─ take over (fence the owner before) ─ catch up ─ restore ─ loop ─ drain
+    connect ─ join ─ stand by (follow the journal) ─ take over (fence the owner before) ─ catch up ─ restore ─ loop
 """
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,36 +13,38 @@ from pathlib import Path
 from consumers.broker import Broker
 from consumers.kafka import KafkaBroker
 from consumers.outputs import open_outputs
-from curatord.errors import BrokerUnavailable
+from curatord.errors import BrokerUnavailable, CuratordError, StorageError
 from daemon.app import build, check_identity, encode_identity
-from daemon.config import Config, load_config
-from daemon.lifecycle import Loop, StopRequest, catch_up, stand_by
+from daemon.config import Config, changed_options, load_config
+from daemon.lifecycle import Loop, StopRequest, catch_up, epoch_of, stand_by
+from daemon.observing import Observer, observed
 from daemon.pipeline import Pipeline
+from ops.events import Events
 from packing.tokenizer import Tokenizer, open_tokenizer
 from state.snapshot import Snapshots
 from state.store import Store
 
 LAG_INTERVAL_S = 5.0
 MAX_WAIT_FOR_BROKER_S = 5.0
+FREE_CHECK_S = 0.2
 
 
 def run_service(config_path: Path | None) -> int:
     """Run until somebody asks to stop; the exit code."""
     config = load_config(config_path)
-    with StopRequest(config.daemon.drain_timeout_s).installed() as stop:
+    with observed(config) as events, StopRequest(config.daemon.drain_timeout_s).installed() as stop:
         tokenizer = open_tokenizer(config.tokenizer)
         store = open_state(config)
         try:
-            broker = connect(config, tokenizer, store, stop)
+            broker = connect(config, tokenizer, store, events, stop)
             if broker is None:
                 return 0
             pipeline = build(config, store, tokenizer)
             try:
-                broker.join()
-                serve(broker, pipeline, store, config, tokenizer, stop)
+                Service(broker, pipeline, store, config, tokenizer, events, config_path).serve(stop)
             finally:
-                pipeline.stages.workers.close()
                 broker.close()
+                pipeline.stages.workers.close()
         finally:
             store.close()
     return 0
@@ -50,20 +53,25 @@ def run_service(config_path: Path | None) -> int:
 def open_state(config: Config) -> Store:
     """The state; a lost one comes back from the newest snapshot. The journal brings what is missing."""
     folder = Path(config.state.dir)
-    if config.state.snapshot_dir and not (folder / "CURRENT").exists():
-        snapshots_of(config).restore(folder)
+    snapshots = snapshots_of(config)
+    if snapshots is not None and not (folder / "CURRENT").exists():
+        snapshots.restore(folder)
     return Store(folder)
 
 
-def snapshots_of(config: Config) -> Snapshots:
-    """The snapshots of the lane."""
-    return Snapshots(Path(config.state.snapshot_dir) / config.kafka.lane)
+def snapshots_of(config: Config) -> Snapshots | None:
+    """The snapshots of the lane, if it makes any."""
+    if not config.state.snapshot_dir:
+        return None
+    return Snapshots(Path(config.state.snapshot_dir) / config.kafka.lane, own_disk=Path(config.state.dir))
 
 
-def connect(config: Config, tokenizer: Tokenizer, store: Store, stop: StopRequest) -> KafkaBroker | None:
+def connect(
+    config: Config, tokenizer: Tokenizer, store: Store, events: Events, stop: StopRequest
+) -> KafkaBroker | None:
     """A member of the cluster that may ask for the lane; None if a stop was asked for before there was a cluster.
 
-    Raises `IdentityError` if the lane belongs to another configuration.
+    Raises `IdentityError` if the lane belongs to another configuration, `ConfigError` if topics are missing.
     """
     attempt = 0
     while not stop.requested:
@@ -78,42 +86,137 @@ def connect(config: Config, tokenizer: Tokenizer, store: Store, stop: StopReques
             identity = encode_identity(config, tokenizer)
             broker = KafkaBroker(config.kafka, config.topics, config.input, outputs, store, identity)
             committed = broker.committed()
-            if committed is not None:
-                check_identity(config, tokenizer, committed, f"lane {config.kafka.lane}")
-            return broker
-        except BrokerUnavailable:
-            time.sleep(min(0.5 * 2**attempt, MAX_WAIT_FOR_BROKER_S))
+        except BrokerUnavailable as error:
+            events.broker_away(str(error))
+            stop.wait(min(0.5 * 2**attempt, MAX_WAIT_FOR_BROKER_S))
             attempt += 1
+            continue
+        events.broker_back()
+        if committed is not None:
+            check_identity(config, tokenizer, committed, f"lane {config.kafka.lane}")
+        return broker
     return None
 
 
-def serve(
-    broker: Broker,
-    pipeline: Pipeline,
-    store: Store,
-    config: Config,
-    tokenizer: Tokenizer,
-    stop: StopRequest,
-    clock: Callable[[], float] = time.monotonic,
-) -> None:
-    """From standing by to the end. Returns after a drain; raises if this process must not go on."""
-    pipeline.load(store)
-    pipeline.compile()
-    stand_by(broker, store, pipeline, lambda: None, stop)
-    if stop.requested:
-        return
-    committed = broker.take_over()
-    if committed is not None:
-        check_identity(config, tokenizer, committed, f"lane {config.kafka.lane}")
-    catch_up(store, broker, committed, lambda record: pipeline.follow(record.changes, store))
-    pipeline.restore(store)
-    loop = Loop(pipeline, broker, config.daemon, encode_identity(config, tokenizer), clock)
-    idle_since = clock()
-    flushed = False
-    while not stop.requested:
-        if loop.step(stop):
-            idle_since, flushed = clock(), False
-        elif not flushed and clock() - idle_since >= config.output.max_wait_s:
-            loop.flush()
-            loop.commit()
-            flushed = True
+class Service:
+    """One process's time in the lane: as a standby, then as its owner. `clock` counts seconds."""
+
+    def __init__(
+        self,
+        broker: Broker,
+        pipeline: Pipeline,
+        store: Store,
+        config: Config,
+        tokenizer: Tokenizer,
+        events: Events,
+        config_path: Path | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._broker = broker
+        self._pipeline = pipeline
+        self._store = store
+        self._config = config
+        self._tokenizer = tokenizer
+        self._events = events
+        self._config_path = config_path
+        self._clock = clock
+        self._snapshots = snapshots_of(config)
+        self._snapshot_at = clock() + config.state.snapshot_interval_s
+        self._measured_at = -LAG_INTERVAL_S
+        self._is_away = False
+
+    def serve(self, stop: StopRequest) -> None:
+        """Until a stop was asked for, and everything is committed. Raises if this process must not go on."""
+        self._pipeline.load(self._store)
+        self._pipeline.compile()
+        self._broker.join()
+        stand_by(self._broker, self._store, self._pipeline, self._events, stop)
+        if not stop.requested:
+            self._work(self._take_over(), stop)
+        self._events.draining(signal.Signals(stop.signal_number).name)
+
+    def _take_over(self) -> Loop:
+        """Become the owner, and come to where the one before was."""
+        began = self._clock()
+        committed = self._broker.take_over()
+        at = epoch_of(self._store)
+        end = at if committed is None else committed.epoch
+        self._events.became_owner(end)
+        if committed is not None:
+            check_identity(self._config, self._tokenizer, committed, f"lane {self._config.kafka.lane}")
+        for record in catch_up(self._store, self._broker, committed):
+            self._pipeline.follow(record.changes, self._store)
+            self._events.restoring(record.epoch - at, end - at)
+        self._pipeline.restore(self._store)
+        self._events.restored(epoch_of(self._store), self._clock() - began)
+        return Loop(
+            self._pipeline,
+            self._broker,
+            self._config.daemon,
+            encode_identity(self._config, self._tokenizer),
+            self._clock,
+            Observer(self._events, self._pipeline.stages, state_dir=self._store.folder),
+        )
+
+    def _work(self, loop: Loop, stop: StopRequest) -> None:
+        """The owner's life."""
+        idle_since = self._clock()
+        flushed = False
+        while not stop.requested:
+            self._measure_lag()
+            if stop.take_hangup():
+                self._check_config()
+            if self._is_away:
+                stop.wait(FREE_CHECK_S)
+                continue
+            if loop.step(stop):
+                idle_since, flushed = self._clock(), False
+            elif not flushed and self._clock() - idle_since >= self._config.output.max_wait_s:
+                sequences = self._pipeline.stages.ledger.sequences
+                loop.flush()
+                loop.commit()
+                flushed = True
+                self._events.idle_flushed(
+                    idle_s=self._clock() - idle_since, sequences=self._pipeline.stages.ledger.sequences - sequences
+                )
+            self._take_snapshot()
+
+    def _measure_lag(self) -> None:
+        """Now and then; it is also how this process learns whether the cluster is there, outside of transactions."""
+        if self._clock() - self._measured_at < LAG_INTERVAL_S:
+            return
+        self._measured_at = self._clock()
+        try:
+            self._events.lag_measured(self._broker.lag())
+        except BrokerUnavailable as error:
+            self._is_away = True
+            self._events.broker_away(str(error))
+        else:
+            self._is_away = False
+            self._events.broker_back()
+
+    def _take_snapshot(self) -> None:
+        """Begin one when it is time, and cut the journal behind those that are finished."""
+        if self._snapshots is None:
+            return
+        finished = self._snapshots.finished()
+        if isinstance(finished, StorageError):
+            self._events.snapshot_failed(str(finished))
+        elif finished is not None:
+            epoch = finished.manifest.epoch
+            self._events.snapshot_written(epoch=epoch, num_bytes=finished.num_bytes, seconds=finished.seconds)
+            if finished.cut_before is not None:
+                self._broker.truncate(before=finished.cut_before)
+                self._events.journal_truncated(before_epoch=epoch, before_offset=finished.cut_before)
+        if self._clock() >= self._snapshot_at:
+            self._snapshot_at = self._clock() + self._config.state.snapshot_interval_s
+            self._snapshots.begin(self._store)
+
+    def _check_config(self) -> None:
+        """HUP: what the file would change at a restart. Nothing is taken over while the process runs."""
+        try:
+            changed = changed_options(self._config, load_config(self._config_path))
+        except CuratordError as error:
+            self._events.config_checked(changed=(), problem=str(error))
+        else:
+            self._events.config_checked(changed=changed)

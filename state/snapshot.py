@@ -10,7 +10,9 @@ from __future__ import annotations
 import os
 import shutil
 import threading
+import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -50,13 +52,24 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     version: int = 1
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finished:
+    """A snapshot that was written and read back."""
+
+    manifest: Manifest
+    num_bytes: int
+    seconds: float
+    cut_before: int | None  # the journal is not needed before this offset; None if all of it is
+
+
 class Snapshots:
     """The snapshots of one lane, in a folder of their own."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, own_disk: Path) -> None:
         self._folder = folder
+        self._own_disk = own_disk  # where the state is; a snapshot there would be lost with it
         self._thread: threading.Thread | None = None
-        self._result: Manifest | StorageError | None = None
+        self._result: Finished | StorageError | None = None
 
     def begin(self, store: Store) -> bool:
         """Start a snapshot of the store as it is now; False if the one before is still being copied.
@@ -77,7 +90,7 @@ class Snapshots:
         self._thread.start()
         return True
 
-    def finished(self) -> Manifest | StorageError | None:
+    def finished(self) -> Finished | StorageError | None:
         """What the last `begin` came to, once; None while it is being copied, or if there was none."""
         if self._thread is None or self._thread.is_alive():
             return None
@@ -86,6 +99,7 @@ class Snapshots:
         return result
 
     def _copy(self, checkpoint: Path, manifest: Manifest) -> None:
+        began = time.monotonic()
         target = self._folder / f"{_PREFIX}{manifest.epoch:012d}"
         unfinished = target.with_suffix(_UNFINISHED)
         try:
@@ -101,7 +115,13 @@ class Snapshots:
             _sync(self._folder)
             for old in self._paths()[KEPT:]:
                 shutil.rmtree(old)
-            self._result = manifest
+            num_bytes = sum(path.stat().st_size for path in target.iterdir())
+            self._result = Finished(
+                manifest=manifest,
+                num_bytes=num_bytes,
+                seconds=time.monotonic() - began,
+                cut_before=self._cut_before(),
+            )
         except OSError as error:
             self._result = explain_storage(error, self._folder)
         except StateError as error:
@@ -123,9 +143,9 @@ class Snapshots:
                 continue
             yield path, manifest
 
-    def cut_before(self, own_disk: Path) -> int | None:
+    def _cut_before(self) -> int | None:
         """Offset before which the journal is not needed: that of the older of two snapshots on another disk."""
-        if self._folder.stat().st_dev == own_disk.stat().st_dev:
+        if self._folder.stat().st_dev == self._own_disk.stat().st_dev:
             return None
         manifests = [manifest for _, manifest in self.usable()]
         return manifests[KEPT - 1].journal_offset if len(manifests) >= KEPT else None

@@ -159,7 +159,8 @@ def run(
     while True:
         store = Store(state_folder(folder))
         broker = MemoryBroker(world, store, crashes)
-        catch_up(store, broker, broker.take_over())
+        for _ in catch_up(store, broker, broker.take_over()):
+            pass
         pipeline = build(config, store, tokenizer())
         pipeline.restore(store)
         identity = encode_identity(config, pipeline.stages.tokenizer)

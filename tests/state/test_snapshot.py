@@ -10,7 +10,7 @@ import pytest
 
 from curatord.errors import StorageError
 from state.journal import apply_journalled, journal_position
-from state.snapshot import MANIFEST, Manifest, Snapshots
+from state.snapshot import MANIFEST, Finished, Snapshots
 from state.store import Store
 
 
@@ -20,7 +20,7 @@ def commit(store: Store, epoch: int) -> None:
     apply_journalled(store, changes, 10 * epoch)
 
 
-def snapshot(snapshots: Snapshots, store: Store) -> Manifest | StorageError:
+def snapshot(snapshots: Snapshots, store: Store) -> Finished | StorageError:
     assert snapshots.begin(store)
     while (result := snapshots.finished()) is None:
         time.sleep(0.01)
@@ -33,14 +33,14 @@ def store(tmp_path: Path) -> Store:
 
 
 def test_a_lost_state_comes_back_from_the_newest_snapshot(tmp_path: Path, store: Store) -> None:
-    snapshots = Snapshots(tmp_path / "snapshots")
+    snapshots = Snapshots(tmp_path / "snapshots", own_disk=tmp_path)
     for epoch in (1, 2, 3):
         commit(store, epoch)
-        assert isinstance(snapshot(snapshots, store), Manifest)
+        assert isinstance(snapshot(snapshots, store), Finished)
     commit(store, 4)
     store.close()
 
-    manifest = Snapshots(tmp_path / "snapshots").restore(tmp_path / "again")
+    manifest = Snapshots(tmp_path / "snapshots", own_disk=tmp_path).restore(tmp_path / "again")
 
     assert manifest is not None
     assert manifest.epoch == 3
@@ -53,7 +53,7 @@ def test_a_lost_state_comes_back_from_the_newest_snapshot(tmp_path: Path, store:
 
 @pytest.mark.parametrize("damage", ["content", "manifest", "missing"])
 def test_a_damaged_snapshot_is_passed_over(tmp_path: Path, store: Store, damage: str) -> None:
-    snapshots = Snapshots(tmp_path / "snapshots")
+    snapshots = Snapshots(tmp_path / "snapshots", own_disk=tmp_path)
     for epoch in (1, 2):
         commit(store, epoch)
         snapshot(snapshots, store)
@@ -73,35 +73,35 @@ def test_a_damaged_snapshot_is_passed_over(tmp_path: Path, store: Store, damage:
 
 def test_an_unfinished_snapshot_does_not_count(tmp_path: Path) -> None:
     (tmp_path / "snapshots" / "epoch-000000000009.unfinished").mkdir(parents=True)
-    assert Snapshots(tmp_path / "snapshots").restore(tmp_path / "again") is None
+    assert Snapshots(tmp_path / "snapshots", own_disk=tmp_path).restore(tmp_path / "again") is None
 
 
 def test_the_journal_is_cut_behind_the_older_of_two_snapshots_on_another_disk(tmp_path: Path, store: Store) -> None:
     with TemporaryDirectory(dir="/dev/shm") as other_disk:
-        snapshots = Snapshots(Path(other_disk) / "snapshots")
+        snapshots = Snapshots(Path(other_disk) / "snapshots", own_disk=tmp_path)
         commit(store, 1)
-        snapshot(snapshots, store)
-        assert snapshots.cut_before(tmp_path) is None
+        first = snapshot(snapshots, store)
         commit(store, 2)
-        snapshot(snapshots, store)
-        assert snapshots.cut_before(tmp_path) == 10
+        second = snapshot(snapshots, store)
+        assert [isinstance(made, Finished) and made.cut_before for made in (first, second)] == [None, 10]
     store.close()
 
 
 def test_the_journal_is_never_cut_for_snapshots_on_the_own_disk(tmp_path: Path, store: Store) -> None:
-    snapshots = Snapshots(tmp_path / "snapshots")
+    snapshots = Snapshots(tmp_path / "snapshots", own_disk=tmp_path)
     for epoch in (1, 2):
         commit(store, epoch)
-        snapshot(snapshots, store)
+        made = snapshot(snapshots, store)
+        assert isinstance(made, Finished)
+        assert made.cut_before is None
     store.close()
-    assert snapshots.cut_before(tmp_path) is None
 
 
 def test_a_full_disk_is_reported_and_leaves_the_store_alone(tmp_path: Path, store: Store) -> None:
     commit(store, 1)
     blocked = tmp_path / "file"
     blocked.write_text("not a folder")
-    result = snapshot(Snapshots(blocked / "snapshots"), store)
+    result = snapshot(Snapshots(blocked / "snapshots", own_disk=tmp_path), store)
     assert isinstance(result, StorageError)
     commit(store, 2)
     store.close()
