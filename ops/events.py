@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from logging import ERROR, INFO, WARNING
 from typing import TYPE_CHECKING
 
+from numpy.typing import ArrayLike
+
 from ops.health import Health, Status
 from ops.log import MAX_TEXT, RateLimit
 from ops.metrics import Metrics
@@ -52,8 +54,8 @@ class EpochCommitted:
     commit_s: float
     transaction_s: float = 0.0
     journal_bytes: int = 0
-    received_ages_s: Sequence[float] = ()  # of its messages, when they were polled
-    committed_ages_s: Sequence[float] = ()
+    received_ages_s: ArrayLike = ()  # of its messages, when they were polled
+    committed_ages_s: ArrayLike = ()
     state_free_bytes: int | None = None  # on the disk of the state
 
 
@@ -236,10 +238,10 @@ class Events:
         self._often(WARNING, "removal_surge", fields, source)
 
     def feedback_applied(self, outcomes: Counts) -> None:
-        """Records from trainers and scorers: applied, duplicate, late, unreadable."""
+        """What became of the messages of trainers and scorers in this epoch, and of the sequences they report on."""
         for outcome, number in outcomes.items():
             self.metrics.feedback.add(number, outcome)
-        self._often(INFO, "feedback_applied", {outcome: number for outcome, number in outcomes.items() if number})
+        self._often(INFO, "feedback_applied", outcomes)
 
     def snapshot_written(self, *, epoch: int, num_bytes: int, seconds: float) -> None:
         """A snapshot was made, and read back."""

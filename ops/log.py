@@ -100,7 +100,11 @@ class _LibraryHandler(logging.Handler):
         suppressed = self._limit.admit("library", record.name, str(record.msg))
         if suppressed is None:
             return
-        fields: dict[str, object] = {"logger": record.name, "message": record.getMessage()[:MAX_TEXT]}
+        try:
+            message = record.getMessage()
+        except (TypeError, ValueError, KeyError):  # text and values do not fit: the library's mistake
+            message = str(record.msg)
+        fields: dict[str, object] = {"logger": record.name, "message": message[:MAX_TEXT]}
         if record.exc_info and record.exc_info[1] is not None:
             fields["error"] = repr(record.exc_info[1])[:MAX_TEXT]
         if suppressed:

@@ -181,7 +181,7 @@ class Metrics:
         )
         self.policy_version = self._gauge("bandit_policy_version", "Does the bandit learn?")
         self.feedback = self._counters(
-            "feedback_records_total", "outcome", 8, "Does feedback arrive: applied, duplicate, late, unreadable?"
+            "feedback_total", "outcome", 16, "Does feedback arrive, and is it learned: learned, duplicate, late, dead?"
         )
 
         self.loop_seconds = self._counters(
