@@ -35,8 +35,9 @@ from numpy.typing import NDArray
 MIN_DOCUMENTS = 8.0
 # A document weighs 1 from this many targets on; a shorter one less, since its mean loss is noisier.
 FULL_TARGETS = 256
-# No document stands for more than this many.
-MAX_IMPORTANCE = 100.0
+# No document stands for more than this many: importance is truncated (Ionides, 2008). Of a cluster at a floor of 5 %
+# hardly anything could be said otherwise, and what cannot be said is taken for the mean, which the best are near.
+MAX_IMPORTANCE = 5.0
 CLIP_DEVIATIONS = 3.0
 # More than guessing costs with any vocabulary (ln 2^28); what a spike or a sender in error says beyond has no weight.
 MAX_LOSS = 20.0
@@ -135,7 +136,7 @@ def progress_rewards(curves: Mapping[int, Curve], oldest_step: int) -> list[tupl
     clusters = [cluster for cluster, usable in zip(known, usable_K.tolist(), strict=True) if usable]
     weight_K, spread_K, slopes_K, number_K = (a[usable_K] for a in (weight_K, spread_K, slopes_K, number_K))
     noise = float(residuals_K[usable_K].sum() / (weight_K * (1.0 - 2.0 / number_K)).sum())
-    propensities_K = documents_K[usable_K] / weight_K
+    propensities_K = np.maximum(documents_K[usable_K] / weight_K, 1.0 / MAX_IMPORTANCE)
     progress_K = -slopes_K / propensities_K
     variances_K = noise * (squares_K[usable_K] / weight_K) / spread_K / propensities_K**2
     variances_K = np.maximum(variances_K, 1e-12 * float(np.square(progress_K).max()) + 1e-200)
