@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import io
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from consumers.broker import CommitReport
+from consumers.broker import CommitReport, RawDocument
 from consumers.memory import MemoryBroker
 from curation.removal_guard import RemovalSurge
 from curatord.errors import BrokerUnavailable, ConfigError
@@ -39,7 +38,8 @@ def test_metrics_of_a_run_are_the_differences_of_its_ledger(tmp_path: Path) -> N
     world = new_world(5, 700, tmp_path)
     made_us = int((process.clock.now - 2) * 1e6)
     world.documents = [
-        replace(row, timestamp_us=made_us if number % 2 else 0) for number, row in enumerate(world.documents)
+        RawDocument(row.source, row.position, row.value, timestamp_us=made_us if number % 2 else 0)
+        for number, row in enumerate(world.documents)
     ]
     config = make_config(daemon={"epoch_documents": 100, "poll_documents": 50}, bandit={"enabled": True})
     store = Store(state_folder(tmp_path))
