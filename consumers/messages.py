@@ -1,25 +1,42 @@
-"""Messages of a topic to rows: one JSON object, JSON lines, or an Arrow IPC stream; a key without a value retracts.
+"""Messages of a topic to rows: one JSON object, JSON lines, or an Arrow IPC stream or file; a key alone retracts.
 
-What a message holds is seen from its bytes. An Arrow stream begins with a continuation marker that no JSON begins with;
-JSON lines are several lines of which the first is an object by itself, so that one object over many lines stays one.
+What a message holds is seen from its bytes, so that producers may change their mind. Arrow begins with bytes that no
+JSON begins with. One JSON value is one document, over however many lines it is printed. Several values, one a line, are
+JSON lines; so is what is no JSON as a whole but has a line that is an object by itself, for a damaged line must not
+cost the others. JSON is handed on as it came: it is decoded with the rows of all messages, and a line that cannot be
+read goes to the dead letters by itself.
+
+Who a document is: docs/decisions/0008-message-identity.md.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+import re
+from collections.abc import Sequence
+
+import msgspec
 
 from consumers.broker import RawDocument
-from consumers.codec import FieldNames, decode_lines
-from consumers.tables import decode_arrow
+from consumers.codec import MAX_ID_BYTES, FieldNames
+from consumers.dead_letters import ATTEMPTS_HEADER, TRACE_HEADER
+from consumers.tables import arrow_row, decode_arrow
 from curatord.errors import Undecodable
-from curatord.records import Document, Retraction
+from curatord.records import Retraction
 
-ARROW_STREAM = b"\xff\xff\xff\xff"
-ARROW_FILE = b"ARROW1"
-TRACE_HEADER = "traceparent"
-MAX_KEY_BYTES = 1024
-MAX_TRACE_BYTES = 128
+Headers = Sequence[tuple[str, bytes | None]]
+
+# A message of more would take gigabytes as rows, however few bytes it came in: it is one dead letter.
+MAX_ROWS = 1 << 20
+MAX_TIMESTAMP_US = 1 << 62
+
+_ARROW_MAGICS = (b"\xff\xff\xff\xff", b"ARROW1")  # of a stream, of a file
+_BOM = b"\xef\xbb\xbf"
+_TRACEPARENT = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-[!-~]{0,64})?")
+
+_NOTHING = Undecodable("empty_message", "the message holds a table without rows: there is no document in it")
+_TOO_MANY = Undecodable("too_large", f"more than {MAX_ROWS:,} documents in one message; send smaller messages")
+
+_decode_raw = msgspec.json.Decoder(msgspec.Raw).decode
 
 
 def rows_of(
@@ -27,36 +44,71 @@ def rows_of(
     offset: int,
     key: bytes | None,
     value: bytes | None,
-    headers: Any,
+    headers: Headers,
     timestamp_us: int,
     fields: FieldNames,
     max_document_bytes: int,
 ) -> list[RawDocument]:
-    """The rows of one message, at least one. Never raises on content."""
-    trace = _trace(headers) if headers else ""
+    """The rows of one message, at least one. Never raises on content. `timestamp_us` below 0 is unknown."""
+    traceparent, attempts = _context(headers) if headers else ("", 0)
+    if not 0 <= timestamp_us <= MAX_TIMESTAMP_US:
+        timestamp_us = min(max(timestamp_us, 0), MAX_TIMESTAMP_US)
     if value is None:
-        return [RawDocument(source, offset, _retraction(key, timestamp_us), timestamp_us=timestamp_us, trace=trace)]
-    documents: Iterator[tuple[int, Document | Undecodable]]
-    if value.startswith((ARROW_STREAM, ARROW_FILE)):
-        documents = decode_arrow(value, fields, max_document_bytes=max_document_bytes)
-    elif _holds_lines(value):
-        documents = decode_lines(value, fields, max_document_bytes=max_document_bytes)
-    else:
-        return [RawDocument(source, offset, value, key=_text(key), timestamp_us=timestamp_us, trace=trace)]
-    rows = [
-        RawDocument(source, offset, document, index=index, timestamp_us=timestamp_us, trace=trace)
-        for index, document in documents
-    ]
-    if not rows:
-        nothing = Undecodable("empty_message", "the message holds no document: no line, or no row of a table")
-        rows.append(RawDocument(source, offset, nothing, value, timestamp_us=timestamp_us, trace=trace))
-    return rows
+        retraction = _retraction(key, timestamp_us)
+        return [RawDocument(source, offset, retraction, key or b"", None, "", timestamp_us, traceparent, attempts)]
+    rows: list[RawDocument] = []
+    if value.startswith(_ARROW_MAGICS):
+        for index, document in decode_arrow(value, fields, max_document_bytes=max_document_bytes):
+            rows.append(RawDocument(source, offset, document, b"", index, "", timestamp_us, traceparent, attempts))
+            if len(rows) > MAX_ROWS:
+                break
+    elif b"\n" not in value or not _holds_lines(value):
+        return [RawDocument(source, offset, value, b"", None, _text(key), timestamp_us, traceparent, attempts)]
+    elif value.count(b"\n") < MAX_ROWS:
+        rows = [
+            RawDocument(source, offset, line, b"", index, "", timestamp_us, traceparent, attempts)
+            for index, line in enumerate(value.removeprefix(_BOM).split(b"\n"))
+            if line and not line.isspace()
+        ]
+    if rows and len(rows) <= MAX_ROWS:
+        return rows
+    problem = _NOTHING if not rows and value.startswith(_ARROW_MAGICS) else _TOO_MANY
+    return [RawDocument(source, offset, problem, value, None, "", timestamp_us, traceparent, attempts)]
+
+
+def part_of(value: bytes, index: int | None) -> bytes:
+    """One row of a message as a message of its own; all of it for None, or where there is no such row.
+
+    >>> part_of(b'{"text": "a"}\\n{"text": "b"}', 1)
+    b'{"text": "b"}'
+    """
+    if index is None:
+        return value
+    if value.startswith(_ARROW_MAGICS):
+        return arrow_row(value, index) or value
+    lines = value.removeprefix(_BOM).split(b"\n", index + 1)
+    return lines[index] if index < len(lines) else value
 
 
 def _holds_lines(value: bytes) -> bool:
-    first, newline, rest = value.partition(b"\n")
-    first = first.strip()
-    return bool(newline) and first.startswith(b"{") and first.endswith(b"}") and bool(rest.strip())
+    """Whether it is several values, one a line."""
+    first, newline, rest = value.strip().removeprefix(_BOM).partition(b"\n")
+    if not newline:
+        return False
+    if _is_json(first):
+        return True
+    if _is_json(value.removeprefix(_BOM)):
+        return False
+    # What pretty-printers write inside of an object is indented.
+    return any(line.startswith(b"{") and _is_json(line) for line in rest.split(b"\n", MAX_ROWS))
+
+
+def _is_json(raw: bytes) -> bool:
+    try:
+        _decode_raw(raw)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def _retraction(key: bytes | None, timestamp_us: int) -> Retraction | Undecodable:
@@ -64,13 +116,13 @@ def _retraction(key: bytes | None, timestamp_us: int) -> Retraction | Undecodabl
         return Undecodable("empty_message", "neither key nor value: a retraction needs the document's id as its key")
     name = _text(key)
     if not name:
-        return Undecodable("bad_field", f"the key of a retraction is no id: UTF-8 of at most {MAX_KEY_BYTES} bytes")
+        return Undecodable("bad_field", f"the key of a retraction is no id: UTF-8 of at most {MAX_ID_BYTES} bytes")
     return Retraction(id=name, timestamp_us=timestamp_us)
 
 
 def _text(key: bytes | None) -> str:
     """A key as an id; "" if it cannot be one, and that costs no document."""
-    if not key or len(key) > MAX_KEY_BYTES:
+    if not key or len(key) > MAX_ID_BYTES:
         return ""
     try:
         return key.decode()
@@ -78,9 +130,12 @@ def _text(key: bytes | None) -> str:
         return ""
 
 
-def _trace(headers: Any) -> str:
-    """The W3C trace context of the message, to be carried on."""
+def _context(headers: Headers) -> tuple[str, int]:
+    """The W3C trace context of the message, and how often it was replayed. What is malformed is not carried on."""
+    traceparent, attempts = "", 0
     for name, value in headers:
-        if name == TRACE_HEADER and value and len(value) <= MAX_TRACE_BYTES and value.isascii():
-            return str(value.decode())
-    return ""
+        if name == TRACE_HEADER and value and not traceparent and _TRACEPARENT.fullmatch(value):
+            traceparent = value.decode()
+        elif name == ATTEMPTS_HEADER and value and len(value) <= 3 and value.isdigit():
+            attempts = int(value)
+    return traceparent, attempts

@@ -13,11 +13,15 @@ from consumers.codec import DEFAULT_FIELDS, MAX_DOCUMENT_BYTES, FieldNames, docu
 from curatord.errors import Undecodable, UsageError
 from curatord.records import Document
 
+MAX_UNPACKED = 256 << 20  # characters of a dictionary column
+_FILE_MAGIC = b"ARROW1"
+_TEXT_TYPES = ("string", "large_string", "string_view", "binary", "large_binary")
+
 
 def decode_arrow(
     raw: bytes, fields: FieldNames = DEFAULT_FIELDS, *, max_document_bytes: int = MAX_DOCUMENT_BYTES
 ) -> Iterator[tuple[int, Document | Undecodable]]:
-    """The documents of a message that holds an Arrow IPC stream, with their row number.
+    """The documents of a message that holds an Arrow IPC stream or file, with their row number.
 
     Only the named columns are read, so the metadata is empty. A stream that breaks off gives the documents before the
     break and one `not_arrow` in place of the rest.
@@ -26,32 +30,68 @@ def decode_arrow(
 
     index = 0
     try:
-        with pa.ipc.open_stream(raw) as stream:
-            for batch in stream:
-                batch.validate(full=True)
-                for value in documents_of(batch, fields, max_document_bytes):
-                    yield index, value
-                    index += 1
+        for batch in _batches(raw):
+            for value in documents_of(batch, fields, max_document_bytes):
+                yield index, value
+                index += 1
     except Undecodable as error:
         yield index, error.with_traceback(None)
     except (pa.ArrowException, OSError, ValueError) as error:
-        yield (
-            index,
-            Undecodable("not_arrow", f"not readable as an Arrow IPC stream from row {index} on: {first_line(error)}"),
-        )
+        yield index, Undecodable("not_arrow", f"not readable as Arrow IPC from row {index} on: {first_line(error)}")
+
+
+def arrow_row(raw: bytes, index: int) -> bytes:
+    """One row of an Arrow IPC stream or file, as a stream of its own; empty if it cannot be cut out."""
+    import pyarrow as pa
+
+    first = 0
+    try:
+        for batch in _batches(raw):
+            if first <= index < first + len(batch):
+                sink = pa.BufferOutputStream()
+                with pa.ipc.new_stream(sink, batch.schema) as stream:
+                    stream.write_batch(batch.slice(index - first, 1))
+                return bytes(sink.getvalue())
+            first += len(batch)
+    except (pa.ArrowException, OSError, ValueError):
+        pass
+    return b""
+
+
+def _batches(raw: bytes) -> Iterator[Any]:
+    """The record batches, checked to their last byte: what comes out may be looked at without fear."""
+    import pyarrow as pa
+
+    if raw.startswith(_FILE_MAGIC):
+        with pa.ipc.open_file(raw) as file:
+            for number in range(file.num_record_batches):
+                batch = file.get_batch(number)
+                batch.validate(full=True)
+                yield batch
+        return
+    with pa.ipc.open_stream(raw) as stream:
+        for batch in stream:
+            batch.validate(full=True)
+            yield batch
 
 
 def documents_of(
     batch: Any, fields: FieldNames, max_document_bytes: int = MAX_DOCUMENT_BYTES
 ) -> Iterator[Document | Undecodable]:
-    """The rows of one pyarrow.RecordBatch, by the rules of this module. Raises Undecodable without a text column."""
+    """The rows of one pyarrow.RecordBatch, by the rules of this module.
+
+    Raises Undecodable without a text column of strings, and for a table that is small only as long as it is packed.
+    """
     present = batch.schema.names
     if fields.text not in present:
         raise Undecodable("no_text", no_text(fields, present))
     names = [name for name in fields.all if name and name in present]
     # Of two columns with one name the last counts, as in JSON.
-    columns = [_values(batch.column(len(present) - 1 - present[::-1].index(name))) for name in names]
-    for row in zip(*columns, strict=True):
+    columns = [batch.column(len(present) - 1 - present[::-1].index(name)) for name in names]
+    # A column of nulls or of runs may have any number of rows in no bytes at all; strings take four bytes each.
+    if not _is_text(columns[0].type):
+        raise Undecodable("text_not_a_string", f"column {fields.text!r} holds {columns[0].type}, not strings")
+    for row in zip(*map(_values, columns), strict=True):
         try:
             if any(isinstance(value, Undecodable) for value in row):
                 raise next(value for value in row if isinstance(value, Undecodable))
@@ -79,9 +119,7 @@ def open_parquet(raw: Any, uri: str, fields: FieldNames) -> tuple[Any, list[str]
     if fields.text not in present:
         raise UsageError(f"{uri}: {no_text(fields, present)}")
     kind = table.schema_arrow.field(present.index(fields.text)).type
-    if pa.types.is_dictionary(kind):
-        kind = kind.value_type
-    if str(kind) not in ("string", "large_string", "string_view", "binary", "large_binary"):
+    if not _is_text(kind):
         raise UsageError(f"{uri}: column {fields.text!r} holds {kind}, not strings; name another in [input.fields]")
     return table, [name for name in fields.all if name and name in present]
 
@@ -91,15 +129,25 @@ def first_line(error: Exception) -> str:
     return str(error).partition("\n")[0]
 
 
+def _is_text(kind: Any) -> bool:
+    """Whether a column of this type holds strings."""
+    import pyarrow as pa
+
+    return str(kind.value_type if pa.types.is_dictionary(kind) else kind) in _TEXT_TYPES
+
+
 def _values(column: Any) -> list[Any]:
     """The values of one Arrow column as Python objects; a string that is no UTF-8 becomes an Undecodable."""
     import pyarrow as pa
 
-    if pa.types.is_dictionary(column.type):
-        column = column.dictionary_decode()
-    if pa.types.is_timestamp(column.type):  # to UTC without a zone; Python knows no nanoseconds
-        column = column.cast(pa.timestamp(column.type.unit)).cast(pa.timestamp("us"), safe=False)
-    if not pa.types.is_binary(column.type) and not pa.types.is_large_binary(column.type):
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        return _dictionary_values(column)
+    if pa.types.is_timestamp(kind):  # to UTC without a zone; Python knows no nanoseconds
+        column = column.cast(pa.timestamp(kind.unit)).cast(pa.timestamp("us"), safe=False)
+    elif not (_is_text(kind) or pa.types.is_primitive(kind) or pa.types.is_null(kind)):
+        return [{}] * len(column)  # an object, whatever is in it: no field may be one
+    if not pa.types.is_binary(kind) and not pa.types.is_large_binary(kind):
         try:
             return list(column.to_pylist())
         except UnicodeDecodeError:
@@ -112,4 +160,14 @@ def _values(column: Any) -> list[Any]:
             values.append(raw if raw is None else raw.decode())
         except UnicodeDecodeError as error:
             values.append(not_utf8(raw, error))
+    return values
+
+
+def _dictionary_values(column: Any) -> list[Any]:
+    """The values of a dictionary column, each entry once in memory. Raises Undecodable if it unpacks to too much."""
+    entries = _values(column.dictionary)
+    values = [None if at is None else entries[at] for at in column.indices.to_pylist()]
+    size = sum(len(value) for value in values if isinstance(value, str))
+    if size > MAX_UNPACKED:
+        raise Undecodable("too_large", f"a dictionary column unpacks to {size:,} characters; {MAX_UNPACKED:,} are read")
     return values

@@ -128,8 +128,10 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     message: str  # a sentence for a human: what is wrong and what to do
     source: str  # file or topic-partition
     position: int  # row of the file or offset of the message
-    index: int  # place within a message that holds many documents, else 0
+    index: int | None  # place within a message that holds many documents; None if it is about the whole input
     original: bytes  # the input, or its beginning
     truncated: bool  # whether `original` is only the beginning
+    key: str = ""  # of the message
     traceparent: str = ""  # W3C trace context of the message
+    attempts: int = 0  # how often it was replayed before
     version: int = WIRE_VERSION

@@ -161,10 +161,18 @@ class Intake:
         )
 
     def _is_withheld(self, id_key: bytes, arrival: Arrival) -> bool:
-        """A retraction of this id is newer than the document. A document without a time counts as older."""
+        """A retraction of this id is newer than the document.
+
+        The times of the messages say so where there are any, and of two of the same millisecond the one that was read
+        later is newer. Otherwise the document's own time does; one without any time counts as older.
+        """
         retracted_at = self._tombstones.get(id_key)
+        if retracted_at is None:
+            return False
+        if arrival.timestamp_us:
+            return arrival.timestamp_us < retracted_at
         assert isinstance(arrival.value, Document)
-        return retracted_at is not None and arrival.value.timestamp_us <= retracted_at
+        return arrival.value.timestamp_us <= retracted_at
 
     def doc_no_of(self, doc_id: str) -> int:
         """The number of the document with this id; -1 if it was never read, or retracted."""

@@ -19,7 +19,6 @@ from consumers.codec import (
     REASONS,
     FieldNames,
     decode_document,
-    decode_lines,
     parse_timestamp,
 )
 from consumers.tables import decode_arrow, documents_of
@@ -281,12 +280,6 @@ def test_no_timestamp_raises_and_all_fit_64_bits(value: object) -> None:
 def test_iso_8601_is_exact_to_the_microsecond(moment_us: int) -> None:
     moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=moment_us)
     assert parse_timestamp(moment.isoformat()) == moment_us
-
-
-def test_lines_of_a_message_keep_their_numbers() -> None:
-    raw = b'\xef\xbb\xbf{"text":"a"}\r\n\n  \n{"text":1}\n{"text":"b"}'
-    found = [(index, value.text if isinstance(value, Document) else value.reason) for index, value in decode_lines(raw)]
-    assert found == [(0, "a"), (3, "text_not_a_string"), (4, "b")]
 
 
 def _arrow_stream(*tables: pa.Table) -> bytes:

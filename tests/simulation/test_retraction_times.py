@@ -1,0 +1,40 @@
+"""Retractions that meet a document's message later: the times of the messages decide which of the two counts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from consumers.broker import RawDocument
+from curatord.records import Retraction
+from state.ledger import decode_ledger
+from tests.simulation.world import make_config, new_world, outcome, run
+
+
+@pytest.mark.parametrize(
+    ("document_ms", "expected"),
+    [(999, 0), (1000, 1), (1001, 1)],
+    ids=["late from before the retraction", "in the same millisecond, read after it", "published again"],
+)
+@pytest.mark.parametrize("known", [False, True])
+def test_a_document_counts_again_exactly_if_its_message_is_not_older_than_the_retraction(
+    tmp_path: Path, document_ms: int, expected: int, known: bool
+) -> None:
+    world = new_world(0, 0, tmp_path)
+    accepted = decode_ledger(outcome(world).ledger).rows["accepted"]
+    first, again = (
+        msgspec.json.encode({"id": "k", "text": f"a text of its own {word}", "timestamp": 10**15})
+        for word in ("then", "now")
+    )
+    rows = [
+        RawDocument("late", 0, first, timestamp_us=500_000),
+        RawDocument("late", 1, Retraction(id="k", timestamp_us=1_000_000), timestamp_us=1_000_000),
+        RawDocument("late", 2, again, timestamp_us=document_ms * 1000),
+    ]
+    world.documents = [*world.documents, *(rows if known else rows[1:])]
+
+    run(world, make_config(), tmp_path)
+
+    assert decode_ledger(outcome(world).ledger).rows["accepted"] - accepted == known + expected
