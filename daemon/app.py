@@ -40,7 +40,7 @@ def build(
     progress: Callable[[int, int], None] | None = None,
     phases: PhaseClock | None = None,
 ) -> Pipeline:
-    """The pipeline over a store, with nothing restored. `progress` hears of the teacher's work (done, total).
+    """The pipeline over a store, nothing but a trained student restored. `progress` hears of the teacher's work (done, total).
 
     Raises `ConfigError` where the configuration names something that is not there.
     """
@@ -55,6 +55,8 @@ def build(
         threads=workers.threads,
         progress=progress,
     )
+    # A student knows its dimension; without one, the teacher must be loaded to ask it.
+    embedder.restore(store.items("embedding"))
     stages = Stages(
         config=config,
         workers=workers,

@@ -187,7 +187,8 @@ class Pipeline:
         for field in ledger.__struct_fields__:
             setattr(stages.ledger, field, getattr(ledger, field))
         self._next_ordinal = int(store.get("meta", b"next_ordinal") or 0)
-        stages.embedder.restore(store.items("embedding"))
+        if not stages.embedder.is_trained:  # another owner may have trained it since this process began
+            stages.embedder.restore(store.items("embedding"))
         for family, stage in self._stateful():
             for key, value in store.items(family):
                 stage.apply(key, value)
