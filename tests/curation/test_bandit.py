@@ -340,3 +340,21 @@ def test_a_bandit_restored_from_its_changes_goes_on_to_the_last_bit(commits: lis
     assert decisions == expected
     assert bandit.arms() == straight.arms()
     assert {key: value for key, value in dict(journal).items() if value is not None} == facts(straight)
+
+
+def test_rewards_of_another_kind_begin_from_nothing_but_arrivals_stay() -> None:
+    bandit = taught({1: [0.9] * 30, 2: [0.1] * 30})
+    before = facts(bandit)
+    bandit.forget_rewards()
+    assert {arm.mean for arm in bandit.arms()} == {0.0}
+    assert [arm.documents for arm in bandit.arms()] == [100, 100]
+    for value in (5_000.0, 5_010.0):
+        bandit.reward(1, value)
+        bandit.reward(2, value + 100)
+    bandit.tick()
+    assert arms(bandit)[2].mean > 0.5 > -0.5 > arms(bandit)[1].mean
+    assert bandit.policy_version == 2
+    restored = Bandit(ON)
+    for key, value in sorted((before | facts(bandit)).items()):
+        restored.apply(key, value)
+    assert restored.arms() == bandit.arms()

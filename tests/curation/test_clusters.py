@@ -109,6 +109,28 @@ def test_every_change_of_ids_is_in_the_lineage_and_no_id_comes_twice() -> None:
     assert {event.kind for event in seen} == {"founded", "split", "merged"}
 
 
+def test_every_id_there_ever_was_leads_to_the_cluster_it_is_now() -> None:
+    vectors, _ = zipf_stream(8000, 30, seed=5, noise=1.5)
+    clusters, facts = Clusters(SMALL), dict[bytes, bytes | None]()
+    clusters.seed(vectors[:1000])
+    now = {cluster: cluster for cluster in clusters.centres()[0].tolist()}
+    for tick in ticks(vectors):
+        clusters.assign(tick)
+        facts.update(clusters.changes())
+        for event in clusters.take_events():
+            now.update({child: child for child in event.children if child not in now})
+            if event.kind == "merged":
+                winner, loser = event.parents
+                now = {cluster: winner if it == loser else it for cluster, it in now.items()}
+    assert len(set(now.values())) < len(now)
+    restored = Clusters(SMALL)
+    for key, value in sorted(facts.items()):
+        restored.apply(key, value)
+    for copy in (clusters, restored):
+        assert {cluster: copy.survivor(cluster) for cluster in now} == now
+        assert copy.survivor(max(now) + 1) is None
+
+
 @pytest.mark.parametrize("cut", [0, 1, 5, 11])
 @pytest.mark.parametrize("half_life_documents", [0, 3000])
 def test_restoring_the_facts_continues_bit_for_bit(

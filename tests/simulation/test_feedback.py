@@ -1,0 +1,204 @@
+"""Feedback through the real pipeline: the same messages between the same ticks teach the same, whatever happens."""
+
+from __future__ import annotations
+
+import random
+import tempfile
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+
+import daemon.lifecycle
+from consumers.memory import CrashPoint, World
+from curatord.records import Feedback, Reward, encode_feedback
+from curatord.sequence import PackedSequence
+from daemon.config import Config
+from tests.simulation.world import make_config, new_world, outcome, run
+
+NUM_ROWS = 1_700  # after 520 rows that are there: ticks at 1,024, 1,536 and 2,048, then the flush
+LEARNED = ("bandit", "feedback", "assignments", "clusters", "placements")
+ARRIVALS = (1_025, 1_540, 2_050)  # rows after which messages are there: always between the same two ticks
+
+
+def config_of(**daemon: object) -> Config:
+    return make_config(
+        bandit={"enabled": True}, feedback={"half_life_steps": 4}, daemon={"poll_documents": 100, **daemon}
+    )
+
+
+def world_of(folder: Path, feedback: list[tuple[int, bytes]]) -> World:
+    world = new_world(5, NUM_ROWS, folder)
+    world.feedback = feedback
+    return world
+
+
+def learned(world: World) -> dict[str, dict[bytes, bytes]]:
+    """The facts of what learns, as the journal tells them."""
+    facts: dict[str, dict[bytes, bytes]] = {family: {} for family in LEARNED}
+    for record in world.journal:
+        for family, key, value in record.changes:
+            if family in LEARNED:
+                facts[family].pop(key, None)
+                if value is not None:
+                    facts[family][key] = value
+    return facts
+
+
+def report(sequences: list[PackedSequence], step: int, rank: int, run_id: str = "run") -> bytes:
+    """Two ranks share the sequences of a step; the loss of every second cluster falls."""
+    mine = sequences[rank::2]
+    rng = np.random.default_rng([step, rank])
+    clusters_S = np.concatenate([sequence.clusters_S for sequence in mine])
+    lengths_S = np.concatenate([sequence.segment_lengths_S for sequence in mine])
+    losses_S = 4 - 0.2 * step * (clusters_S % 2) + rng.normal(0, 0.05, len(clusters_S))
+    return encode_feedback(
+        Feedback(
+            run_id=run_id,
+            step=step,
+            rank=rank,
+            world=2,
+            policy_version_min=0,
+            policy_version_max=9,
+            generation=mine[0].generation,
+            first_seq_no=mine[0].seq_no,
+            stride=2,
+            num_segments=np.array([len(sequence.clusters_S) for sequence in mine], "<u2").tobytes(),
+            sum_nll=(losses_S * lengths_S).astype("<f4").tobytes(),
+            num_targets=lengths_S.astype("<u4").tobytes(),
+        )
+    )
+
+
+@cache
+def unheard() -> World:
+    """What comes out when nobody answers."""
+    with tempfile.TemporaryDirectory() as folder:
+        world = world_of(Path(folder), [])
+        run(world, config_of(), Path(folder))
+    return world
+
+
+def emitted_by(num_rows: int) -> list[PackedSequence]:
+    """Sequences that are out, on the undisturbed way, when that many rows were read."""
+    ticks = num_rows // 512
+    config = config_of()
+    with tempfile.TemporaryDirectory() as folder:
+        world = world_of(Path(folder), [])
+        world.documents = world.documents[: ticks * 512]
+        run(world, config, Path(folder), flush=False)
+    return list(world.sequences)
+
+
+@cache
+def messages() -> list[tuple[int, bytes]]:
+    """Reports of the sequences that the first feedback cannot have changed, out of order and repeated; rewards of
+    everything that there is, or is not; and what cannot be read."""
+    out = emitted_by(1_024)
+    assert len(out) >= 24
+    rng = random.Random(1)
+    steps = [out[first : first + 4] for first in range(0, len(out) - 3, 4)]
+    reports = [report(step, number, rank) for number, step in enumerate(steps) for rank in range(2)]
+    reports += rng.sample(reports, 6)
+    rng.shuffle(reports)
+    far = [replace(out[0], seq_no=10**9)] * 2
+    others = [
+        report(far, 1, 0, "lost"),
+        report([replace(sequence, generation=7) for sequence in out[:2]], 1, 1, "lost"),
+        encode_feedback(Reward(reward=0.5, cluster=int(out[0].clusters_S[0]))),
+        b'{"cluster": 1, "reward": 2}',
+        b'{"cluster": 4000, "reward": 2}',
+        msgspec.json.encode({"doc_id": out[3].doc_ids[0], "reward": -1.0}),
+        b'{"doc_id": "no such document", "reward": 1}',
+        b"\xff not feedback",
+        b'{"cluster": 1, "reward": 2, "version": 3}',
+    ]
+    waiting = []  # for their tick, unless they were rejected
+    for row in unheard().documents[1_020:1_025]:
+        assert isinstance(row.value, bytes)
+        waiting.append(msgspec.json.encode({"doc_id": msgspec.json.decode(row.value)["id"], "reward": 0.25}))
+    third = len(reports) // 3
+    return [
+        *((ARRIVALS[0], message) for message in [*waiting, *reports[:third], *others[:5]]),
+        *((ARRIVALS[1], message) for message in [*others[5:], *reports[third : 2 * third]]),
+        *((ARRIVALS[2], message) for message in reports[2 * third :]),
+    ]
+
+
+@cache
+def undisturbed() -> World:
+    with tempfile.TemporaryDirectory() as folder:
+        world = world_of(Path(folder), messages())
+        run(world, config_of(), Path(folder))
+    return world
+
+
+def test_feedback_changes_what_is_admitted_from_the_next_tick_on() -> None:
+    answered, silent = undisturbed(), unheard()
+    assert answered.num_heard == len(messages())
+    assert learned(answered)["bandit"] != learned(silent)["bandit"]
+    assert learned(silent)["feedback"] == {}
+    # The tick at 1,536 is the first to hear; everything before it is as it was.
+    before = len(emitted_by(1_024))
+    assert outcome(answered).sequences[:before] == outcome(silent).sequences[:before]
+    assert outcome(answered).sequences != outcome(silent).sequences
+
+
+def test_every_message_ends_as_one_outcome_and_the_unreadable_as_dead_letters() -> None:
+    state = msgspec.msgpack.decode(learned(undisturbed())["feedback"][b"s"])
+    counts = state[0]
+    records = {name: number for name, number in counts.items() if not name.startswith("sequences_")}
+    assert sum(records.values()) == len(messages())
+    assert counts["duplicate"] == 6
+    assert counts["dead"] == 2
+    assert counts["unknown_sequences"] == 2
+    assert counts["unknown_cluster"] == 1
+    assert 1 <= counts["unknown_document"] < 1 + 5
+    assert [letter.reason for letter in undisturbed().dead_letters if letter.source == "feedback"] == [
+        "feedback_unreadable",
+        "feedback_newer",
+    ]
+    numbers = {key for record in undisturbed().journal for family, key, _ in record.changes if family == "dead_letters"}
+    assert len(numbers) == len(undisturbed().dead_letters)
+
+
+@pytest.mark.parametrize(
+    ("point", "wipes"), [*((point, False) for point in CrashPoint), (CrashPoint.AFTER_COMMIT, True)]
+)
+def test_a_crash_in_every_commit_with_feedback_in_flight_leaves_no_trace(
+    tmp_path: Path, point: CrashPoint, wipes: bool
+) -> None:
+    world = world_of(tmp_path, messages())
+    crashes = dict.fromkeys(range(2, 100), point)
+
+    num_crashes = run(world, config_of(epoch_documents=150, poll_documents=75), tmp_path, crashes=crashes, wipes=wipes)
+
+    assert num_crashes >= 10
+    assert learned(world) == learned(undisturbed())
+    assert outcome(world) == outcome(undisturbed())
+
+
+@pytest.mark.parametrize(("max_records", "poll"), [(1, 2), (17, 20), (1_000, 256)])
+def test_how_messages_are_cut_leaves_no_trace(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, max_records: int, poll: int
+) -> None:
+    monkeypatch.setattr(daemon.lifecycle, "MAX_FEEDBACK_RECORDS", max_records)
+    world = world_of(tmp_path, messages())
+
+    run(world, config_of(poll_documents=poll, epoch_documents=230), tmp_path)
+
+    assert world.num_heard == len(messages())
+    assert learned(world) == learned(undisturbed())
+    assert outcome(world) == outcome(undisturbed())
+
+
+def test_while_the_bandit_is_off_feedback_is_read_and_has_no_effect(tmp_path: Path) -> None:
+    world = world_of(tmp_path, messages())
+    run(world, make_config(), tmp_path)
+    assert world.num_heard == len(messages())
+    counts = msgspec.msgpack.decode(learned(world)["feedback"][b"s"])[0]
+    assert counts["unused"] + counts["dead"] == len(messages())
+    assert learned(world)["bandit"] == learned(world)["assignments"] == {}
