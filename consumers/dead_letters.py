@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated
 
 import msgspec
@@ -11,8 +12,17 @@ from curatord.records import DeadLetter
 
 TRACE_HEADER = "traceparent"
 ATTEMPTS_HEADER = "curatord.attempts"
+REASON_HEADER = "curatord.reason"
+INDEX_HEADER = "curatord.index"
+TRUNCATED_HEADER = "curatord.truncated"
+MESSAGE_HEADER = "__streams.errors.message"
+TOPIC_HEADER = "__streams.errors.topic"
+PARTITION_HEADER = "__streams.errors.partition"
+OFFSET_HEADER = "__streams.errors.offset"
 MAX_ORIGINAL_BYTES = 64 << 10
 MAX_MESSAGE_CHARACTERS = 1000
+
+Headers = list[tuple[str, bytes]]
 
 
 class DeadLettersConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -53,17 +63,63 @@ def dead_letter(
     )
 
 
-def error_headers(letter: DeadLetter, *, topic: str, partition: int) -> list[tuple[str, bytes]]:
-    """The six headers that Kafka Streams writes (KIP-1034), so that tools for its dead letters read ours.
+def dead_letter_record(letter: DeadLetter) -> tuple[bytes | None, bytes, Headers]:
+    """Key, value and headers of a letter on its topic: the message as it came, and why it lies here in the headers.
 
-    There is no stack trace, for nothing in the daemon failed: that header holds reason and index instead.
+    Six headers are those that Kafka Streams writes (KIP-1034), so that tools for its dead letters read ours. There is
+    no stack trace, for nothing in the daemon failed: that header holds reason and index instead.
     """
+    topic, partition = coordinates(letter.source)
     headers = [
         ("__streams.errors.exception", b"curatord.errors.Undecodable"),
-        ("__streams.errors.message", f"{letter.reason}: {letter.message}".encode()),
+        (MESSAGE_HEADER, _utf8(f"{letter.reason}: {letter.message}")),
         ("__streams.errors.stacktrace", f"reason={letter.reason} index={letter.index}".encode()),
-        ("__streams.errors.topic", topic.encode()),
-        ("__streams.errors.partition", str(partition).encode()),
-        ("__streams.errors.offset", str(letter.position).encode()),
+        (TOPIC_HEADER, topic.encode()),
+        (PARTITION_HEADER, b"%d" % partition),
+        (OFFSET_HEADER, b"%d" % letter.position),
+        (REASON_HEADER, letter.reason.encode()),
+        (TRUNCATED_HEADER, b"%d" % letter.truncated),
+        (ATTEMPTS_HEADER, b"%d" % letter.attempts),
     ]
-    return [*headers, ("traceparent", letter.traceparent.encode())] if letter.traceparent else headers
+    if letter.index is not None:
+        headers.append((INDEX_HEADER, b"%d" % letter.index))
+    if letter.traceparent:
+        headers.append((TRACE_HEADER, letter.traceparent.encode()))
+    return letter.key.encode() or None, letter.original, headers
+
+
+def read_dead_letter(
+    key: bytes | None, value: bytes | None, headers: Iterable[tuple[str, bytes | None]]
+) -> DeadLetter | None:
+    """The letter in a record; None if it is none of ours: others may write to the topic too."""
+    found = {name: text or b"" for name, text in headers}
+    try:
+        reason = found[REASON_HEADER].decode()
+        return DeadLetter(
+            reason=reason,
+            message=found[MESSAGE_HEADER].decode().removeprefix(f"{reason}: "),
+            source=f"{found[TOPIC_HEADER].decode()}-{int(found[PARTITION_HEADER])}",
+            position=int(found[OFFSET_HEADER]),
+            index=int(found[INDEX_HEADER]) if INDEX_HEADER in found else None,
+            original=value or b"",
+            truncated=found[TRUNCATED_HEADER] != b"0",
+            key=(key or b"").decode(),
+            traceparent=found.get(TRACE_HEADER, b"").decode(),
+            attempts=int(found[ATTEMPTS_HEADER]),
+        )
+    except (KeyError, ValueError):
+        return None
+
+
+def coordinates(source: str) -> tuple[str, int]:
+    """Topic and partition of a source; the source itself and -1 if it is none of a topic.
+
+    >>> coordinates("my-topic-7")
+    ('my-topic', 7)
+    """
+    topic, _, partition = source.rpartition("-")
+    return (topic, int(partition)) if topic and partition.isdecimal() else (source, -1)
+
+
+def _utf8(text: str) -> bytes:
+    return text.encode("utf-8", "replace")

@@ -227,7 +227,7 @@ class KafkaBroker:
         """
         for source, position in epoch.positions.items():
             epoch.put("inputs", source.encode(), str(position).encode())
-        records = self._outputs.records(epoch)
+        records = self._outputs.records(epoch, self._store)
         journal = self._journal_records(epoch)
         began = time.monotonic()
         try:

@@ -11,13 +11,15 @@ import xxhash
 
 from consumers.clients import describe_topics
 from consumers.connection import KafkaConfig
-from consumers.dead_letters import error_headers
+from consumers.dead_letters import coordinates, dead_letter_record
 from consumers.topics import TopicsConfig
 from consumers.transactions import Outgoing
+from consumers.verdicts import VERSION, verdict_records
 from curatord.errors import ConfigError
 from curatord.records import DeadLetter
 from curatord.sequence import HEADER_BYTES, PackedSequence, encode_sequence
 from state.epoch import Epoch
+from state.store import Store
 
 # A segment has at least one token, and beside it 4 + 1 + 4 + 4 + 4 + 4 bytes in columns and a hash of 16.
 SEGMENT_BYTES = 37
@@ -43,7 +45,7 @@ def max_sequence_bytes(context_length: int) -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outputs:
-    """How sequences and dead letters are sent."""
+    """How sequences, dead letters and verdicts are sent."""
 
     topics: TopicsConfig
     num_partitions: int  # of the topic of sequences
@@ -52,11 +54,13 @@ class Outputs:
     context_length: int
     batch_quantum: int
     dead_letter_partitions: int
+    verdict_partitions: int  # 0: none are sent
 
-    def records(self, epoch: Epoch) -> list[Outgoing]:
+    def records(self, epoch: Epoch, store: Store) -> list[Outgoing]:
         """Everything that the epoch sends, in order."""
         records = [self._sequence(sequence) for sequence in chain.from_iterable(epoch.sequences)]
-        return records + [self._dead_letter(letter) for letter in epoch.dead_letters]
+        records += [self._dead_letter(letter) for letter in epoch.dead_letters]
+        return records + self._verdicts(epoch, store) if self.verdict_partitions else records
 
     def _sequence(self, sequence: PackedSequence) -> Outgoing:
         value = encode_sequence(sequence, tokenizer_digest=self.tokenizer_digest, vocabulary_size=self.vocabulary_size)
@@ -77,10 +81,16 @@ class Outputs:
         return Outgoing(self.topics.sequences, sequence.seq_no % self.num_partitions, value, headers=headers)
 
     def _dead_letter(self, letter: DeadLetter) -> Outgoing:
-        topic, _, partition = letter.source.rpartition("-")
-        place = int(partition) % self.dead_letter_partitions if partition.isdigit() else 0
-        headers = error_headers(letter, topic=topic, partition=int(partition) if partition.isdigit() else -1)
-        return Outgoing(self.topics.dead_letters, place, letter.original, headers=headers)
+        _, partition = coordinates(letter.source)
+        key, value, headers = dead_letter_record(letter)
+        return Outgoing(self.topics.dead_letters, max(partition, 0) % self.dead_letter_partitions, value, key, headers)
+
+    def _verdicts(self, epoch: Epoch, store: Store) -> list[Outgoing]:
+        headers = [("v", VERSION), ("epoch", b"%d" % epoch.number)]
+        place = epoch.number % self.verdict_partitions
+        return [
+            Outgoing(self.topics.verdicts, place, value, headers=headers) for value in verdict_records(epoch, store)
+        ]
 
 
 def _hashes(doc_ids: tuple[str, ...]) -> np.ndarray[tuple[int, int], np.dtype[np.uint8]]:
@@ -95,7 +105,8 @@ def open_outputs(
 
     Raises `ConfigError` if one is missing or does not take the largest record, `BrokerUnavailable`.
     """
-    found = describe_topics(kafka, [topics.sequences, topics.dead_letters])
+    names = [topics.sequences, topics.dead_letters, topics.verdicts]
+    found = describe_topics(kafka, [name for name in names if name])
     check_limit(found[topics.sequences].max_message_bytes, packing.context_length, topics.sequences)
     return Outputs(
         topics=topics,
@@ -105,6 +116,7 @@ def open_outputs(
         context_length=packing.context_length,
         batch_quantum=packing.batch_quantum,
         dead_letter_partitions=found[topics.dead_letters].num_partitions,
+        verdict_partitions=found[topics.verdicts].num_partitions if topics.verdicts else 0,
     )
 
 

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from consumers.dead_letters import MAX_MESSAGE_CHARACTERS, dead_letter, error_headers
+from hypothesis import given
+from hypothesis import strategies as st
+
+from consumers.codec import REASONS
+from consumers.dead_letters import MAX_MESSAGE_CHARACTERS, dead_letter, dead_letter_record, read_dead_letter
 from curatord.errors import Undecodable
+from curatord.records import DeadLetter
 
 ERROR = Undecodable("not_json", "JSON is malformed")
 
@@ -30,13 +35,48 @@ def test_the_message_is_bounded() -> None:
 
 
 def test_the_six_headers_of_kip_1034_are_there() -> None:
-    letter = dead_letter(ERROR, source="documents:3", position=99, index=5)
-    headers = dict(error_headers(letter, topic="documents", partition=3))
-    assert set(headers) == {
-        f"__streams.errors.{name}" for name in ("exception", "message", "stacktrace", "topic", "partition", "offset")
+    letter = dead_letter(ERROR, source="my-documents-3", position=99, index=5)
+    headers = dict(dead_letter_record(letter)[2])
+    assert {name.removeprefix("__streams.errors.") for name in headers if name.startswith("__streams.")} == {
+        "exception",
+        "message",
+        "stacktrace",
+        "topic",
+        "partition",
+        "offset",
     }
     assert headers["__streams.errors.message"] == b"not_json: JSON is malformed"
-    assert headers["__streams.errors.topic"] == b"documents"
+    assert headers["__streams.errors.topic"] == b"my-documents"
     assert headers["__streams.errors.partition"] == b"3"
     assert headers["__streams.errors.offset"] == b"99"
     assert b"index=5" in headers["__streams.errors.stacktrace"]
+
+
+@given(
+    st.builds(
+        DeadLetter,
+        reason=st.sampled_from(list(REASONS)),
+        message=st.text(st.characters(codec="utf-8")),
+        source=st.builds("{}-{}".format, st.text("abz-._019", min_size=1), st.integers(0, 10_000)),
+        position=st.integers(0, 1 << 62),
+        index=st.none() | st.integers(0, 1 << 20),
+        original=st.binary(max_size=50),
+        truncated=st.booleans(),
+        key=st.text(st.characters(codec="utf-8"), max_size=50),
+        traceparent=st.sampled_from(["", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"]),
+        attempts=st.integers(0, 5),
+    )
+)
+def test_a_letter_can_be_read_from_its_record(letter: DeadLetter) -> None:
+    assert read_dead_letter(*dead_letter_record(letter)) == letter
+
+
+@given(st.data())
+def test_a_record_of_others_is_no_letter(data: st.DataObject) -> None:
+    key, value, headers = dead_letter_record(dead_letter(ERROR, source="t-0", position=0))
+    assert read_dead_letter(key, value, []) is None
+    assert read_dead_letter(b"\xff", value, headers) is None
+    place = data.draw(st.integers(0, len(headers) - 1))
+    strange: list[tuple[str, bytes | None]] = [*headers]
+    strange[place] = (headers[place][0], data.draw(st.none() | st.binary(max_size=8)))
+    read_dead_letter(key, None, strange)
