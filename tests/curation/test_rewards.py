@@ -195,7 +195,7 @@ class OwnTrainer(FakeTrainer):
 def test_a_cluster_at_the_floor_is_not_left_there_because_it_learns_little_there(seed: int) -> None:
     trainer = OwnTrainer(CURVES, delay=10, seed=seed)
     admitted_shares(trainer, num_ticks=150, seed=seed)
-    # By the fall itself, not that per admitted document, some stay above 3.8.
+    # By the fall itself, not that per admitted document, the worst ends above 3.8.
     assert max(trainer.loss(cluster) for cluster in range(NUM_CLUSTERS)) < 3.3
 
 
