@@ -138,7 +138,9 @@ class Membership:
         )
 
     def keep_alive(self) -> None:
-        """Stay a member while something else takes long: nothing is fetched."""
+        """Stay a member, if this is one, while something else takes long: nothing is fetched."""
+        if not self._consumer.subscription():
+            return
         self._consumer.pause(*self._consumer.assignment())
         self.poll(0, 1)
         if self._reading:

@@ -40,7 +40,9 @@ def build(
     progress: Callable[[int, int], None] | None = None,
     phases: PhaseClock | None = None,
 ) -> Pipeline:
-    """The pipeline over a store, nothing but a trained student restored. `progress` hears of the teacher's work (done, total).
+    """The pipeline over a store, nothing but a trained student restored.
+
+    `progress` hears of the teacher's work (done, total).
 
     Raises `ConfigError` where the configuration names something that is not there.
     """

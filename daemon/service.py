@@ -1,6 +1,6 @@
 """`curatord run`: the pipeline as a service, crash-only.
 
-    connect ─ join ─ stand by (follow the journal) ─ take over (fence the owner before) ─ catch up ─ restore ─ loop
+connect ─ join ─ stand by (follow the journal) ─ take over (fence the owner before) ─ catch up ─ restore ─ loop
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 from consumers.broker import Broker
@@ -21,6 +22,7 @@ from daemon.observing import Observer, observed
 from daemon.pipeline import Pipeline
 from ops.events import Events
 from packing.tokenizer import Tokenizer, open_tokenizer
+from state.epoch import Committed
 from state.snapshot import Snapshots
 from state.store import Store
 
@@ -39,12 +41,14 @@ def run_service(config_path: Path | None) -> int:
             broker = connect(config, tokenizer, store, events, stop)
             if broker is None:
                 return 0
-            pipeline = build(config, store, tokenizer)
             try:
-                Service(broker, pipeline, store, config, tokenizer, events, config_path).serve(stop)
+                # What the journal holds comes first: with a trained student the teacher need not be loaded.
+                restore_journalled(broker, store, events)
+                pipeline = build(config, store, tokenizer)
+                with closing(pipeline.stages.workers):
+                    Service(broker, pipeline, store, config, tokenizer, events, config_path).serve(stop)
             finally:
                 broker.close()
-                pipeline.stages.workers.close()
         finally:
             store.close()
     return 0
@@ -96,6 +100,15 @@ def connect(
             check_identity(config, tokenizer, committed, f"lane {config.kafka.lane}")
         return broker
     return None
+
+
+def restore_journalled(broker: Broker, store: Store, events: Events) -> Committed | None:
+    """Bring the store to the epoch that the world has seen; that epoch."""
+    committed = broker.committed()
+    at = epoch_of(store)
+    for record in catch_up(store, broker, committed):
+        events.restoring(record.epoch - at, (committed.epoch if committed else at) - at)
+    return committed
 
 
 class Service:

@@ -1,0 +1,19 @@
+"""Two daemons, one lane, everything that can go wrong: the world sees nothing of it. `make torture` does it for long."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.integration.maven_broker import MavenBroker
+from tests.integration.torture import torture
+
+NUM_FAULTS = 10
+
+
+def test_whatever_dies_nothing_is_lost_and_nothing_doubled(
+    own_broker: MavenBroker, prefix: str, tmp_path: Path
+) -> None:
+    report = torture(own_broker, tmp_path, prefix, seed=4, num_faults=NUM_FAULTS, pause_s=2.0)
+
+    assert report.anomalies == []
+    assert sum(report.faults.values()) == NUM_FAULTS
