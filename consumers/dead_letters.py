@@ -21,6 +21,7 @@ PARTITION_HEADER = "__streams.errors.partition"
 OFFSET_HEADER = "__streams.errors.offset"
 MAX_ORIGINAL_BYTES = 64 << 10
 MAX_MESSAGE_CHARACTERS = 1000
+MAX_ENVELOPE_BYTES = 16 << 10  # key and headers of a record: the message, names, the trace
 
 Headers = list[tuple[str, bytes]]
 

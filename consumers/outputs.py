@@ -43,6 +43,11 @@ def max_sequence_bytes(context_length: int) -> int:
     return HEADER_BYTES + SECTION_BYTES + context_length * (4 + SEGMENT_BYTES)
 
 
+def batch_bytes(record_bytes: int) -> int:
+    """What max.message.bytes of a topic must be for a record of this size: it counts a batch, packed and framed."""
+    return record_bytes + record_bytes // 128 + 2048
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outputs:
     """How sequences, dead letters and verdicts are sent."""
@@ -122,9 +127,9 @@ def open_outputs(
 
 def check_limit(limit: int, context_length: int, topic: str) -> None:
     """Raise `ConfigError` if a topic does not take the longest record."""
-    needed = max_sequence_bytes(context_length)
+    needed = batch_bytes(max_sequence_bytes(context_length))
     if limit < needed:
         raise ConfigError(
-            f"topic {topic} takes records of {limit:,} bytes, a sequence of {context_length:,} tokens may need "
+            f"topic {topic} takes batches of {limit:,} bytes, a sequence of {context_length:,} tokens may need "
             f"{needed:,}: raise its max.message.bytes (`curatord topics create` does), or lower packing.context_length"
         )

@@ -147,6 +147,36 @@ def run_command(config_path: Path | None) -> None:
 
 
 @cli.group()
+def topics() -> None:
+    """Compare the topics of the cluster with what the service needs, and make them so."""
+
+
+@topics.command("check")
+@config_option
+@json_option
+def topics_check(config_path: Path | None, as_json: bool) -> None:
+    """Print every difference. Exit code 1 if there are any."""
+    from daemon.topics_command import topics_check as run
+
+    sys.exit(run(find_config(config_path), as_json=as_json))
+
+
+@topics.command("create")
+@config_option
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--partitions", type=click.IntRange(1), default=4, show_default=True, help="Of each topic that is made.")
+@click.option("--replication", type=click.IntRange(1), help="Copies of each topic that is made; else the cluster's.")
+def topics_create(config_path: Path | None, yes: bool, partitions: int, replication: int | None) -> None:
+    """Make what is missing and set what differs, after showing it. Doing it again changes nothing.
+
+    The journal and the artifacts always get one partition.
+    """
+    from daemon.topics_command import topics_create as run
+
+    sys.exit(run(find_config(config_path), yes=yes, num_partitions=partitions, replication_factor=replication or -1))
+
+
+@cli.group()
 def inspect() -> None:
     """Look into state and output: reads only, and damaged data as far as it can be read."""
 
