@@ -253,6 +253,7 @@ class Events:
 
     def snapshot_failed(self, reason: str) -> None:
         """A snapshot could not be made. The work goes on; the journal is not cut."""
+        self.metrics.snapshot_failures.inc()
         self._often(ERROR, "snapshot_failed", {"reason": reason[:MAX_TEXT]}, reason)
 
     def journal_truncated(self, *, before_epoch: int, before_offset: int) -> None:

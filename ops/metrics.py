@@ -205,6 +205,7 @@ class Metrics:
         )
         self.journal_cuts = self._counter("journal_cuts_total", "Is the journal cut?")
         self.snapshots = self._counter("snapshots_total", "Are snapshots made?")
+        self.snapshot_failures = self._counter("snapshot_failures_total", "Do snapshots fail?")
         self.snapshot_bytes = self._gauge("snapshot_bytes", "How large is the latest snapshot?")
         self.snapshot_seconds = self._gauge("snapshot_duration_seconds", "How long did the latest snapshot take?")
         self.last_snapshot = self._gauge("last_snapshot_timestamp_seconds", "When was the latest snapshot made?")

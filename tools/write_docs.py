@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from daemon.config import Config, show_config
+from ops.metrics import MAX_SERIES, Metrics
 
+METRICS_PAGE = Path(__file__).parents[1] / "docs" / "metrics.md"
 PAGE = Path(__file__).parents[1] / "docs" / "configuration.md"
 
 HEAD = """\
@@ -23,5 +25,27 @@ def configuration_page() -> str:
     return f"{HEAD}```toml\n{show_config(Config(), comments=True)}```\n"
 
 
+METRICS_HEAD = f"""\
+# Metrics
+
+What `/metrics` of a process says, and the question that each metric answers. Counters begin at 0 with the process. \
+Every label is bounded: what comes beyond the bound is counted as `other`, so a process never has more than \
+{MAX_SERIES:,} series. Beside these it exports `process_*` and `python_info`. `make docs` writes this page.
+
+| name | type | labels | series at most | question |
+|---|---|---|---|---|
+"""
+
+
+def metrics_page() -> str:
+    """Every metric of the catalogue."""
+    rows = (
+        f"| `{metric.name}` | {metric.kind} | {', '.join(metric.labels)} | {metric.max_series} | {metric.question} |\n"
+        for metric in Metrics().catalogue
+    )
+    return METRICS_HEAD + "".join(rows)
+
+
 if __name__ == "__main__":
     PAGE.write_text(configuration_page(), encoding="utf-8")
+    METRICS_PAGE.write_text(metrics_page(), encoding="utf-8")

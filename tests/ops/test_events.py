@@ -167,6 +167,7 @@ def test_snapshots_and_cuts_of_the_journal_are_seen(process: Process) -> None:
     process.events.snapshot_failed("no space left on device")
 
     assert process.value("curatord_snapshots_total") == 1
+    assert process.value("curatord_snapshot_failures_total") == 1
     assert process.value("curatord_snapshot_bytes") == 1 << 20
     assert process.value("curatord_last_snapshot_timestamp_seconds") == process.clock.now
     assert process.value("curatord_journal_cuts_total") == 1
