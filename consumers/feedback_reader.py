@@ -29,8 +29,8 @@ class FeedbackReader:
         """What is at hand; never waits. Raises `BrokerUnavailable`."""
         try:
             fetched = self._consumer.poll(0, max_records=max_records)
-        except OffsetOutOfRangeError:
-            self._consumer.seek_to_beginning(*self._partitions)
+        except OffsetOutOfRangeError as error:
+            self._consumer.seek_to_beginning(*error.args[0])
             return []
         except KafkaError as error:
             raise BrokerUnavailable(f"reading feedback failed: {error}") from error

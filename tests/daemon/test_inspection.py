@@ -12,14 +12,14 @@ from tests.daemon.conftest import Curated, Run
 def test_explain_tells_every_stage_of_a_document_that_went_out(curated: Curated, run: Run) -> None:
     story = run("explain", "doc-12", "-o", curated.output).output
 
-    for part in ("read       row 12", "quality    passed", "near_dedup passed", "tokens", "emitted    sequence"):
+    for part in ("read        row 12", "quality     passed", "near_dedup  passed", "tokens", "emitted     sequence"):
         assert part in story
 
 
 def test_explain_names_the_document_that_a_duplicate_resembles(curated: Curated, run: Run) -> None:
     assert "REJECTED, same_text: doc-5" in run("explain", "copy", "-o", curated.output).output
     near = run("explain", "near-copy", "-o", curated.output).output
-    assert "near_dedup REJECTED, similarity" in near
+    assert "near_dedup  REJECTED, similarity" in near
     assert "doc-88" in near
 
 
@@ -60,7 +60,8 @@ def test_inspect_state_adds_up(curated: Curated, run: Run) -> None:
     ledger = report["ledger"]
     assert ledger["rows_read"] == sum(ledger["rows"].values()) == 304
     assert ledger["rows"]["dead"] == 1
-    assert report["families"]["documents"][0] > 0
+    assert report["families"]["documents"]["facts"] > 0
+    assert not report["problems"]
 
 
 def test_inspect_state_reads_what_a_damaged_state_still_has(curated: Curated, run: Run) -> None:

@@ -31,6 +31,7 @@ class Lane:
     folder: Path
     settings: str = ""  # further sections, in TOML
     session_timeout_s: float = 3.0
+    snapshot_dir: Path | None = None
     topics: dict[str, str] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -43,11 +44,13 @@ class Lane:
             {"max.message.bytes": str(MAX_RECORD_BYTES)},
         )
 
-    def config(self, name: str, bootstrap: str, *, snapshots: bool = False) -> Path:
+    def config(self, name: str, bootstrap: str) -> Path:
         """The file of one instance."""
         path = self.folder / f"{name}.toml"
         listed = "\n".join(f'{key} = "{topic}"' for key, topic in self.topics.items())
-        snapshot_dir = f'snapshot_dir = "{self.folder / "snapshots"}"\nsnapshot_interval_s = 5.0' if snapshots else ""
+        snapshots = ""
+        if self.snapshot_dir is not None:
+            snapshots = f'snapshot_dir = "{self.snapshot_dir}"\nsnapshot_interval_s = 2.0'
         path.write_text(
             f"""
 [kafka]
@@ -61,7 +64,7 @@ commit_timeout_s = 14.0
 {listed}
 [state]
 dir = "{self.folder / name / "state"}"
-{snapshot_dir}
+{snapshots}
 [metrics]
 listen = "127.0.0.1:0"
 {self.settings}
@@ -77,7 +80,6 @@ class Instance:
     lane: Lane
     name: str
     bootstrap: str
-    snapshots: bool = False
     exits: list[int] = field(default_factory=list)
     process: subprocess.Popen[bytes] | None = None
 
@@ -86,7 +88,7 @@ class Instance:
         return self.lane.folder / f"{self.name}.log"
 
     def start(self) -> None:
-        config = self.lane.config(self.name, self.bootstrap, snapshots=self.snapshots)
+        config = self.lane.config(self.name, self.bootstrap)
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(

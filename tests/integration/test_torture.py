@@ -1,4 +1,4 @@
-"""Two daemons, one lane, everything that can go wrong: the world sees nothing of it. `make torture` does it for long."""
+"""Two daemons, one lane, everything that can go wrong: the world sees none of it. `make torture` does it for long."""
 
 from __future__ import annotations
 
