@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Annotated
 
 import msgspec
@@ -15,6 +16,7 @@ ATTEMPTS_HEADER = "curatord.attempts"
 REASON_HEADER = "curatord.reason"
 INDEX_HEADER = "curatord.index"
 TRUNCATED_HEADER = "curatord.truncated"
+TIMESTAMP_HEADER = "curatord.timestamp_us"
 MESSAGE_HEADER = "__streams.errors.message"
 TOPIC_HEADER = "__streams.errors.topic"
 PARTITION_HEADER = "__streams.errors.partition"
@@ -33,6 +35,15 @@ class DeadLettersConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     """Bytes of the original carried in a dead letter; its coordinates find the rest. 0 carries none."""
 
 
+@dataclass(frozen=True, slots=True)
+class StoredLetter:
+    """A letter and where it lies."""
+
+    place: str  # its number in a state, or partition:offset on the topic of dead letters
+    timestamp_us: int  # when it was written, or else made; 0 if unknown
+    letter: DeadLetter
+
+
 def dead_letter(
     error: Undecodable,
     source: str,
@@ -43,6 +54,7 @@ def dead_letter(
     index: int | None = None,
     cut: bool = False,
     key: str = "",
+    timestamp_us: int = 0,
     traceparent: str = "",
     attempts: int = 0,
 ) -> DeadLetter:
@@ -59,6 +71,7 @@ def dead_letter(
         original=original[:max_bytes],
         truncated=cut or len(original) > max_bytes,
         key=key,
+        timestamp_us=timestamp_us,
         traceparent=traceparent,
         attempts=attempts,
     )
@@ -81,6 +94,7 @@ def dead_letter_record(letter: DeadLetter) -> tuple[bytes | None, bytes, Headers
         (REASON_HEADER, letter.reason.encode()),
         (TRUNCATED_HEADER, b"%d" % letter.truncated),
         (ATTEMPTS_HEADER, b"%d" % letter.attempts),
+        (TIMESTAMP_HEADER, b"%d" % letter.timestamp_us),
     ]
     if letter.index is not None:
         headers.append((INDEX_HEADER, b"%d" % letter.index))
@@ -105,6 +119,7 @@ def read_dead_letter(
             original=value or b"",
             truncated=found[TRUNCATED_HEADER] != b"0",
             key=(key or b"").decode(),
+            timestamp_us=int(found[TIMESTAMP_HEADER]),
             traceparent=found.get(TRACE_HEADER, b"").decode(),
             attempts=int(found[ATTEMPTS_HEADER]),
         )

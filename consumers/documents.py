@@ -55,6 +55,7 @@ def decode_rows(
                 index=row.index,
                 cut=isinstance(row.value, Undecodable),
                 key=row.key,
+                timestamp_us=row.timestamp_us,
                 traceparent=row.traceparent,
                 attempts=row.attempts,
             )

@@ -132,6 +132,7 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     original: bytes  # the input, or its beginning
     truncated: bool  # whether `original` is only the beginning
     key: str = ""  # of the message
+    timestamp_us: int = 0  # when the message was made, microseconds since 1970 UTC; 0 if unknown
     traceparent: str = ""  # W3C trace context of the message
     attempts: int = 0  # how often it was replayed before
     version: int = WIRE_VERSION

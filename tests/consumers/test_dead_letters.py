@@ -63,6 +63,7 @@ def test_the_six_headers_of_kip_1034_are_there() -> None:
         original=st.binary(max_size=50),
         truncated=st.booleans(),
         key=st.text(st.characters(codec="utf-8"), max_size=50),
+        timestamp_us=st.integers(0, 1 << 62),
         traceparent=st.sampled_from(["", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"]),
         attempts=st.integers(0, 5),
     )
