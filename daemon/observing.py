@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -23,10 +24,13 @@ from ops.events import EpochCommitted, Events
 from ops.health import Health
 from ops.log import libraries_log_to, open_log
 from ops.metrics import MAX_CLUSTERS, Metrics
-from ops.server import serving
+from ops.server import MetricsConfig, serving
 from ops.systemd import ServiceManager
 from state.epoch import Epoch
 from state.ledger import Ledger, decode_ledger, encode_ledger
+from state.snapshot import StateConfig
+
+TELL_TIME_S = 5.0
 
 
 @contextmanager
@@ -54,8 +58,9 @@ def observed(config: Config, *, file: BinaryIO | None = None) -> Iterator[Events
 
 
 def config_hash(config: Config) -> str:
-    """Twelve digits that differ when any option does."""
-    return hashlib.sha256(show_config(config, comments=False).encode()).hexdigest()[:12]
+    """Twelve digits that differ when any option does, but for those that are each process's own: folders, addresses."""
+    shared = msgspec.structs.replace(config, state=StateConfig(), metrics=MetricsConfig())
+    return hashlib.sha256(show_config(shared, comments=False).encode()).hexdigest()[:12]
 
 
 class Observer:
@@ -78,7 +83,9 @@ class Observer:
         self._clock = clock
         self._ledger = decode_ledger(encode_ledger(stages.ledger))
         self._packing = stages.packer.stats
+        stages.phases.enter("observe")  # a time as a standby is not one of the loop
         self._phase_s = dict(stages.phases.seconds)
+        self._told_at = clock()
         self._feedback = _counts(stages.rewards.counts)
         self._made_s: list[NDArray[np.float64]] = []  # when the messages of the open epoch were made, a poll each
         self._received_ages_s: list[NDArray[np.float64]] = []
@@ -90,14 +97,22 @@ class Observer:
         if len(made_s):
             self._made_s.append(made_s)
             self._received_ages_s.append(self._clock() - made_s)
+        if self._clock() - self._told_at >= TELL_TIME_S:
+            self._tell_time()
+
+    def _tell_time(self) -> None:
+        """Where the time went since this was told last, commits or not."""
+        self._told_at = self._clock()
+        before, self._phase_s = self._phase_s, dict(self._stages.phases.seconds)
+        self._events.time_spent({phase: seconds - before.get(phase, 0.0) for phase, seconds in self._phase_s.items()})
 
     def committed(self, epoch: Epoch, report: CommitReport, *, commit_s: float) -> None:
         """The epoch is committed, and took `commit_s`. The time spent here is a phase of its own."""
         stages = self._stages
         stages.phases.enter("observe")
+        self._tell_time()
         before, self._ledger = self._ledger, decode_ledger(encode_ledger(stages.ledger))
         packed, self._packing = self._packing, stages.packer.stats
-        spent, self._phase_s = self._phase_s, dict(stages.phases.seconds)
         dead_letters = _grown(self._ledger.dead, before.dead)
         clusters, _, documents = stages.clusters.centres()
         largest = np.argsort(-documents, kind="stable")
@@ -135,7 +150,6 @@ class Observer:
                 bandit_rewards={cluster: arms[cluster].mean for cluster in listed},
                 bandit_admissions={cluster: arms[cluster].propensity for cluster in listed},
                 policy_version=stages.bandit.policy_version,
-                phase_s={phase: seconds - spent.get(phase, 0.0) for phase, seconds in self._phase_s.items()},
                 commit_s=commit_s,
                 transaction_s=report.transaction_s,
                 journal_bytes=report.journal_bytes,

@@ -50,7 +50,6 @@ class EpochCommitted:
     bandit_rewards: Mapping[str, float]  # by cluster
     bandit_admissions: Mapping[str, float]
     policy_version: int
-    phase_s: Mapping[str, float]  # seconds of the loop since the commit before
     commit_s: float
     transaction_s: float = 0.0
     journal_bytes: int = 0
@@ -65,6 +64,7 @@ class _Unlogged:
 
     epochs: int = 0
     numbers: Counter[str] = field(default_factory=Counter)
+    latest: EpochCommitted | None = None
 
 
 class Events:
@@ -94,6 +94,7 @@ class Events:
         """The loop moved: at every poll, and now and then in anything that takes long."""
         self.health.beat()
         self._manager.beat()
+        self._log_epochs()
 
     def started(self, *, version: str, lane: str, config_hash: str, listening: str) -> None:
         """The process began, and looks for its cluster."""
@@ -143,8 +144,8 @@ class Events:
         self._count_documents(epoch)
         self._count_output(epoch)
         self._count_commit(epoch)
-        self.beat()
         unlogged = self._unlogged
+        unlogged.latest = epoch
         unlogged.epochs += 1
         unlogged.numbers.update(
             documents=epoch.documents,
@@ -153,18 +154,28 @@ class Events:
             tokens=epoch.tokens.get("emitted", 0) + epoch.tokens.get("emitted_again", 0),
             journal_bytes=epoch.journal_bytes,
         )
-        if self._limit.admit("epoch_committed") is None:
+        self.beat()
+
+    def _log_epochs(self) -> None:
+        """The line, if one is due: the last epochs before a silence get theirs at one of the beats after them."""
+        unlogged, latest = self._unlogged, self._unlogged.latest
+        if latest is None or self._limit.admit("epoch_committed") is None:
             return
-        self._manager.status(f"curating, epoch {epoch.epoch}")
+        self._unlogged = _Unlogged()
+        self._manager.status(f"curating, epoch {latest.epoch}")
         self._log.info(
             "epoch_committed",
-            epoch=epoch.epoch,
+            epoch=latest.epoch,
             epochs=unlogged.epochs,
             **unlogged.numbers,
-            held_documents=epoch.held_documents,
-            commit_s=round(epoch.commit_s, 4),
+            held_documents=latest.held_documents,
+            commit_s=round(latest.commit_s, 4),
         )
-        self._unlogged = _Unlogged()
+
+    def time_spent(self, phase_s: Mapping[str, float]) -> None:
+        """Seconds of the loop since the last call, by phase. No line."""
+        for phase, seconds in phase_s.items():
+            self.metrics.loop_seconds.add(seconds, phase)
 
     def _count_documents(self, epoch: EpochCommitted) -> None:
         metrics = self.metrics
@@ -201,8 +212,6 @@ class Events:
 
     def _count_commit(self, epoch: EpochCommitted) -> None:
         metrics = self.metrics
-        for phase, seconds in epoch.phase_s.items():
-            metrics.loop_seconds.add(seconds, phase)
         metrics.epochs.inc()
         metrics.epoch.set(epoch.epoch)
         metrics.epoch_documents.observe(epoch.documents)

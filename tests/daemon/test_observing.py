@@ -50,8 +50,10 @@ def test_metrics_of_a_run_are_the_differences_of_its_ledger(tmp_path: Path) -> N
     pipeline = build(config, store, tokenizer(), phases=PhaseClock(clock))
     pipeline.restore(store)
     stages = pipeline.stages
-    read_before, before, began = stages.ledger.rows_read, dict(stages.ledger.rows), clock.now
+    read_before, before = stages.ledger.rows_read, dict(stages.ledger.rows)
+    clock.now += 3600  # as a standby
     observer = Observer(process.events, stages, state_dir=tmp_path, clock=process.clock)
+    began = clock.now
     loop = Loop(pipeline, broker, config.daemon, encode_identity(config, tokenizer()), lambda: 0.0, observer)
     stages.surges.append(RemovalSurge(source="mirror", rate=0.9, usual_rate=0.1))
     while not broker.ended():
@@ -96,6 +98,27 @@ def test_metrics_of_a_run_are_the_differences_of_its_ledger(tmp_path: Path) -> N
     assert {"epoch_committed", "dead_letters_written", "removal_surge"} <= events
 
 
+def test_time_is_told_while_nothing_is_committed(tmp_path: Path) -> None:
+    process = Process()
+    new_world(5, 0, tmp_path)
+    store = Store(state_folder(tmp_path))
+    clock = Ticking()
+    pipeline = build(make_config(), store, tokenizer(), phases=PhaseClock(clock))
+    pipeline.restore(store)
+    observer = Observer(process.events, pipeline.stages, clock=process.clock)
+    began = clock.now
+    for _ in range(100):
+        pipeline.stages.phases.enter("poll")
+        process.clock.now += 0.25
+        observer.polled([])
+    pipeline.stages.workers.close()
+
+    told = sum(process.series("curatord_loop_seconds_total").values())
+    assert clock.now - began == 25.0
+    assert told >= 20.0
+    assert process.health.heartbeat_age_s() == 0
+
+
 def quiet(**metrics: object) -> Config:
     return parse_config({"metrics": {"listen": "", **metrics}}, "test")
 
@@ -135,3 +158,9 @@ def test_an_address_that_cannot_be_had_ends_the_start() -> None:
 def test_the_hash_tells_configurations_apart() -> None:
     assert config_hash(Config()) == config_hash(Config())
     assert config_hash(Config()) != config_hash(parse_config({"packing": {"beta": 0.7}}, "test"))
+
+
+def test_two_processes_of_a_lane_have_the_same_hash() -> None:
+    own = {"state": {"dir": "/b"}, "metrics": {"listen": "127.0.0.1:9465"}}
+
+    assert config_hash(Config()) == config_hash(parse_config(own, "test"))

@@ -32,7 +32,6 @@ EPOCH = EpochCommitted(
     bandit_rewards={"4": 0.5},
     bandit_admissions={"4": 0.9},
     policy_version=12,
-    phase_s={"poll": 0.5, "pack": 0.25},
     commit_s=0.03,
     transaction_s=0.02,
     journal_bytes=5000,
@@ -50,7 +49,6 @@ def test_a_commit_moves_every_number_it_carries(process: Process) -> None:
     assert process.value("curatord_rejections_total", stage="exact_dedup", reason="same_text") == 4
     assert process.value("curatord_tokens_total", kind="emitted") == 1400
     assert process.value("curatord_packing_tokens_total", kind="padding") == 4
-    assert process.value("curatord_loop_seconds_total", phase="poll") == 1.0
     assert process.value("curatord_epoch") == 8
     assert process.value("curatord_held_documents") == 2
     assert process.series("curatord_cluster_documents") == {("4",): 60, ("1",): 40}
@@ -73,6 +71,17 @@ def test_commits_are_logged_once_in_ten_seconds_and_nothing_is_left_out_of_the_s
     assert [line["epochs"] for line in lines] == [1, 10, 10, 4]
     assert [line["documents"] for line in lines] == [10, 100, 100, 40]
     assert lines[1]["accepted"] == 60
+
+
+def test_the_last_epochs_before_a_silence_are_logged_all_the_same(process: Process) -> None:
+    process.events.epoch_committed(EPOCH)
+    process.clock.now += 1
+    process.events.epoch_committed(replace(EPOCH, epoch=8))
+    for _ in range(60):
+        process.clock.now += 0.25
+        process.events.beat()
+
+    assert [(line["epoch"], line["epochs"]) for line in process.lines()] == [(7, 1), (8, 1)]
 
 
 def test_ready_follows_what_happens(process: Process) -> None:
