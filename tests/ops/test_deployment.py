@@ -212,6 +212,8 @@ def commands() -> list[tuple[str, list[str]]]:
     for block in re.findall(r"^```sh\n(.*?)^```", PAGE, re.M | re.S):
         for line in re.findall(r"^(?:sudo -u curatord )?curatord (.+)$", block, re.M):
             found.append(("page", line.split("  #")[0].split()))
+    text = re.sub(r"^```.*?^```", "", PAGE, flags=re.M | re.S)
+    found += [("page", line.split()) for line in re.findall(r"`curatord ([^`]+)`", text)]
     return found
 
 
