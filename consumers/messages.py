@@ -18,7 +18,7 @@ import msgspec
 
 from consumers.broker import RawDocument
 from consumers.codec import MAX_ID_BYTES, FieldNames
-from consumers.dead_letters import ATTEMPTS_HEADER, TRACE_HEADER
+from consumers.dead_letters import ATTEMPTS_HEADER, TIMESTAMP_HEADER, TRACE_HEADER
 from consumers.tables import arrow_row, decode_arrow
 from curatord.errors import Undecodable
 from curatord.records import Retraction
@@ -50,7 +50,10 @@ def rows_of(
     max_document_bytes: int,
 ) -> list[RawDocument]:
     """The rows of one message, at least one. Never raises on content. `timestamp_us` below 0 is unknown."""
-    traceparent, attempts = _context(headers) if headers else ("", 0)
+    traceparent, attempts = "", 0
+    if headers:
+        traceparent, attempts, made_us = _context(headers)
+        timestamp_us = made_us or timestamp_us
     if not 0 <= timestamp_us <= MAX_TIMESTAMP_US:
         timestamp_us = min(max(timestamp_us, 0), MAX_TIMESTAMP_US)
     if value is None:
@@ -130,12 +133,14 @@ def _text(key: bytes | None) -> str:
         return ""
 
 
-def _context(headers: Headers) -> tuple[str, int]:
-    """The W3C trace context of the message, and how often it was replayed. What is malformed is not carried on."""
-    traceparent, attempts = "", 0
+def _context(headers: Headers) -> tuple[str, int, int]:
+    """The W3C trace context, how often it was replayed, and when it was made at first. What is malformed is nothing."""
+    traceparent, attempts, made_us = "", 0, 0
     for name, value in headers:
         if name == TRACE_HEADER and value and not traceparent and _TRACEPARENT.fullmatch(value):
             traceparent = value.decode()
         elif name == ATTEMPTS_HEADER and value and len(value) <= 3 and value.isdigit():
             attempts = int(value)
-    return traceparent, attempts
+        elif name == TIMESTAMP_HEADER and value and len(value) <= 19 and value.isdigit():
+            made_us = int(value)
+    return traceparent, attempts, made_us

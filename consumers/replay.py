@@ -1,7 +1,8 @@
 """Dead letters on their topic: read, found again, and sent back to where they came from.
 
-A replayed message has the time and the partition of the original, and says in a header how often it was replayed. What
-was read meanwhile is recognised by its id, so a letter that is replayed twice does no harm.
+A replayed message goes to the partition of the original; its headers say how often it was replayed, and when the
+original was made. That time is not the message's own: retention would cut an old one before it is read. What was read
+meanwhile is recognised by its id, so a letter that is replayed twice does no harm.
 """
 
 from __future__ import annotations
@@ -16,7 +17,14 @@ from kafka.errors import KafkaError, OffsetOutOfRangeError
 
 from consumers.clients import connected_consumer, connected_producer, unreachable
 from consumers.connection import KafkaConfig
-from consumers.dead_letters import ATTEMPTS_HEADER, TRACE_HEADER, StoredLetter, coordinates, read_dead_letter
+from consumers.dead_letters import (
+    ATTEMPTS_HEADER,
+    TIMESTAMP_HEADER,
+    TRACE_HEADER,
+    StoredLetter,
+    coordinates,
+    read_dead_letter,
+)
 from consumers.messages import part_of
 from curatord.errors import BrokerUnavailable, ConfigError, UsageError
 
@@ -41,13 +49,12 @@ class Original:
     partition: int
     key: bytes | None
     value: bytes | None
-    timestamp_ms: int | None
 
     @property
     def headers(self) -> list[tuple[str, bytes]]:
-        """How often it was sent, and whose trace it belongs to."""
+        """How often it was sent, when it was made, and whose trace it belongs to."""
         letter = self.stored.letter
-        headers = [(ATTEMPTS_HEADER, b"%d" % (letter.attempts + 1))]
+        headers = [(ATTEMPTS_HEADER, b"%d" % (letter.attempts + 1)), (TIMESTAMP_HEADER, b"%d" % letter.timestamp_us)]
         return [*headers, (TRACE_HEADER, letter.traceparent.encode())] if letter.traceparent else headers
 
 
@@ -117,8 +124,7 @@ def originals(kafka: KafkaConfig, topic: str, letters: Iterable[StoredLetter]) -
             elif letter.attempts >= MAX_ATTEMPTS:
                 yield Refusal(stored, f"it was replayed {letter.attempts} times already: mend it and send it anew")
             elif not letter.truncated:
-                timestamp_ms = letter.timestamp_us // 1000 or None
-                yield Original(stored, partition, letter.key.encode() or None, letter.original, timestamp_ms)
+                yield Original(stored, partition, letter.key.encode() or None, letter.original)
             else:
                 if latest is None or (latest.partition, latest.offset) != (partition, letter.position):
                     latest = _fetch(consumer, TopicPartition(topic, partition), letter.position)
@@ -140,7 +146,6 @@ def send(kafka: KafkaConfig, topic: str, messages: Sequence[Original]) -> None:
                 key=message.key,
                 partition=message.partition,
                 headers=message.headers,
-                timestamp_ms=message.timestamp_ms,
             )
             for message in messages
         ]
@@ -161,11 +166,10 @@ def _from_source(stored: StoredLetter, message: Any) -> Original | Refusal:
     letter = stored.letter
     if message is None:
         return Refusal(stored, f"only its beginning was kept, and {letter.source} no longer holds {letter.position}")
-    timestamp_ms = message.timestamp if message.timestamp > 0 else None
     if letter.index is None or message.value is None:
-        return Original(stored, message.partition, message.key, message.value, timestamp_ms)
+        return Original(stored, message.partition, message.key, message.value)
     # By itself it would be named by the key, which is not its own.
-    return Original(stored, message.partition, None, part_of(message.value, letter.index), timestamp_ms)
+    return Original(stored, message.partition, None, part_of(message.value, letter.index))
 
 
 def _stored(record: Any) -> StoredLetter | None:

@@ -173,6 +173,13 @@ def test_trace_and_attempts_are_carried_to_the_dead_letter_and_nothing_malformed
         assert (letter.traceparent, letter.attempts) == ("", 0)
 
 
+def test_a_replayed_message_has_the_time_of_the_original() -> None:
+    (row,) = rows_of("s-0", 0, b"k", None, [("curatord.timestamp_us", b"5")], 9, DEFAULT_FIELDS, 1024)
+    assert row.value == Retraction(id="k", timestamp_us=5)
+    (row,) = rows_of("s-0", 0, b"k", None, [("curatord.timestamp_us", b"x")], 9, DEFAULT_FIELDS, 1024)
+    assert row.timestamp_us == 9
+
+
 @pytest.mark.parametrize(("given_us", "kept_us"), [(-1000, 0), (0, 0), (5, 5), (1 << 70, messages.MAX_TIMESTAMP_US)])
 def test_the_time_of_a_message_fits_64_bits(given_us: int, kept_us: int) -> None:
     (row,) = rows_of("s-0", 0, b"k", None, (), given_us, DEFAULT_FIELDS, 1024)
@@ -273,7 +280,10 @@ FRAGMENTS = st.sampled_from(
     st.one_of(st.none(), st.binary(), st.lists(FRAGMENTS, max_size=12).map(b"".join)),
     st.one_of(st.none(), st.binary(max_size=40)),
     st.lists(
-        st.tuples(st.sampled_from(["traceparent", "curatord.attempts", "x"]), st.none() | st.binary()), max_size=3
+        st.tuples(
+            st.sampled_from(["traceparent", "curatord.attempts", "curatord.timestamp_us", "x"]), st.none() | st.binary()
+        ),
+        max_size=3,
     ),
     st.integers(-(1 << 63), 1 << 63),
 )
