@@ -81,6 +81,9 @@ class Broker(Protocol):
     def join(self) -> None:
         """Ask to own the lane."""
 
+    def keep_alive(self) -> None:
+        """Stay what this process is in the middle of work that takes long."""
+
     def lag(self) -> dict[str, int]:
         """Messages that wait, by input. Raises `BrokerUnavailable`."""
 

@@ -293,6 +293,10 @@ class KafkaBroker:
             else:
                 yield family, key, value
 
+    def keep_alive(self) -> None:
+        """Stay a member of the group."""
+        self._membership.keep_alive()
+
     def lag(self) -> dict[str, int]:
         """Messages that wait, by partition. Raises `BrokerUnavailable`."""
         partitions = self._membership.partitions

@@ -66,6 +66,9 @@ class MemoryBroker:
     def join(self) -> None:
         """Nobody to ask."""
 
+    def keep_alive(self) -> None:
+        """Nobody is waiting."""
+
     def lag(self) -> dict[str, int]:
         """Not known."""
         return {}

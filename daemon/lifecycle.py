@@ -92,11 +92,13 @@ class StopRequest:
             raise Interrupted
 
 
-def stand_by(broker: Broker, store: Store, pipeline: Pipeline, events: Events, stop: StopRequest) -> None:
-    """Follow the owner until the lane is this process's, or a stop was asked for."""
+def stand_by(
+    broker: Broker, store: Store, pipeline: Pipeline, events: Events, stop: StopRequest, tend: Callable[[], None]
+) -> None:
+    """Follow the owner until the lane is this process's, or a stop was asked for. `tend` is called all the time."""
     has_caught_up = False
     for record in broker.journal(after=epoch_of(store), follow=True):
-        events.beat()
+        tend()
         if stop.requested:
             return
         if record is not None:
@@ -170,16 +172,17 @@ class Loop:
         `on_rows` hears how many rows were processed.
         """
         while not self._broker.ended():
-            on_rows(self.step(stop))
+            on_rows(self.step())
             if stop.requested:
+                self.commit()
                 return False
         if flush:
             self.flush()
         self.commit()
         return True
 
-    def step(self, stop: StopRequest) -> int:
-        """Poll once, and commit if it is time or a stop was asked for; the number of rows."""
+    def step(self) -> int:
+        """Poll once, and commit if it is time; the number of rows."""
         self._pipeline.stages.phases.enter("poll")
         room = self._config.epoch_documents - self._epoch.num_rows
         rows = self._broker.poll(min(self._config.poll_documents, room), min(self._config.epoch_s, POLL_S))
@@ -188,7 +191,7 @@ class Loop:
         self._pipeline.process(rows, self._epoch)
         self._pipeline.learn_from(self._broker.feedback(MAX_FEEDBACK_RECORDS), self._epoch)
         is_due = self._clock() - self._began >= self._config.epoch_s
-        if is_due or self._epoch.num_rows >= self._config.epoch_documents or stop.requested:
+        if is_due or self._epoch.num_rows >= self._config.epoch_documents:
             self.commit()
         return len(rows)
 

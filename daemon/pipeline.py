@@ -11,7 +11,7 @@ between ticks, so where a batch or a commit ended leaves no trace in what comes 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol
 
 import msgspec
@@ -142,11 +142,15 @@ class Pipeline:
             ("guard", stages.near_dedup.guard),
         )
 
-    def load(self, store: Store) -> None:
-        """Build what takes long, the indices, from the facts that there are. Everything else waits for `restore`."""
+    def load(self, store: Store, beat: Callable[[], None] = lambda: None) -> None:
+        """Build what takes long, the indices, from the facts that there are. Everything else waits for `restore`.
+
+        `beat` is called all the time.
+        """
         ticked = int(store.get("meta", b"ticked") or 0)
         retracted = read_retracted(store)
         for segment in read_segments(store):
+            beat()
             self._index(segment, retracted)
             if segment.last_ordinal < ticked:
                 self._unticked.clear()

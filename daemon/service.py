@@ -44,7 +44,7 @@ def run_service(config_path: Path | None) -> int:
             try:
                 # What the journal holds comes first: with a trained student the teacher need not be loaded.
                 restore_journalled(broker, store, events)
-                pipeline = build(config, store, tokenizer)
+                pipeline = build(config, store, tokenizer, progress=lambda done, total: stay_alive(broker, events))
                 with closing(pipeline.stages.workers):
                     Service(broker, pipeline, store, config, tokenizer, events, config_path).serve(stop)
             finally:
@@ -111,6 +111,12 @@ def restore_journalled(broker: Broker, store: Store, events: Events) -> Committe
     return committed
 
 
+def stay_alive(broker: Broker, events: Events) -> None:
+    """In the middle of work that takes long: neither the group nor the supervisor is to think that this hangs."""
+    events.beat()
+    broker.keep_alive()
+
+
 class Service:
     """One process's time in the lane: as a standby, then as its owner. `clock` counts seconds."""
 
@@ -140,13 +146,16 @@ class Service:
 
     def serve(self, stop: StopRequest) -> None:
         """Until a stop was asked for, and everything is committed. Raises if this process must not go on."""
-        self._pipeline.load(self._store)
+        self._pipeline.load(self._store, self._events.beat)
         self._pipeline.compile()
         self._broker.join()
-        stand_by(self._broker, self._store, self._pipeline, self._events, stop)
-        if not stop.requested:
-            self._work(self._take_over(), stop)
+        stand_by(self._broker, self._store, self._pipeline, self._events, stop, lambda: self._tend(stop))
+        loop = None if stop.requested else self._take_over()
+        if loop is not None:
+            self._work(loop, stop)
         self._events.draining(signal.Signals(stop.signal_number).name)
+        if loop is not None and not self._is_away:
+            loop.commit()
 
     def _take_over(self) -> Loop:
         """Become the owner, and come to where the one before was."""
@@ -176,13 +185,12 @@ class Service:
         idle_since = self._clock()
         flushed = False
         while not stop.requested:
+            self._tend(stop)
             self._measure_lag()
-            if stop.take_hangup():
-                self._check_config()
             if self._is_away:
                 stop.wait(FREE_CHECK_S)
                 continue
-            if loop.step(stop):
+            if loop.step():
                 idle_since, flushed = self._clock(), False
             elif not flushed and self._clock() - idle_since >= self._config.output.max_wait_s:
                 sequences = self._pipeline.stages.ledger.sequences
@@ -224,6 +232,12 @@ class Service:
         if self._clock() >= self._snapshot_at:
             self._snapshot_at = self._clock() + self._config.state.snapshot_interval_s
             self._snapshots.begin(self._store)
+
+    def _tend(self, stop: StopRequest) -> None:
+        """What is due whatever this process is."""
+        self._events.beat()
+        if stop.take_hangup():
+            self._check_config()
 
     def _check_config(self) -> None:
         """HUP: what the file would change at a restart. Nothing is taken over while the process runs."""

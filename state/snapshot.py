@@ -72,15 +72,14 @@ class Snapshots:
         self._result: Finished | StorageError | None = None
 
     def begin(self, store: Store) -> bool:
-        """Start a snapshot of the store as it is now; False if the one before is still being copied.
+        """Start a snapshot of the store; False if there is one of this epoch, or one is still being copied.
 
         Raises `StorageError` if there is no room.
         """
-        if self._thread is not None:
+        committed = store.committed()
+        if committed is None or self._thread is not None or self._path(committed.epoch).exists():
             return False
         checkpoint = store.folder.with_name(store.folder.name + ".checkpoint")
-        committed = store.committed()
-        assert committed is not None
         shutil.rmtree(checkpoint, ignore_errors=True)
         store.checkpoint(checkpoint)
         manifest = Manifest(
@@ -100,7 +99,7 @@ class Snapshots:
 
     def _copy(self, checkpoint: Path, manifest: Manifest) -> None:
         began = time.monotonic()
-        target = self._folder / f"{_PREFIX}{manifest.epoch:012d}"
+        target = self._path(manifest.epoch)
         unfinished = target.with_suffix(_UNFINISHED)
         try:
             shutil.rmtree(unfinished, ignore_errors=True)
@@ -128,6 +127,9 @@ class Snapshots:
             self._result = StorageError(str(error))
         finally:
             shutil.rmtree(checkpoint, ignore_errors=True)
+
+    def _path(self, epoch: int) -> Path:
+        return self._folder / f"{_PREFIX}{epoch:012d}"
 
     def _paths(self) -> list[Path]:
         """Finished snapshots, newest first."""

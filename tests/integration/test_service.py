@@ -138,7 +138,9 @@ def test_a_lost_disk_comes_back_from_a_snapshot_when_the_journal_was_cut(lane: L
         instance.start()
         instance.wait_for("restored", 90)
         for start in range(0, half, 100):
-            produce_documents(lane.bootstrap, lane.topics["documents"], documents[start : start + 100], partition=0)
+            produce_documents(
+                lane.bootstrap, lane.topics["documents"], documents[start : min(start + 100, half)], partition=0
+            )
             time.sleep(0.5)
         cut = instance.wait_for("journal_truncated", 60)
         instance.kill()
