@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 export PYTHONPATH :=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format bench simulate docs clean
+.PHONY: help setup demo test check format bench torture simulate docs clean
 
 help: ## Print the verbs
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -40,6 +40,9 @@ format: $(READY) ## Format the code
 bench: $(READY) ## Measure against peers; results in benchmarks/results
 	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install --quiet --constraint requirements.lock --group bench
 	@$(BIN)/python -m benchmarks
+
+torture: $(READY) ## Break two daemons on a real broker for an hour: FAULTS and SEED say how often and how
+	@$(BIN)/python -m tests.integration.torture --faults $(or $(FAULTS),300) --seed $(or $(SEED),0)
 
 simulate: $(READY) ## Run the pipeline over the memory broker with seeded faults
 	@$(BIN)/python -m pytest -q tests/simulation --simulations=1000
