@@ -29,10 +29,11 @@ SCENARIOS = {
     "packing": "benchmarks.packing",
     "pipeline": "benchmarks.pipeline",
     "web": "benchmarks.web",
+    "service": "benchmarks.service",
 }
 VERSIONS_OF = (
     "numpy", "numba", "faiss-cpu", "torch", "tiktoken", "tokenizers", "mistral-common", "datasketch", "rensa",
-    "rocksdict", "pyarrow", "trl", "datatrove", "scikit-learn",
+    "rocksdict", "pyarrow", "trl", "datatrove", "scikit-learn", "kafka-python",
 )  # fmt: skip
 
 

@@ -1,0 +1,247 @@
+"""The service on a real broker against the embedded pipeline: the same documents, the same code between the seams.
+
+    python -m benchmarks.service [--repeats 2]
+
+The documents of the scenario `pipeline` lie on a topic of one partition, as one JSON object a message, as JSON lines
+and as Arrow IPC with a hundred documents a message, and in a file. The warm-up is left out. Seconds of the wall, for the
+broker's part cannot be seen otherwise: producer's acknowledgements, fetches, transactions. The broker runs on the same
+machine. Then documents come at 1,000 a second, for their age when they are committed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from kafka import KafkaProducer
+
+from benchmarks.pipeline import NUM_WARM_UP, write_documents
+from consumers.broker import Broker, CommitReport, RawDocument
+from consumers.files import FilesBroker
+from consumers.inputs import expand
+from consumers.kafka import KafkaBroker
+from consumers.outputs import open_outputs
+from daemon.app import build, encode_identity
+from daemon.config import Config, parse_config
+from daemon.lifecycle import Loop, catch_up
+from daemon.pipeline import Pipeline
+from ops.phases import PhaseClock
+from packing.tokenizer import open_tokenizer
+from state.epoch import Epoch
+from state.store import Store
+from tests.integration.lane import MAX_RECORD_BYTES, TOPICS
+from tests.integration.maven_broker import MavenBroker
+from tests.integration.world import create_topics, produce_documents
+
+PER_MESSAGE = 100
+RATE = 1000
+AGE_S = 10.0
+
+
+@dataclass(slots=True)
+class Seen:
+    """Stands where the observer does."""
+
+    transactions_s: list[float] = field(default_factory=list)
+    journal_bytes: int = 0
+    ages_s: list[float] = field(default_factory=list)
+    _made_s: list[float] = field(default_factory=list)
+
+    def polled(self, rows: Sequence[RawDocument]) -> None:
+        self._made_s += [row.timestamp_us / 1e6 for row in rows if row.timestamp_us]
+
+    def committed(self, epoch: Epoch, report: CommitReport, *, commit_s: float) -> None:
+        now = time.time()
+        self.ages_s += [now - made for made in self._made_s]
+        self._made_s.clear()
+        self.transactions_s.append(report.transaction_s)
+        self.journal_bytes += report.journal_bytes
+
+
+def shaped(documents: list[bytes], shape: str) -> list[bytes]:
+    """The messages."""
+    groups = [documents[start : start + PER_MESSAGE] for start in range(0, len(documents), PER_MESSAGE)]
+    if shape == "JSON":
+        return documents
+    if shape == "JSON lines":
+        return [b"\n".join(group) for group in groups]
+    import msgspec
+
+    messages = []
+    for group in groups:
+        batch = pa.RecordBatch.from_pylist([msgspec.json.decode(document) for document in group])
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, batch.schema) as stream:
+            stream.write_batch(batch)
+        messages.append(sink.getvalue().to_pybytes())
+    return messages
+
+
+def make_config(prefix: str, bootstrap: str) -> Config:
+    """One thread; the topics of one run."""
+    topics = {name: f"{prefix}-{name.replace('_', '-')}" for name in TOPICS}
+    return parse_config(
+        {
+            "daemon": {"threads": 1},
+            "embedding": {"warmup_documents": NUM_WARM_UP},
+            "kafka": {"bootstrap_servers": bootstrap, "lane": prefix},
+            "topics": topics,
+        },
+        "benchmark",
+    )
+
+
+def owner(config: Config, store: Store, phases: PhaseClock) -> tuple[KafkaBroker, Pipeline]:
+    """A lane of its own, taken over."""
+    topics = [getattr(config.topics, name) for name in TOPICS]
+    create_topics(
+        config.kafka.bootstrap_servers, dict.fromkeys(topics, 1), {"max.message.bytes": str(MAX_RECORD_BYTES)}
+    )
+    tokenizer = open_tokenizer(config.tokenizer)
+    outputs = open_outputs(
+        config.kafka,
+        config.topics,
+        config.packing,
+        tokenizer_digest=tokenizer.digest,
+        vocabulary_size=tokenizer.vocabulary_size,
+    )
+    broker = KafkaBroker(config.kafka, config.topics, config.input, outputs, store, encode_identity(config, tokenizer))
+    pipeline = build(config, store, tokenizer, phases=phases)
+    broker.join()
+    for _ in broker.journal(after=-1, follow=True):
+        pass
+    for _ in catch_up(store, broker, broker.take_over()):
+        pass
+    pipeline.restore(store)
+    return broker, pipeline
+
+
+def timed(loop: Loop, broker: Broker, num_documents: int, phases: PhaseClock) -> tuple[float, dict[str, float]]:
+    """Seconds of the wall a document after the warm-up, all of it and by phase."""
+    rows = 0
+    while rows < NUM_WARM_UP + 1024:
+        rows += loop.step()
+    loop.commit()
+    first, began, before = rows, time.perf_counter(), dict(phases.seconds)
+    while rows < num_documents and not broker.ended():
+        rows += loop.step()
+    loop.commit()
+    seconds = time.perf_counter() - began
+    spent = {name: (total - before.get(name, 0.0)) / (rows - first) for name, total in phases.seconds.items()}
+    return seconds / (rows - first), spent
+
+
+def embedded(path: Path, num_documents: int, folder: Path) -> tuple[float, dict[str, float]]:
+    """From a file to Parquet."""
+    config = parse_config({"daemon": {"threads": 1}, "embedding": {"warmup_documents": NUM_WARM_UP}}, "benchmark")
+    phases = PhaseClock()
+    store = Store(folder / "state")
+    pipeline = build(config, store, open_tokenizer(config.tokenizer), phases=phases)
+    pipeline.restore(store)
+    broker = FilesBroker(expand([str(path)]), config.input, folder / "output", store)
+    loop = Loop(pipeline, broker, config.daemon, encode_identity(config, pipeline.stages.tokenizer), time.monotonic)
+    result = timed(loop, broker, num_documents, phases)
+    store.close()
+    return result
+
+
+def service(
+    documents: list[bytes], shape: str, folder: Path, bootstrap: str, prefix: str, seen: Seen
+) -> tuple[float, dict[str, float]]:
+    """From a topic to a topic."""
+    config = make_config(prefix, bootstrap)
+    phases = PhaseClock()
+    store = Store(folder / "state")
+    broker, pipeline = owner(config, store, phases)
+    produce_documents(bootstrap, config.topics.documents, shaped(documents, shape), partition=0)
+    identity = encode_identity(config, pipeline.stages.tokenizer)
+    loop = Loop(pipeline, broker, config.daemon, identity, time.monotonic, seen)
+    result = timed(loop, broker, len(documents), phases)
+    if shape == "JSON":
+        _at_a_steady_rate(documents, config, loop, seen)
+    broker.close()
+    store.close()
+    return result
+
+
+def _at_a_steady_rate(documents: list[bytes], config: Config, loop: Loop, seen: Seen) -> None:
+    """New documents at `RATE` a second; their ages are in `seen`."""
+    stop = threading.Event()
+
+    def produce() -> None:
+        with KafkaProducer(bootstrap_servers=config.kafka.bootstrap_servers, linger_ms=5) as producer:
+            began, sent = time.monotonic(), 0
+            while not stop.is_set():
+                while sent < (time.monotonic() - began) * RATE:
+                    text = documents[sent % len(documents)].replace(b'"text":"', b'"text":"%d ' % sent, 1)
+                    text = text.replace(b'"id":"', b'"id":"again-%d-' % sent, 1)
+                    producer.send(config.topics.documents, text, partition=0)
+                    sent += 1
+                time.sleep(0.01)
+
+    seen.ages_s.clear()
+    producer = threading.Thread(target=produce, daemon=True)
+    producer.start()
+    end = time.monotonic() + AGE_S
+    while time.monotonic() < end:
+        loop.step()
+    stop.set()
+    producer.join()
+    loop.commit()
+
+
+def main() -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=2)
+    options = parser.parse_args()
+    shapes = ("JSON", "JSON lines", "Arrow")
+    results: dict[str, list[tuple[float, dict[str, float]]]] = {name: [] for name in ("embedded", *shapes)}
+    seen = Seen()
+    kafka = MavenBroker()
+    try:
+        with tempfile.TemporaryDirectory() as work:
+            path = Path(work) / "documents.jsonl"
+            num_documents, num_bytes = write_documents(path)
+            documents = path.read_bytes().splitlines()
+            for repeat in range(options.repeats):
+                for name, runs in results.items():
+                    folder = Path(work) / f"{name}-{repeat}"
+                    folder.mkdir()
+                    if name == "embedded":
+                        runs.append(embedded(path, num_documents, folder))
+                    else:
+                        prefix = f"bench-{repeat}-{shapes.index(name)}"
+                        runs.append(service(documents, name, folder, kafka.bootstrap, prefix, seen))
+    finally:
+        kafka.close()
+    print(f"{num_documents:,} documents, {num_bytes / num_documents:,.0f} bytes each; one thread, broker beside it\n")
+    best = {name: min(runs, key=lambda run: run[0]) for name, runs in results.items()}
+    base = best["embedded"][0]
+    print("| way | documents/s | share of embedded |\n|---|---:|---:|")
+    for name, (seconds, _) in best.items():
+        print(f"| {name} | {1 / seconds:,.0f} | {base / seconds:.2f} |")
+    print("\nµs a document, by phase:\n\n| phase | " + " | ".join(best) + " |\n|---|" + "---:|" * len(best))
+    phases = sorted(best["embedded"][1], key=lambda phase: -best["JSON"][1].get(phase, 0.0))
+    for phase in phases:
+        values = [run[1].get(phase, 0.0) * 1e6 for run in best.values()]
+        if max(values) >= 0.5:
+            print(f"| {phase} | " + " | ".join(f"{value:.1f}" for value in values) + " |")
+    print(
+        f"\nTransactions: p50 {statistics.median(seen.transactions_s) * 1e3:.1f} ms, "
+        f"p95 {np.percentile(seen.transactions_s, 95) * 1e3:.1f} ms. "
+        f"Age of a document at its commit, at {RATE:,} a second: p50 {statistics.median(seen.ages_s):.2f} s, "
+        f"p99 {np.percentile(seen.ages_s, 99):.2f} s."
+    )
+
+
+if __name__ == "__main__":
+    main()
