@@ -3,9 +3,9 @@
     python -m benchmarks.service [--repeats 2]
 
 The documents of the scenario `pipeline` lie on a topic of one partition, as one JSON object a message, as JSON lines
-and as Arrow IPC with a hundred documents a message, and in a file. The warm-up is left out. Seconds of the wall, for the
-broker's part cannot be seen otherwise: producer's acknowledgements, fetches, transactions. The broker runs on the same
-machine. Then documents come at 1,000 a second, for their age when they are committed.
+and as Arrow IPC with a hundred documents a message, and in a file. The warm-up is left out. Seconds of the wall, for
+the broker's part cannot be seen otherwise: acknowledgements, fetches, transactions. The broker runs beside it. Then
+documents come at 1,000 a second, for their age when they are committed.
 """
 
 from __future__ import annotations

@@ -88,7 +88,7 @@ def sample(instance: Instance, samples: Samples, began: float) -> None:
     samples.lag.append(found[NAMES[2]])
 
 
-NAMES = ("process_resident_memory_bytes", "curatord_documents_total", "curatord_consumer_lag_messages")
+NAMES = ("process_resident_memory_bytes", "curatord_documents_total", "curatord_lag_messages")
 
 
 def main() -> None:
