@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 import crc32c
@@ -146,90 +147,95 @@ def decode_sequence(record: bytes | memoryview) -> PackedSequence:
         raise CorruptSequence(f"the record is PSEQ version {version}, this reader knows {VERSION}: update curatord")
     if header_bytes < HEADER_BYTES or header_bytes + body_bytes != len(view):
         raise CorruptSequence(f"the record is {len(view)} bytes long, its header says {header_bytes + body_bytes}")
-    header = bytearray(view[:header_bytes])
-    header[_CRC_OFFSET:HEADER_BYTES] = bytes(4)
-    if crc32c.crc32c(view[header_bytes:], crc32c.crc32c(bytes(header))) != checksum:
+    # As if the four bytes of the checksum were zero.
+    if crc32c.crc32c(view[HEADER_BYTES:], crc32c.crc32c(bytes(4), crc32c.crc32c(view[:_CRC_OFFSET]))) != checksum:
         raise CorruptSequence(f"the checksum of sequence {seq_no} does not match: the record was damaged on its way")
     sections = _sections(view, header_bytes, num_sections)
-    tokens_T = _tokens(sections, num_tokens)
-    columns = {tag: _column(sections, tag, dtype, num_segments) for tag, dtype in _COLUMNS.items()}
-    lengths_S = columns[_LENGTHS]
-    if int(lengths_S.sum(dtype=np.uint64)) != num_tokens or num_tokens > context_length:
+    tokens_T = _tokens(view, sections, num_tokens)
+    lengths_S, flags_S, offsets_S, clusters_S, policies_S, propensities_S = (
+        _column(view, sections, tag, dtype, num_segments) for tag, dtype in _COLUMNS.items()
+    )
+    if sum(lengths_S.tolist()) != num_tokens or num_tokens > context_length:
         raise CorruptSequence(
             f"the segments of sequence {seq_no} do not add up to its {num_tokens} tokens, or these to more than the "
             f"context length {context_length}"
         )
-    doc_hashes_S16 = _doc_hashes(sections, num_segments)
     return PackedSequence(
         seq_no=seq_no,
         generation=generation,
         context_length=context_length,
         tokens_T=tokens_T,
         segment_lengths_S=lengths_S,
-        segment_offsets_S=columns[_OFFSETS],
-        segment_flags_S=columns[_FLAGS],
-        doc_ids=_doc_ids(sections, num_segments),
-        clusters_S=columns[_CLUSTERS].view("<i4"),
-        policy_versions_S=columns[_POLICIES].view("<i4"),
-        propensities_S=columns[_PROPENSITIES],
+        segment_offsets_S=offsets_S,
+        segment_flags_S=flags_S,
+        doc_ids=_doc_ids(view, sections, num_segments),
+        clusters_S=clusters_S.view("<i4"),
+        policy_versions_S=policies_S.view("<i4"),
+        propensities_S=propensities_S,
         created_us=created_us,
         tokenizer_digest=tokenizer_digest,
-        doc_hashes_S16=doc_hashes_S16,
+        doc_hashes_S16=_doc_hashes(view, sections, num_segments),
     )
 
 
-def _sections(view: memoryview, start: int, count: int) -> dict[int, tuple[int, memoryview]]:
-    """Tag to (dtype, payload)."""
+_Sections = dict[int, tuple[int, int, int]]  # tag -> dtype, start of the payload, its size
+_ABSENT = (0, 0, 0)
+
+
+def _sections(view: memoryview, start: int, count: int) -> _Sections:
     found = {}
+    end = len(view)
     for _ in range(count):
-        if start + _SECTION.size > len(view):
+        if start + _SECTION.size > end:
             raise CorruptSequence("the record ends inside the head of a section")
         tag, dtype, _, size = _SECTION.unpack_from(view, start)
         start += _SECTION.size
-        if start + size > len(view):
+        if start + size > end:
             raise CorruptSequence(f"the record ends inside section {tag}")
-        found[tag] = (dtype, view[start : start + size])
+        found[tag] = (dtype, start, size)
         start += size + -size % 8
     return found
 
 
-def _tokens(sections: dict[int, tuple[int, memoryview]], count: int) -> NDArray[np.uint32] | NDArray[np.uint16]:
-    dtype, payload = sections.get(_TOKENS, (0, memoryview(b"")))
-    if dtype not in (_U16, _U32) or len(payload) != count * _DTYPES[dtype].itemsize:
+def _tokens(view: memoryview, sections: _Sections, count: int) -> NDArray[np.uint32] | NDArray[np.uint16]:
+    dtype, start, size = sections.get(_TOKENS, _ABSENT)
+    if dtype not in (_U16, _U32) or size != count * _DTYPES[dtype].itemsize:
         raise CorruptSequence(f"the record does not hold its {count} tokens")
-    return np.frombuffer(payload, _DTYPES[dtype])
+    return np.frombuffer(view, _DTYPES[dtype], count, start)
 
 
-def _column(sections: dict[int, tuple[int, memoryview]], tag: int, dtype: int, count: int) -> NDArray[Any]:
-    found, payload = sections.get(tag, (0, memoryview(b"")))
-    if found != dtype or len(payload) != count * _DTYPES[dtype].itemsize:
+def _column(view: memoryview, sections: _Sections, tag: int, dtype: int, count: int) -> NDArray[Any]:
+    found, start, size = sections.get(tag, _ABSENT)
+    if found != dtype or size != count * _DTYPES[dtype].itemsize:
         raise CorruptSequence(f"section {tag} does not hold one value for each of {count} segments")
-    return np.frombuffer(payload, _DTYPES[dtype])
+    return np.frombuffer(view, _DTYPES[dtype], count, start)
 
 
-def _doc_hashes(sections: dict[int, tuple[int, memoryview]], count: int) -> NDArray[np.uint8] | None:
+def _doc_hashes(view: memoryview, sections: _Sections, count: int) -> NDArray[np.uint8] | None:
     if _DOC_HASHES not in sections:
         return None
-    payload = sections[_DOC_HASHES][1]
-    if len(payload) != count * _DOC_HASH_BYTES:
+    _, start, size = sections[_DOC_HASHES]
+    if size != count * _DOC_HASH_BYTES:
         raise CorruptSequence(f"section {_DOC_HASHES} does not hold a hash for each of {count} segments")
-    return np.frombuffer(payload, np.uint8).reshape(count, _DOC_HASH_BYTES)
+    return np.frombuffer(view, np.uint8, size, start).reshape(count, _DOC_HASH_BYTES)
 
 
-def _doc_ids(sections: dict[int, tuple[int, memoryview]], count: int) -> tuple[str, ...]:
+def _doc_ids(view: memoryview, sections: _Sections, count: int) -> tuple[str, ...]:
+    """The ids; none if the record carries hashes in their place."""
     if _DOC_IDS not in sections:
         return ()
-    payload = sections[_DOC_IDS][1]
-    if len(payload) < 4 * count:
+    _, start, size = sections[_DOC_IDS]
+    if size < 4 * count:
         raise CorruptSequence("the ids of the documents are cut off")
-    lengths = np.frombuffer(payload[: 4 * count], "<u4").tolist()
-    if sum(lengths) != len(payload) - 4 * count:
+    lengths = np.frombuffer(view, "<u4", count, start).tolist()
+    joined = bytes(view[start + 4 * count : start + size])
+    if sum(lengths) != len(joined):
         raise CorruptSequence("the ids of the documents do not have the lengths that they should have")
-    text, start, ids = bytes(payload[4 * count :]), 0, []
+    ends = list(accumulate(lengths))
     try:
-        for length in lengths:
-            ids.append(text[start : start + length].decode())
-            start += length
+        if joined.isascii():
+            text = joined.decode()
+            return tuple(text[end - length : end] for end, length in zip(ends, lengths, strict=True))
+        return tuple(joined[end - length : end].decode() for end, length in zip(ends, lengths, strict=True))
     except UnicodeDecodeError as error:
         raise CorruptSequence(f"the id of a document is not UTF-8: {error}") from error
-    return tuple(ids)
