@@ -44,12 +44,23 @@ class KafkaConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             raise ValueError("kafka.bootstrap_servers is empty: name at least one host:port")
         if self.security_protocol.startswith("SASL") and not self.username:
             raise ValueError(f"kafka.security_protocol = {self.security_protocol!r} needs kafka.username")
+        if self.commit_timeout_s > self.transaction_timeout_s:
+            raise ValueError(
+                f"kafka.commit_timeout_s = {self.commit_timeout_s:g} is more than kafka.transaction_timeout_s = "
+                f"{self.transaction_timeout_s:g}: the cluster would abort a commit that this process still waits for"
+            )
+        if self.request_timeout_s > self.commit_timeout_s:
+            raise ValueError(
+                f"kafka.request_timeout_s = {self.request_timeout_s:g} is more than kafka.commit_timeout_s = "
+                f"{self.commit_timeout_s:g}: one answer that is late would end the process"
+            )
 
 
 def client_options(config: KafkaConfig) -> dict[str, Any]:
     """What every client of kafka-python is told. Raises `ConfigError` if there is no password where one is needed."""
     options: dict[str, Any] = {
         "bootstrap_servers": [server.strip() for server in config.bootstrap_servers.split(",") if server.strip()],
+        "client_id": f"curatord-{config.lane}",
         "security_protocol": config.security_protocol,
         "request_timeout_ms": int(config.request_timeout_s * 1000),
         # The sender sleeps this long after each CONCURRENT_TRANSACTIONS; the default of 100 ms would be the latency.

@@ -110,16 +110,7 @@ class KafkaBroker:
             self._fetched.extend(self._membership.poll(timeout_s, max_rows))
         while self._fetched and len(rows) < max_rows:
             message = self._fetched.popleft()
-            rows += rows_of(
-                source_name(message),
-                message.offset,
-                message.key,
-                message.value,
-                message.headers,
-                message.timestamp * 1000,
-                self._input.fields,
-                self._input.max_document_bytes,
-            )
+            rows += rows_of_message(message, self._input)
         if self.ownership() is Ownership.LOST:
             raise LaneLost("the lane went to another process: this one was silent for longer than the session timeout")
         return rows
@@ -196,7 +187,7 @@ class KafkaBroker:
         found = self._membership.committed(self._journal_partition, self._kafka.request_timeout_s)
         if found is None:
             return None
-        self._marker = msgspec.json.decode(found.metadata, type=Marker)
+        self._marker = decode_marker(found.metadata)
         local = self._store.get("meta", b"lane")
         if local is not None and local.decode() != self._marker.lane:
             raise StateError(
@@ -331,3 +322,28 @@ class KafkaBroker:
 def source_name(partition: Any) -> str:
     """How the partition, or that of a message, is called in facts, ids and messages to humans."""
     return f"{partition.topic}-{partition.partition}"
+
+
+def rows_of_message(message: Any, config: InputConfig) -> list[RawDocument]:
+    """The rows of one message as kafka-python gives it."""
+    return rows_of(
+        source_name(message),
+        message.offset,
+        message.key,
+        message.value,
+        message.headers,
+        message.timestamp * 1000,
+        config.fields,
+        config.max_document_bytes,
+    )
+
+
+def decode_marker(metadata: str) -> Marker:
+    """The marker in the metadata of the journal's committed offset. Raises `StateError` if it is none."""
+    try:
+        return msgspec.json.decode(metadata, type=Marker)
+    except msgspec.DecodeError as error:
+        raise StateError(
+            f"the group's offset of the journal carries {metadata!r}, which is no marker of curatord: somebody moved "
+            "it. See docs/operating.md#marker-gone"
+        ) from error

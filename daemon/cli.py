@@ -24,12 +24,25 @@ config_option = click.option(
 output_option = click.option(
     "-o", "--output", required=True, type=click.Path(path_type=Path, file_okay=False), help="Folder of the output."
 )
+place_option = click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder of the output; without it the service's state is meant.",
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 
 
 def find_config(given: Path | None) -> Path | None:
     """The file that was named, else the first of the default places, else none."""
     return given or next((path for path in DEFAULT_CONFIGS if path.is_file()), None)
+
+
+def service_state(config_path: Path | None) -> Path:
+    """Where the service that a configuration describes keeps its state."""
+    from daemon.config import load_config
+
+    return Path(load_config(find_config(config_path)).state.dir)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -85,21 +98,33 @@ def validate(config_path: Path | None, output: Path | None, no_environment: bool
 
 @cli.command()
 @click.argument("doc_id")
-@output_option
+@place_option
+@config_option
 @json_option
-def explain(doc_id: str, output: Path, as_json: bool) -> None:
-    """Tell the way of one document: what every stage decided, and where it went."""
+def explain(doc_id: str, output: Path | None, config_path: Path | None, as_json: bool) -> None:
+    """Tell the way of one document: what every stage decided, and where it went.
+
+    A service may run meanwhile; what it did in the last seconds may be missing.
+    """
     from daemon.explain import explain as run
 
-    run(doc_id, output, as_json=as_json)
+    run(doc_id, output or service_state(config_path), as_json=as_json)
 
 
 @cli.command()
 @click.argument("doc_ids", nargs=-1, required=True, metavar="DOC_ID...")
-@output_option
+@place_option
 @config_option
-def retract(doc_ids: tuple[str, ...], output: Path, config_path: Path | None) -> None:
-    """Take documents back: free their places in the indices, drop what is held, list what was emitted."""
+def retract(doc_ids: tuple[str, ...], output: Path | None, config_path: Path | None) -> None:
+    """Take documents back: free their places in the indices, drop what is held, list what was emitted.
+
+    Without --output they are sent to the service, over its topic of documents.
+    """
+    if output is None:
+        from daemon.retractions import send_retractions
+
+        send_retractions(doc_ids, find_config(config_path))
+        return
     from daemon.curate import retract_documents
 
     retract_documents(doc_ids, output, find_config(config_path))
@@ -139,11 +164,28 @@ def config_schema() -> None:
 
 @cli.command("run")
 @config_option
-def run_command(config_path: Path | None) -> None:
+@click.option("--dry-run", is_flag=True, help="Read what is on the topic, write nothing, say what would become of it.")
+@click.option("--max-documents", type=click.IntRange(min=1), default=10_000, help="Most rows of a dry run.")
+@json_option
+def run_command(config_path: Path | None, dry_run: bool, max_documents: int, as_json: bool) -> None:
     """Curate the documents of a topic, as a service, until it is stopped."""
+    if dry_run:
+        from daemon.dry_run import dry_run as run
+
+        sys.exit(run(find_config(config_path), max_documents, as_json=as_json))
     from daemon.service import run_service
 
-    sys.exit(run_service(config_path))
+    sys.exit(run_service(find_config(config_path)))
+
+
+@cli.command()
+@config_option
+@json_option
+def status(config_path: Path | None, as_json: bool) -> None:
+    """Show how the service does, then exit: 0 healthy, 1 degraded, 69 if nobody answers."""
+    from daemon.status import print_status
+
+    sys.exit(print_status(find_config(config_path), as_json=as_json))
 
 
 @cli.group("dead-letters")
@@ -259,13 +301,14 @@ def inspect() -> None:
 
 
 @inspect.command("state")
-@output_option
+@place_option
+@config_option
 @json_option
-def inspect_state(output: Path, as_json: bool) -> None:
+def inspect_state(output: Path | None, config_path: Path | None, as_json: bool) -> None:
     """The ledger, what is held, clusters, arms and dead letters. Exit code 65 if something is damaged."""
     from daemon.inspection import inspect_state as run
 
-    sys.exit(run(output, as_json=as_json))
+    sys.exit(run(output or service_state(config_path), as_json=as_json))
 
 
 @inspect.command("output")

@@ -20,7 +20,7 @@ from curatord.errors import StorageError
 from curatord.records import Retraction
 from daemon.app import build_restored, encode_identity
 from daemon.config import Config, load_config
-from daemon.facts import require_state
+from daemon.facts import state_in
 from daemon.kernels import are_compiled
 from daemon.lifecycle import Interrupted, Loop, StopRequest
 from daemon.pipeline import Pipeline
@@ -103,7 +103,7 @@ def _say_how_to_go_on(output: Path) -> None:
 
 def retract_documents(doc_ids: Sequence[str], output: Path, config_path: Path | None) -> None:
     """Take documents back, as one commit. Raises `UsageError` where nothing was ever curated."""
-    require_state(output)
+    state_in(output)
     config = load_config(config_path)
     now_us = time.time_ns() // 1000
     with CurateProgress(StopRequest()) as progress, opened(output, config, progress) as (store, pipeline):

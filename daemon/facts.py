@@ -1,4 +1,4 @@
-"""Facts of an output folder, opened to be read only, and as far as damage lets them be read."""
+"""Facts of an output folder or of a service, opened to be read only, and as far as damage lets them be read."""
 
 from __future__ import annotations
 
@@ -22,17 +22,21 @@ T = TypeVar("T")
 WRITTEN_AT_OPENING = "rocksdict-config.json"
 
 
-def require_state(output: Path) -> None:
-    """Raise `UsageError` if nothing was ever curated into a folder."""
-    if not state_folder(output).is_dir():
-        raise UsageError(f"there is no state in {output}: is --output right? `curatord curate` makes one")
+def state_in(place: Path) -> Path:
+    """The state of an output folder, or of a service, whose folder it is. Raises `UsageError` if there is none."""
+    for folder in (state_folder(place), place):
+        if (folder / "CURRENT").exists():
+            return folder
+    raise UsageError(f"there is no state in {place}: is --output, or [state] dir, right?")
 
 
 @contextmanager
-def opened_for_reading(output: Path) -> Iterator[Store]:
-    """The state of an output folder; it may lie on a disk that cannot be written. Raises as `Store` does."""
-    require_state(output)
-    folder = state_folder(output)
+def opened_for_reading(place: Path) -> Iterator[Store]:
+    """The state of an output folder or a service, which may run; it may lie on a disk that cannot be written.
+
+    Raises as `state_in` and `Store` do.
+    """
+    folder = state_in(place)
     with TemporaryDirectory(prefix="curatord-") as links:
         if os.access(folder, os.W_OK):
             store = Store(folder, read_only=True)

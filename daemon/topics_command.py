@@ -16,14 +16,14 @@ from consumers.clients import connected_admin
 from consumers.connection import KafkaConfig
 from consumers.topic_specs import DEFAULT_PARTITIONS, Difference, TopicSpec, check_topics, mend_topics, topic_specs
 from curatord.errors import BrokerUnavailable, UsageError
-from daemon.config import load_config
+from daemon.config import Config, load_config
 
 PATIENCE_S = 10.0  # of somebody who waits at a terminal
 
 
 def topics_check(config_path: Path | None, *, as_json: bool) -> int:
     """Print every difference; 1 if there are any. Raises `BrokerUnavailable`, `ConfigError`."""
-    kafka, specs = _wanted(config_path, DEFAULT_PARTITIONS)
+    kafka, specs = wanted_topics(load_config(config_path), DEFAULT_PARTITIONS)
     admin = connected_admin(kafka)
     try:
         differences = check_topics(admin, kafka, specs)
@@ -41,7 +41,7 @@ def topics_create(config_path: Path | None, *, yes: bool, num_partitions: int, r
 
     Raises `BrokerUnavailable`, `ConfigError`, `UsageError` if it was not confirmed.
     """
-    kafka, specs = _wanted(config_path, num_partitions)
+    kafka, specs = wanted_topics(load_config(config_path), num_partitions)
     admin = connected_admin(kafka)
     try:
         differences = check_topics(admin, kafka, specs)
@@ -67,8 +67,8 @@ def _wait_until_seen(admin: KafkaAdminClient, kafka: KafkaConfig, specs: Sequenc
         time.sleep(0.1)
 
 
-def _wanted(config_path: Path | None, num_partitions: int) -> tuple[KafkaConfig, list[TopicSpec]]:
-    config = load_config(config_path)
+def wanted_topics(config: Config, num_partitions: int = DEFAULT_PARTITIONS) -> tuple[KafkaConfig, list[TopicSpec]]:
+    """The cluster, asked by somebody who waits, and the topics that a service of this configuration needs."""
     specs = topic_specs(
         config.topics,
         context_length=config.packing.context_length,
