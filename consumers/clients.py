@@ -9,9 +9,36 @@ from typing import Any
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
 from kafka.admin import ConfigResource, ConfigResourceType
 from kafka.errors import KafkaError
+from kafka.record.default_records import DefaultRecordBatch
 
 from consumers.connection import KafkaConfig, client_options
 from curatord.errors import BrokerUnavailable, ConfigError
+
+
+class _Lenient(bytes):
+    """Bytes whose slices decode whatever they hold."""
+
+    def __getitem__(self, place: Any) -> Any:
+        found = super().__getitem__(place)
+        return _Lenient(found) if isinstance(place, slice) else found
+
+    def decode(self, encoding: str = "utf-8", errors: str = "replace") -> str:
+        return super().decode(encoding, "replace")
+
+
+_read_record = DefaultRecordBatch._read_msg
+
+
+def _read_any_record(batch: DefaultRecordBatch) -> Any:
+    """One record; kafka-python takes it for damaged where the name of a header is no UTF-8, and would never get on."""
+    try:
+        return _read_record(batch)
+    except UnicodeDecodeError:
+        batch._buffer = _Lenient(batch._buffer)
+        return _read_record(batch)
+
+
+DefaultRecordBatch._read_msg = _read_any_record
 
 # A consumer holds this much for each broker, raw, and as much again decoded.
 FETCH_BYTES = 16 << 20

@@ -28,6 +28,8 @@ from state.store import Store
 
 LAG_INTERVAL_S = 5.0
 MAX_WAIT_FOR_BROKER_S = 5.0
+# A client of kafka-python that found no broker leaves a thread and sockets behind; then a new process is better.
+MAX_ATTEMPTS = 50
 FREE_CHECK_S = 0.2
 
 
@@ -75,7 +77,8 @@ def connect(
 ) -> KafkaBroker | None:
     """A member of the cluster that may ask for the lane; None if a stop was asked for before there was a cluster.
 
-    Raises `IdentityError` if the lane belongs to another configuration, `ConfigError` if topics are missing.
+    Raises `IdentityError` if the lane belongs to another configuration, `ConfigError` if topics are missing,
+    `BrokerUnavailable` after many attempts.
     """
     attempt = 0
     while not stop.requested:
@@ -92,8 +95,10 @@ def connect(
             committed = broker.committed()
         except BrokerUnavailable as error:
             events.broker_away(str(error))
-            stop.wait(min(0.5 * 2**attempt, MAX_WAIT_FOR_BROKER_S))
             attempt += 1
+            if attempt == MAX_ATTEMPTS:
+                raise
+            stop.wait(min(0.25 * 2**attempt, MAX_WAIT_FOR_BROKER_S))
             continue
         events.broker_back()
         if committed is not None:
