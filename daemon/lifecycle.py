@@ -199,6 +199,11 @@ class Loop:
         """Let everything go out that is held, with the open epoch."""
         self._pipeline.flush(self._epoch)
 
+    def touch(self) -> None:
+        """Make an epoch of nothing, so that what the world remembers of the last one does not expire."""
+        self._epoch.put("meta", b"touched", b"")
+        self.commit()
+
     def commit(self) -> None:
         """Commit the open epoch, if anything changed, and open the next."""
         self._pipeline.close(self._epoch)

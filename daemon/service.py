@@ -30,6 +30,8 @@ LAG_INTERVAL_S = 5.0
 MAX_WAIT_FOR_BROKER_S = 5.0
 # A client of kafka-python that found no broker leaves a thread and sockets behind; then a new process is better.
 MAX_ATTEMPTS = 50
+# The offset of a topic that the group does not subscribe, which the marker is, expires with time, in days.
+TOUCH_S = 3600.0
 FREE_CHECK_S = 0.2
 
 
@@ -187,7 +189,7 @@ class Service:
 
     def _work(self, loop: Loop, stop: StopRequest) -> None:
         """The owner's life."""
-        idle_since = self._clock()
+        idle_since = touched_at = self._clock()
         flushed = False
         while not stop.requested:
             self._tend(stop)
@@ -197,6 +199,10 @@ class Service:
                 continue
             if loop.step():
                 idle_since, flushed = self._clock(), False
+                touched_at = idle_since
+            elif self._clock() - touched_at >= TOUCH_S:
+                loop.touch()
+                touched_at = self._clock()
             elif not flushed and self._clock() - idle_since >= self._config.output.max_wait_s:
                 sequences = self._pipeline.stages.ledger.sequences
                 loop.flush()

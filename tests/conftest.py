@@ -18,7 +18,7 @@ CORPORA = Path(__file__).parents[2] / "shared" / "corpora"
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """`make simulate` runs more seeds than `make test`."""
-    parser.addoption("--simulations", type=int, default=12, help="seeds of the simulated world to run")
+    parser.addoption("--simulations", type=int, default=50, help="seeds of the simulated world to run")
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,16 @@ import pytest
 
 from consumers.memory import CrashPoint, World
 from daemon.config import Config
-from tests.simulation.world import Outcome, make_config, make_rows, new_world, outcome, run, warm_world
+from tests.simulation.world import (
+    Outcome,
+    make_config,
+    make_rows,
+    new_world,
+    outcome,
+    run,
+    run_with_standbys,
+    warm_world,
+)
 
 NUM_ROWS = 900
 NUM_WARM_EPOCHS = 1
@@ -50,6 +59,19 @@ def test_a_crash_at_any_point_of_any_commit_leaves_no_trace(tmp_path: Path, simu
     crashes = {epoch: rng.choice(list(CrashPoint)) for epoch in range(1, 60) if rng.random() < 0.3}
 
     num_crashes = run(world, config, tmp_path, crashes=crashes, wipes=simulation_seed % 3 == 2)
+
+    assert outcome(world) == undisturbed(simulation_seed % 4, selecting)
+    assert num_crashes == sum(epoch <= len(world.journal) for epoch in crashes if epoch > NUM_WARM_EPOCHS)
+
+
+def test_a_standby_that_followed_goes_on_as_the_owner_would_have(tmp_path: Path, simulation_seed: int) -> None:
+    rng = random.Random(simulation_seed)
+    selecting = simulation_seed % 2 == 1
+    world = new_world(simulation_seed % 4, NUM_ROWS, tmp_path / "warm")
+    config = config_of(selecting, poll_documents=rng.randrange(20, 200), epoch_documents=rng.randrange(40, 300))
+    crashes = {epoch: rng.choice(list(CrashPoint)) for epoch in range(1, 60) if rng.random() < 0.2}
+
+    num_crashes = run_with_standbys(world, config, tmp_path, crashes)
 
     assert outcome(world) == undisturbed(simulation_seed % 4, selecting)
     assert num_crashes == sum(epoch <= len(world.journal) for epoch in crashes if epoch > NUM_WARM_EPOCHS)

@@ -17,7 +17,7 @@ from curatord.records import Retraction
 from curatord.sequence import PackedSequence
 from daemon.app import build, encode_identity
 from daemon.config import Config, parse_config
-from daemon.lifecycle import Loop, StopRequest, catch_up
+from daemon.lifecycle import Loop, StopRequest, catch_up, epoch_of, take_in
 from packing.tokenizer import Tokenizer, TokenizerConfig, open_tokenizer
 from state.store import Store, state_folder
 
@@ -177,3 +177,65 @@ def run(
             store.close()
             if wipes and num_crashes:
                 shutil.rmtree(folder)
+
+
+def run_with_standbys(world: World, config: Config, folder: Path, crashes: dict[int, CrashPoint]) -> int:
+    """Like `run`, but with a standby that follows every epoch; it goes on when the owner dies, and a new one follows.
+
+    The new one begins with an empty disk. How many owners died.
+    """
+    num_crashes = 0
+    standby = Process(world, config, folder / "0")
+    while True:
+        owner, standby = standby, Process(world, config, folder / str(num_crashes + 1))
+        owner.take_over(crashes)
+        try:
+            while not owner.broker.ended():
+                owner.loop.step()
+                standby.follow()
+            owner.loop.flush()
+            owner.loop.commit()
+        except Crash as crash:
+            num_crashes += 1
+            crashes = {epoch: point for epoch, point in crashes.items() if epoch != crash.epoch}
+        else:
+            standby.close()
+            return num_crashes
+        finally:
+            owner.close()
+
+
+class Process:
+    """One daemon over a world: a standby, until it takes over."""
+
+    loop: Loop
+
+    def __init__(self, world: World, config: Config, folder: Path) -> None:
+        self._world = world
+        self._config = config
+        self.store = Store(state_folder(folder))
+        self.broker = MemoryBroker(world, self.store)
+        self.pipeline = build(config, self.store, tokenizer())
+        self.pipeline.load(self.store)
+        self.follow()
+
+    def follow(self) -> None:
+        """Take in what the owner committed since."""
+        for record in self.broker.journal(after=epoch_of(self.store), follow=True):
+            if record is not None:
+                take_in(record, self.store)
+                self.pipeline.follow(record.changes, self.store)
+
+    def take_over(self, crashes: dict[int, CrashPoint]) -> None:
+        """Become the owner, which dies as planned."""
+        self.broker = MemoryBroker(self._world, self.store, crashes)
+        for record in catch_up(self.store, self.broker, self.broker.take_over()):
+            self.pipeline.follow(record.changes, self.store)
+        self.pipeline.restore(self.store)
+        identity = encode_identity(self._config, self.pipeline.stages.tokenizer)
+        self.loop = Loop(self.pipeline, self.broker, self._config.daemon, identity, clock=lambda: 0.0)
+
+    def close(self) -> None:
+        """Let threads and lock go."""
+        self.pipeline.stages.workers.close()
+        self.store.close()
