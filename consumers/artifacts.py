@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import xxhash
 from kafka import KafkaProducer, TopicPartition
-from kafka.errors import OffsetOutOfRangeError
+from kafka.errors import KafkaError, OffsetOutOfRangeError
 
 from consumers.clients import connected_consumer
 from consumers.connection import KafkaConfig
@@ -17,6 +17,7 @@ from state.journal import PART_BYTES, Artifact
 # The student's table; the parts of it are as large as its own store made them.
 ARTIFACT_FAMILIES = frozenset({"embedding"})
 READ_TIMEOUT_S = 60
+UPLOAD_TIMEOUT_S = 120
 
 
 def upload(value: bytes, producer: KafkaProducer, topic: str) -> Artifact:
@@ -24,11 +25,10 @@ def upload(value: bytes, producer: KafkaProducer, topic: str) -> Artifact:
     chunks = [value[start : start + PART_BYTES] for start in range(0, max(1, len(value)), PART_BYTES)]
     digest = xxhash.xxh3_128_digest(value)
     futures = [producer.send(topic, chunk, key=digest, partition=0) for chunk in chunks]
-    producer.flush()
-    failed = next((future for future in futures if not future.succeeded()), None)
-    if failed is not None:
-        raise BrokerUnavailable(f"the state's table could not be written to topic {topic}: {failed.exception}")
-    return Artifact(tuple(future.value.offset for future in futures), digest)
+    try:
+        return Artifact(tuple(future.get(timeout=UPLOAD_TIMEOUT_S).offset for future in futures), digest)
+    except KafkaError as error:
+        raise BrokerUnavailable(f"the state's table could not be written to topic {topic}: {error}") from error
 
 
 class ArtifactReader:

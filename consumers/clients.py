@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import ConfigResource, ConfigResourceType
 from kafka.errors import KafkaError
 from kafka.record.default_records import DefaultRecordBatch
+from kafka.structs import OffsetAndMetadata
 
 from consumers.connection import KafkaConfig, client_options
 from curatord.errors import BrokerUnavailable, ConfigError
@@ -48,6 +50,7 @@ BATCH_BYTES = 512 << 10
 LINGER_MS = 5
 # Far above any record: the limits of our own come first, since a record over this one would be lost silently.
 MAX_REQUEST_BYTES = 256 << 20
+COORDINATOR_ATTEMPTS, COORDINATOR_WAIT_S = 20, 0.25
 
 
 def connected_consumer(config: KafkaConfig, **options: Any) -> KafkaConsumer:
@@ -131,6 +134,21 @@ def describe_topics(config: KafkaConfig, names: Sequence[str]) -> dict[str, Topi
         )
         for name in names
     }
+
+
+def group_offsets(admin: KafkaAdminClient, group: str) -> dict[TopicPartition, OffsetAndMetadata]:
+    """What a group has committed. Raises `KafkaError`.
+
+    A cluster that never had a group makes a topic for it first, which takes a moment.
+    """
+    for _ in range(COORDINATOR_ATTEMPTS):
+        try:
+            return next(iter(admin.list_group_offsets(group).values()), {})
+        except KafkaError as error:
+            if not error.retriable:
+                raise
+            time.sleep(COORDINATOR_WAIT_S)
+    return next(iter(admin.list_group_offsets(group).values()), {})
 
 
 def unreachable(config: KafkaConfig, error: Exception) -> BrokerUnavailable:

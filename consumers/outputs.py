@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 import xxhash
 
-from consumers.clients import describe_topics
+from consumers.clients import BATCH_BYTES, describe_topics
 from consumers.connection import KafkaConfig
 from consumers.dead_letters import coordinates, dead_letter_record
 from consumers.topics import TopicsConfig
@@ -44,8 +44,12 @@ def max_sequence_bytes(context_length: int) -> int:
 
 
 def batch_bytes(record_bytes: int) -> int:
-    """What max.message.bytes of a topic must be for a record of this size: it counts a batch, packed and framed."""
-    return record_bytes + record_bytes // 128 + 2048
+    """What max.message.bytes of a topic must be for records up to this size: it counts a batch, packed and framed.
+
+    A batch as large as our producer makes them must fit, too, or each would come back to be sent in parts.
+    """
+    largest = max(record_bytes, BATCH_BYTES)
+    return largest + largest // 128 + 2048
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import tempfile
 import tomllib
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -57,7 +56,7 @@ def _check_service(config: Config, identity: str, own_lane: str | None) -> None:
     from kafka import TopicPartition
     from kafka.errors import KafkaError
 
-    from consumers.clients import connected_admin, unreachable
+    from consumers.clients import connected_admin, group_offsets, unreachable
     from consumers.kafka import decode_marker
     from consumers.topic_specs import check_topics
     from daemon.topics_command import wanted_topics
@@ -66,7 +65,7 @@ def _check_service(config: Config, identity: str, own_lane: str | None) -> None:
     admin = connected_admin(kafka)
     try:
         differences = check_topics(admin, kafka, specs)
-        offsets: dict[TopicPartition, Any] = next(iter(admin.list_group_offsets(kafka.lane).values()), {})
+        offsets = {} if differences else group_offsets(admin, kafka.lane)
     except KafkaError as error:
         raise unreachable(kafka, error) from error
     finally:
