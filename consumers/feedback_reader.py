@@ -33,6 +33,8 @@ class FeedbackReader:
             self._consumer.seek_to_beginning(*error.args[0])
             return []
         except KafkaError as error:
+            if error.retriable:
+                return []
             raise BrokerUnavailable(f"reading feedback failed: {error}") from error
         return [
             RawFeedback(f"{record.topic}-{record.partition}", record.offset, record.value)

@@ -28,6 +28,7 @@ class JournalReader:
         # Epochs of an owner that died in mid-commit must not be seen.
         self._consumer = connected_consumer(config, group_id=None, isolation_level="read_committed")
         self._consumer.assign([self._partition])
+        self._next = 0  # offset after the last record that was fetched
 
     def read(self, start: int, end: int | None) -> Iterator[JournalRecord | None]:
         """Epochs from offset `start`: to offset `end`, or for ever. None means that there is none yet.
@@ -35,6 +36,7 @@ class JournalReader:
         Raises `StateError` if the journal does not reach back to `start`, or is damaged; `BrokerUnavailable`.
         """
         self._consumer.seek(self._partition, start)
+        self._next = start
         parts: list[bytes] = []
         reached = start
         while end is None or reached < end:
@@ -63,14 +65,20 @@ class JournalReader:
 
     def _poll(self, start: int) -> list[Any]:
         try:
-            return list(self._consumer.poll(int(POLL_S * 1000)).get(self._partition, []))
+            fetched = list(self._consumer.poll(int(POLL_S * 1000)).get(self._partition, []))
         except OffsetOutOfRangeError as error:
             raise StateError(
                 f"the journal {self._partition.topic} does not reach back to offset {start}, where this state ends. "
                 "Remove the state folder, and a snapshot will be taken instead (state.snapshot_dir)"
             ) from error
         except KafkaError as error:
-            raise BrokerUnavailable(f"the journal {self._partition.topic} cannot be read: {error}") from error
+            if not error.retriable:
+                raise BrokerUnavailable(f"the journal {self._partition.topic} cannot be read: {error}") from error
+            # A connection went, and what was fetched may be half given out.
+            self._consumer.seek(self._partition, self._next)
+            return []
+        self._next = fetched[-1].offset + 1 if fetched else self._next
+        return fetched
 
     def close(self) -> None:
         """Let the connection go."""

@@ -37,6 +37,7 @@ from state.journal import JournalledChange, apply_journalled, encode_changes, jo
 from state.store import Store
 
 MEMBER_POLL_S = 0.1  # with 0, kafka-python never gets to join
+REJOIN_POLL_S = 0.02
 LAG_TIMEOUT_S = 5.0  # a cluster that does not say is away
 RECOMMIT_S = 3600.0  # offsets of partitions that do not move would be forgotten
 
@@ -221,23 +222,32 @@ class KafkaBroker:
         records = self._outputs.records(epoch, self._store)
         journal = self._journal_records(epoch)
         began = time.monotonic()
+        snapshot = self._membership.snapshot
         try:
-            offset = self._transact(records + journal, epoch, self._membership.snapshot)
+            offset = self._transact(records + journal, epoch, snapshot)
         except StaleMembership:
-            # A standby joined in the middle. Still the owner, and nothing was committed: once more, with the
-            # membership of now.
+            # A standby joined in the middle, and nothing was committed: once more, with the membership of now. Only an
+            # owner may make a new producer: a process that is none any more would fence the one that is.
+            snapshot = self._membership_after(snapshot)
             self._transactions.renew()
-            self._membership.keep_alive()
-            if self.ownership() is not Ownership.OWNER:
-                raise LaneLost("the lane went to another process in the middle of a commit") from None
             try:
-                offset = self._transact(records + journal, epoch, self._membership.snapshot)
+                offset = self._transact(records + journal, epoch, snapshot)
             except StaleMembership as error:
                 raise LaneLost(f"the group moved on twice in one commit: {error}") from error
         self.last_commit = CommitReport(
             transaction_s=time.monotonic() - began, journal_bytes=sum(len(record.value or b"") for record in journal)
         )
         apply_journalled(self._store, epoch.changes(), offset)
+
+    def _membership_after(self, former: Any) -> Any:
+        """The group's metadata after these, as soon as this member has them. Raises `LaneLost` if it owns no more."""
+        deadline = time.monotonic() + self._kafka.session_timeout_s
+        while self.ownership() is not Ownership.LOST and time.monotonic() < deadline:
+            self._membership.keep_alive()
+            if self.ownership() is Ownership.OWNER and self._membership.snapshot != former:
+                return self._membership.snapshot
+            time.sleep(REJOIN_POLL_S)
+        raise LaneLost("the lane went to another process in the middle of a commit")
 
     def _transact(self, records: list[Outgoing], epoch: Epoch, snapshot: Any) -> int:
         """One attempt; where the journal goes on after it."""

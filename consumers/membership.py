@@ -58,7 +58,7 @@ class Membership:
 
     def __init__(self, config: KafkaConfig, topic: str) -> None:
         self._topic = topic
-        self._positions: Mapping[TopicPartition, int] = {}
+        self._next: dict[TopicPartition, int] = {}  # offset after the last message that was given out
         self._reading = False
         self._closing = False
         self._lost = False
@@ -82,7 +82,7 @@ class Membership:
     def hear_assigned(self, assigned: list[TopicPartition]) -> None:
         """On the client's thread: place new partitions, and read none of them before the state is there."""
         for partition in assigned:
-            self._consumer.seek(partition, self._positions.get(partition, 0))
+            self._consumer.seek(partition, self._next.get(partition, 0))
             if not self._reading:
                 self._consumer.pause(partition)
 
@@ -115,7 +115,7 @@ class Membership:
     def poll(self, timeout_s: float, max_records: int) -> list[Any]:
         """The next messages of all partitions, each partition in its order.
 
-        Raises `StateError` where the input cannot be continued exactly, `BrokerUnavailable` on anything else.
+        Raises `StateError` where the input cannot be continued exactly, `BrokerUnavailable` on what does not pass.
         """
         try:
             fetched = self._consumer.poll(int(timeout_s * 1000), max_records=max_records)
@@ -128,8 +128,16 @@ class Membership:
                 "nothing was skipped"
             ) from error
         except KafkaError as error:
-            raise BrokerUnavailable(f"reading topic {self._topic} failed: {error}") from error
-        return [record for records in fetched.values() for record in records]
+            if not error.retriable:
+                raise BrokerUnavailable(f"reading topic {self._topic} failed: {error}") from error
+            # A connection went. What was fetched may be half given out: begin again after what came here.
+            for partition in self._consumer.assignment():
+                self._consumer.seek(partition, self._next.get(partition, 0))
+            return []
+        messages = [message for records in fetched.values() for message in records]
+        for partition, records in fetched.items():
+            self._next[partition] = records[-1].offset + 1
+        return messages
 
     def _gone(self, error: KafkaError) -> StateError:
         return StateError(
@@ -155,7 +163,7 @@ class Membership:
 
     def read_from(self, positions: Mapping[TopicPartition, int]) -> None:
         """Start to read; partitions without a position are new and start at 0."""
-        self._positions, self._reading = positions, True
+        self._next, self._reading = dict(positions), True
         for partition in self._consumer.assignment():
             self._consumer.seek(partition, positions.get(partition, 0))
         self._consumer.resume(*self._consumer.assignment())
