@@ -163,7 +163,7 @@ def test_an_option_that_gives_the_state_its_meaning_is_refused_with_both_values(
 
     assert result.exit_code == 65
     assert named in result.output
-    assert "the state was made with" in result.output
+    assert "it was made with" in result.output
     assert "--output" in result.output
 
 

@@ -14,7 +14,7 @@ from curation.removal_guard import RemovalSurge
 from curatord.errors import BrokerUnavailable, ConfigError
 from daemon.app import build, encode_identity
 from daemon.config import Config, parse_config
-from daemon.lifecycle import Loop, StopRequest, catch_up
+from daemon.lifecycle import Loop, catch_up
 from daemon.observing import Observer, config_hash, observed
 from ops.phases import PhaseClock
 from state.store import Store, state_folder
@@ -57,7 +57,7 @@ def test_metrics_of_a_run_are_the_differences_of_its_ledger(tmp_path: Path) -> N
     loop = Loop(pipeline, broker, config.daemon, encode_identity(config, tokenizer()), lambda: 0.0, observer)
     stages.surges.append(RemovalSurge(source="mirror", rate=0.9, usual_rate=0.1))
     while not broker.ended():
-        loop.step(StopRequest())
+        loop.step()
     stages.workers.close()
 
     ledger = stages.ledger
