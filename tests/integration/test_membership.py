@@ -1,0 +1,207 @@
+"""Who may commit: joins in the middle of a commit, zombies at the moment of a take-over; what a lane keeps outside."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from kafka import TopicPartition
+from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata
+
+from consumers.broker import Ownership
+from consumers.kafka import KafkaBroker
+from curatord.errors import LaneLost, StateError
+from tests.integration.broker import Broker
+from tests.integration.test_kafka_python import evict, transactional_producer
+from tests.integration.test_lane import World, become_owner, facts, make_epoch, run, stand_by
+from tests.integration.world import produce_documents, read_topic, wait_until
+
+
+@pytest.fixture
+def world(broker: Broker, prefix: str, tmp_path: Path) -> Iterator[World]:
+    world = World(broker.bootstrap, prefix, tmp_path)
+    world.create_topics()
+    yield world
+    world.close()
+
+
+@contextmanager
+def standing_by(member: KafkaBroker) -> Iterator[None]:
+    """Polls a member that has joined, as its process would, until the end or until the lane is its own."""
+    enough = threading.Event()
+
+    def poll() -> None:
+        while not enough.is_set() and member.ownership() is Ownership.STANDBY:
+            member._membership.poll(0.05, 1)
+
+    thread = threading.Thread(target=poll)
+    thread.start()
+    try:
+        yield
+    finally:
+        enough.set()
+        thread.join()
+
+
+def test_a_standby_that_joins_in_the_middle_of_a_commit_costs_one_more_attempt(world: World) -> None:
+    owner, store = world.owner("a")
+    attempts: list[ConsumerGroupMetadata] = []
+    commit = owner._transactions.commit
+
+    def count(offsets: dict[TopicPartition, OffsetAndMetadata], snapshot: ConsumerGroupMetadata) -> None:
+        attempts.append(snapshot)
+        commit(offsets, snapshot)
+
+    owner._transactions.commit = count  # type: ignore[method-assign,assignment]
+    standby, _ = world.member("b")
+    standby.join()
+    epoch = make_epoch(owner, store)
+    with standing_by(standby):
+        membership = owner._membership
+
+        def moved() -> bool:
+            """The client rejoins in the background: its generation goes on, the snapshot does not."""
+            before = membership._snapshot
+            membership._consumer.poll(0, max_records=1)
+            return bool(membership._consumer.group_metadata() != before)
+
+        wait_until(moved, "the owner to rejoin")
+        owner.commit(epoch)
+
+    assert len(attempts) == 2
+    assert attempts[0] != attempts[1]
+    assert owner.ownership() is Ownership.OWNER
+    assert world.outputs() == [b"1"]
+
+
+def test_an_evicted_owner_does_not_fence_the_one_that_took_over(world: World) -> None:
+    owner, store = world.owner("a")
+    run(owner, store, 1)
+    epoch = make_epoch(owner, store)
+    heir, heir_store = world.member("b")
+    heir.join()
+    commit = owner._transactions.commit
+
+    def commit_late(offsets: dict[TopicPartition, OffsetAndMetadata], snapshot: ConsumerGroupMetadata) -> None:
+        evict(world.bootstrap, world.prefix, snapshot.member_id)
+        try:
+            commit(offsets, snapshot)
+        finally:
+            # Here it is frozen; the other one takes the lane over before it learns what became of its commit.
+            stand_by(heir, heir_store, lambda: False)
+            become_owner(heir, heir_store)
+            run(heir, heir_store, 1)
+
+    owner._transactions.commit = commit_late  # type: ignore[method-assign,assignment]
+    with pytest.raises(LaneLost):
+        owner.commit(epoch)
+    run(heir, heir_store, 2)
+
+    assert world.outputs() == [b"1", b"2", b"3", b"4"]
+
+
+def test_all_positions_are_committed_again_before_they_expire(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    produce_documents(world.bootstrap, world.topics.documents, [b"{}"] * 20, partition=0)
+    owner, store = world.owner("a")
+    while store.get("inputs", f"{world.topics.documents}-0".encode()) != b"20":
+        run(owner, store, 1)
+    sent: list[dict[TopicPartition, OffsetAndMetadata]] = []
+    commit = owner._transactions.commit
+
+    def listen(offsets: dict[TopicPartition, OffsetAndMetadata], snapshot: ConsumerGroupMetadata) -> None:
+        sent.append(offsets)
+        commit(offsets, snapshot)
+
+    owner._transactions.commit = listen  # type: ignore[method-assign,assignment]
+    run(owner, store, 1)
+    monkeypatch.setattr("consumers.kafka.RECOMMIT_S", 0.0)
+    run(owner, store, 1)
+
+    documents = world.topics.documents
+    often, rarely = ({tp.partition: at.offset for tp, at in one.items() if tp.topic == documents} for one in sent)
+    assert often == {}
+    assert rarely == {0: 20, 1: 0}
+
+
+def test_a_large_value_comes_back_from_the_topic_of_artifacts(world: World) -> None:
+    owner, store = world.owner("a")
+    table = bytes(range(256)) * 6000  # three chunks
+    epoch = make_epoch(owner, store)
+    epoch.put("embedding", b"table", table)
+    owner.commit(epoch)
+    owner.close()
+
+    _, restored = world.owner("b")
+
+    assert restored.get("embedding", b"table") == table
+    journal = read_topic(world.bootstrap, world.topics.journal)
+    assert sum(len(record.value) for record in journal) < 1000
+    assert [len(record.value) for record in read_topic(world.bootstrap, world.topics.artifacts)][:2] == [512 << 10] * 2
+
+
+def test_a_journal_that_was_cut_restores_only_whoever_has_what_is_gone(world: World) -> None:
+    owner, store = world.owner("a")
+    run(owner, store, 3)
+    owner.close()
+    again, _ = world.member("a")
+    cut_at = int(store.get("meta", b"journal") or 0)
+    other, other_store = world.owner("b")
+    run(other, other_store, 2)
+    other.truncate(before=cut_at)
+    other.close()
+
+    with pytest.raises(StateError, match=r"does not reach back to offset 0.*Remove the state folder"):
+        world.owner("c")
+    world.members.pop().close()
+    again.join()
+    stand_by(again, store, lambda: False)
+    become_owner(again, store)
+
+    assert facts(store) == facts(other_store)
+
+
+def test_an_owner_waits_for_the_end_of_a_journal_that_somebody_elses_transaction_hides(world: World) -> None:
+    """The target of a restore is the marker's offset: what readers see now may end before it."""
+    owner, store = world.owner("a")
+    run(owner, store, 2)
+    with transactional_producer(world.bootstrap, f"{world.prefix}-foreign") as foreign:
+        foreign.begin_transaction()
+        foreign.send(world.topics.journal, b"hides what follows", partition=0)
+        foreign.flush()
+        run(owner, store, 2)
+        owner.close()
+        heir, heir_store = world.member("b")
+        heir.join()
+        stand_by(heir, heir_store, lambda: False)
+        committed = heir.take_over()
+        seen = []
+        for record in heir.journal(after=-1, follow=False):
+            seen.append(record and record.epoch)
+            if len(seen) == 20:
+                break
+            if record is None and len(seen) == 10:
+                foreign.abort_transaction()
+    assert committed.epoch == 4
+    assert seen.count(None) >= 3
+    assert [number for number in seen if number is not None][-1] == 4
+
+
+def test_the_first_epoch_is_begun_once(world: World) -> None:
+    first, second = (world.member(name) for name in "ab")
+    for member, _ in (first, second):
+        member.join()
+    owners = []
+    with standing_by(first[0]), standing_by(second[0]):
+        wait_until(lambda: any(m.ownership() is Ownership.OWNER for m, _ in (first, second)), "an owner")
+    for member, store in (first, second):
+        member._membership.keep_alive()
+        if member.ownership() is Ownership.OWNER:
+            become_owner(member, store)
+            owners.append((member, store))
+    assert len(owners) == 1
+    run(*owners[0], 2)
+    epochs = [dict(record.headers)["epoch"] for record in read_topic(world.bootstrap, world.topics.journal)]
+    assert epochs == [b"0", b"1", b"2"]
