@@ -151,9 +151,13 @@ class KafkaBroker:
     def take_over(self) -> Committed:
         """Fence the owner before, and learn how far it came. The very first owner begins the journal.
 
-        Raises `StateError` if the journal is there but the marker is not.
+        Raises `StateError` if the journal is there but the marker is not, `LaneLost` if another process was faster.
         """
+        silent_s = self._membership.silent_s
         self._membership.settle()
+        # To fence is not to be undone: it would hit the process that took the lane while this one was frozen.
+        if silent_s > self._kafka.session_timeout_s or self.ownership() is not Ownership.OWNER:
+            raise LaneLost("the lane went to another process before this one had taken it over")
         self._transactions.take_over()
         self._recommitted_at = time.monotonic()
         if self.committed() is None:

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -63,6 +64,7 @@ class Membership:
         self._closing = False
         self._lost = False
         self._snapshot = ConsumerGroupMetadata(group_id=config.lane)
+        self._polled_at = time.monotonic()
         self._consumer = connected_consumer(
             config,
             group_id=config.lane,
@@ -97,6 +99,11 @@ class Membership:
             return Ownership.LOST
         return Ownership.OWNER if self._consumer.assignment() and self._is_member() else Ownership.STANDBY
 
+    @property
+    def silent_s(self) -> float:
+        """Seconds since the latest poll; a process that was frozen does not know yet what it lost meanwhile."""
+        return time.monotonic() - self._polled_at
+
     def _is_member(self) -> bool:
         return self._snapshot.generation_id >= 1 and bool(self._snapshot.member_id)
 
@@ -119,7 +126,7 @@ class Membership:
         """
         try:
             fetched = self._consumer.poll(int(timeout_s * 1000), max_records=max_records)
-            self._snapshot = self._consumer.group_metadata()
+            self._snapshot, self._polled_at = self._consumer.group_metadata(), time.monotonic()
         except (OffsetOutOfRangeError, LogTruncationError, NoOffsetForPartitionError) as error:
             raise self._gone(error) from error
         except (UnsupportedCodecError, CorruptRecordError) as error:
