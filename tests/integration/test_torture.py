@@ -7,7 +7,7 @@ from pathlib import Path
 from tests.integration.maven_broker import MavenBroker
 from tests.integration.torture import torture
 
-NUM_FAULTS = 10
+NUM_FAULTS = 6
 
 
 def test_whatever_dies_nothing_is_lost_and_nothing_doubled(
