@@ -38,6 +38,7 @@ from state.store import Store
 
 MEMBER_POLL_S = 0.1  # with 0, kafka-python never gets to join
 REJOIN_POLL_S = 0.02
+FOLLOW_POLL_S = 0.5
 LAG_TIMEOUT_S = 5.0  # a cluster that does not say is away
 RECOMMIT_S = 3600.0  # offsets of partitions that do not move would be forgotten
 
@@ -206,7 +207,9 @@ class KafkaBroker:
         start = journal_position(self._store)
         if follow:
             for record in self._journal.read(start, None):
-                self._membership.poll(MEMBER_POLL_S, 1)
+                # Such a poll waits, as there is nothing to fetch; behind a long journal only now and then.
+                if record is None or self._membership.silent_s > FOLLOW_POLL_S:
+                    self._membership.poll(MEMBER_POLL_S, 1)
                 if self.ownership() is not Ownership.STANDBY:
                     return
                 yield record

@@ -102,7 +102,8 @@ class Lab:
 
         def is_done() -> bool:
             evidence = gather(self.bootstrap, self.prefix)
-            return evidence.committed == evidence.produced
+            owns = any(event["pid"] == self.processes[survivor].pid for event in self.events(survivor, "owner"))
+            return owns and evidence.committed == evidence.produced
 
         wait_until(is_done, "everything to be read", timeout_s=40)
         assert self.stop(survivor) == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -205,3 +206,17 @@ def test_the_first_epoch_is_begun_once(world: World) -> None:
     run(*owners[0], 2)
     epochs = [dict(record.headers)["epoch"] for record in read_topic(world.bootstrap, world.topics.journal)]
     assert epochs == [b"0", b"1", b"2"]
+
+
+def test_a_standby_that_comes_late_catches_up_faster_than_epochs_are_made(world: World) -> None:
+    produce_documents(world.bootstrap, world.topics.documents, [b"{}"] * 6000, partition=0)
+    owner, store = world.owner("a")
+    run(owner, store, 100)
+    standby, standby_store = world.member("b")
+    standby.join()
+    began = time.monotonic()
+
+    stand_by(standby, standby_store, lambda: standby_store.committed() == store.committed())
+
+    assert time.monotonic() - began < 5, "ten epochs a second would be less than an owner may make"
+    assert facts(standby_store) == facts(store)
