@@ -12,6 +12,12 @@ CuratordError                  exit  1   anything below; never raised itself
 ├── LaneLost                         1   another process owns the lane now; a restart makes this one a standby
 ├── WatchdogExpired                 70   a commit did not finish in time
 ├── CorruptSequence                  1   a record of packed sequences is damaged, or of a newer format
+├── StreamError                      1   a stream of packed sequences cannot be read as it was asked for
+│   ├── SequenceGap                  1   a sequence is missing where the next one was expected
+│   ├── RetentionLost                1   the sequences that come next were deleted before they were read
+│   ├── ForeignStream                1   another tokenizer, context length or topic than the reader's
+│   ├── GenerationEnded              1   the sequences go on with another context length
+│   └── UnsafeTraining               1   the trainer is set up to let documents of a sequence see each other
 └── Undecodable                      -   one message cannot be read; becomes a dead letter, never ends the process
 """
 
@@ -78,6 +84,40 @@ class WatchdogExpired(CuratordError):
 
 class CorruptSequence(CuratordError):
     """A record that is no packed sequence that this program can read."""
+
+
+class StreamError(CuratordError):
+    """A stream of packed sequences cannot be read as it was asked for."""
+
+
+class SequenceGap(StreamError):
+    """`found` came where `expected` should have been."""
+
+    def __init__(self, message: str, *, expected: int, found: int) -> None:
+        super().__init__(message)
+        self.expected = expected
+        self.found = found
+
+
+class RetentionLost(StreamError):
+    """`wanted` was deleted; `oldest` is the first sequence that can still be read."""
+
+    def __init__(self, message: str, *, wanted: int, oldest: int) -> None:
+        super().__init__(message)
+        self.wanted = wanted
+        self.oldest = oldest
+
+
+class ForeignStream(StreamError):
+    """What is read was made with another tokenizer or context length, or is another topic, than the reader expects."""
+
+
+class GenerationEnded(StreamError):
+    """The generation that is read is complete; a newer one, of another context length, goes on."""
+
+
+class UnsafeTraining(StreamError):
+    """Settings of the trainer with which documents that share a sequence would see each other, or be packed again."""
 
 
 class Undecodable(CuratordError):

@@ -111,7 +111,26 @@ class Reward(msgspec.Struct, frozen=True, kw_only=True):
             _check_range("cluster", self.cluster, (1 << 31) - 1)
 
 
-def encode_feedback(record: Feedback | Reward) -> bytes:
+class SafePoint(msgspec.Struct, frozen=True, kw_only=True):
+    """How far back a run may still go: it will never again read a sequence before `safe_seq_no`.
+
+    The daemon warns before retention deletes what a run still needs. -1: the run ended and needs nothing more.
+    Raises ValueError if a number is out of its range.
+    """
+
+    run_id: str
+    generation: int
+    safe_seq_no: int
+    version: int = WIRE_VERSION
+
+    def __post_init__(self) -> None:
+        if not 0 < len(self.run_id.encode("utf-8", "surrogatepass")) <= MAX_RUN_ID_BYTES:
+            raise ValueError(f"a run_id has 1 to {MAX_RUN_ID_BYTES} bytes")
+        _check_range("generation", self.generation, (1 << 32) - 1)
+        _check_range("safe_seq_no", self.safe_seq_no, MAX_SEQ_NO, lowest=-1)
+
+
+def encode_feedback(record: Feedback | Reward | SafePoint) -> bytes:
     """The value of a message on the feedback topic. A `Feedback` goes under its run_id as key."""
     return msgspec.msgpack.encode(record)
 

@@ -25,6 +25,7 @@ NO_LOSS = 4  # the trainer should not learn from this segment
 MAGIC = b"PSEQ"
 VERSION = 1
 FILLER = 1  # flag of a record: no document, only there to complete a quantum
+END = 2  # flag of a record: no sequence, but the end of the stream
 HEADER_BYTES = 64
 MAX_U16_VOCABULARY = 1 << 16
 
@@ -239,3 +240,42 @@ def _doc_ids(view: memoryview, sections: _Sections, count: int) -> tuple[str, ..
         return tuple(joined[end - length : end].decode() for end, length in zip(ends, lengths, strict=True))
     except UnicodeDecodeError as error:
         raise CorruptSequence(f"the id of a document is not UTF-8: {error}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class EndOfStream:
+    """A mark on the topic: what was to be emitted was, so that all who read it stop here."""
+
+    generation: int
+    seq_no: int  # of the sequence that would come next
+
+
+def encode_end(end: EndOfStream, *, context_length: int, tokenizer_digest: int) -> bytes:
+    """The record of an end: a header and nothing else."""
+    header = _HEADER.pack(
+        MAGIC,
+        VERSION,
+        END,
+        HEADER_BYTES,
+        tokenizer_digest,
+        context_length,
+        0,
+        0,
+        0,
+        end.seq_no,
+        end.generation,
+        0,
+        0,
+        0,
+    )
+    return header[:_CRC_OFFSET] + crc32c.crc32c(header).to_bytes(4, "little")
+
+
+def decode_end(record: bytes) -> EndOfStream:
+    """The end in a record. Raises `CorruptSequence` if there is none."""
+    if len(record) != HEADER_BYTES or record[:4] != MAGIC or not record[5] & END:
+        raise CorruptSequence("the record is no end of a stream")
+    fields = _HEADER.unpack(record)
+    if crc32c.crc32c(record[:_CRC_OFFSET] + bytes(4)) != fields[-1]:
+        raise CorruptSequence("the checksum of an end of the stream does not match: the record was damaged on its way")
+    return EndOfStream(generation=fields[10], seq_no=fields[9])

@@ -74,13 +74,14 @@ def curate_files(
         loop = Loop(pipeline, broker, config.daemon, encode_identity(config, pipeline.stages.tokenizer), time.monotonic)
         before = pipeline.stages.ledger.rows_read
         pipeline.compile()
+        write_manifest(output, pipeline, complete=False)
         progress.begin(broker, pipeline)
         try:
             finished = loop.run(stop, flush=not keep_open, on_rows=progress.advance)
         except Interrupted:
             finished = False
         progress.end()
-        write_manifest(output, pipeline)
+        write_manifest(output, pipeline, complete=finished and not keep_open)
         result = summary(store, pipeline, before=before, seconds=progress.seconds, unchanged=broker.num_unchanged)
     if as_json:
         click.echo(json.dumps(result.as_dict(), indent=2))

@@ -28,6 +28,7 @@ NUM_RULES = 6
 RULE_WIDTH = 36
 WIDTH_WITHOUT_TERMINAL = 100
 NAME_WIDTH = 13
+MAX_ENDS = 100  # that the manifest remembers
 # What each stage is called on the screen, in the order of the way of a document.
 STAGES = {
     "documents": "unusable",
@@ -144,9 +145,18 @@ def largest_clusters(store: Store, pipeline: Pipeline) -> tuple[ClusterLine, ...
     return tuple(lines)
 
 
-def write_manifest(output: Path, pipeline: Pipeline) -> None:
-    """What a reader of the shards needs to know, replaced atomically."""
+def write_manifest(output: Path, pipeline: Pipeline, *, complete: bool) -> None:
+    """What a reader of the shards needs to know, replaced atomically.
+
+    `complete`: everything was flushed, so that readers stop here. Ends are never taken back: those that read on several
+    machines must all stop at the same one, also when somebody goes on meanwhile.
+    """
     stages = pipeline.stages
+    path = output / STATE_FOLDER / "manifest.json"
+    ends = _ends(path, stages.packer.generation)
+    end = stages.packer.num_given_out
+    if complete and end and end not in ends:
+        ends.append(end)
     tokenizer, packing = stages.tokenizer, stages.config.packing
     manifest = {
         "curatord": __version__,
@@ -159,16 +169,25 @@ def write_manifest(output: Path, pipeline: Pipeline) -> None:
         "context_length": packing.context_length,
         "generation": stages.packer.generation,
         "batch_quantum": packing.batch_quantum,
+        "ends": ends[-MAX_ENDS:],
         "sequences": stages.ledger.sequences,
         "tokens": stages.ledger.tokens_emitted_first + stages.ledger.tokens_emitted_again,
     }
-    path = output / STATE_FOLDER / "manifest.json"
     unfinished = path.with_suffix(".unfinished")
     with unfinished.open("w", encoding="utf-8") as file:
         json.dump(manifest, file, indent=2)
         file.flush()
         os.fsync(file.fileno())
     unfinished.replace(path)
+
+
+def _ends(path: Path, generation: int) -> list[int]:
+    """Where runs of this generation ended before: the `seq_no` that would have come next."""
+    try:
+        manifest = json.loads(path.read_bytes())
+    except (FileNotFoundError, ValueError):
+        return []
+    return list(manifest.get("ends", [])) if manifest.get("generation") == generation else []
 
 
 def print_summary(result: Summary, output: Path) -> None:

@@ -154,6 +154,11 @@ class Packer:
         """Generation of the rows that close now."""
         return self._blocks.generation
 
+    @property
+    def num_given_out(self) -> int:
+        """Sequences of this generation that went out."""
+        return self._blocks.num_given_out
+
     def held_tokens(self) -> int:
         """Tokens that were added and neither given out nor removed."""
         return self._held_tokens

@@ -154,6 +154,11 @@ class RowBlocks:
         """Generation of the rows that close now."""
         return self._counters.generation
 
+    @property
+    def num_given_out(self) -> int:
+        """Sequences of the generation that went out: those of whole quanta."""
+        return self._counters.next_seq_no - self._counters.next_seq_no % self._batch_quantum
+
     def begin_generation(self) -> None:
         """Number sequences from 0 again. Nothing may be held."""
         if self._rows:
@@ -216,7 +221,7 @@ class RowBlocks:
 
     def _release(self) -> list[ClosedRow]:
         """Take out the rows of whole quanta."""
-        end = self._counters.next_seq_no - self._counters.next_seq_no % self._batch_quantum
+        end = self.num_given_out
         placed = [(row.seq_no, row) for row in self._rows.values() if row.seq_no is not None and row.seq_no < end]
         released = [row for _, row in sorted(placed, key=lambda entry: entry[0])]
         for row in released:

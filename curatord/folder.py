@@ -1,0 +1,230 @@
+"""A folder of Parquet shards as a source, also while `curatord curate` adds to it."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from curatord.errors import CorruptSequence, GenerationEnded, RetentionLost, SequenceGap, StreamError
+from curatord.sequence import EndOfStream, PackedSequence
+from curatord.source import Bounds, Found, Plan, missing
+
+POLL_S = 0.25
+_SHARD = re.compile(r"train-(\d{3,})-(\d{10,})-(\d{10,})\.parquet")
+_MANIFEST = Path(".curatord", "manifest.json")
+_LISTS = (
+    "input_ids",
+    "seq_lengths",
+    "segment_offsets",
+    "segment_flags",
+    "clusters",
+    "policy_versions",
+    "propensities",
+)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class _Shard:
+    generation: int
+    first: int
+    last: int
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """Some rows of a shard as flat columns; list i of a column is values[bounds[i] : bounds[i + 1]]."""
+
+    seq_nos: list[int]
+    lists: dict[str, tuple[NDArray[np.int32], NDArray[Any]]]
+    doc_ids: Any  # ListArray of strings
+    generation: int
+    context_length: int
+    tokenizer_digest: int
+
+    def sequence(self, row: int) -> PackedSequence:
+        tokens, lengths, offsets, flags, clusters, policies, propensities = (
+            values[bounds[row] : bounds[row + 1]] for bounds, values in (self.lists[name] for name in _LISTS)
+        )
+        return PackedSequence(
+            seq_no=self.seq_nos[row],
+            generation=self.generation,
+            context_length=self.context_length,
+            tokens_T=tokens.view(np.uint32),
+            segment_lengths_S=lengths.view(np.uint32),
+            segment_offsets_S=offsets.view(np.uint32),
+            segment_flags_S=flags.astype(np.uint8),
+            doc_ids=tuple(self.doc_ids[row].as_py()),
+            clusters_S=clusters,
+            policy_versions_S=policies,
+            propensities_S=propensities,
+            tokenizer_digest=self.tokenizer_digest,
+        )
+
+
+class FolderSource:
+    """The shards of an output folder. It ends where `curatord curate` ended, and waits while that goes on.
+
+    A folder without `.curatord` is a copy that nobody adds to: it ends with its last shard.
+    """
+
+    identity = ""
+
+    def __init__(self, folder: Path) -> None:
+        """Raises `StreamError` if there is no such folder."""
+        if not folder.is_dir():
+            raise StreamError(f"no folder {folder}: give the --output of `curatord curate`, or kafka://host:9092/topic")
+        self._folder = folder
+        self._newest = 0
+
+    def bounds(self, generation: int | None) -> Bounds:
+        shards = self._shards()
+        if generation is None:
+            generation = shards[-1].generation if shards else int(self._manifest().get("generation", 0))
+        ours = [shard for shard in shards if shard.generation == generation]
+        if not ours:
+            if shards and generation < shards[-1].generation:
+                raise StreamError(
+                    f"{self._folder} holds nothing of generation {generation}; its newest is {shards[-1].generation}"
+                )
+            return Bounds(generation=generation, first=0, end=0)
+        return Bounds(generation=generation, first=ours[0].first, end=ours[-1].last + 1)
+
+    def newest(self) -> int:
+        return self._newest
+
+    def read(self, plan: Plan) -> Iterator[Found | EndOfStream | None]:
+        at = plan.first  # the next number, whoever reads it
+        stop_from = self._stop_from(plan)
+        while True:
+            ahead = self._ahead(plan.generation, at)
+            if ahead and ahead[0].first > at:
+                # While shards are moved into the folder, a list of it may hold a later one and lack an earlier one.
+                time.sleep(POLL_S)
+                ahead = self._ahead(plan.generation, at)
+            end = self._end(plan.generation, stop_from)
+            for shard in ahead:
+                if end is not None and shard.first >= end:
+                    break
+                self._newest = ahead[-1].last + 1
+                if shard.first > at:
+                    yield from self._gap(plan, at, shard)
+                for rows in self._rows(shard, max(at, shard.first)):
+                    for row, seq_no in enumerate(rows.seq_nos):
+                        if seq_no % plan.world == plan.rank:
+                            yield Found(seq_no, 1, partial(rows.sequence, row))
+                at = shard.last + 1
+            end = self._end(plan.generation, stop_from)
+            if at == end or (end is None and self._is_over(plan.generation, at)):
+                yield EndOfStream(plan.generation, at)
+                return
+            if not ahead:
+                yield None
+                time.sleep(POLL_S)
+
+    def close(self) -> None:
+        """Nothing is left open."""
+
+    def _shards(self) -> list[_Shard]:
+        """In order of their numbers."""
+        found = ((path, _SHARD.fullmatch(path.name)) for path in self._folder.glob("train-*.parquet"))
+        return sorted(_Shard(int(m[1]), int(m[2]), int(m[3]), path) for path, m in found if m is not None)
+
+    def _ahead(self, generation: int, at: int) -> list[_Shard]:
+        """The shards of a generation that hold `at` or later ones."""
+        return [shard for shard in self._shards() if shard.generation == generation and shard.last >= at]
+
+    def _manifest(self) -> dict[str, Any]:
+        try:
+            manifest: dict[str, Any] = json.loads((self._folder / _MANIFEST).read_bytes())
+        except FileNotFoundError:
+            return {}
+        return manifest
+
+    def _ends(self, generation: int) -> list[int]:
+        """Where runs of `curatord curate` ended, in order."""
+        manifest = self._manifest()
+        return list(manifest.get("ends", [])) if manifest.get("generation") == generation else []
+
+    def _stop_from(self, plan: Plan) -> int:
+        """The last end that is known when reading begins; or, behind it, the place where the next may be.
+
+        Fixed at the beginning, so that all ranks stop at the same end, even if somebody curates on while they read.
+        """
+        latest = max(self._ends(plan.generation), default=0)
+        if latest > plan.first:
+            return latest
+        return plan.first + 1 if self._ahead(plan.generation, plan.first) else plan.first
+
+    def _end(self, generation: int, stop_from: int) -> int | None:
+        """Where to stop, as far as it is known."""
+        return min((end for end in self._ends(generation) if end >= stop_from), default=None)
+
+    def _is_over(self, generation: int, at: int) -> bool:
+        """Whether nobody is going to add to the generation."""
+        shards = self._shards()
+        if shards and shards[-1].generation > generation and not self._ahead(generation, at):
+            raise GenerationEnded(
+                f"generation {generation} of {self._folder} ends with sequence {at - 1}; it goes on, with another "
+                f"context length, as generation {shards[-1].generation}: make a stream with generation="
+                f"{shards[-1].generation}"
+            )
+        return not (self._folder / _MANIFEST.parent).is_dir() and not self._ahead(generation, at)
+
+    def _gap(self, plan: Plan, at: int, shard: _Shard) -> Iterator[Found]:
+        """What is missing before a shard."""
+        if at == plan.first:
+            raise RetentionLost(
+                f"sequence {at} is not in {self._folder}: its shards begin with sequence {shard.first}. "
+                f"Put the older ones back, or start at start={shard.first}",
+                wanted=at,
+                oldest=shard.first,
+            )
+        if not plan.fill_gaps:
+            raise SequenceGap(
+                f"{self._folder} lacks the sequences {at} to {shard.first - 1}: a shard was removed. Put it back, or "
+                "train on without them with on_gap='fill'",
+                expected=at,
+                found=shard.first,
+            )
+        for seq_no in range(at + (plan.rank - at) % plan.world, shard.first, plan.world):
+            yield missing(seq_no, plan.generation)
+
+    def _rows(self, shard: _Shard, at: int) -> Iterator[_Rows]:
+        """The rows from `at` on, a row group at a time."""
+        digest = int(self._manifest().get("tokenizer_digest", "0"), 16)
+        try:
+            with pq.ParquetFile(shard.path) as file:
+                metadata = file.schema_arrow.metadata
+                first = shard.first
+                for number in range(file.metadata.num_row_groups):
+                    end = first + file.metadata.row_group(number).num_rows
+                    if end > at:
+                        table = file.read_row_group(number).slice(max(0, at - first)).combine_chunks()
+                        yield _Rows(
+                            seq_nos=table.column("seq_no").to_pylist(),
+                            lists={name: _flat(table.column(name)) for name in _LISTS},
+                            doc_ids=table.column("doc_ids"),
+                            generation=shard.generation,
+                            context_length=int(metadata[b"curatord.context_length"]),
+                            tokenizer_digest=digest,
+                        )
+                    first = end
+        except (OSError, ValueError, KeyError) as error:  # what Arrow raises is among them
+            raise CorruptSequence(f"the shard {shard.path} cannot be read: {error}") from error
+
+
+def _flat(column: Any) -> tuple[NDArray[np.int32], NDArray[Any]]:
+    """Bounds and values of a column of lists in one chunk."""
+    lists = column.chunk(0)
+    return lists.offsets.to_numpy(), lists.values.to_numpy()

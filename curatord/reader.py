@@ -1,0 +1,107 @@
+"""Reading ahead: a thread takes sequences from a source, decodes and checks them, and hands them over in order."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from curatord.errors import GenerationEnded
+from curatord.position import StreamState
+from curatord.sequence import EndOfStream, PackedSequence
+from curatord.source import Found, Plan, Source
+
+PUT_S = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """The part of one loader worker: of its rank's batches, every `workers`-th."""
+
+    worker: int = 0
+    workers: int = 1
+    batch_size: int = 1
+
+    def takes(self, turn: int) -> bool:
+        """Whether the rank's sequence number `turn`, from 0, is in it."""
+        return turn // self.batch_size % self.workers == self.worker
+
+
+def whole_rounds(source: Source, plan: Plan) -> Iterator[Found | None]:
+    """What a rank can train on while all others have one each, too.
+
+    Sequences of a quantum become visible together. Where a round of all ranks is not within one, a sequence is held
+    back until the next one, or the end, shows that its round is complete: no rank may have one more than another.
+    """
+    held: Found | None = None
+    end = 0  # of the round that is held back
+    try:
+        for item in source.read(plan):
+            if isinstance(item, EndOfStream):
+                if held is not None and end <= item.seq_no:
+                    yield held
+                return
+            if item is None:
+                yield None
+                continue
+            if held is not None:
+                yield held
+                held = None
+            if plan.first % plan.world == 0 and item.quantum % plan.world == 0:
+                yield item
+            else:
+                held, end = item, item.seq_no - (item.seq_no - plan.first) % plan.world + plan.world
+    except GenerationEnded:
+        if held is not None and end <= source.bounds(plan.generation).end:
+            yield held
+        raise
+
+
+def without_skipped(found: Iterator[Found | None], state: StreamState, share: Share) -> Iterator[Found | None]:
+    """What is neither to be skipped nor another worker's."""
+    turn = 0
+    for item in found:
+        if item is None:
+            yield None
+        elif not state.leaves_out(item.seq_no):
+            if share.takes(turn):
+                yield item
+            turn += 1
+
+
+class Reader:
+    """The thread. `items` gets sequences, then None at the end, or the error that ended it."""
+
+    def __init__(
+        self, found: Iterator[Found | None], check: Callable[[PackedSequence], PackedSequence], prefetch: int
+    ) -> None:
+        self.items: queue.Queue[PackedSequence | Exception | None] = queue.Queue(prefetch)
+        self._stopping = threading.Event()
+        self._found, self._check = found, check
+        self._thread = threading.Thread(target=self._run, name="curatord-stream", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        last: Exception | None = None
+        try:
+            for item in self._found:
+                if self._stopping.is_set() or not (item is None or self._put(self._check(item.load()))):
+                    return
+        except Exception as error:  # whoever reads shall see it
+            last = error
+        self._put(last)
+
+    def _put(self, item: PackedSequence | Exception | None) -> bool:
+        while not self._stopping.is_set():
+            try:
+                self.items.put(item, timeout=PUT_S)
+            except queue.Full:
+                continue
+            return True
+        return False
+
+    def stop(self) -> None:
+        """Ends the thread; what it read ahead is forgotten."""
+        self._stopping.set()
+        self._thread.join()

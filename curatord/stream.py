@@ -1,0 +1,463 @@
+"""PackedStream: the training sequences of a live topic or of a folder, for one rank of a training job.
+
+    stream = PackedStream("kafka://broker:9092/sequences", rank=rank, world=world, start=checkpoint.get("stream"))
+    for sequence in stream:
+        ...                                            # a PackedSequence: tokens_T, segment_lengths_S
+        checkpoint["stream"] = stream.state_dict()     # the same on every rank, loads under any other world
+
+Order and state hang on one number, `seq_no`: rank r of W reads every `seq_no` that is r modulo W. After all ranks took
+n sequences each, the job stands n·W further, whatever W is. So a state of some hundred bytes, taken at a step boundary,
+is the same on all ranks, and the global batches that follow are the same sets under any number of ranks that divides
+the batch.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+import msgspec
+
+from curatord.errors import ForeignStream, StreamError
+from curatord.position import StreamState, state_from
+from curatord.preview import Preview, preview
+from curatord.reader import Reader, Share, whole_rounds, without_skipped
+from curatord.records import SafePoint, encode_feedback
+from curatord.sequence import EndOfStream, PackedSequence
+from curatord.source import Bounds, Plan, Source
+
+log = logging.getLogger("curatord")
+
+WAIT_LOG_S = 30.0  # how often a wait for new sequences is logged
+
+
+class PackedStream:
+    """An iterator of `PackedSequence`, read ahead by a thread.
+
+    It ends where the stream was ended (`curatord finish`; a folder: where `curatord curate` ended); until then it
+    waits for more. All ranks end after the same number of sequences.
+    """
+
+    def __init__(
+        self,
+        url: str | os.PathLike[str],
+        *,
+        rank: int | None = None,
+        world: int | None = None,
+        start: Literal["earliest", "latest"] | int | Mapping[str, Any] | None = "earliest",
+        generation: int | None = None,
+        prefetch: int = 64,
+        lead_limit: int | None = None,
+        on_gap: Literal["raise", "fill"] = "raise",
+        tokenizer_digest: str = "",
+        context_length: int = 0,
+        run_id: str = "",
+        feedback: str = "",
+        client_options: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Nothing is opened before it is needed.
+
+        - `url`: kafka://host:9092,host:9092/topic, or the output folder of `curatord curate`.
+        - `rank`, `world`: of data-parallel ranks, those that read different data. Left out, there is one.
+        - `start`: a state; a `seq_no`, or "earliest" or "latest" of what there is. Several ranks that start at
+          "latest" would not see the same: let one ask `bounds()` and tell the others the number. None: "earliest".
+        - `generation`: of the context length; the newest if left out.
+        - `prefetch`: sequences that are read ahead.
+        - `lead_limit`: sequences; the log warns when the topic is further ahead of training than this, so that what
+          is trained on was chosen by an old policy.
+        - `on_gap`: what to do where a sequence is missing: raise `SequenceGap`, or give an empty one in its place, so
+          that the ranks stay in step.
+        - `tokenizer_digest`, `context_length`: what the stream must have been made with; `ForeignStream` otherwise.
+        - `run_id`: of the training run, for `report` and `release`. Give a model that starts anew another one.
+        - `feedback`: kafka://host:9092/topic; for a topic, "feedback" on the same cluster if left out.
+        - `client_options`: further options of kafka-python's clients, such as those of security.
+        Raises ValueError if the arguments contradict each other or the environment.
+        """
+        self._url = os.fspath(url)
+        self._rank, self._world = _ranks(rank, world)
+        self._generation = generation
+        self._prefetch = prefetch
+        self._lead_limit = lead_limit
+        self._on_gap = on_gap
+        self._run_id = run_id
+        self._feedback = feedback
+        self._client_options = dict(client_options or {})
+        self._digest, self._context_length = tokenizer_digest, context_length
+        self._start: Any = "earliest" if start is None else start
+        self._origin: StreamState | None = None  # where counting began; None until `start` is resolved
+        self._taken = 0  # sequences that were given out since
+        self._source: Source | None = None
+        self._pid = 0  # of the process that opened the source
+        self._share = Share()
+        self._reader: Reader | None = None
+        self._reporter: Any = None
+        self._is_ended = False
+        self._warned = False
+        if prefetch < 1:
+            raise ValueError(f"prefetch is at least 1, not {prefetch}")
+        if on_gap not in ("raise", "fill"):
+            raise ValueError(f"on_gap is 'raise' or 'fill', not {on_gap!r}")
+        if isinstance(start, str) and start not in ("earliest", "latest"):
+            raise ValueError(f"start is 'earliest', 'latest', a seq_no or a state, not {start!r}")
+        if start == "latest" and self._world > 1:
+            raise ValueError(
+                f"start='latest' is another place for each of {self._world} ranks: let rank 0 take bounds().end, send "
+                "it to all, and give it as start"
+            )
+        if isinstance(start, Mapping):
+            self.load_state_dict(start)
+
+    # Iteration.
+
+    def __iter__(self) -> Iterator[PackedSequence]:
+        return self
+
+    def __next__(self) -> PackedSequence:
+        """The next sequence of this rank; waits for it.
+
+        Raises `SequenceGap`, `RetentionLost`, `ForeignStream`, `GenerationEnded`, `CorruptSequence`,
+        `BrokerUnavailable`; after any of them the stream stands where it stood.
+        """
+        if self._is_ended:
+            raise StopIteration
+        self._resolved()
+        if self._reader is None:
+            self._reader = self._begin_reading()
+        sequence = self._wait(self._reader)
+        if sequence is None:
+            self._is_ended = True
+            self._stop_reading()
+            raise StopIteration
+        self._taken += 1
+        if self._lead_limit is not None:
+            self._watch_lead(self._lead_limit)
+        return sequence
+
+    def _wait(self, reader: Reader) -> PackedSequence | None:
+        while True:
+            try:
+                item = reader.items.get(timeout=WAIT_LOG_S)
+            except queue.Empty:
+                log.info("waiting for sequence %d of %s", self._position().next_seq_no, self._url)
+                continue
+            if isinstance(item, Exception):
+                self._stop_reading()
+                raise item
+            return item
+
+    def _begin_reading(self) -> Reader:
+        state = self._position()
+        plan = Plan(
+            generation=state.generation,
+            first=state.next_seq_no,
+            rank=self._rank,
+            world=self._world,
+            fill_gaps=self._on_gap == "fill",
+        )
+        found = without_skipped(whole_rounds(self._opened(), plan), state, self._share)
+        return Reader(found, self._check, self._prefetch)
+
+    def _check(self, sequence: PackedSequence) -> PackedSequence:
+        """Raises `ForeignStream` if it is not what is trained on."""
+        digest = f"{sequence.tokenizer_digest:016x}" if sequence.tokenizer_digest else ""
+        if sequence.context_length == 0:  # stands for one that is missing
+            return sequence
+        if digest and self._digest and digest != self._digest:
+            raise ForeignStream(
+                f"sequence {sequence.seq_no} of {self._url} was made with the tokenizer {digest}, this run trains on "
+                f"{self._digest}: these tokens mean other words. Read a stream of your tokenizer"
+            )
+        if self._context_length and sequence.context_length != self._context_length:
+            raise ForeignStream(
+                f"sequence {sequence.seq_no} of {self._url} has a context of {sequence.context_length} tokens, this "
+                f"run trains on {self._context_length}: read the generation that has it (generation=)"
+            )
+        self._digest = self._digest or digest
+        self._context_length = self._context_length or sequence.context_length
+        return sequence
+
+    # State.
+
+    def state_dict(self, *, consumed: int | None = None) -> dict[str, Any]:
+        """Where the job stands after this rank consumed so many sequences, since the start or the last load.
+
+        Give `consumed`, since a loader may have taken more from the stream than was trained on; left out, it is what
+        this object gave out. Less than 1 kB of plain values, the same on every rank at a step boundary.
+        Raises ValueError if so many were never given out by any rank.
+        """
+        state: dict[str, Any] = msgspec.to_builtins(self._position(consumed))
+        return state
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on where a state was taken, under whatever `rank` and `world` this stream has.
+
+        Raises `ForeignStream` if the state is of another stream, `StreamError` if it is none.
+        """
+        loaded = state_from(state)
+        if self._digest and loaded.tokenizer_digest and loaded.tokenizer_digest != self._digest:
+            raise ForeignStream(
+                f"the state was taken with the tokenizer {loaded.tokenizer_digest}, this stream has {self._digest}"
+            )
+        if self._context_length and loaded.context_length and loaded.context_length != self._context_length:
+            raise ForeignStream(
+                f"the state was taken at a context of {loaded.context_length} tokens, this stream has "
+                f"{self._context_length}"
+            )
+        self._stop_reading()
+        self._digest = self._digest or loaded.tokenizer_digest
+        self._context_length = self._context_length or loaded.context_length
+        self._origin, self._taken, self._is_ended = loaded, 0, False
+        for first, end in loaded.skips:
+            self._check_skip(first, end)
+
+    def skip(self, first: int, end: int) -> None:
+        """Leave out the sequences `first <= seq_no < end`, on every rank alike.
+
+        Raises ValueError unless it is a whole number of rounds of all ranks, still ahead.
+        """
+        position = self._position()
+        self._check_skip(first, end)
+        if first < position.next_seq_no:
+            raise ValueError(f"sequence {first} was consumed already: the stream stands at {position.next_seq_no}")
+        self._origin = self._resolved().skipping(first, end)
+        self._stop_reading()
+
+    def _check_skip(self, first: int, end: int) -> None:
+        if not 0 <= first < end or (end - first) % self._world:
+            raise ValueError(
+                f"{end - first} sequences from {first} are no whole number of rounds of {self._world} ranks: skip "
+                "whole global batches, so that the ranks stay in step"
+            )
+
+    def _position(self, consumed: int | None = None) -> StreamState:
+        origin = self._resolved()
+        taken = self._taken if consumed is None else consumed
+        if taken < 0:
+            raise ValueError(f"consumed is a number of sequences, not {taken}")
+        return msgspec.structs.replace(
+            origin.advanced(taken * self._world),
+            tokenizer_digest=self._digest,
+            context_length=self._context_length,
+        )
+
+    def _resolved(self) -> StreamState:
+        """The origin; `start` is looked up when it is first needed."""
+        source = self._opened()
+        if self._origin is None:
+            bounds = source.bounds(self._generation)
+            first = {"earliest": bounds.first, "latest": bounds.end}.get(self._start, self._start)
+            self._origin = StreamState(generation=bounds.generation, next_seq_no=int(first), source=source.identity)
+        elif self._origin.source != source.identity and self._origin.source and source.identity:
+            raise ForeignStream(
+                f"the state was taken on a topic with the id {self._origin.source}; {self._url} has the id "
+                f"{source.identity}: it was deleted and made anew, and its numbers mean other sequences. If it is a "
+                "copy of the old one, set 'source' of the state to ''"
+            )
+        return self._origin
+
+    # Looking, without moving.
+
+    def bounds(self) -> Bounds:
+        """What there is now."""
+        source = self._open()
+        try:
+            return source.bounds(self._generation)
+        finally:
+            source.close()
+
+    @property
+    def lead(self) -> int:
+        """About how many sequences there are that no rank has taken yet, as far as is known."""
+        if self._source is None or self._origin is None:
+            return 0
+        return max(0, self._source.newest() - self._position().next_seq_no)
+
+    def replay(self, first: int, end: int) -> Iterator[PackedSequence]:
+        """The sequences `first <= seq_no < end`, whosever they are, to look at again."""
+        generation = self._resolved().generation
+        source = self._open()
+        try:
+            for item in source.read(Plan(generation=generation, first=first)):
+                if isinstance(item, EndOfStream) or (item is not None and item.seq_no >= end):
+                    return
+                if item is not None:
+                    yield self._check(item.load())
+                    if item.seq_no == end - 1:
+                        return
+        finally:
+            source.close()
+
+    def dry_run(self, sequences: int = 1000) -> Preview:
+        """What the next sequences, at most so many and no more than there are, are like: padding, cut documents."""
+        first = self._position().next_seq_no
+        end = min(first + sequences, self.bounds().end)
+        return preview(list(self.replay(first, end)) if end > first else [])
+
+    # Feedback.
+
+    def report(
+        self,
+        loss_per_token: Any,
+        batch: Sequence[PackedSequence],
+        *,
+        step: int | None = None,
+        shifted: bool = False,
+        skipped: bool = False,
+    ) -> None:
+        """Tell the daemon what these sequences cost: the loss of every token, in nats, one row a sequence.
+
+        `loss_per_token[b, t]` is the loss with which token t was predicted, as labels lie in Hugging Face's models;
+        with `shifted`, token t + 1, as logits do. Tensors and arrays both do. Batches of one `step` are put together
+        and go out when the next step begins; left out, a call is a step of its own. `skipped`: the optimiser did not
+        take it. Never waits and never fails for the broker's sake: what cannot be sent is dropped, and counted in
+        `reports_dropped`.
+        Raises ValueError if the shapes do not fit, or there is no `run_id`.
+        """
+        if not batch:
+            return
+        if step is None:
+            step = batch[0].seq_no // (self._world * len(batch))
+        self._feedback_channel().report(loss_per_token, batch, step=step, shifted=shifted, skipped=skipped)
+
+    def release(self, state: Mapping[str, Any] | None = None) -> None:
+        """Tell the daemon that the run never goes back before `state`, that of its oldest checkpoint; None: it ended.
+
+        From this the daemon knows how much longer the topic must be kept, and warns before it is not.
+        """
+        position = None if state is None else state_from(state)
+        point = SafePoint(
+            run_id=self._run_id,
+            generation=self._resolved().generation if position is None else position.generation,
+            safe_seq_no=-1 if position is None else position.next_seq_no,
+        )
+        self._feedback_channel().send(encode_feedback(point))
+
+    @property
+    def reports_dropped(self) -> int:
+        """Records of feedback that never reached the broker."""
+        return 0 if self._reporter is None else int(self._reporter.dropped)
+
+    def _feedback_channel(self) -> Any:
+        if self._reporter is None:
+            url = self._feedback
+            if not url and self._url.startswith("kafka://"):
+                url = f"kafka://{urlsplit(self._url).netloc}/feedback"
+            if not self._run_id or not url:
+                raise ValueError(
+                    "feedback needs a run_id, and for a folder the topic that the daemon reads: "
+                    "PackedStream(..., run_id='my-run', feedback='kafka://host:9092/feedback')"
+                )
+            from curatord.feedback import Reporter
+
+            servers, topic = _kafka_place(url)
+            self._reporter = Reporter(
+                servers, topic, self._client_options, run_id=self._run_id, rank=self._rank, world=self._world
+            )
+        return self._reporter
+
+    # Life.
+
+    def for_worker(self, worker: int, workers: int, batch_size: int) -> PackedStream:
+        """The part of one of several loader workers: of this rank's batches, every `workers`-th, in its order."""
+        part = PackedStream.__new__(PackedStream)
+        part.__dict__.update(self.__getstate__())
+        part._share = Share(worker, workers, batch_size)
+        return part
+
+    @property
+    def rank(self) -> int:
+        """The data-parallel rank that this stream is for."""
+        return self._rank
+
+    @property
+    def world(self) -> int:
+        """The number of data-parallel ranks."""
+        return self._world
+
+    def close(self) -> None:
+        """Stop reading, send what is left to report, let connections go. What comes next is read on from here."""
+        self._stop_reading()
+        if self._reporter is not None:
+            self._reporter.close()
+            self._reporter = None
+        if self._source is not None and self._pid == os.getpid():
+            self._source.close()
+        self._source = None
+
+    def __enter__(self) -> PackedStream:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For the processes of a loader: everything but what is open."""
+        return {**self.__dict__, "_source": None, "_reader": None, "_reporter": None, "_pid": 0}
+
+    def _opened(self) -> Source:
+        if self._source is None or self._pid != os.getpid():
+            # A connection must not be shared with the process that this one was forked from.
+            self._source, self._pid, self._reader = self._open(), os.getpid(), None
+        return self._source
+
+    def _open(self) -> Source:
+        if "://" in self._url and not self._url.startswith("kafka://"):
+            raise StreamError(f"{self._url} can not be read: give kafka://host:9092/topic, or a folder")
+        if self._url.startswith("kafka://"):
+            try:
+                from curatord.topic import TopicSource
+            except ModuleNotFoundError as error:
+                raise StreamError(f"a topic needs {error.name}: pip install 'curatord[kafka]'") from error
+            return TopicSource(*_kafka_place(self._url), self._client_options)
+        try:
+            from curatord.folder import FolderSource
+        except ModuleNotFoundError as error:
+            raise StreamError(f"a folder needs {error.name}: pip install 'curatord[files]'") from error
+        return FolderSource(Path(self._url))
+
+    def _stop_reading(self) -> None:
+        if self._reader is not None:
+            self._reader.stop()
+            self._reader = None
+
+    def _watch_lead(self, limit: int) -> None:
+        if (self.lead > limit) != self._warned:
+            self._warned = not self._warned
+            if self._warned:
+                log.warning(
+                    "%s is %d sequences ahead of training, the limit is %d: what is trained on was chosen long ago. "
+                    "Let the crawler go slower, or skip() ahead on all ranks",
+                    self._url,
+                    self.lead,
+                    limit,
+                )
+
+
+def _ranks(rank: int | None, world: int | None) -> tuple[int, int]:
+    launched = int(os.environ.get("WORLD_SIZE", "1") or 1)
+    if rank is None and world is None:
+        if launched > 1:
+            raise ValueError(
+                f"this is one of {launched} processes (WORLD_SIZE), which would all read the same sequences: give "
+                "rank= and world=, those of the ranks that train on different data"
+            )
+        return 0, 1
+    if rank is None or world is None or not 0 <= rank < world:
+        raise ValueError(f"rank={rank}, world={world}: give both, with 0 <= rank < world")
+    return rank, world
+
+
+def _kafka_place(url: str) -> tuple[str, str]:
+    """Servers and topic."""
+    parts = urlsplit(url)
+    topic = parts.path.strip("/")
+    if parts.scheme != "kafka" or not parts.netloc or not topic or "/" in topic or parts.query:
+        raise StreamError(
+            f"{url} names no topic: give kafka://host:9092,host:9092/topic; other options are given as client_options"
+        )
+    return parts.netloc, topic

@@ -1,0 +1,324 @@
+"""A Kafka topic as a source: assigned, never subscribed; committed records only; every number accounted for.
+
+The place of a sequence is found by its number alone, so a state needs no offsets: partition `seq_no mod P`, and in it a
+search over the `seq_no` headers, which only ever grow.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
+from kafka.errors import KafkaError, OffsetOutOfRangeError
+
+from curatord.errors import BrokerUnavailable, GenerationEnded, RetentionLost, SequenceGap, StreamError
+from curatord.sequence import EndOfStream, decode_end, decode_sequence
+from curatord.source import Bounds, Found, Plan, missing
+
+POLL_MS = 250
+PROBE_MS = 50
+SILENCE_S = 30.0  # a search that hears nothing for so long gives up
+# Records that are read and thrown away rather than searched for.
+NEAR = 64
+# A partition that is this far ahead of the others waits for them.
+MAX_AHEAD = 512
+
+
+@dataclass(frozen=True, slots=True)
+class _Record:
+    """What the headers of a record say."""
+
+    offset: int
+    generation: int
+    seq_no: int
+    quantum: int
+    is_end: bool
+    value: bytes
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """Grows along a partition."""
+        return self.generation, self.seq_no
+
+
+def _record(message: Any) -> _Record:
+    headers = dict(message.headers)
+    try:
+        return _Record(
+            message.offset,
+            int(headers["gen"]),
+            int(headers["seq_no"]),
+            int(headers["q"]),
+            "end" in headers,
+            message.value,
+        )
+    except (KeyError, ValueError) as error:
+        raise StreamError(
+            f"the record at offset {message.offset} of {message.topic}-{message.partition} is no packed sequence "
+            "(it lacks the headers of one): is this the topic of sequences?"
+        ) from error
+
+
+class TopicSource:
+    """The sequences on a topic."""
+
+    def __init__(self, servers: str, topic: str, options: Mapping[str, Any]) -> None:
+        """`options` are further ones of kafka-python's clients. Raises `BrokerUnavailable`, `StreamError`."""
+        self._servers, self._topic = servers, topic
+        common = {"bootstrap_servers": servers.split(","), "client_id": "curatord-stream", **options}
+        self.identity = self._topic_id(common)
+        try:
+            self._consumer = KafkaConsumer(
+                **common,
+                group_id=None,
+                enable_auto_commit=False,
+                auto_offset_reset="none",
+                isolation_level="read_committed",
+                allow_auto_create_topics=False,
+            )
+            numbers = self._consumer.partitions_for_topic(topic)
+        except KafkaError as error:
+            raise self._unreachable(error) from error
+        self._partitions = [TopicPartition(topic, number) for number in sorted(numbers or ())]
+        self._ahead = 0  # the newest number that is known, and one more
+
+    def _topic_id(self, common: Mapping[str, Any]) -> str:
+        try:
+            admin = KafkaAdminClient(**common)
+            try:
+                described = admin.describe_topics([self._topic])[0]
+            finally:
+                admin.close()
+        except KafkaError as error:
+            raise self._unreachable(error) from error
+        if described["error_code"]:
+            raise StreamError(f"no topic {self._topic} at {self._servers}: `curatord topics create` makes it")
+        return str(described["topic_id"])
+
+    def _unreachable(self, error: Exception) -> BrokerUnavailable:
+        return BrokerUnavailable(f"no broker answers at {self._servers} ({error}): is the address right?")
+
+    def bounds(self, generation: int | None) -> Bounds:
+        try:
+            starts = self._consumer.beginning_offsets(self._partitions)
+            ends = self._consumer.end_offsets(self._partitions)
+            lasts = [self._last(partition, starts[partition], ends[partition]) for partition in self._partitions]
+            newest = max((last.generation for last in lasts if last is not None), default=0)
+            if generation is None:
+                generation = newest
+            end = first = 0
+            if generation < newest:
+                lasts = [
+                    self._last(p, starts[p], self._find(p, (generation + 1, 0), starts[p], ends[p]))
+                    for p in self._partitions
+                ]
+            for last in lasts:
+                if last is not None and last.generation == generation:
+                    end = max(end, last.seq_no + (0 if last.is_end else 1))
+            count = len(self._partitions)
+            for partition in self._partitions:
+                begin = self._find(partition, (generation, 0), starts[partition], ends[partition])
+                record = self._at(partition, begin, ends[partition])
+                # Of a partition that lost all, everything up to the end is gone.
+                kept = end if starts[partition] else partition.partition
+                if record is not None and record.generation == generation:
+                    kept = record.seq_no
+                first = max(first, kept - count + 1)
+        except KafkaError as error:
+            raise self._unreachable(error) from error
+        return Bounds(generation=generation, first=first, end=max(first, end))
+
+    def newest(self) -> int:
+        return self._ahead
+
+    def read(self, plan: Plan) -> Iterator[Found | EndOfStream | None]:
+        reading = _Reading(plan, len(self._partitions))
+        partitions = [p for p in self._partitions if p.partition in reading.expected]
+        try:
+            starts, ends = self._consumer.beginning_offsets(partitions), self._consumer.end_offsets(partitions)
+            places = {
+                p: self._find(p, (plan.generation, reading.expected[p.partition]), starts[p], ends[p])
+                for p in partitions
+            }
+            self._consumer.assign(partitions)
+            for partition, offset in places.items():
+                self._consumer.seek(partition, offset)
+            reading.is_whole = {p.partition for p in partitions if not starts[p]}
+            while True:
+                yield from reading.ready()
+                yield from self._more(partitions, reading)
+        except KafkaError as error:
+            raise self._unreachable(error) from error
+
+    def _more(self, partitions: list[TopicPartition], reading: _Reading) -> Iterator[None]:
+        """Fetch; None if there was nothing."""
+        full = [p for p in partitions if reading.waiting(p.partition) > MAX_AHEAD]
+        self._consumer.pause(*full)
+        before = {partition: self._consumer.position(partition) for partition in partitions}
+        try:
+            fetched = self._consumer.poll(POLL_MS)
+        except OffsetOutOfRangeError as error:
+            raise self._lost(reading.plan) from error
+        except KafkaError as error:
+            if not error.retriable:
+                raise
+            # A connection went, and what was fetched may be half given out.
+            for partition, offset in before.items():
+                self._consumer.seek(partition, offset)
+            fetched = {}
+        self._consumer.resume(*full)
+        for partition, messages in fetched.items():
+            for message in messages:
+                record = _record(message)
+                if lost := reading.take(partition.partition, record):
+                    raise self._lost(reading.plan) if lost == "first" else self._gap(reading, partition, record)
+            last = messages[-1].offset
+            behind = max(0, (self._consumer.highwater(partition) or 0) - last - 1)
+            self._ahead = max(self._ahead, _record(messages[-1]).seq_no + 1 + behind * len(self._partitions))
+        if not fetched:
+            yield None
+
+    def _gap(self, reading: _Reading, partition: TopicPartition, record: _Record) -> SequenceGap:
+        expected = reading.expected[partition.partition]
+        return SequenceGap(
+            f"sequence {expected} is missing: {self._topic}-{partition.partition} goes on with {record.seq_no} at "
+            f"offset {record.offset}. Records were removed from the topic, or something else writes to it; "
+            "on_gap='fill' trains on without them",
+            expected=expected,
+            found=record.seq_no,
+        )
+
+    def _lost(self, plan: Plan) -> RetentionLost:
+        oldest = self.bounds(plan.generation).first
+        return RetentionLost(
+            f"sequence {plan.first} is not on topic {self._topic} any more: the oldest is {oldest}, "
+            f"{oldest - plan.first} were deleted before they were read. Start at start={oldest} on every rank, and "
+            "raise the topic's retention.ms above the age of the oldest checkpoint that you go back to",
+            wanted=plan.first,
+            oldest=oldest,
+        )
+
+    def _find(self, partition: TopicPartition, place: tuple[int, int], low: int, high: int) -> int:
+        """The offset of the first record at `place` or behind it, or one not far before; `high` if there is none."""
+        while high - low > NEAR:
+            middle = (low + high) // 2
+            record = self._at(partition, middle, high)
+            if record is None or record.place >= place:
+                high = middle
+            else:
+                low = record.offset + 1
+        for record in self._scan(partition, low, high):
+            if record.place >= place:
+                return record.offset
+        return high
+
+    def _last(self, partition: TopicPartition, low: int, high: int) -> _Record | None:
+        """The last record before offset `high`."""
+        back = 4
+        while high > low:
+            records = list(self._scan(partition, max(low, high - back), high))
+            if records:
+                return records[-1]
+            if high - back <= low:
+                break
+            back *= 8
+        return None
+
+    def _at(self, partition: TopicPartition, low: int, high: int) -> _Record | None:
+        """The first record of the offsets `low` to `high`."""
+        return next(self._scan(partition, low, high), None)
+
+    def _scan(self, partition: TopicPartition, low: int, high: int) -> Iterator[_Record]:
+        """The committed records of the offsets `low` to `high`."""
+        if low >= high:
+            return
+        self._consumer.assign([partition])
+        self._consumer.seek(partition, low)
+        heard_at = time.monotonic()
+        while self._consumer.position(partition) < high:
+            messages = self._consumer.poll(PROBE_MS, max_records=NEAR).get(partition, [])
+            for message in messages:
+                if message.offset >= high:
+                    return
+                yield _record(message)
+            if messages:
+                heard_at = time.monotonic()
+            elif time.monotonic() - heard_at > SILENCE_S:
+                raise BrokerUnavailable(f"topic {self._topic} could not be searched: no answer for {SILENCE_S:g} s")
+
+    def close(self) -> None:
+        """Let the connection go."""
+        self._consumer.close()
+
+
+class _Reading:
+    """What was fetched and waits for its turn: one queue a partition that the plan needs."""
+
+    def __init__(self, plan: Plan, num_partitions: int) -> None:
+        self.plan = plan
+        self.is_whole: set[int] = set()  # partitions that nothing was ever deleted from
+        self._count = num_partitions
+        self._next = plan.start()
+        # Every partition that this rank meets, with the first number in it that counts.
+        self.expected: dict[int, int] = {}
+        for turn in range(num_partitions):
+            seq_no = self._next + turn * plan.world
+            if seq_no % num_partitions in self.expected:
+                break
+            number = seq_no % num_partitions
+            self.expected[number] = plan.first + (number - plan.first) % num_partitions
+        self._queues: dict[int, deque[Found]] = {number: deque() for number in self.expected}
+        self._begun: set[int] = set()
+        self._end: EndOfStream | None = None
+        self._ended: set[int] = set()  # partitions that say that the generation is over
+
+    def waiting(self, number: int) -> int:
+        """How many sequences of a partition are fetched."""
+        return len(self._queues[number])
+
+    def take(self, number: int, record: _Record) -> str:
+        """Note what came from a partition. "first" or "gap" if something is missing before it, else ""."""
+        plan, expected = self.plan, self.expected[number]
+        if record.generation > plan.generation:
+            self._ended.add(number)
+        if record.generation != plan.generation or record.seq_no < expected:
+            return ""
+        if record.is_end:
+            # One that stands at the start was met by whoever read up to here.
+            if record.seq_no > plan.first and self._end is None:
+                self._end = decode_end(record.value)
+            return ""
+        if record.seq_no > expected:
+            if number not in self._begun and number not in self.is_whole:
+                return "first"
+            if not plan.fill_gaps:
+                return "gap"
+        self._begun.add(number)
+        for seq_no in range(expected, record.seq_no, self._count):
+            self._keep(number, missing(seq_no, plan.generation))
+        self._keep(number, Found(record.seq_no, record.quantum, partial(decode_sequence, record.value)))
+        self.expected[number] = record.seq_no + self._count
+        return ""
+
+    def _keep(self, number: int, found: Found) -> None:
+        if found.seq_no % self.plan.world == self.plan.rank:
+            self._queues[number].append(found)
+
+    def ready(self) -> Iterator[Found | EndOfStream]:
+        """What can be given out in order."""
+        while queue := self._queues[self._next % self._count]:
+            yield queue.popleft()
+            self._next += self.plan.world
+        if self._end is not None and self._next >= self._end.seq_no:
+            yield self._end
+        elif self._next % self._count in self._ended:
+            generation = self.plan.generation
+            raise GenerationEnded(
+                f"generation {generation} ended before sequence {self._next}; the topic goes on with another context "
+                f"length: make a stream with generation={generation + 1}"
+            )
