@@ -177,11 +177,17 @@ class TopicSource:
                 record = _record(message)
                 if lost := reading.take(partition.partition, record):
                     raise self._lost(reading.plan) if lost == "first" else self._gap(reading, partition, record)
-            last = messages[-1].offset
-            behind = max(0, (self._consumer.highwater(partition) or 0) - last - 1)
-            self._ahead = max(self._ahead, _record(messages[-1]).seq_no + 1 + behind * len(self._partitions))
+            self._estimate(partition, _record(messages[0]), _record(messages[-1]))
         if not fetched:
             yield None
+
+    def _estimate(self, partition: TopicPartition, first: _Record, last: _Record) -> None:
+        """How far the topic goes, if there are as many marks and aborted records ahead as there are here."""
+        behind = max(0, (self._consumer.highwater(partition) or 0) - last.offset - 1)
+        rate = len(self._partitions) * 1.0
+        if last.offset > first.offset:
+            rate = (last.seq_no - first.seq_no) / (last.offset - first.offset)
+        self._ahead = max(self._ahead, last.seq_no + 1, int(last.seq_no + behind * rate))
 
     def _gap(self, reading: _Reading, partition: TopicPartition, record: _Record) -> SequenceGap:
         expected = reading.expected[partition.partition]
@@ -286,12 +292,14 @@ class _Reading:
         plan, expected = self.plan, self.expected[number]
         if record.generation > plan.generation:
             self._ended.add(number)
-        if record.generation != plan.generation or record.seq_no < expected:
+        if record.generation != plan.generation:
             return ""
         if record.is_end:
             # One that stands at the start was met by whoever read up to here.
             if record.seq_no > plan.first and self._end is None:
                 self._end = decode_end(record.value)
+            return ""
+        if record.seq_no < expected:
             return ""
         if record.seq_no > expected:
             if number not in self._begun and number not in self.is_whole:
@@ -311,7 +319,10 @@ class _Reading:
 
     def ready(self) -> Iterator[Found | EndOfStream]:
         """What can be given out in order."""
-        while queue := self._queues[self._next % self._count]:
+        # A mark lies before what comes after it, so it is known by then.
+        while (self._end is None or self._next < self._end.seq_no) and (
+            queue := self._queues[self._next % self._count]
+        ):
             yield queue.popleft()
             self._next += self.plan.world
         if self._end is not None and self._next >= self._end.seq_no:

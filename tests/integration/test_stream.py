@@ -1,0 +1,235 @@
+"""PackedStream on a real topic: found by number among transactions, ended, resumed, and every loss seen."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from itertools import islice
+
+import pytest
+from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
+
+from curatord.errors import (
+    BrokerUnavailable,
+    ForeignStream,
+    GenerationEnded,
+    RetentionLost,
+    SequenceGap,
+    StreamError,
+)
+from curatord.sequence import EndOfStream, encode_end, encode_sequence
+from curatord.stream import PackedStream
+from tests.curatord.streams import CONTEXT, DIGEST, row
+from tests.integration.broker import Broker
+from tests.integration.world import create_topics
+
+PARTITIONS = 4
+
+
+class Writer:
+    """Writes sequences in transactions, as the daemon does."""
+
+    def __init__(self, bootstrap: str, topic: str, quantum: int = 1) -> None:
+        self._topic, self._quantum = topic, quantum
+        self._producer = KafkaProducer(
+            bootstrap_servers=bootstrap, acks="all", enable_idempotence=True, transactional_id=f"{topic}-writer"
+        )
+        self._producer.init_transactions()
+
+    def write(
+        self,
+        seq_nos: Sequence[int],
+        *,
+        generation: int = 0,
+        context: int = CONTEXT,
+        end: int | None = None,
+        abort: bool = False,
+    ) -> None:
+        """One transaction; with `end`, the mark of the end behind it."""
+        self._producer.begin_transaction()
+        for seq_no in seq_nos:
+            value = encode_sequence(
+                row(seq_no, generation=generation, context=context), tokenizer_digest=DIGEST, vocabulary_size=1000
+            )
+            self._send(seq_no, seq_no % PARTITIONS, generation, value)
+        for partition in range(PARTITIONS) if end is not None else ():
+            mark = encode_end(EndOfStream(generation, end), context_length=context, tokenizer_digest=DIGEST)
+            self._send(end, partition, generation, mark, [("end", b"1")])
+        self._producer.flush()
+        if abort:
+            self._producer.abort_transaction()
+        else:
+            self._producer.commit_transaction()
+
+    def _send(
+        self, seq_no: int, partition: int, generation: int, value: bytes, more: Sequence[tuple[str, bytes]] = ()
+    ) -> None:
+        headers = [("v", b"1"), ("seq_no", b"%d" % seq_no), ("q", b"%d" % self._quantum), ("gen", b"%d" % generation)]
+        self._producer.send(self._topic, value, partition=partition, headers=[*headers, *more])
+
+    def close(self) -> None:
+        self._producer.close(timeout=5)
+
+
+@pytest.fixture
+def topic(broker: Broker, prefix: str) -> str:
+    create_topics(broker.bootstrap, {prefix: PARTITIONS})
+    return prefix
+
+
+@pytest.fixture
+def writer(broker: Broker, topic: str) -> Iterator[Writer]:
+    writer = Writer(broker.bootstrap, topic)
+    yield writer
+    writer.close()
+
+
+@pytest.fixture
+def url(broker: Broker, topic: str) -> str:
+    return f"kafka://{broker.bootstrap}/{topic}"
+
+
+def numbers(stream: PackedStream, count: int) -> list[int]:
+    with stream:
+        return [sequence.seq_no for sequence in islice(stream, count)]
+
+
+def delete_before(bootstrap: str, topic: str, offsets: dict[int, int]) -> None:
+    with KafkaAdminClient(bootstrap_servers=bootstrap) as admin:
+        admin.delete_records({TopicPartition(topic, number): offset for number, offset in offsets.items()})
+
+
+def test_every_rank_finds_its_sequences_among_transactions(writer: Writer, url: str) -> None:
+    for first in range(0, 600, 40):
+        writer.write(range(first, first + 40))
+        writer.write(range(first + 40, first + 80), abort=True)
+    writer.write([], end=600)
+
+    for world in (1, 2, 3, 4, 6, 8):
+        for rank in {0, world - 1}:
+            stream = PackedStream(url, rank=rank, world=world, start=100)
+            expected = [n for n in range(100, 600) if n % world == rank][: 500 // world]
+            assert numbers(stream, 1000) == expected, (rank, world)
+    for start in (0, 1, 97, 333, 599):
+        assert numbers(PackedStream(url, start=start), 3) == list(range(start, min(start + 3, 600)))
+    bounds = PackedStream(url).bounds()
+    assert (bounds.generation, bounds.first, bounds.end) == (0, 0, 600)
+    with PackedStream(url) as stream:
+        assert [sequence.doc_ids for sequence in islice(stream, 50)] == [row(n).doc_ids for n in range(50)]
+        assert 450 <= stream.lead <= 650
+        assert stream.dry_run(100).sequences == 100
+        state = stream.state_dict(consumed=7)
+    assert numbers(PackedStream(url, start=state, rank=1, world=2), 2) == [7, 9]
+    assert numbers(PackedStream(url, start=595, rank=3, world=4), 9) == [595]  # 599 has no whole round of four
+
+
+def test_it_follows_a_topic_that_grows_and_goes_on_after_an_end(writer: Writer, url: str) -> None:
+    seen: list[int] = []
+    stream = PackedStream(url)
+    reading = threading.Thread(target=lambda: seen.extend(sequence.seq_no for sequence in stream))
+    reading.start()
+    for first in range(0, 30, 10):
+        writer.write(range(first, first + 10))
+    writer.write([], end=30)
+    writer.write(range(30, 40), end=40)
+    reading.join(20)
+
+    assert seen == list(range(30))
+    state = stream.state_dict()
+    stream.close()
+    assert numbers(PackedStream(url, start=state), 100) == list(range(30, 40))
+
+
+def test_a_round_that_is_not_whole_is_held_back(writer: Writer, url: str) -> None:
+    writer.write(range(7))
+    ranks = [PackedStream(url, rank=rank, world=3) for rank in range(3)]
+    assert [next(stream).seq_no for stream in ranks] == [0, 1, 2]
+    seen: list[int] = []
+    reading = threading.Thread(target=lambda: seen.extend(sequence.seq_no for sequence in ranks[0]))
+    reading.start()
+    writer.write([7], end=8)
+    reading.join(20)
+
+    assert seen == [3]
+    assert [sequence.seq_no for stream in ranks[1:] for sequence in stream] == [4, 5]
+    for stream in ranks:
+        stream.close()
+
+
+def test_lost_retention_says_where_to_start(broker: Broker, topic: str, writer: Writer, url: str) -> None:
+    writer.write(range(100))
+    writer.write(range(100, 200))
+    delete_before(broker.bootstrap, topic, {0: 10, 1: 10, 2: 11, 3: 10})
+
+    with pytest.raises(RetentionLost, match="start=43") as caught:
+        numbers(PackedStream(url, start=5), 1)
+    assert (caught.value.wanted, caught.value.oldest) == (5, 43)
+    assert numbers(PackedStream(url, start=43), 157) == list(range(43, 200))
+    assert numbers(PackedStream(url), 3) == [43, 44, 45]
+
+
+def test_deleted_under_the_reader(broker: Broker, topic: str, writer: Writer, url: str) -> None:
+    stream = PackedStream(url, prefetch=1)
+    writer.write(range(8))
+    assert [next(stream).seq_no for _ in range(4)] == [0, 1, 2, 3]
+    stream.close()
+    writer.write(range(8, 2000))
+    delete_before(broker.bootstrap, topic, dict.fromkeys(range(PARTITIONS), 400))
+
+    with pytest.raises(RetentionLost) as caught:
+        next(stream)
+    assert caught.value.wanted == 4
+    stream.close()
+
+
+def test_a_hole_is_an_error_or_filled(writer: Writer, url: str) -> None:
+    writer.write(range(10))
+    writer.write([n for n in range(10, 40) if n not in (21, 25)], end=40)
+
+    with pytest.raises(SequenceGap, match="sequence 21 is missing") as caught:
+        numbers(PackedStream(url), 40)
+    assert (caught.value.expected, caught.value.found) == (21, 29)
+    with PackedStream(url, on_gap="fill") as stream:
+        filled = list(stream)
+    assert [sequence.seq_no for sequence in filled] == list(range(40))
+    assert [sequence.seq_no for sequence in filled if sequence.is_filler] == [21, 25]
+
+
+def test_a_new_generation_is_another_stream(writer: Writer, url: str) -> None:
+    writer.write(range(50))
+    writer.write(range(20), generation=1, context=64)
+
+    assert numbers(PackedStream(url), 5) == [0, 1, 2, 3, 4]
+    with PackedStream(url) as stream:
+        assert next(stream).context_length == 64
+    old = PackedStream(url, generation=0, rank=1, world=2, start=40)
+    assert [next(old).seq_no for _ in range(5)] == [41, 43, 45, 47, 49]
+    with pytest.raises(GenerationEnded, match="generation=1"):
+        next(old)
+    old.close()
+    bounds = PackedStream(url, generation=0).bounds()
+    assert (bounds.first, bounds.end) == (0, 50)
+
+
+def test_a_topic_made_anew_is_another_stream(broker: Broker, topic: str, writer: Writer, url: str) -> None:
+    writer.write(range(20))
+    with PackedStream(url) as stream:
+        next(stream)
+        state = stream.state_dict()
+    with KafkaAdminClient(bootstrap_servers=broker.bootstrap) as admin:
+        admin.delete_topics([topic])
+        create_topics(broker.bootstrap, {topic: PARTITIONS})
+
+    with pytest.raises(ForeignStream, match="made anew"):
+        next(PackedStream(url, start=state))
+
+
+def test_what_is_no_stream_is_said_to_be_none(broker: Broker, topic: str, url: str) -> None:
+    with pytest.raises(StreamError, match="no topic missing"):
+        next(PackedStream(f"kafka://{broker.bootstrap}/missing"))
+    with KafkaProducer(bootstrap_servers=broker.bootstrap) as producer:
+        producer.send(topic, b"hello", partition=1).get(timeout=10)
+    with pytest.raises(StreamError, match="is no packed sequence"):
+        next(PackedStream(url))
+    with pytest.raises(BrokerUnavailable, match=r"127\.0\.0\.1:1"):
+        next(PackedStream("kafka://127.0.0.1:1/sequences", client_options={"bootstrap_timeout_ms": 1000}))
