@@ -7,11 +7,11 @@ stored: all follow from `segment_lengths`.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
 
 import crc32c
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -50,8 +50,7 @@ _COLUMNS = {_LENGTHS: _U32, _FLAGS: _U8, _OFFSETS: _U32, _CLUSTERS: _U32, _POLIC
 _DOC_HASH_BYTES = 16
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PackedSequence:
+class PackedSequence(msgspec.Struct, frozen=True, kw_only=True, gc=False):  # no cycle can go through one
     """One row. T tokens in S segments; a segment is a document, or a piece of one longer than the context."""
 
     seq_no: int  # dense within a generation

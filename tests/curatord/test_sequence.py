@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import replace
 from pathlib import Path
 
 import crc32c
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -39,7 +39,7 @@ def sequence_of(lengths: list[int], *, vocabulary: int = 131_072, ids: list[str]
 
 def same(left: PackedSequence, right: PackedSequence) -> bool:
     fields = ("seq_no", "generation", "context_length", "doc_ids", "created_us")
-    columns = [name for name in PackedSequence.__slots__ if name.endswith(("_T", "_S"))]
+    columns = [name for name in PackedSequence.__struct_fields__ if name.endswith(("_T", "_S"))]
     return all(getattr(left, name) == getattr(right, name) for name in fields) and all(
         np.array_equal(getattr(left, name), getattr(right, name)) for name in columns
     )
@@ -127,7 +127,7 @@ def test_records_written_before_stay_readable(name: str, lengths: list[int], voc
 
 
 def test_hashes_may_stand_in_for_ids() -> None:
-    sequence = replace(sequence_of([3, 4]), doc_hashes_S16=np.arange(32, dtype=np.uint8).reshape(2, 16))
+    sequence = msgspec.structs.replace(sequence_of([3, 4]), doc_hashes_S16=np.arange(32, dtype=np.uint8).reshape(2, 16))
 
     decoded = decode_sequence(encode_sequence(sequence, tokenizer_digest=0, vocabulary_size=1000))
 
