@@ -146,6 +146,53 @@ def test_decoding_copies_no_array() -> None:
     assert not decoded.tokens_T.flags.writeable
 
 
+def sections_of(record: bytes) -> list[bytes]:
+    """The sections, each with its head and padding."""
+    found, at = [], HEADER_BYTES
+    while at < len(record):
+        size = struct.unpack_from("<I", record, at + 4)[0]
+        end = at + 8 + size + -size % 8
+        found.append(record[at:end])
+        at = end
+    return found
+
+
+def with_sections(record: bytes, sections: list[bytes]) -> bytes:
+    changed = bytearray(record[:HEADER_BYTES] + b"".join(sections))
+    struct.pack_into("<I", changed, 28, len(sections))
+    return sealed(changed)
+
+
+@given(order=st.permutations(range(8)), vocabulary=st.sampled_from([1000, 131_072]))
+def test_sections_come_in_any_order(order: list[int], vocabulary: int) -> None:
+    sequence = sequence_of([3, 4, 1], vocabulary=vocabulary)
+    record = encode_sequence(sequence, tokenizer_digest=0, vocabulary_size=vocabulary)
+    sections = sections_of(record)
+
+    decoded = decode_sequence(with_sections(record, [sections[place] for place in order]))
+
+    assert same(decoded, sequence)
+    assert not decoded.tokens_T.flags.writeable
+
+
+@pytest.mark.parametrize("place", range(8))
+@pytest.mark.parametrize("hashed", [False, True])
+def test_a_section_that_is_missing_or_of_another_kind_is_refused(place: int, hashed: bool) -> None:
+    hashes = np.arange(32, dtype=np.uint8).reshape(2, 16) if hashed else None
+    sequence = msgspec.structs.replace(sequence_of([3, 4]), doc_hashes_S16=hashes)
+    record = encode_sequence(sequence, tokenizer_digest=0, vocabulary_size=1000)
+    sections = sections_of(record)
+    tag, dtype, flags, size = struct.unpack_from("<HBBI", sections[place])
+    before, payload, after = sections[:place], sections[place][8 : 8 + size], sections[place + 1 :]
+    longer = struct.pack("<HBBI", tag, dtype, flags, size + 8) + payload + bytes(8 + -size % 8)
+    other = struct.pack("<HBBI", tag, 4, flags, size) + payload + bytes(-size % 8)
+    assert same(decode_sequence(with_sections(record, sections)), decode_sequence(record))
+
+    for changed in ([], [longer], [other]):
+        with pytest.raises(CorruptSequence):
+            decode_sequence(with_sections(record, [*before, *changed, *after]))
+
+
 def test_unknown_sections_are_skipped() -> None:
     record = encode_sequence(sequence_of([3, 4], vocabulary=1000), tokenizer_digest=0, vocabulary_size=1000)
     extended = bytearray(
