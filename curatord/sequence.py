@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from functools import lru_cache
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import Any
 
 import crc32c
 import msgspec
@@ -83,7 +83,7 @@ class PackedSequence(msgspec.Struct, frozen=True, kw_only=True, gc=False):  # no
 def encode_sequence(sequence: PackedSequence, *, tokenizer_digest: int, vocabulary_size: int) -> bytes:
     """The record. Tokens take two bytes each if the vocabulary fits."""
     token_dtype = _U16 if vocabulary_size <= MAX_U16_VOCABULARY else _U32
-    tokens = _section(_TOKENS, token_dtype, sequence.tokens_T.astype(_TOKEN_DTYPES[token_dtype]).tobytes())
+    tokens = _section(_TOKENS, token_dtype, sequence.tokens_T.astype(_TOKEN_DTYPES[token_dtype], copy=False).tobytes())
     layout = _layout(len(sequence.segment_lengths_S))
     block = bytearray(layout.blank)
     columns = np.ndarray((), layout.columns, block)
@@ -161,8 +161,7 @@ def decode_sequence(record: bytes | memoryview) -> PackedSequence:
             f"sequence {seq_no} lacks a section, or one does not hold what {num_tokens} tokens in {num_segments} "
             "segments need"
         )
-    tokens_T, columns, names_tag, names = body
-    lengths_S = columns["lengths"]
+    columns, lengths_S = body.columns, body.columns["lengths"]
     if sum(lengths_S.tolist()) != num_tokens or num_tokens > context_length:
         raise CorruptSequence(
             f"the segments of sequence {seq_no} do not add up to its {num_tokens} tokens, or these to more than the "
@@ -172,21 +171,21 @@ def decode_sequence(record: bytes | memoryview) -> PackedSequence:
         seq_no=seq_no,
         generation=generation,
         context_length=context_length,
-        tokens_T=tokens_T,
+        tokens_T=body.tokens_T,
         segment_lengths_S=lengths_S,
         segment_offsets_S=columns["offsets"],
         segment_flags_S=columns["flags"],
-        doc_ids=_doc_ids(names, num_segments) if names_tag == _DOC_IDS else (),
+        doc_ids=_doc_ids(body.names, num_segments) if body.names_tag == _DOC_IDS else (),
         clusters_S=columns["clusters"],
         policy_versions_S=columns["policies"],
         propensities_S=columns["propensities"],
         created_us=created_us,
         tokenizer_digest=tokenizer_digest,
-        doc_hashes_S16=_doc_hashes(names, num_segments) if names_tag == _DOC_HASHES else None,
+        doc_hashes_S16=_doc_hashes(body.names, num_segments) if body.names_tag == _DOC_HASHES else None,
     )
 
 
-class _Layout(NamedTuple):
+class _Layout(msgspec.Struct, frozen=True):
     """The columns of S segments with their heads and padding, as one block."""
 
     columns: np.dtype[np.void]  # of the block; a field for each column
@@ -217,7 +216,7 @@ def _section(tag: int, dtype: int, payload: bytes | memoryview) -> tuple[bytes, 
     return _SECTION.pack(tag, dtype, 0, len(payload)), payload, bytes(-len(payload) % 8)
 
 
-class _Body(NamedTuple):
+class _Body(msgspec.Struct, frozen=True, gc=False):
     """The sections of a record."""
 
     tokens_T: NDArray[Any]
