@@ -27,13 +27,14 @@ SCENARIOS = {
     "embedding-clusters": "benchmarks.embedding_clusters",
     "bandit-mixture": "benchmarks.bandit_mixture",
     "packing": "benchmarks.packing",
+    "sequence-codec": "benchmarks.sequence_codec",
     "pipeline": "benchmarks.pipeline",
     "web": "benchmarks.web",
     "service": "benchmarks.service",
 }
 VERSIONS_OF = (
     "numpy", "numba", "faiss-cpu", "torch", "tiktoken", "tokenizers", "mistral-common", "datasketch", "rensa",
-    "rocksdict", "pyarrow", "trl", "datatrove", "scikit-learn", "kafka-python",
+    "rocksdict", "pyarrow", "trl", "datatrove", "scikit-learn", "kafka-python", "msgspec", "crc32c",
 )  # fmt: skip
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import chain
 from typing import Protocol
 
+import msgspec
 import numpy as np
 import xxhash
 
@@ -75,7 +76,7 @@ class Outputs:
         value = encode_sequence(sequence, tokenizer_digest=self.tokenizer_digest, vocabulary_size=self.vocabulary_size)
         if len(value) > max_sequence_bytes(self.context_length):
             value = encode_sequence(
-                replace(sequence, doc_hashes_S16=_hashes(sequence.doc_ids)),
+                msgspec.structs.replace(sequence, doc_hashes_S16=_hashes(sequence.doc_ids)),
                 tokenizer_digest=self.tokenizer_digest,
                 vocabulary_size=self.vocabulary_size,
             )

@@ -7,11 +7,12 @@ stored: all follow from `segment_lengths`.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
-from itertools import accumulate
+from functools import lru_cache
+from itertools import chain
 from typing import Any
 
 import crc32c
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -35,24 +36,28 @@ _HEADER = struct.Struct("<4sBBHQIIIIQQQII")
 _CRC_OFFSET = 60
 _SECTION = struct.Struct("<HBBI")  # tag, dtype, flags, nbytes
 
-_TOKENS, _LENGTHS, _FLAGS, _OFFSETS, _CLUSTERS, _POLICIES, _PROPENSITIES = 1, 2, 3, 4, 8, 9, 10
-_DOC_HASHES, _DOC_IDS = 5, 13  # one of the two; 6, 7, 11 and 12 are reserved for what docs/pseq.md says
-
-# dtype codes of sections
-_U8, _U16, _U32, _F32, _BYTES = 1, 2, 3, 5, 6  # 4 is u64
-_DTYPES: dict[int, np.dtype[Any]] = {
-    _U8: np.dtype("u1"),
-    _U16: np.dtype("<u2"),
-    _U32: np.dtype("<u4"),
-    _F32: np.dtype("<f4"),
-}
-# The columns with one value a segment: what they must be.
-_COLUMNS = {_LENGTHS: _U32, _FLAGS: _U8, _OFFSETS: _U32, _CLUSTERS: _U32, _POLICIES: _U32, _PROPENSITIES: _F32}
+_U8, _U16, _U32, _F32, _BYTES = 1, 2, 3, 5, 6  # dtypes of sections; 4 is u64
+_TOKEN_DTYPES: dict[int, np.dtype[Any]] = {_U16: np.dtype("<u2"), _U32: np.dtype("<u4")}
+_ID_LENGTH_BYTES = 4
 _DOC_HASH_BYTES = 16
 
+# Sections in the order in which we write them: tokens, the columns with one value a segment, ids or hashes of ids.
+_TOKENS, _DOC_IDS, _DOC_HASHES = 1, 13, 5  # tags; 6, 7, 11 and 12 are reserved for what docs/pseq.md says
+_COLUMNS = {
+    "lengths": (2, _U32, "<u4"),
+    "flags": (3, _U8, "u1"),
+    "offsets": (4, _U32, "<u4"),
+    "clusters": (8, _U32, "<i4"),
+    "policies": (9, _U32, "<i4"),
+    "propensities": (10, _F32, "<f4"),
+}
+_ORDER = (_TOKENS, *(tag for tag, _, _ in _COLUMNS.values()), _DOC_IDS, _DOC_HASHES)
+_NUM_SECTIONS = 8
+# A body is never smaller: heads, two bytes a token, and a segment's values with the length of its id.
+_LEAST_BYTES, _LEAST_TOKEN_BYTES, _LEAST_SEGMENT_BYTES = _NUM_SECTIONS * _SECTION.size, 2, 25
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PackedSequence:
+
+class PackedSequence(msgspec.Struct, frozen=True, kw_only=True, gc=False):  # no cycle can go through one
     """One row. T tokens in S segments; a segment is a document, or a piece of one longer than the context."""
 
     seq_no: int  # dense within a generation
@@ -78,26 +83,23 @@ class PackedSequence:
 
 def encode_sequence(sequence: PackedSequence, *, tokenizer_digest: int, vocabulary_size: int) -> bytes:
     """The record. Tokens take two bytes each if the vocabulary fits."""
-    narrow = vocabulary_size <= MAX_U16_VOCABULARY
-    sections = [
-        (_TOKENS, _U16 if narrow else _U32, sequence.tokens_T.astype("<u2" if narrow else "<u4").tobytes()),
-        (_LENGTHS, _U32, sequence.segment_lengths_S.astype("<u4").tobytes()),
-        (_FLAGS, _U8, sequence.segment_flags_S.tobytes()),
-        (_OFFSETS, _U32, sequence.segment_offsets_S.astype("<u4").tobytes()),
-        (_CLUSTERS, _U32, sequence.clusters_S.astype("<i4").tobytes()),
-        (_POLICIES, _U32, sequence.policy_versions_S.astype("<i4").tobytes()),
-        (_PROPENSITIES, _F32, sequence.propensities_S.astype("<f4").tobytes()),
-    ]
+    token_dtype = _U16 if vocabulary_size <= MAX_U16_VOCABULARY else _U32
+    tokens = _section(_TOKENS, token_dtype, sequence.tokens_T.astype(_TOKEN_DTYPES[token_dtype], copy=False).tobytes())
+    layout = _layout(len(sequence.segment_lengths_S))
+    block = bytearray(layout.blank)
+    columns = np.ndarray((), layout.columns, block)
+    columns["lengths"] = sequence.segment_lengths_S
+    columns["flags"] = sequence.segment_flags_S
+    columns["offsets"] = sequence.segment_offsets_S
+    columns["clusters"] = sequence.clusters_S
+    columns["policies"] = sequence.policy_versions_S
+    columns["propensities"] = sequence.propensities_S
     if sequence.doc_hashes_S16 is not None:
-        sections.append((_DOC_HASHES, _BYTES, sequence.doc_hashes_S16.tobytes()))
+        names = _section(_DOC_HASHES, _BYTES, sequence.doc_hashes_S16.tobytes())
     else:
         ids = [doc_id.encode("utf-8", "surrogatepass") for doc_id in sequence.doc_ids]
-        lengths = np.array([len(value) for value in ids], "<u4").tobytes()
-        sections.append((_DOC_IDS, _BYTES, lengths + b"".join(ids)))
-    parts = [b""]
-    for tag, dtype, payload in sections:
-        parts += (_SECTION.pack(tag, dtype, 0, len(payload)), payload, bytes(-len(payload) % 8))
-    body = b"".join(parts)
+        names = _section(_DOC_IDS, _BYTES, struct.pack(f"<{len(ids)}I", *map(len, ids)) + b"".join(ids))
+    body = b"".join((*tokens, block, *names))
     header = _HEADER.pack(
         MAGIC,
         VERSION,
@@ -107,7 +109,7 @@ def encode_sequence(sequence: PackedSequence, *, tokenizer_digest: int, vocabula
         sequence.context_length,
         len(sequence.tokens_T),
         len(sequence.segment_lengths_S),
-        len(sections),
+        _NUM_SECTIONS,
         sequence.seq_no,
         sequence.generation,
         sequence.created_us,
@@ -120,6 +122,8 @@ def encode_sequence(sequence: PackedSequence, *, tokenizer_digest: int, vocabula
 
 def decode_sequence(record: bytes | memoryview) -> PackedSequence:
     """The row in a record; its arrays are views of the record, and cannot be written.
+
+    Sections that come in another order than ours, or with some that we do not know, are copied first.
 
     Raises `CorruptSequence` if the record is damaged, cut off, or of a version that this program does not know.
     """
@@ -151,11 +155,14 @@ def decode_sequence(record: bytes | memoryview) -> PackedSequence:
     # As if the four bytes of the checksum were zero.
     if crc32c.crc32c(view[HEADER_BYTES:], crc32c.crc32c(bytes(4), crc32c.crc32c(view[:_CRC_OFFSET]))) != checksum:
         raise CorruptSequence(f"the checksum of sequence {seq_no} does not match: the record was damaged on its way")
-    sections = _sections(view, header_bytes, num_sections)
-    tokens_T = _tokens(view, sections, num_tokens)
-    lengths_S, flags_S, offsets_S, clusters_S, policies_S, propensities_S = (
-        _column(view, sections, tag, dtype, num_segments) for tag, dtype in _COLUMNS.items()
-    )
+    body = _body(view, header_bytes, num_tokens, num_segments) if num_sections == _NUM_SECTIONS else None
+    body = body or _body(_rearranged(view, header_bytes, num_sections), 0, num_tokens, num_segments)
+    if body is None:
+        raise CorruptSequence(
+            f"sequence {seq_no} lacks a section, or one does not hold what {num_tokens} tokens in {num_segments} "
+            "segments need"
+        )
+    columns, lengths_S = body.columns, body.columns["lengths"]
     if sum(lengths_S.tolist()) != num_tokens or num_tokens > context_length:
         raise CorruptSequence(
             f"the segments of sequence {seq_no} do not add up to its {num_tokens} tokens, or these to more than the "
@@ -165,85 +172,124 @@ def decode_sequence(record: bytes | memoryview) -> PackedSequence:
         seq_no=seq_no,
         generation=generation,
         context_length=context_length,
-        tokens_T=tokens_T,
+        tokens_T=body.tokens_T,
         segment_lengths_S=lengths_S,
-        segment_offsets_S=offsets_S,
-        segment_flags_S=flags_S,
-        doc_ids=_doc_ids(view, sections, num_segments),
-        clusters_S=clusters_S.view("<i4"),
-        policy_versions_S=policies_S.view("<i4"),
-        propensities_S=propensities_S,
+        segment_offsets_S=columns["offsets"],
+        segment_flags_S=columns["flags"],
+        doc_ids=_doc_ids(body.names, num_segments) if body.names_tag == _DOC_IDS else (),
+        clusters_S=columns["clusters"],
+        policy_versions_S=columns["policies"],
+        propensities_S=columns["propensities"],
         created_us=created_us,
         tokenizer_digest=tokenizer_digest,
-        doc_hashes_S16=_doc_hashes(view, sections, num_segments),
+        doc_hashes_S16=_doc_hashes(body.names, num_segments) if body.names_tag == _DOC_HASHES else None,
     )
 
 
-_Sections = dict[int, tuple[int, int, int]]  # tag -> dtype, start of the payload, its size
-_ABSENT = (0, 0, 0)
+class _Layout(msgspec.Struct, frozen=True):
+    """The columns of S segments with their heads and padding, as one block."""
+
+    columns: np.dtype[np.void]  # of the block; a field for each column
+    heads: struct.Struct  # picks the heads out of a block
+    expected: tuple[bytes, ...]  # what they must be
+    blank: bytes  # a block with its heads, and zeros for the values
 
 
-def _sections(view: memoryview, start: int, count: int) -> _Sections:
-    found = {}
-    end = len(view)
-    for _ in range(count):
-        if start + _SECTION.size > end:
-            raise CorruptSequence("the record ends inside the head of a section")
-        tag, dtype, _, size = _SECTION.unpack_from(view, start)
-        start += _SECTION.size
-        if start + size > end:
-            raise CorruptSequence(f"the record ends inside section {tag}")
-        found[tag] = (dtype, start, size)
-        start += size + -size % 8
-    return found
+@lru_cache(maxsize=512)  # rows of one length differ by a few hundred segments at most
+def _layout(num_segments: int) -> _Layout:
+    formats, offsets, heads = [], [], []
+    picker, size = "<", 0
+    for tag, code, kind in _COLUMNS.values():
+        nbytes = num_segments * np.dtype(kind).itemsize
+        heads.append(_SECTION.pack(tag, code, 0, nbytes))
+        formats.append((kind, (num_segments,)))
+        offsets.append(size + _SECTION.size)
+        padded = nbytes + -nbytes % 8
+        picker += f"{_SECTION.size}s{padded}x"
+        size += _SECTION.size + padded
+    columns = np.dtype({"names": [*_COLUMNS], "formats": formats, "offsets": offsets, "itemsize": size})
+    packer = struct.Struct(picker)
+    return _Layout(columns, packer, tuple(heads), packer.pack(*heads))
 
 
-def _tokens(view: memoryview, sections: _Sections, count: int) -> NDArray[np.uint32] | NDArray[np.uint16]:
-    dtype, start, size = sections.get(_TOKENS, _ABSENT)
-    if dtype not in (_U16, _U32) or size != count * _DTYPES[dtype].itemsize:
-        raise CorruptSequence(f"the record does not hold its {count} tokens")
-    return np.frombuffer(view, _DTYPES[dtype], count, start)
+def _section(tag: int, dtype: int, payload: bytes | memoryview) -> tuple[bytes, bytes | memoryview, bytes]:
+    """Head, payload and padding."""
+    return _SECTION.pack(tag, dtype, 0, len(payload)), payload, bytes(-len(payload) % 8)
 
 
-def _column(view: memoryview, sections: _Sections, tag: int, dtype: int, count: int) -> NDArray[Any]:
-    found, start, size = sections.get(tag, _ABSENT)
-    if found != dtype or size != count * _DTYPES[dtype].itemsize:
-        raise CorruptSequence(f"section {tag} does not hold one value for each of {count} segments")
-    return np.frombuffer(view, _DTYPES[dtype], count, start)
+class _Body(msgspec.Struct, frozen=True, gc=False):
+    """The sections of a record."""
+
+    tokens_T: NDArray[Any]
+    columns: NDArray[np.void]
+    names_tag: int  # _DOC_IDS or _DOC_HASHES
+    names: memoryview
 
 
-def _doc_hashes(view: memoryview, sections: _Sections, count: int) -> NDArray[np.uint8] | None:
-    if _DOC_HASHES not in sections:
+def _body(view: memoryview, start: int, num_tokens: int, num_segments: int) -> _Body | None:
+    """The sections from `start` on; None if they are not those that we write, in our order."""
+    least = _LEAST_BYTES + num_tokens * _LEAST_TOKEN_BYTES + num_segments * _LEAST_SEGMENT_BYTES
+    if len(view) - start < least:
         return None
-    _, start, size = sections[_DOC_HASHES]
-    if size != count * _DOC_HASH_BYTES:
+    tag, dtype, _, nbytes = _SECTION.unpack_from(view, start)
+    token = _TOKEN_DTYPES.get(dtype)
+    if tag != _TOKENS or token is None or nbytes != num_tokens * token.itemsize:
+        return None
+    layout = _layout(num_segments)
+    columns_at = start + _SECTION.size + nbytes + -nbytes % 8
+    names_at = columns_at + len(layout.blank)
+    if names_at + _SECTION.size > len(view) or layout.heads.unpack_from(view, columns_at) != layout.expected:
+        return None
+    tag, dtype, _, nbytes = _SECTION.unpack_from(view, names_at)
+    names = view[names_at + _SECTION.size : names_at + _SECTION.size + nbytes]
+    if tag not in (_DOC_IDS, _DOC_HASHES) or dtype != _BYTES or len(names) != nbytes:
+        return None
+    tokens_T: NDArray[Any] = np.frombuffer(view, token, num_tokens, start + _SECTION.size)
+    return _Body(tokens_T, np.ndarray((), layout.columns, view, columns_at), tag, names)
+
+
+def _rearranged(view: memoryview, start: int, count: int) -> memoryview:
+    """A copy of the sections that we know, in our order."""
+    found = {}
+    for _ in range(count):
+        if start + _SECTION.size > len(view):
+            raise CorruptSequence("the record ends inside the head of a section")
+        tag, dtype, _, nbytes = _SECTION.unpack_from(view, start)
+        start += _SECTION.size
+        if start + nbytes > len(view):
+            raise CorruptSequence(f"the record ends inside section {tag}")
+        found[tag] = _section(tag, dtype, view[start : start + nbytes])
+        start += nbytes + -nbytes % 8
+    return memoryview(b"".join(chain.from_iterable(found[tag] for tag in _ORDER if tag in found)))
+
+
+def _doc_hashes(names: memoryview, count: int) -> NDArray[np.uint8]:
+    if len(names) != count * _DOC_HASH_BYTES:
         raise CorruptSequence(f"section {_DOC_HASHES} does not hold a hash for each of {count} segments")
-    return np.frombuffer(view, np.uint8, size, start).reshape(count, _DOC_HASH_BYTES)
+    return np.frombuffer(names, np.uint8).reshape(count, _DOC_HASH_BYTES)
 
 
-def _doc_ids(view: memoryview, sections: _Sections, count: int) -> tuple[str, ...]:
-    """The ids; none if the record carries hashes in their place."""
-    if _DOC_IDS not in sections:
-        return ()
-    _, start, size = sections[_DOC_IDS]
-    if size < 4 * count:
+def _doc_ids(names: memoryview, count: int) -> tuple[str, ...]:
+    if len(names) < count * _ID_LENGTH_BYTES:
         raise CorruptSequence("the ids of the documents are cut off")
-    lengths = np.frombuffer(view, "<u4", count, start).tolist()
-    joined = bytes(view[start + 4 * count : start + size])
+    lengths = struct.unpack_from(f"<{count}I", names)
+    joined = bytes(names[count * _ID_LENGTH_BYTES :])
     if sum(lengths) != len(joined):
         raise CorruptSequence("the ids of the documents do not have the lengths that they should have")
-    ends = list(accumulate(lengths))
+    ids, start = [], 0
     try:
-        if joined.isascii():
-            text = joined.decode()
-            return tuple(text[end - length : end] for end, length in zip(ends, lengths, strict=True))
-        return tuple(joined[end - length : end].decode() for end, length in zip(ends, lengths, strict=True))
+        # Where a byte is a character, one decoding does for all.
+        text = joined.decode() if joined.isascii() else None
+        for length in lengths:
+            end = start + length
+            ids.append(joined[start:end].decode() if text is None else text[start:end])
+            start = end
     except UnicodeDecodeError as error:
         raise CorruptSequence(f"the id of a document is not UTF-8: {error}") from error
+    return tuple(ids)
 
 
-@dataclass(frozen=True, slots=True)
-class EndOfStream:
+class EndOfStream(msgspec.Struct, frozen=True):
     """A mark on the topic: what was to be emitted was, so that all who read it stop here."""
 
     generation: int
@@ -252,21 +298,9 @@ class EndOfStream:
 
 def encode_end(end: EndOfStream, *, context_length: int, tokenizer_digest: int) -> bytes:
     """The record of an end: a header and nothing else."""
+    sizes = (context_length, 0, 0, 0)
     header = _HEADER.pack(
-        MAGIC,
-        VERSION,
-        END,
-        HEADER_BYTES,
-        tokenizer_digest,
-        context_length,
-        0,
-        0,
-        0,
-        end.seq_no,
-        end.generation,
-        0,
-        0,
-        0,
+        MAGIC, VERSION, END, HEADER_BYTES, tokenizer_digest, *sizes, end.seq_no, end.generation, 0, 0, 0
     )
     return header[:_CRC_OFFSET] + crc32c.crc32c(header).to_bytes(4, "little")
 

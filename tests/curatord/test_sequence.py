@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import replace
 from pathlib import Path
 
 import crc32c
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -39,7 +39,7 @@ def sequence_of(lengths: list[int], *, vocabulary: int = 131_072, ids: list[str]
 
 def same(left: PackedSequence, right: PackedSequence) -> bool:
     fields = ("seq_no", "generation", "context_length", "doc_ids", "created_us")
-    columns = [name for name in PackedSequence.__slots__ if name.endswith(("_T", "_S"))]
+    columns = [name for name in PackedSequence.__struct_fields__ if name.endswith(("_T", "_S"))]
     return all(getattr(left, name) == getattr(right, name) for name in fields) and all(
         np.array_equal(getattr(left, name), getattr(right, name)) for name in columns
     )
@@ -127,7 +127,7 @@ def test_records_written_before_stay_readable(name: str, lengths: list[int], voc
 
 
 def test_hashes_may_stand_in_for_ids() -> None:
-    sequence = replace(sequence_of([3, 4]), doc_hashes_S16=np.arange(32, dtype=np.uint8).reshape(2, 16))
+    sequence = msgspec.structs.replace(sequence_of([3, 4]), doc_hashes_S16=np.arange(32, dtype=np.uint8).reshape(2, 16))
 
     decoded = decode_sequence(encode_sequence(sequence, tokenizer_digest=0, vocabulary_size=1000))
 
@@ -144,6 +144,53 @@ def test_decoding_copies_no_array() -> None:
     assert np.shares_memory(decoded.tokens_T, whole)
     assert np.shares_memory(decoded.segment_lengths_S, whole)
     assert not decoded.tokens_T.flags.writeable
+
+
+def sections_of(record: bytes) -> list[bytes]:
+    """The sections, each with its head and padding."""
+    found, at = [], HEADER_BYTES
+    while at < len(record):
+        size = struct.unpack_from("<I", record, at + 4)[0]
+        end = at + 8 + size + -size % 8
+        found.append(record[at:end])
+        at = end
+    return found
+
+
+def with_sections(record: bytes, sections: list[bytes]) -> bytes:
+    changed = bytearray(record[:HEADER_BYTES] + b"".join(sections))
+    struct.pack_into("<I", changed, 28, len(sections))
+    return sealed(changed)
+
+
+@given(order=st.permutations(range(8)), vocabulary=st.sampled_from([1000, 131_072]))
+def test_sections_come_in_any_order(order: list[int], vocabulary: int) -> None:
+    sequence = sequence_of([3, 4, 1], vocabulary=vocabulary)
+    record = encode_sequence(sequence, tokenizer_digest=0, vocabulary_size=vocabulary)
+    sections = sections_of(record)
+
+    decoded = decode_sequence(with_sections(record, [sections[place] for place in order]))
+
+    assert same(decoded, sequence)
+    assert not decoded.tokens_T.flags.writeable
+
+
+@pytest.mark.parametrize("place", range(8))
+@pytest.mark.parametrize("hashed", [False, True])
+def test_a_section_that_is_missing_or_of_another_kind_is_refused(place: int, hashed: bool) -> None:
+    hashes = np.arange(32, dtype=np.uint8).reshape(2, 16) if hashed else None
+    sequence = msgspec.structs.replace(sequence_of([3, 4]), doc_hashes_S16=hashes)
+    record = encode_sequence(sequence, tokenizer_digest=0, vocabulary_size=1000)
+    sections = sections_of(record)
+    tag, dtype, flags, size = struct.unpack_from("<HBBI", sections[place])
+    before, payload, after = sections[:place], sections[place][8 : 8 + size], sections[place + 1 :]
+    longer = struct.pack("<HBBI", tag, dtype, flags, size + 8) + payload + bytes(8 + -size % 8)
+    other = struct.pack("<HBBI", tag, 4, flags, size) + payload + bytes(-size % 8)
+    assert same(decode_sequence(with_sections(record, sections)), decode_sequence(record))
+
+    for changed in ([], [longer], [other]):
+        with pytest.raises(CorruptSequence):
+            decode_sequence(with_sections(record, [*before, *changed, *after]))
 
 
 def test_unknown_sections_are_skipped() -> None:

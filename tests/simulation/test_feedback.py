@@ -118,10 +118,10 @@ def messages() -> list[tuple[int, bytes]]:
     reports = [report(step, number, rank) for number, step in enumerate(steps) for rank in range(2)]
     reports += rng.sample(reports, 6)
     rng.shuffle(reports)
-    far = [replace(out[0], seq_no=10**9)] * 2
+    far = [msgspec.structs.replace(out[0], seq_no=10**9)] * 2
     others = [
         report(far, 1, 0, "lost"),
-        report([replace(sequence, generation=7) for sequence in out[:2]], 1, 1, "lost"),
+        report([msgspec.structs.replace(sequence, generation=7) for sequence in out[:2]], 1, 1, "lost"),
         encode_feedback(Reward(reward=0.5, cluster=int(out[0].clusters_S[0]))),
         b'{"cluster": 1, "reward": 2}',
         b'{"cluster": 4000, "reward": 2}',
