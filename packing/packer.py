@@ -154,6 +154,11 @@ class Packer:
         """Generation of the rows that close now."""
         return self._blocks.generation
 
+    @property
+    def next_seq_no(self) -> int:
+        """The number that the next row gets."""
+        return self._blocks.next_seq_no
+
     def held_tokens(self) -> int:
         """Tokens that were added and neither given out nor removed."""
         return self._held_tokens

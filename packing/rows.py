@@ -154,6 +154,11 @@ class RowBlocks:
         """Generation of the rows that close now."""
         return self._counters.generation
 
+    @property
+    def next_seq_no(self) -> int:
+        """The number that the next row gets."""
+        return self._counters.next_seq_no
+
     def begin_generation(self) -> None:
         """Number sequences from 0 again. Nothing may be held."""
         if self._rows:
