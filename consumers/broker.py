@@ -87,6 +87,12 @@ class Broker(Protocol):
     def lag(self) -> dict[str, int]:
         """Messages that wait, by input. Raises `BrokerUnavailable`."""
 
+    def retained_from(self, generation: int, next_seq_no: int) -> int | None:
+        """The first sequence of a generation that others can still read, and all that follow, up to `next_seq_no`.
+
+        None where nothing is ever cut. Raises `BrokerUnavailable`, `CorruptSequence`.
+        """
+
     def ownership(self) -> Ownership:
         """Whether this process owns the lane."""
 

@@ -58,12 +58,11 @@ def connected_consumer(config: KafkaConfig, **options: Any) -> KafkaConsumer:
     try:
         return KafkaConsumer(
             **client_options(config),
-            **options,
+            **{"max_partition_fetch_bytes": PARTITION_FETCH_BYTES, **options},
             enable_auto_commit=False,
             auto_offset_reset="none",
             allow_auto_create_topics=False,
             fetch_max_bytes=FETCH_BYTES,
-            max_partition_fetch_bytes=PARTITION_FETCH_BYTES,
             bootstrap_timeout_ms=int(config.request_timeout_s * 1000),
         )
     except KafkaError as error:

@@ -1,9 +1,11 @@
 """Feedback: what trainers and scorers send back, from the bytes of a message.
 
-A message holds one record. MessagePack: a `Feedback` or a `Reward` as `curatord.records.encode_feedback` writes them.
-JSON, from whatever can produce a line of it: `{"cluster": 3, "reward": 0.2}` or `{"doc_id": "a", "reward": 0.2}`;
-a `Feedback` in JSON has its arrays in base64. Fields that are not known are passed over, so that a sender may say more;
-a version that is not known is refused, since there the known fields may mean something else.
+A message holds one record. MessagePack: whatever `curatord.records.encode_feedback` writes. JSON, from whatever can
+produce a line of it: `{"cluster": 3, "reward": 0.2}`, `{"doc_id": "a", "reward": 0.2}`, `{"end_of_stream": true}` or
+`{"run_id": "r", "generation": 0, "safe_seq_no": 4096}`; a `Feedback` in JSON has its arrays in base64. A record is what
+its fields say: with `safe_seq_no` a `SafePoint`, with `end_of_stream` an `EndRequest`, with `run_id` alone a
+`Feedback`, else a `Reward`. Fields that are not known are passed over, so that a sender may say more; a version that is
+not known is refused, since there the known fields may mean something else.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from typing import Any
 import msgspec
 
 from curatord.errors import Undecodable
-from curatord.records import WIRE_VERSION, Feedback, Reward
+from curatord.records import WIRE_VERSION, EndRequest, Feedback, Reward, SafePoint
 
 MAX_FEEDBACK_BYTES = 16 << 20  # 1.6 million segments; topics allow 1 MB unless told otherwise
 
@@ -28,18 +30,33 @@ FEEDBACK_REASONS = {
 _BOM = b"\xef\xbb\xbf"
 
 
+FeedbackRecord = Feedback | Reward | SafePoint | EndRequest
+
+
 class _Head(msgspec.Struct):
     """What tells the records apart, and whether they can be read at all."""
 
     version: int = WIRE_VERSION
+    safe_seq_no: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    end_of_stream: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     run_id: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
+    @property
+    def kind(self) -> type[FeedbackRecord]:
+        """The record that has these fields."""
+        if self.safe_seq_no is not msgspec.UNSET:
+            return SafePoint
+        if self.end_of_stream is not msgspec.UNSET:
+            return EndRequest
+        return Reward if self.run_id is msgspec.UNSET else Feedback
 
-_JSON = (msgspec.json.Decoder(_Head), msgspec.json.Decoder(Feedback), msgspec.json.Decoder(Reward))
-_MSGPACK = (msgspec.msgpack.Decoder(_Head), msgspec.msgpack.Decoder(Feedback), msgspec.msgpack.Decoder(Reward))
+
+_KINDS = (_Head, Feedback, Reward, SafePoint, EndRequest)
+_JSON: dict[type, Any] = {kind: msgspec.json.Decoder(kind) for kind in _KINDS}
+_MSGPACK: dict[type, Any] = {kind: msgspec.msgpack.Decoder(kind) for kind in _KINDS}
 
 
-def decode_feedback(raw: bytes | None) -> Feedback | Reward:
+def decode_feedback(raw: bytes | None) -> FeedbackRecord:
     """The record in the value of one message. Raises Undecodable, and nothing else, whatever the bytes.
 
     >>> decode_feedback(b'{"cluster": 3, "reward": 0.25}')
@@ -52,15 +69,15 @@ def decode_feedback(raw: bytes | None) -> Feedback | Reward:
     text = raw.removeprefix(_BOM).lstrip(b" \t\r\n")
     # No MessagePack object begins like a JSON one: "{" is the number 123 there.
     is_json = text.startswith(b"{")
-    heads, feedbacks, rewards = _JSON if is_json else _MSGPACK
+    decoders = _JSON if is_json else _MSGPACK
     body = text if is_json else raw
-    head = _decode(heads, body)
+    head: _Head = _decode(decoders[_Head], body)
     if head.version != WIRE_VERSION:
         raise Undecodable(
             "feedback_newer" if head.version > WIRE_VERSION else "feedback_bad_field",
             f"version {head.version}, where this program knows version {WIRE_VERSION}",
         )
-    record: Feedback | Reward = _decode(rewards if head.run_id is msgspec.UNSET else feedbacks, body)
+    record: FeedbackRecord = _decode(decoders[head.kind], body)
     return record
 
 

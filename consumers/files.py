@@ -86,6 +86,10 @@ class FilesBroker:
         """Not known."""
         return {}
 
+    def retained_from(self, generation: int, next_seq_no: int) -> int | None:
+        """Nothing is cut."""
+        return None
+
     def ownership(self) -> Ownership:
         """The owner: the store's lock admits one process."""
         return Ownership.OWNER

@@ -29,6 +29,7 @@ from consumers.journal_reader import JournalReader
 from consumers.membership import Membership
 from consumers.messages import rows_of
 from consumers.outputs import Outputs
+from consumers.retention import RetentionReader
 from consumers.topics import TopicsConfig
 from consumers.transactions import Outgoing, StaleMembership, Transactions
 from curatord.errors import BrokerUnavailable, LaneLost, StateError
@@ -81,6 +82,7 @@ class KafkaBroker:
         self._marker: Marker | None = None
         self._reading = False
         self._feedback: FeedbackReader | None = None
+        self._retention: RetentionReader | None = None
         self._recommitted_at = 0.0
         self.last_commit = CommitReport()
 
@@ -315,6 +317,15 @@ class KafkaBroker:
             waiting[source_name(partition)] = max(0, end - (0 if known is None else int(known)))
         return waiting
 
+    def retained_from(self, generation: int, next_seq_no: int) -> int | None:
+        """The first sequence of a generation that the topic still holds, with all that follow.
+
+        Raises `BrokerUnavailable`, `CorruptSequence`.
+        """
+        if self._retention is None:
+            self._retention = RetentionReader(self._kafka, self._topics.sequences, self._outputs.num_partitions)
+        return self._retention.retained_from(generation, next_seq_no)
+
     def truncate(self, *, before: int) -> None:
         """Forget the journal before an offset."""
         admin = connected_admin(self._kafka)
@@ -332,6 +343,8 @@ class KafkaBroker:
         self._journal.close()
         if self._feedback is not None:
             self._feedback.close()
+        if self._retention is not None:
+            self._retention.close()
         if self._artifacts is not None:
             self._artifacts.close(timeout=2)
 

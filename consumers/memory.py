@@ -14,7 +14,7 @@ from itertools import chain
 from consumers.broker import CommitReport, JournalRecord, Ownership, RawDocument, RawFeedback
 from curatord.errors import StateError
 from curatord.records import DeadLetter
-from curatord.sequence import PackedSequence
+from curatord.sequence import EndOfStream, PackedSequence
 from state.epoch import Committed, Epoch, Holdout
 from state.store import Store
 
@@ -44,6 +44,7 @@ class World:
     documents: Sequence[RawDocument] = ()
     feedback: Sequence[tuple[int, bytes]] = ()  # messages, and how many rows are polled before they are there
     sequences: list[PackedSequence] = field(default_factory=list)
+    ends: list[EndOfStream] = field(default_factory=list)
     holdouts: list[Holdout] = field(default_factory=list)
     dead_letters: list[DeadLetter] = field(default_factory=list)
     journal: list[JournalRecord] = field(default_factory=list)
@@ -72,6 +73,10 @@ class MemoryBroker:
     def lag(self) -> dict[str, int]:
         """Not known."""
         return {}
+
+    def retained_from(self, generation: int, next_seq_no: int) -> int | None:
+        """Nothing is cut."""
+        return None
 
     def ownership(self) -> Ownership:
         """Always the owner: one process at a time."""
@@ -104,6 +109,7 @@ class MemoryBroker:
             raise StateError(f"epoch {epoch.number} does not follow epoch {last}")
         self._die(epoch, CrashPoint.BEFORE_COMMIT)
         self._world.sequences += chain.from_iterable(epoch.sequences)
+        self._world.ends += [] if epoch.end is None else [epoch.end]
         self._world.holdouts += chain.from_iterable(epoch.holdouts)
         self._world.dead_letters += epoch.dead_letters
         self._world.num_read += epoch.num_rows

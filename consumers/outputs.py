@@ -18,13 +18,14 @@ from consumers.transactions import Outgoing
 from consumers.verdicts import VERSION, verdict_records
 from curatord.errors import ConfigError
 from curatord.records import DeadLetter
-from curatord.sequence import HEADER_BYTES, PackedSequence, encode_sequence
+from curatord.sequence import HEADER_BYTES, EndOfStream, PackedSequence, encode_end, encode_sequence
 from state.epoch import Epoch
 from state.store import Store
 
 # A segment has at least one token, and beside it 4 + 1 + 4 + 4 + 4 + 4 bytes in columns and a hash of 16.
 SEGMENT_BYTES = 37
 SECTION_BYTES = 10 * 16
+END_HEADER = "end"  # which only the end of a stream has
 
 
 class PackingLimits(Protocol):
@@ -69,6 +70,8 @@ class Outputs:
     def records(self, epoch: Epoch, store: Store) -> list[Outgoing]:
         """Everything that the epoch sends, in order."""
         records = [self._sequence(sequence) for sequence in chain.from_iterable(epoch.sequences)]
+        if epoch.end is not None:
+            records += self._ends(epoch.end)
         records += [self._dead_letter(letter) for letter in epoch.dead_letters]
         return records + self._verdicts(epoch, store) if self.verdict_partitions else records
 
@@ -80,15 +83,29 @@ class Outputs:
                 tokenizer_digest=self.tokenizer_digest,
                 vocabulary_size=self.vocabulary_size,
             )
-        headers = [
-            ("v", b"1"),
-            ("seq_no", b"%d" % sequence.seq_no),
-            ("n_tok", b"%d" % len(sequence.tokens_T)),
-            ("n_seg", b"%d" % len(sequence.segment_lengths_S)),
-            ("q", b"%d" % self.batch_quantum),
-            ("gen", b"%d" % sequence.generation),
-        ]
+        headers = self._headers(
+            sequence.generation, sequence.seq_no, len(sequence.tokens_T), len(sequence.segment_lengths_S)
+        )
         return Outgoing(self.topics.sequences, sequence.seq_no % self.num_partitions, value, headers=headers)
+
+    def _headers(self, generation: int, seq_no: int, num_tokens: int, num_segments: int) -> list[tuple[str, bytes]]:
+        return [
+            ("v", b"1"),
+            ("seq_no", b"%d" % seq_no),
+            ("n_tok", b"%d" % num_tokens),
+            ("n_seg", b"%d" % num_segments),
+            ("q", b"%d" % self.batch_quantum),
+            ("gen", b"%d" % generation),
+        ]
+
+    def _ends(self, end: EndOfStream) -> list[Outgoing]:
+        """On every partition, so that a reader of any of them learns of it."""
+        value = encode_end(end, context_length=self.context_length, tokenizer_digest=self.tokenizer_digest)
+        headers = [*self._headers(end.generation, end.seq_no, 0, 0), (END_HEADER, b"1")]
+        return [
+            Outgoing(self.topics.sequences, partition, value, headers=headers)
+            for partition in range(self.num_partitions)
+        ]
 
     def _dead_letter(self, letter: DeadLetter) -> Outgoing:
         _, partition = coordinates(letter.source)

@@ -65,8 +65,7 @@ class Feedback(msgspec.Struct, frozen=True, kw_only=True):
     version: int = WIRE_VERSION
 
     def __post_init__(self) -> None:
-        if not 0 < len(self.run_id.encode("utf-8", "surrogatepass")) <= MAX_RUN_ID_BYTES:
-            raise ValueError(f"a run_id has 1 to {MAX_RUN_ID_BYTES} bytes")
+        _check_run_id(self.run_id)
         _check_range("step", self.step, MAX_STEP)
         _check_range("world", self.world, MAX_WORLD, lowest=1)
         _check_range("rank", self.rank, self.world - 1)
@@ -112,27 +111,42 @@ class Reward(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SafePoint(msgspec.Struct, frozen=True, kw_only=True):
-    """How far back a run may still go: it will never again read a sequence before `safe_seq_no`.
+    """A run will never read a sequence before this one again: its oldest checkpoint goes on there.
 
-    The daemon warns before retention deletes what a run still needs. -1: the run ended and needs nothing more.
-    Raises ValueError if a number is out of its range.
+    -1 says that the run ended and needs nothing more. A number may be smaller than the one before, since a run may go
+    back to an older checkpoint. Raises ValueError if a number is out of its range.
     """
 
-    run_id: str
-    generation: int
+    run_id: str  # the training run; the key of the record
+    generation: int  # of the sequences, as they carry it
     safe_seq_no: int
     version: int = WIRE_VERSION
 
     def __post_init__(self) -> None:
-        if not 0 < len(self.run_id.encode("utf-8", "surrogatepass")) <= MAX_RUN_ID_BYTES:
-            raise ValueError(f"a run_id has 1 to {MAX_RUN_ID_BYTES} bytes")
+        _check_run_id(self.run_id)
         _check_range("generation", self.generation, (1 << 32) - 1)
         _check_range("safe_seq_no", self.safe_seq_no, MAX_SEQ_NO, lowest=-1)
 
 
-def encode_feedback(record: Feedback | Reward | SafePoint) -> bytes:
-    """The value of a message on the feedback topic. A `Feedback` goes under its run_id as key."""
+class EndRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """The wish that the stream end: what is held goes out, and a marker after it. Raises ValueError if it says no."""
+
+    end_of_stream: bool
+    version: int = WIRE_VERSION
+
+    def __post_init__(self) -> None:
+        if not self.end_of_stream:
+            raise ValueError("end_of_stream is true, or there is no such request")
+
+
+def encode_feedback(record: Feedback | Reward | SafePoint | EndRequest) -> bytes:
+    """The value of a message on the feedback topic. A `Feedback` or `SafePoint` goes under its run_id as key."""
     return msgspec.msgpack.encode(record)
+
+
+def _check_run_id(run_id: str) -> None:
+    if not 0 < len(run_id.encode("utf-8", "surrogatepass")) <= MAX_RUN_ID_BYTES:
+        raise ValueError(f"a run_id has 1 to {MAX_RUN_ID_BYTES} bytes")
 
 
 def _check_range(name: str, value: int, highest: int, lowest: int = 0) -> None:

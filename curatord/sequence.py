@@ -26,7 +26,7 @@ NO_LOSS = 4  # the trainer should not learn from this segment
 MAGIC = b"PSEQ"
 VERSION = 1
 FILLER = 1  # flag of a record: no document, only there to complete a quantum
-END = 2  # flag of a record: no sequence, but the end of the stream
+END = 2  # flag of a record: no row, but the end of the stream
 HEADER_BYTES = 64
 MAX_U16_VOCABULARY = 1 << 16
 
@@ -290,26 +290,30 @@ def _doc_ids(names: memoryview, count: int) -> tuple[str, ...]:
 
 
 class EndOfStream(msgspec.Struct, frozen=True):
-    """A mark on the topic: what was to be emitted was, so that all who read it stop here."""
+    """The marker that ends a stream, on every partition of it."""
 
     generation: int
-    seq_no: int  # of the sequence that would come next
+    seq_no: int  # that the next sequence would have; all before it are there
 
 
 def encode_end(end: EndOfStream, *, context_length: int, tokenizer_digest: int) -> bytes:
-    """The record of an end: a header and nothing else."""
-    sizes = (context_length, 0, 0, 0)
+    """The record: a header alone."""
+    nothing = (0, 0, 0)  # tokens, segments, sections
+    place = (end.seq_no, end.generation)
     header = _HEADER.pack(
-        MAGIC, VERSION, END, HEADER_BYTES, tokenizer_digest, *sizes, end.seq_no, end.generation, 0, 0, 0
+        MAGIC, VERSION, END, HEADER_BYTES, tokenizer_digest, context_length, *nothing, *place, 0, 0, 0
     )
     return header[:_CRC_OFFSET] + crc32c.crc32c(header).to_bytes(4, "little")
 
 
-def decode_end(record: bytes) -> EndOfStream:
-    """The end in a record. Raises `CorruptSequence` if there is none."""
-    if len(record) != HEADER_BYTES or record[:4] != MAGIC or not record[5] & END:
-        raise CorruptSequence("the record is no end of a stream")
-    fields = _HEADER.unpack(record)
-    if crc32c.crc32c(record[:_CRC_OFFSET] + bytes(4)) != fields[-1]:
-        raise CorruptSequence("the checksum of an end of the stream does not match: the record was damaged on its way")
-    return EndOfStream(generation=fields[10], seq_no=fields[9])
+def decode_end(record: bytes | memoryview) -> EndOfStream:
+    """The marker in a record. Raises `CorruptSequence` if it is damaged, or none."""
+    view = memoryview(record).toreadonly()
+    if len(view) < HEADER_BYTES:
+        raise CorruptSequence(f"the record is {len(view)} bytes long, its header alone is {HEADER_BYTES}")
+    magic, version, flags, header_bytes, *_, seq_no, generation, _, body_bytes, checksum = _HEADER.unpack_from(view)
+    if (magic, version) != (MAGIC, VERSION) or not flags & END or header_bytes + body_bytes != len(view):
+        raise CorruptSequence(f"the record is no end of a stream: {bytes(view[:HEADER_BYTES]).hex()}")
+    if crc32c.crc32c(view[HEADER_BYTES:], crc32c.crc32c(bytes(4), crc32c.crc32c(view[:_CRC_OFFSET]))) != checksum:
+        raise CorruptSequence(f"the checksum of the end before sequence {seq_no} does not match")
+    return EndOfStream(generation, seq_no)

@@ -28,6 +28,7 @@ from packing.tokenizer import Tokenizer, open_tokenizer
 from state.assignments import Assignments
 from state.epoch import Committed
 from state.ledger import Ledger
+from state.safe_points import SafePoints
 from state.store import Store
 from state.verdicts import Segments
 
@@ -75,6 +76,7 @@ def build(
         clusters=Clusters(config.clusters, seed=seed),
         bandit=Bandit(config.bandit, seed=seed),
         rewards=Rewards(config.feedback),
+        safe_points=SafePoints(),
         assignments=Assignments(store),
         placements=PlacementIndex(store),
         mixture=Mixture(config.mixture, seed=seed),

@@ -188,6 +188,21 @@ def status(config_path: Path | None, as_json: bool) -> None:
     sys.exit(print_status(find_config(config_path), as_json=as_json))
 
 
+@cli.command()
+@config_option
+@click.option("--now", is_flag=True, help="Do not wait for the lane to commit what lies on the topic of documents.")
+@json_option
+def finish(config_path: Path | None, now: bool, as_json: bool) -> None:
+    """End the stream: everything held goes out, and trainers stop at the same sequence.
+
+    Waits until the lane has committed all input, then for the end to be on every partition. The service runs on;
+    documents that come later begin where the stream ended.
+    """
+    from daemon.finish import finish as run
+
+    sys.exit(run(find_config(config_path), now=now, as_json=as_json))
+
+
 @cli.group("dead-letters")
 def dead_letters() -> None:
     """What could not be read: on the topic of the service or, with --output, in a folder of `curate`."""

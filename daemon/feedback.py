@@ -1,4 +1,7 @@
-"""Feedback: messages of trainers and scorers, joined with what the state knows of the sequences they are about."""
+"""Feedback: messages of trainers and scorers, joined with what the state knows of the sequences they are about.
+
+Two of them teach nothing: a run says from where on it may still read, and somebody wishes that the stream end.
+"""
 
 from __future__ import annotations
 
@@ -11,17 +14,18 @@ from consumers.dead_letters import dead_letter
 from consumers.feedback import decode_feedback
 from curation.progress import Losses
 from curatord.errors import Undecodable
-from curatord.records import Feedback, Reward
+from curatord.records import EndRequest, Feedback, Reward, SafePoint
 from daemon.stages import Stages
 from state.epoch import Epoch
 
 
 class FeedbackJoin:
-    """From messages to what the next tick learns."""
+    """From messages to what the next tick learns. `end` ends the stream with the epoch."""
 
-    def __init__(self, stages: Stages, doc_no_of: Callable[[str], int]) -> None:
+    def __init__(self, stages: Stages, doc_no_of: Callable[[str], int], end: Callable[[Epoch], None]) -> None:
         self._stages = stages
         self._doc_no_of = doc_no_of  # -1: never read, or retracted
+        self._end = end
 
     def learn_from(self, records: Sequence[RawFeedback], epoch: Epoch) -> None:
         """Take messages in, in order. Never raises on content."""
@@ -35,7 +39,13 @@ class FeedbackJoin:
                 epoch.dead_letters.append(dead_letter(error, raw.source, raw.position, raw.value or b"", limit))
                 rewards.count("dead")
                 continue
-            if not self._stages.config.bandit.enabled:
+            if isinstance(record, SafePoint):
+                self._stages.safe_points.take(record)
+                rewards.count("safe_point")
+            elif isinstance(record, EndRequest):
+                self._end(epoch)
+                rewards.count("end_request")
+            elif not self._stages.config.bandit.enabled:
                 rewards.count("unused")
             elif isinstance(record, Reward):
                 rewards.count(self._reward(record, epoch))

@@ -42,11 +42,14 @@ class Learning:
             if self._is_warm(boundary, self._stages.config.embedding.warmup_documents):
                 self._take(boundary, epoch)
 
-    def flush(self, next_ordinal: int, epoch: Epoch) -> None:
-        """The end of the input, for now: take the tick that is not complete, then close every row."""
+    def flush(self, next_ordinal: int, epoch: Epoch, *, fill: bool = False) -> None:
+        """The end of the input, for now: take the tick that is not complete, then close every row.
+
+        With `fill` none is left for want of a whole quantum.
+        """
         if len(self._stages.waiting) and self._is_warm(next_ordinal, 1):
             self._take(next_ordinal, epoch)
-        self._emission.emit(self._stages.packer.flush(), epoch)
+        self._emission.emit(self._stages.packer.flush(fill=fill), epoch)
 
     def _is_warm(self, boundary: int, warmup_documents: int) -> bool:
         """Train on the documents before the boundary if there are enough; whether documents can be embedded."""

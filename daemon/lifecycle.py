@@ -190,7 +190,8 @@ class Loop:
             self._observer.polled(rows)
         self._pipeline.process(rows, self._epoch)
         self._pipeline.learn_from(self._broker.feedback(MAX_FEEDBACK_RECORDS), self._epoch)
-        is_due = self._clock() - self._began >= self._config.epoch_s
+        # The end comes after all sequences of its epoch, so no row may follow it there.
+        is_due = self._clock() - self._began >= self._config.epoch_s or self._epoch.end is not None
         if is_due or self._epoch.num_rows >= self._config.epoch_documents:
             self.commit()
         return len(rows)

@@ -163,6 +163,8 @@ class Observer:
         feedback = _grown(self._feedback, heard)
         if feedback:
             self._events.feedback_applied(feedback)
+        if epoch.end is not None:
+            self._events.stream_ended(generation=epoch.end.generation, seq_no=epoch.end.seq_no)
         if dead_letters:
             self._events.dead_letters_written(dead_letters)
         for surge in stages.surges:

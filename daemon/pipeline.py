@@ -19,6 +19,7 @@ import msgspec
 from consumers.broker import RawDocument, RawFeedback
 from consumers.documents import decode_rows
 from curation.batch import join_texts
+from curatord.sequence import EndOfStream
 from daemon.feedback import FeedbackJoin
 from daemon.intake import Intake
 from daemon.learning import Learning
@@ -48,7 +49,7 @@ class Pipeline:
         self._intake = Intake(stages.ledger, stages.segments)
         self._selection = Selection(stages)
         self._learning = Learning(stages)
-        self._feedback = FeedbackJoin(stages, self._intake.doc_no_of)
+        self._feedback = FeedbackJoin(stages, self._intake.doc_no_of, self._end)
         self._next_ordinal = 0
         self._is_loaded = False
         self._unticked: deque[Segment] = deque()  # of a restore: they may hold documents that no tick has taken
@@ -84,7 +85,7 @@ class Pipeline:
         epoch.num_rows += len(rows)
 
     def learn_from(self, records: Sequence[RawFeedback], epoch: Epoch) -> None:
-        """Take in what trainers and scorers said. The next tick learns it."""
+        """Take in what trainers and scorers said. The next tick learns it; an epoch with an end takes no more rows."""
         self.stages.phases.enter("feedback")
         self._feedback.learn_from(records, epoch)
 
@@ -95,6 +96,16 @@ class Pipeline:
         self._learning.flush(self._next_ordinal, epoch)
         self._selection.flush_holdout(epoch)
         self.stages.ledger.flushes += 1
+
+    def _end(self, epoch: Epoch) -> None:
+        """The stream is to end: everything that is held goes out, fillers complete the quantum, and no row is left.
+
+        What comes later goes on with the number of the end.
+        """
+        self._learning.flush(self._next_ordinal, epoch, fill=True)
+        self._selection.flush_holdout(epoch)
+        epoch.end = EndOfStream(self.stages.packer.generation, self.stages.packer.num_given_out)
+        self.stages.phases.enter("feedback")
 
     def _take_back(self, doc_no: int, reason: str, epoch: Epoch) -> None:
         """Remove a document from every index and buffer; what was emitted stays, and can be listed."""
@@ -137,6 +148,7 @@ class Pipeline:
             ("clusters", stages.clusters),
             ("bandit", stages.bandit),
             ("feedback", stages.rewards),
+            ("safe_points", stages.safe_points),
             ("mixture", stages.mixture),
             ("packing", stages.packer),
             ("guard", stages.near_dedup.guard),

@@ -14,7 +14,7 @@ from pathlib import Path
 from consumers.broker import Broker
 from consumers.kafka import KafkaBroker
 from consumers.outputs import open_outputs
-from curatord.errors import BrokerUnavailable, CuratordError, StorageError
+from curatord.errors import BrokerUnavailable, CorruptSequence, CuratordError, StorageError
 from daemon.app import build, check_identity, encode_identity
 from daemon.config import Config, changed_options, load_config
 from daemon.lifecycle import Loop, StopRequest, catch_up, epoch_of, stand_by
@@ -27,6 +27,7 @@ from state.snapshot import Snapshots
 from state.store import Store
 
 LAG_INTERVAL_S = 5.0
+HEADROOM_INTERVAL_S = 60.0
 MAX_WAIT_FOR_BROKER_S = 5.0
 # A client of kafka-python that found no broker leaves a thread and sockets behind; then a new process is better.
 MAX_ATTEMPTS = 50
@@ -149,6 +150,7 @@ class Service:
         self._snapshots = snapshots_of(config)
         self._snapshot_at = clock() + config.state.snapshot_interval_s
         self._measured_at = -LAG_INTERVAL_S
+        self._headroom_at = -HEADROOM_INTERVAL_S
         self._is_away = False
 
     def serve(self, stop: StopRequest) -> None:
@@ -197,6 +199,7 @@ class Service:
             if self._is_away:
                 stop.wait(FREE_CHECK_S)
                 continue
+            self._measure_headroom()
             if loop.step():
                 idle_since, flushed = self._clock(), False
                 touched_at = idle_since
@@ -226,6 +229,23 @@ class Service:
         else:
             self._is_away = False
             self._events.broker_back()
+
+    def _measure_headroom(self) -> None:
+        """Now and then: is what training runs may still need still there? What cannot be told now is told later."""
+        if self._clock() - self._headroom_at < HEADROOM_INTERVAL_S:
+            return
+        self._headroom_at = self._clock()
+        packer = self._pipeline.stages.packer
+        oldest = self._pipeline.stages.safe_points.oldest(packer.generation)
+        try:
+            first = None if oldest is None else self._broker.retained_from(packer.generation, packer.num_given_out)
+        except (BrokerUnavailable, CorruptSequence) as error:
+            self._events.headroom_unknown(str(error))
+            return
+        if oldest is None or first is None:
+            self._events.headroom_unneeded()
+        else:
+            self._events.headroom_measured(run_id=oldest.run_id, safe_seq_no=oldest.safe_seq_no, retained_from=first)
 
     def _take_snapshot(self) -> None:
         """Begin one when it is time, and cut the journal behind those that are finished."""

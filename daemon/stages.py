@@ -23,6 +23,7 @@ from packing.placements import PlacementIndex
 from packing.tokenizer import Tokenizer
 from state.assignments import Assignments
 from state.ledger import Ledger
+from state.safe_points import SafePoints
 from state.verdicts import Segments
 
 
@@ -45,6 +46,7 @@ class Stages:
     clusters: Clusters
     bandit: Bandit
     rewards: Rewards
+    safe_points: SafePoints
     assignments: Assignments
     placements: PlacementIndex
     mixture: Mixture

@@ -7,6 +7,7 @@ import re
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,13 +18,24 @@ from kafka.errors import KafkaError
 
 from consumers.clients import connected_admin, connected_consumer, group_offsets, unreachable
 from consumers.kafka import decode_marker
-from curatord.errors import BrokerUnavailable
+from curatord.errors import BrokerUnavailable, StateError, UsageError
 from daemon.config import Config, load_config
+from daemon.facts import opened_for_reading
+from state.safe_points import read_safe_points
 
 PATIENCE_S = 5.0  # of somebody who waits at a terminal
 DEGRADED = 1
 _SAMPLE = re.compile(r"^curatord_(\w+?)(?:\{(.*)\})? ([-+.e\dinfa]+)$", re.MULTILINE | re.IGNORECASE)
 _LABEL = re.compile(r'\w+="([^"]*)"')
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunStatus:
+    """From where on a training run may still read."""
+
+    run_id: str
+    generation: int
+    safe_seq_no: int
 
 
 @dataclass(slots=True, kw_only=True)
@@ -37,6 +49,8 @@ class Status:
     readiness: str = ""  # of the process at metrics.listen
     is_ready: bool | None = None
     metrics: dict[str, dict[str, float]] = field(default_factory=dict)  # name -> labels -> value
+    runs: list[RunStatus] = field(default_factory=list)  # as the state on this machine knows them
+    headroom: float | None = None  # sequences that retention may still cut before one of them cannot go on
     problems: list[str] = field(default_factory=list)
 
 
@@ -45,12 +59,17 @@ def print_status(config_path: Path | None, *, as_json: bool) -> int:
     config = load_config(config_path)
     status = Status(lane=config.kafka.lane)
     _ask_process(config, status)
+    _ask_state(config, status)
     try:
         _ask_cluster(config, status)
     except BrokerUnavailable as error:
         if status.is_ready is None:
             raise
         status.problems.append(str(error))
+    if status.headroom is not None and status.headroom < 0:
+        status.problems.append(
+            "retention has cut sequences that a run may still need: see docs/operating.md#checkpoint-lost"
+        )
     if not status.members:
         status.problems.append("no process is in the lane's group: start `curatord run`")
     if status.is_ready is False:
@@ -75,6 +94,17 @@ def _ask_process(config: Config, status: Status) -> None:
             status.metrics.setdefault(name, {})["/".join(_LABEL.findall(labels))] = float(value)
     except (OSError, ValueError, KeyError):
         status.readiness = f"no process answers at {config.metrics.listen}"
+    status.headroom = status.metrics.get("retention_headroom_sequences", {}).get(config.kafka.lane)
+
+
+def _ask_state(config: Config, status: Status) -> None:
+    """What the state says that a process here keeps, if there is one."""
+    # Without one the process is on another machine; one that cannot be read it complains of itself.
+    with suppress(StateError, UsageError), opened_for_reading(Path(config.state.dir)) as store:
+        status.runs = [
+            RunStatus(run_id=point.run_id, generation=point.generation, safe_seq_no=point.safe_seq_no)
+            for point in read_safe_points(store)
+        ]
 
 
 def _get(url: str) -> tuple[int, str]:
@@ -130,6 +160,10 @@ def _lines(config: Config, status: Status) -> Iterator[str]:
         yield f"Held      {metrics['held_documents']['']:,.0f} documents"
     if "sequences_total" in metrics:
         yield f"Sequences {metrics['sequences_total']['']:,.0f}"
+    for run in status.runs:
+        yield f"Run       {run.run_id} may read again from sequence {run.safe_seq_no:,} of generation {run.generation}"
+    if status.headroom is not None:
+        yield f"Headroom  {status.headroom:,.0f} sequences until retention reaches the first that a run may need"
     phases = {name: spent for name, spent in metrics.get("loop_seconds_total", {}).items() if spent}
     if phases:
         total = sum(phases.values())

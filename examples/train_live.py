@@ -40,6 +40,7 @@ from matplotlib import pyplot as plt
 KINDS = ("docstring", "sum", "noise")
 VOCABULARY = 4096
 CONTEXT = 512
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
 LEAD = 96  # sequences that may wait for the trainer before the crawler pauses
 CONFIG = """\
 [kafka]
@@ -48,7 +49,7 @@ lane = "live"
 [state]
 dir = "{folder}/state"
 [metrics]
-address = "127.0.0.1:{port}"
+listen = "127.0.0.1:{port}"
 [tokenizer]
 name = "{folder}/tokenizer.json"
 eos_token = "<eos>"
@@ -68,8 +69,6 @@ pool_documents = 100
 shuffle_block_rows = 16
 [feedback]
 half_life_steps = 60
-[dedup.near]
-enabled = true
 """
 
 

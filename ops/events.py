@@ -230,6 +230,25 @@ class Events:
         """Messages that wait, by partition. No line."""
         self.metrics.lag.replace(lag)
 
+    def headroom_measured(self, *, run_id: str, safe_seq_no: int, retained_from: int) -> None:
+        """The run that goes back furthest may need sequences from `safe_seq_no` on; there are those from the other."""
+        self.metrics.retention_headroom.replace({self._lane: safe_seq_no - retained_from})
+        if safe_seq_no < retained_from:
+            fields = {"run_id": run_id[:MAX_TEXT], "safe_seq_no": safe_seq_no, "retained_from": retained_from}
+            self._often(ERROR, "checkpoint_lost", fields, run_id)
+
+    def headroom_unneeded(self) -> None:
+        """No run has said from where on it may still read. No line."""
+        self.metrics.retention_headroom.replace({})
+
+    def headroom_unknown(self, reason: str) -> None:
+        """It cannot be told now from where on sequences are still there."""
+        self._often(WARNING, "headroom_unknown", {"reason": reason[:MAX_TEXT]}, reason)
+
+    def stream_ended(self, *, generation: int, seq_no: int) -> None:
+        """Somebody asked for the end of the stream: all went out, and it is marked."""
+        self._log.info("stream_ended", generation=generation, seq_no=seq_no)
+
     def idle_flushed(self, *, idle_s: float, sequences: int) -> None:
         """No input came for so long that everything held was let go."""
         self._log.info("idle_flushed", idle_s=round(idle_s, 1), sequences=sequences)

@@ -169,6 +169,13 @@ class Metrics:
         self.held_documents = self._gauge("held_documents", "How many accepted documents wait for their row?")
         self.held_tokens = self._gauge("held_tokens", "How many accepted tokens were not sent yet?")
 
+        self.retention_headroom = self._gauges(
+            "retention_headroom_sequences",
+            "lane",
+            1,
+            "How many sequences may retention still cut before a checkpoint of a training run cannot go on?",
+        )
+
         self.clusters = self._gauge("clusters", "How many clusters are there?")
         self.cluster_documents = self._gauges(
             "cluster_documents", "cluster", MAX_CLUSTERS, "How are documents spread over clusters?"

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from curatord.records import DeadLetter
-from curatord.sequence import PackedSequence
+from curatord.sequence import EndOfStream, PackedSequence
 
 FAMILIES = (
     "meta",  # epoch number, format, identity, counters: one row each
@@ -24,6 +24,7 @@ FAMILIES = (
     "clusters",
     "bandit",
     "feedback",  # what trainers and scorers said, until the next tick and beyond
+    "safe_points",  # training run -> from where on it may still read
     "assignments",  # first doc_no of a tick -> cluster of each of its documents
     "mixture",
     "packing",
@@ -64,6 +65,7 @@ class Epoch:
     facts: dict[str, dict[bytes, bytes | None]] = field(default_factory=lambda: {name: {} for name in FAMILIES})
     positions: dict[str, int] = field(default_factory=dict)  # input name -> next position to read
     sequences: list[list[PackedSequence]] = field(default_factory=list)  # whole blocks
+    end: EndOfStream | None = None  # the stream ends with these sequences, for now
     holdouts: list[list[Holdout]] = field(default_factory=list)  # whole shards
     dead_letters: list[DeadLetter] = field(default_factory=list)
     num_rows: int = 0  # input rows read

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumers.feedback import FEEDBACK_REASONS, MAX_FEEDBACK_BYTES, decode_feedback
+from consumers.feedback import FEEDBACK_REASONS, MAX_FEEDBACK_BYTES, FeedbackRecord, decode_feedback
 from curatord.errors import Undecodable
-from curatord.records import Feedback, Reward, encode_feedback
+from curatord.records import EndRequest, Feedback, Reward, SafePoint, encode_feedback
 
 
 def feedback(num_segments: list[int]) -> Feedback:
@@ -40,8 +40,18 @@ def refused(raw: bytes | None) -> Undecodable:
     return caught.value
 
 
-@pytest.mark.parametrize("record", [feedback([2, 0, 3]), feedback([]), Reward(reward=-0.5, cluster=0)])
-def test_what_a_trainer_sends_is_read_in_either_encoding(record: Feedback | Reward) -> None:
+@pytest.mark.parametrize(
+    "record",
+    [
+        feedback([2, 0, 3]),
+        feedback([]),
+        Reward(reward=-0.5, cluster=0),
+        SafePoint(run_id="run", generation=0, safe_seq_no=4096),
+        SafePoint(run_id="run", generation=3, safe_seq_no=-1),
+        EndRequest(end_of_stream=True),
+    ],
+)
+def test_what_a_trainer_sends_is_read_in_either_encoding(record: FeedbackRecord) -> None:
     assert decode_feedback(encode_feedback(record)) == record
     assert decode_feedback(msgspec.json.encode(record)) == record
 
@@ -85,12 +95,29 @@ def test_a_plain_object_is_a_reward(raw: bytes, reward: Reward) -> None:
         (b'{"reward": 1, "cluster": 1, "version": 0}', "feedback_bad_field"),
         (b'{"run_id": "r"}', "feedback_bad_field"),
         (msgspec.msgpack.encode({"cluster": 3, "reward": float("nan")}), "feedback_bad_field"),
+        (b'{"safe_seq_no": 5}', "feedback_bad_field"),
+        (b'{"run_id": "r", "generation": 0, "safe_seq_no": -2}', "feedback_bad_field"),
+        (b'{"run_id": "", "generation": 0, "safe_seq_no": 1}', "feedback_bad_field"),
+        (b'{"run_id": "r", "generation": -1, "safe_seq_no": 1}', "feedback_bad_field"),
+        (b'{"run_id": "r", "generation": 0, "safe_seq_no": null}', "feedback_bad_field"),
+        (b'{"end_of_stream": false}', "feedback_bad_field"),
+        (b'{"end_of_stream": 1}', "feedback_bad_field"),
+        (b'{"end_of_stream": true, "version": 2}', "feedback_newer"),
         (b'{"reward": 1, "cluster": 1, "version": 2}', "feedback_newer"),
         (msgspec.msgpack.encode({"run_id": {"an": "object"}, "version": 9}), "feedback_newer"),
     ],
 )
 def test_what_cannot_be_used_is_refused_with_its_reason(raw: bytes | None, reason: str) -> None:
     assert refused(raw).reason == reason
+
+
+def test_fields_tell_records_apart_and_a_safe_point_never_ends_the_stream() -> None:
+    fields = {"run_id": "r", "generation": 1, "safe_seq_no": 2, "end_of_stream": True, "reward": 1, "cluster": 0}
+    for encode in (msgspec.json.encode, msgspec.msgpack.encode):
+        assert decode_feedback(encode(fields)) == SafePoint(run_id="r", generation=1, safe_seq_no=2)
+        del fields["safe_seq_no"]
+        assert decode_feedback(encode(fields)) == EndRequest(end_of_stream=True)
+        fields["safe_seq_no"] = 2
 
 
 def test_a_message_beyond_the_limit_is_not_looked_at() -> None:
@@ -115,7 +142,8 @@ values = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
     max_leaves=5,
 )
-names = st.sampled_from([*Feedback.__struct_fields__, *Reward.__struct_fields__, "other"])
+records = (Feedback, Reward, SafePoint, EndRequest)
+names = st.sampled_from([*(name for record in records for name in record.__struct_fields__), "other"])
 
 
 @given(st.dictionaries(names, values))

@@ -13,7 +13,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curatord.errors import CorruptSequence
-from curatord.sequence import HEADER_BYTES, PackedSequence, decode_sequence, encode_sequence
+from curatord.sequence import (
+    HEADER_BYTES,
+    EndOfStream,
+    PackedSequence,
+    decode_end,
+    decode_sequence,
+    encode_end,
+    encode_sequence,
+)
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -252,3 +260,29 @@ def test_another_format_or_version_is_named(change: bytes, said: str) -> None:
 
     with pytest.raises(CorruptSequence, match=said):
         decode_sequence(change + record[len(change) :])
+
+
+@given(generation=st.integers(0, 2**32), seq_no=st.integers(0, 2**62))
+def test_the_end_of_a_stream_is_a_header_alone_that_the_page_describes(generation: int, seq_no: int) -> None:
+    end = EndOfStream(generation, seq_no)
+    record = encode_end(end, context_length=4096, tokenizer_digest=2**63 + 5)
+
+    assert decode_end(record) == end
+    assert len(record) == HEADER_BYTES
+    fields = struct.unpack("<4sBBHQIIIIQQQII", record)
+    assert fields[:-1] == (b"PSEQ", 1, 2, 64, 2**63 + 5, 4096, 0, 0, 0, seq_no, generation, 0, 0)
+    assert fields[-1] == crc32c.crc32c(record[:60] + bytes(4))
+
+
+@given(place=st.integers(0, HEADER_BYTES - 1), change=st.integers(1, 255), length=st.integers(0, 2 * HEADER_BYTES))
+def test_a_damaged_end_is_refused_and_so_is_a_sequence(place: int, change: int, length: int) -> None:
+    record = bytearray(encode_end(EndOfStream(1, 7), context_length=512, tokenizer_digest=9))
+    spoiled = bytearray(record)
+    spoiled[place] ^= change
+    sequence = encode_sequence(sequence_of([]), tokenizer_digest=9, vocabulary_size=1000)
+    for each in (bytes(spoiled), bytes(record + bytes(HEADER_BYTES))[:length], sequence):
+        if each != record:
+            with pytest.raises(CorruptSequence):
+                decode_end(each)
+    with pytest.raises(CorruptSequence):
+        decode_sequence(bytes(record))

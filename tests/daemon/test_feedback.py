@@ -11,7 +11,8 @@ import pytest
 
 from consumers.broker import RawFeedback
 from curation.progress import Curve
-from curatord.records import Feedback, Reward, encode_feedback
+from curatord.records import EndRequest, Feedback, Reward, SafePoint, encode_feedback
+from curatord.sequence import EndOfStream
 from daemon.app import build
 from daemon.pipeline import Pipeline
 from packing.emission import Placements, placements_key
@@ -179,3 +180,21 @@ def test_every_message_moves_the_position_and_what_cannot_be_read_is_kept_bounde
     assert (counts.dead, counts.unknown_sequences, counts.unknown_cluster, counts.unknown_document) == (2, 1, 1, 1)
     pipeline.close(epoch)
     assert sorted(epoch.facts["dead_letters"]) == [bytes(8), bytes(7) + b"\x01"]
+
+
+def test_what_is_no_feedback_is_taken_while_the_bandit_is_off_and_an_end_without_documents_is_one(store: Store) -> None:
+    pipeline = build(make_config(packing={"batch_quantum": 4}), store, tokenizer())
+    epoch = new_epoch()
+    end = encode_feedback(EndRequest(end_of_stream=True))
+    point = encode_feedback(SafePoint(run_id="run", generation=0, safe_seq_no=3))
+
+    learn(pipeline, epoch, end, point, end, b'{"end_of_stream": false}')
+
+    assert epoch.end == EndOfStream(0, 0)
+    assert not epoch.sequences
+    counts = pipeline.stages.rewards.counts
+    assert (counts.end_request, counts.safe_point, counts.dead, counts.unused) == (2, 1, 1, 0)
+    assert epoch.positions == {"feedback-0": 4}
+    pipeline.close(epoch)
+    assert list(epoch.facts["safe_points"]) == [b"run"]
+    pipeline.stages.workers.close()

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 
 from kafka.consumer.fetcher import ConsumerRecord
 
-from curatord.sequence import HEAD_PRESENT, TAIL_PRESENT, PackedSequence, decode_sequence
+from curatord.sequence import HEAD_PRESENT, TAIL_PRESENT, PackedSequence
 from state.journal import Artifact, decode_changes
 from state.ledger import Ledger, decode_ledger
 from state.verdicts import decode_segment
 from tests.integration.lane import Lane
-from tests.integration.world import read_topic
+from tests.integration.world import read_sequences, read_topic
 
 
 @dataclass(slots=True)
@@ -62,7 +62,7 @@ class Audit:
 def audit(lane: Lane, num_rows: int) -> Audit:
     """Everything that the lane's topics show, held against each other; `num_rows` went in, one a message."""
     journal = replay(read_topic(lane.bootstrap, lane.topics["journal"]))
-    sequences = [decode_sequence(record.value) for record in read_topic(lane.bootstrap, lane.topics["sequences"])]
+    sequences = read_sequences(lane.bootstrap, lane.topics["sequences"])
     dead = read_topic(lane.bootstrap, lane.topics["dead_letters"])
     found = Audit(anomalies=[], journal=journal, sequences=sequences)
     say = found.anomalies.append

@@ -9,11 +9,10 @@ from dataclasses import dataclass, field
 from kafka import KafkaAdminClient, TopicPartition
 
 from consumers.clients import group_offsets
-from curatord.sequence import decode_sequence
 from state.journal import Artifact, decode_changes
 from state.store import Store
 from tests.integration.member import topics_of
-from tests.integration.world import end_offsets, read_topic
+from tests.integration.world import end_offsets, read_sequences, read_topic
 
 OWN_FACTS = {("meta", b"journal"), ("meta", b"format")}  # of a store alone, or made before the first epoch
 Fact = tuple[str, bytes]
@@ -54,8 +53,7 @@ def gather(bootstrap: str, prefix: str, survivor: Store | None = None) -> Eviden
                 evidence.facts.pop((family, key), None)
             else:
                 evidence.facts[family, key] = value
-    for record in read_topic(bootstrap, topics.sequences):
-        sequence = decode_sequence(record.value)
+    for sequence in read_sequences(bootstrap, topics.sequences):
         evidence.sequences.append((sequence.seq_no, sequence.doc_ids))
     for record in read_topic(bootstrap, topics.dead_letters):
         said = {key: value.decode() for key, value in record.headers}

@@ -72,7 +72,7 @@ def test_from_an_empty_cluster_to_a_document_that_was_taken_back(lane: Lane, ins
     assert instance.stop() == 0
 
 
-@pytest.mark.parametrize("command", ["validate", "status", "retract x", "run --dry-run", "topics check"])
+@pytest.mark.parametrize("command", ["validate", "status", "retract x", "run --dry-run", "topics check", "finish"])
 def test_without_a_cluster_every_command_says_so(tmp_path: Path, command: str) -> None:
     config = tmp_path / "c.toml"
     config.write_text('[kafka]\nbootstrap_servers = "127.0.0.1:1"\nrequest_timeout_s = 1.0\n')

@@ -12,13 +12,12 @@ from tempfile import TemporaryDirectory
 import pyarrow as pa
 import pytest
 
-from curatord.sequence import decode_sequence
 from tests.integration.audit import audit, replay
 from tests.integration.broker import Broker
 from tests.integration.lane import Instance, Lane
 from tests.integration.maven_broker import MavenBroker
 from tests.integration.torture import SETTINGS, undisturbed, visible_in_pseq, without_new_versions
-from tests.integration.world import end_offsets, produce_documents, read_topic
+from tests.integration.world import end_offsets, produce_documents, read_sequences, read_topic
 from tests.simulation.test_hostile import hostile_rows
 from tests.simulation.world import make_rows
 
@@ -89,7 +88,7 @@ def test_the_service_gives_the_sequences_of_the_embedded_pipeline(lane: Lane, in
     instance.wait_for("idle_flushed", 120)
     assert instance.stop() == 0
 
-    sequences = [decode_sequence(record.value) for record in read_topic(lane.bootstrap, lane.topics["sequences"])]
+    sequences = read_sequences(lane.bootstrap, lane.topics["sequences"])
 
     assert list(map(visible_in_pseq, sequences)) == list(map(visible_in_pseq, undisturbed(lane, documents)))
     if shape == "one a message":
@@ -151,7 +150,7 @@ def test_a_lost_disk_comes_back_from_a_snapshot_when_the_journal_was_cut(lane: L
         instance.wait_for("idle_flushed", 120)
         assert instance.stop() == 0
 
-        sequences = [decode_sequence(record.value) for record in read_topic(lane.bootstrap, lane.topics["sequences"])]
+        sequences = read_sequences(lane.bootstrap, lane.topics["sequences"])
         numbers = [sequence.seq_no for sequence in sequences]
         assert cut["before_offset"] > 0
         assert numbers == list(range(len(numbers)))

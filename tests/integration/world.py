@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import json
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -10,6 +11,8 @@ from typing import Any
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.consumer.fetcher import ConsumerRecord
 from kafka.producer.future import RecordMetadata
+
+from curatord.sequence import PackedSequence, decode_sequence
 
 
 def create_topics(bootstrap: str, topics: Mapping[str, int], configs: Mapping[str, str] | None = None) -> None:
@@ -75,6 +78,15 @@ def read_topic(bootstrap: str, topic: str, *, timeout_s: float = 30.0) -> list[C
                 # What was committed after the ends were taken belongs to a later reading.
                 records[partition] += [record for record in batch if record.offset < ends[partition]]
     return [record for partition in sorted(records) for record in records[partition]]
+
+
+def read_sequences(bootstrap: str, topic: str) -> list[PackedSequence]:
+    """Every sequence that the topic holds now, partitions merged by number; ends of the stream are none."""
+    partitions: dict[int, list[PackedSequence]] = {}
+    for record in read_topic(bootstrap, topic):
+        if "end" not in dict(record.headers):
+            partitions.setdefault(record.partition, []).append(decode_sequence(record.value))
+    return list(heapq.merge(*partitions.values(), key=lambda sequence: (sequence.generation, sequence.seq_no)))
 
 
 def end_offsets(bootstrap: str, topic: str) -> dict[int, int]:

@@ -184,6 +184,28 @@ def test_snapshots_and_cuts_of_the_journal_are_seen(process: Process) -> None:
     assert process.lines()[-1]["level"] == "error"
 
 
+def test_headroom_is_there_while_a_run_needs_it_and_a_lost_checkpoint_is_told(process: Process) -> None:
+    events = process.events
+    events.started(version="1", lane="main", config_hash="abc", listening="")
+    assert process.series("curatord_retention_headroom_sequences") == {}
+
+    events.headroom_measured(run_id="r", safe_seq_no=12, retained_from=12)
+    assert process.value("curatord_retention_headroom_sequences", lane="main") == 0
+    events.headroom_unknown("denied")
+    assert [line["event"] for line in process.lines()] == ["started", "headroom_unknown"]
+    events.headroom_measured(run_id="r", safe_seq_no=12, retained_from=20)
+    assert process.value("curatord_retention_headroom_sequences", lane="main") == -8
+    line = process.lines()[-1]
+    assert (line["event"], line["level"], line["run_id"], line["retained_from"]) == (
+        "checkpoint_lost",
+        "error",
+        "r",
+        20,
+    )
+    events.headroom_unneeded()
+    assert process.series("curatord_retention_headroom_sequences") == {}
+
+
 def test_a_look_at_the_file_is_always_answered(process: Process) -> None:
     process.events.config_checked(changed=["packing.beta: 0.5 -> 0.7"])
     process.events.config_checked(changed=[], problem="packing.betta is no option")

@@ -15,13 +15,13 @@ import pytest
 
 import daemon.lifecycle
 from consumers.memory import CrashPoint, World
-from curatord.records import Feedback, Retraction, Reward, encode_feedback
+from curatord.records import EndRequest, Feedback, Retraction, Reward, SafePoint, encode_feedback
 from curatord.sequence import PackedSequence
 from daemon.config import Config
-from tests.simulation.world import make_config, new_world, outcome, run
+from tests.simulation.world import make_config, new_world, outcome, run, run_with_standbys
 
 NUM_ROWS = 1_700  # after 520 rows that are there: ticks at 1,024, 1,536 and 2,048, then the flush
-LEARNED = ("bandit", "feedback", "assignments", "clusters", "placements")
+LEARNED = ("bandit", "feedback", "safe_points", "assignments", "clusters", "placements")
 ARRIVALS = (1_025, 1_540, 2_050)  # rows after which messages are there: always between the same two ticks
 
 
@@ -224,3 +224,90 @@ def test_while_the_bandit_is_off_feedback_is_read_and_has_no_effect(tmp_path: Pa
     counts = msgspec.msgpack.decode(learned(world)["feedback"][b"s"])[0]
     assert counts["unused"] + counts["dead"] == len(messages())
     assert learned(world)["bandit"] == learned(world)["assignments"] == {}
+
+
+POLL = 75
+QUANTUM = 4
+ENDS = (520 + 8 * POLL, 520 + 17 * POLL)  # rows after which the stream is to end; where a poll ends in every life
+
+
+def controlled() -> Config:
+    return config_of(poll_documents=POLL, epoch_documents=2 * POLL)
+
+
+def control_messages() -> list[tuple[int, bytes]]:
+    """What teaches nothing, between rewards: two ends, the first of them asked for twice, and safe points."""
+    end = encode_feedback(EndRequest(end_of_stream=True))
+
+    def point(run_id: str, safe_seq_no: int) -> bytes:
+        return encode_feedback(SafePoint(run_id=run_id, generation=0, safe_seq_no=safe_seq_no))
+
+    reward = b'{"cluster": 1, "reward": 2}'
+    return [
+        *((520 + POLL, message) for message in (point("a", 4), point("b", 8), reward)),
+        *((ENDS[0], message) for message in (reward, end, reward, end, point("a", 12))),
+        *((ENDS[0] + POLL, message) for message in (point("b", 6), point("c", 9), b'{"safe_seq_no": 1}')),
+        *((ENDS[1], message) for message in (point("c", -1), end)),
+    ]
+
+
+@cache
+def ended() -> World:
+    with tempfile.TemporaryDirectory() as folder:
+        world = world_of(Path(folder), control_messages())
+        run(world, with_quantum(controlled()), Path(folder))
+    return world
+
+
+def with_quantum(config: Config) -> Config:
+    return msgspec.structs.replace(config, packing=msgspec.structs.replace(config.packing, batch_quantum=QUANTUM))
+
+
+def test_an_end_lets_everything_go_and_what_comes_later_goes_on() -> None:
+    world = ended()
+    first, second = world.ends
+    assert 0 < first.seq_no < second.seq_no < len(world.sequences)
+    assert first.seq_no % QUANTUM == second.seq_no % QUANTUM == 0
+    assert [sequence.seq_no for sequence in world.sequences] == list(range(len(world.sequences)))
+    assert {sequence.generation for sequence in world.sequences} == {first.generation} == {second.generation}
+    fillers = [sequence.seq_no for sequence in world.sequences if sequence.is_filler]
+    assert fillers
+    assert all(any(end.seq_no - QUANTUM < number < end.seq_no for end in world.ends) for number in fillers)
+    # Nothing is held at an end: a document that was read before it is in no sequence after it.
+    before = {row.position for row in world.documents[: ENDS[0]]}
+    after = {doc_id for sequence in world.sequences[first.seq_no :] for doc_id in sequence.doc_ids}
+    assert not {f"d{position}" for position in before} & after & set(ids_that_come_once())
+
+
+def test_the_newest_safe_point_of_each_run_is_a_fact_until_the_run_ends() -> None:
+    facts = learned(ended())["safe_points"]
+    assert {key: msgspec.msgpack.decode(value)[:2] for key, value in facts.items()} == {b"a": [0, 12], b"b": [0, 6]}
+    counts = msgspec.msgpack.decode(learned(ended())["feedback"][b"s"])[0]
+    assert (counts["safe_point"], counts["end_request"], counts["dead"]) == (6, 3, 1)
+
+
+@pytest.mark.parametrize(
+    ("point", "wipes"), [*((point, False) for point in CrashPoint), (CrashPoint.AFTER_COMMIT, True)]
+)
+def test_a_crash_in_every_commit_leaves_no_trace_in_ends_and_safe_points(
+    tmp_path: Path, point: CrashPoint, wipes: bool
+) -> None:
+    world = world_of(tmp_path, control_messages())
+
+    num_crashes = run(
+        world, with_quantum(controlled()), tmp_path, crashes=dict.fromkeys(range(2, 100), point), wipes=wipes
+    )
+
+    assert num_crashes >= 10
+    assert learned(world) == learned(ended())
+    assert_same(world, ended())
+
+
+def test_a_standby_takes_ends_and_safe_points_over(tmp_path: Path) -> None:
+    world = world_of(tmp_path / "0", control_messages())
+    crashes = {epoch: list(CrashPoint)[epoch % 3] for epoch in range(2, 100, 3)}
+
+    assert run_with_standbys(world, with_quantum(controlled()), tmp_path, crashes) >= 3
+
+    assert learned(world) == learned(ended())
+    assert_same(world, ended())

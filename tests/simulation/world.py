@@ -14,7 +14,7 @@ import msgspec
 from consumers.broker import RawDocument
 from consumers.memory import Crash, CrashPoint, MemoryBroker, World
 from curatord.records import Retraction
-from curatord.sequence import PackedSequence
+from curatord.sequence import EndOfStream, PackedSequence
 from daemon.app import build, encode_identity
 from daemon.config import Config, parse_config
 from daemon.lifecycle import Loop, StopRequest, catch_up, epoch_of, take_in
@@ -78,6 +78,7 @@ class Outcome:
     """Everything that the world sees of a run."""
 
     sequences: tuple[tuple[object, ...], ...]
+    ends: tuple[EndOfStream, ...]
     holdouts: tuple[str, ...]
     dead_letters: tuple[tuple[str, int], ...]
     ledger: bytes
@@ -106,6 +107,7 @@ def outcome(world: World) -> Outcome:
         facts.update({key: value for family, key, value in record.changes if family == "meta"})
     return Outcome(
         sequences=tuple(map(visible, world.sequences)),
+        ends=tuple(world.ends),
         holdouts=tuple(holdout.doc_id for holdout in world.holdouts),
         dead_letters=tuple((letter.reason, letter.position) for letter in world.dead_letters),
         ledger=facts.get(b"ledger") or b"",
