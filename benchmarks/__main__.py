@@ -28,6 +28,7 @@ SCENARIOS = {
     "bandit-mixture": "benchmarks.bandit_mixture",
     "packing": "benchmarks.packing",
     "sequence-codec": "benchmarks.sequence_codec",
+    "stream-client": "benchmarks.stream_client",
     "pipeline": "benchmarks.pipeline",
     "web": "benchmarks.web",
     "service": "benchmarks.service",

@@ -13,6 +13,7 @@ from curatord.sequence import EndOfStream, PackedSequence
 from curatord.source import Found, Plan, Source
 
 PUT_S = 0.1
+CHUNKS = 8  # that are read ahead
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +72,14 @@ def without_skipped(found: Iterator[Found | None], state: StreamState, share: Sh
 
 
 class Reader:
-    """The thread. `items` gets sequences, then None at the end, or the error that ended it."""
+    """The thread. `items` gets sequences, some at a time, then None at the end, or the error that ended it."""
 
     def __init__(
         self, found: Iterator[Found | None], check: Callable[[PackedSequence], PackedSequence], prefetch: int
     ) -> None:
-        self.items: queue.Queue[PackedSequence | Exception | None] = queue.Queue(prefetch)
+        # A thread that wakes for every sequence would cost as much as decoding it.
+        self._chunk = -(-prefetch // CHUNKS)
+        self.items: queue.Queue[list[PackedSequence] | Exception | None] = queue.Queue(-(-prefetch // self._chunk))
         self._stopping = threading.Event()
         self._found, self._check = found, check
         self._thread = threading.Thread(target=self._run, name="curatord-stream", daemon=True)
@@ -84,22 +87,28 @@ class Reader:
 
     def _run(self) -> None:
         last: Exception | None = None
+        chunk: list[PackedSequence] = []
         try:
             for item in self._found:
-                if self._stopping.is_set() or not (item is None or self._put(self._check(item.load()))):
+                if self._stopping.is_set():
                     return
+                if item is not None:
+                    chunk.append(self._check(item.load()))
+                if chunk and (item is None or len(chunk) == self._chunk or self.items.empty()):
+                    self._put(chunk)
+                    chunk = []
         except Exception as error:  # whoever reads shall see it
             last = error
+        if chunk:
+            self._put(chunk)
         self._put(last)
 
-    def _put(self, item: PackedSequence | Exception | None) -> bool:
+    def _put(self, item: list[PackedSequence] | Exception | None) -> None:
         while not self._stopping.is_set():
             try:
-                self.items.put(item, timeout=PUT_S)
+                return self.items.put(item, timeout=PUT_S)
             except queue.Full:
                 continue
-            return True
-        return False
 
     def stop(self) -> None:
         """Ends the thread; what it read ahead is forgotten."""

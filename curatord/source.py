@@ -53,7 +53,7 @@ class Source(Protocol):
         """What there is now, of a generation or of the newest. Raises `StreamError` if it is not there."""
 
     def read(self, plan: Plan) -> Iterator[Found | EndOfStream | None]:
-        """What is wanted, in order; None after a short wait in which nothing came; an end where one was set.
+        """What is wanted, in order; None before a short wait for more; an end where one was set.
 
         Raises `SequenceGap`, `RetentionLost`, `GenerationEnded`, `BrokerUnavailable`.
         """

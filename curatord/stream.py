@@ -16,6 +16,7 @@ from __future__ import annotations
 import logging
 import os
 import queue
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -95,6 +96,7 @@ class PackedStream:
         self._pid = 0  # of the process that opened the source
         self._share = Share()
         self._reader: Reader | None = None
+        self._read_ahead: deque[PackedSequence] = deque()
         self._reporter: Any = None
         self._is_ended = False
         self._warned = False
@@ -128,17 +130,20 @@ class PackedStream:
         self._resolved()
         if self._reader is None:
             self._reader = self._begin_reading()
-        sequence = self._wait(self._reader)
-        if sequence is None:
+        if not self._read_ahead:
+            self._read_ahead = self._wait(self._reader)
+        if not self._read_ahead:
             self._is_ended = True
             self._stop_reading()
             raise StopIteration
+        sequence = self._read_ahead.popleft()
         self._taken += 1
         if self._lead_limit is not None:
             self._watch_lead(self._lead_limit)
         return sequence
 
-    def _wait(self, reader: Reader) -> PackedSequence | None:
+    def _wait(self, reader: Reader) -> deque[PackedSequence]:
+        """What was read ahead; nothing at the end."""
         while True:
             try:
                 item = reader.items.get(timeout=WAIT_LOG_S)
@@ -148,7 +153,7 @@ class PackedStream:
             if isinstance(item, Exception):
                 self._stop_reading()
                 raise item
-            return item
+            return deque(item or ())
 
     def _begin_reading(self) -> Reader:
         state = self._position()
@@ -397,12 +402,13 @@ class PackedStream:
 
     def __getstate__(self) -> dict[str, Any]:
         """For the processes of a loader: everything but what is open."""
-        return {**self.__dict__, "_source": None, "_reader": None, "_reporter": None, "_pid": 0}
+        return {**self.__dict__, "_source": None, "_reader": None, "_read_ahead": deque(), "_reporter": None, "_pid": 0}
 
     def _opened(self) -> Source:
         if self._source is None or self._pid != os.getpid():
             # A connection must not be shared with the process that this one was forked from.
             self._source, self._pid, self._reader = self._open(), os.getpid(), None
+            self._read_ahead.clear()
         return self._source
 
     def _open(self) -> Source:
@@ -424,6 +430,7 @@ class PackedStream:
         if self._reader is not None:
             self._reader.stop()
             self._reader = None
+        self._read_ahead.clear()
 
     def _watch_lead(self, limit: int) -> None:
         if (self.lead > limit) != self._warned:

@@ -151,12 +151,13 @@ class TopicSource:
             reading.is_whole = {p.partition for p in partitions if not starts[p]}
             while True:
                 yield from reading.ready()
-                yield from self._more(partitions, reading)
+                yield None
+                self._fetch(partitions, reading)
         except KafkaError as error:
             raise self._unreachable(error) from error
 
-    def _more(self, partitions: list[TopicPartition], reading: _Reading) -> Iterator[None]:
-        """Fetch; None if there was nothing."""
+    def _fetch(self, partitions: list[TopicPartition], reading: _Reading) -> None:
+        """Wait a little for more."""
         full = [p for p in partitions if reading.waiting(p.partition) > MAX_AHEAD]
         self._consumer.pause(*full)
         before = {partition: self._consumer.position(partition) for partition in partitions}
@@ -178,8 +179,6 @@ class TopicSource:
                 if lost := reading.take(partition.partition, record):
                     raise self._lost(reading.plan) if lost == "first" else self._gap(reading, partition, record)
             self._estimate(partition, _record(messages[0]), _record(messages[-1]))
-        if not fetched:
-            yield None
 
     def _estimate(self, partition: TopicPartition, first: _Record, last: _Record) -> None:
         """How far the topic goes, if there are as many marks and aborted records ahead as there are here."""

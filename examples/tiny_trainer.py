@@ -24,7 +24,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from curatord import PackedSequence, PackedStream
 from curatord.adapters.rows import NO_TARGET, rows
 
-GLOBAL_BATCH = 4  # sequences a step, all ranks together
+GLOBAL_BATCH = 8  # sequences a step, all ranks together
 
 
 def tiny_model(vocabulary: int, context_length: int) -> LlamaForCausalLM:
@@ -114,9 +114,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("url", help="kafka://host:9092/topic, or the output folder of `curatord curate`")
     parser.add_argument("--vocabulary", type=int, required=True)
-    parser.add_argument("--context-length", type=int, default=512)
+    parser.add_argument("--context-length", type=int, default=256)
     parser.add_argument("--steps", type=int, default=100, help="train until so many steps were taken, in all")
-    parser.add_argument("--learning-rate", type=float, default=1e-3)
+    parser.add_argument("--learning-rate", type=float, default=2e-3)
     parser.add_argument("--run-id", default="tiny")
     parser.add_argument("--checkpoint", type=Path, default=Path("tiny.pt"))
     parser.add_argument("--log", type=Path, default=Path("tiny.jsonl"))

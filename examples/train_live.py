@@ -31,6 +31,7 @@ import numpy as np
 from kafka import KafkaProducer
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
+from examples.tiny_trainer import GLOBAL_BATCH
 from tests.integration.broker import open_broker
 from tests.integration.maven_broker import free_ports
 
@@ -38,10 +39,11 @@ matplotlib.use("agg")
 from matplotlib import pyplot as plt
 
 KINDS = ("docstring", "sum", "noise")
-VOCABULARY = 4096
-CONTEXT = 512
+VOCABULARY = 2048
+CONTEXT = 256
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
-LEAD = 96  # sequences that may wait for the trainer before the crawler pauses
+LEAD = 64  # sequences that may wait for the trainer before the crawler pauses
+BURST = 256  # documents that it writes at once
 CONFIG = """\
 [kafka]
 bootstrap_servers = "{bootstrap}"
@@ -54,7 +56,7 @@ listen = "127.0.0.1:{port}"
 name = "{folder}/tokenizer.json"
 eos_token = "<eos>"
 [embedding]
-warmup_documents = 1024
+warmup_documents = 768
 [clusters]
 min_clusters = 3
 initial_clusters = 6
@@ -65,8 +67,8 @@ keep_ratio = 0.4
 discount = 0.95
 [packing]
 context_length = {context}
-pool_documents = 100
-shuffle_block_rows = 16
+pool_documents = 64
+shuffle_block_rows = 8
 [feedback]
 half_life_steps = 60
 """
@@ -83,14 +85,12 @@ def crawl(seed: int) -> Iterator[dict[str, str]]:
         if kind == "docstring":
             if number // len(KINDS) >= len(texts):
                 return
-            text = texts[number // len(KINDS)][:800]
+            text = texts[number // len(KINDS)][:400]
         elif kind == "sum":
-            pairs = [(rng.randrange(1000), rng.randrange(1000)) for _ in range(16)]
+            pairs = [(rng.randrange(1000), rng.randrange(1000)) for _ in range(8)]
             text = "\n".join(f"The sum of {a} and {b} is {a + b}." for a, b in pairs)
         else:
-            text = " ".join(
-                "".join(rng.choices("abcdefghijklmnopqrstuvwxyz", k=rng.randrange(3, 9))) for _ in range(60)
-            )
+            text = " ".join("".join(rng.choices(LETTERS, k=rng.randrange(3, 9))) for _ in range(20))
         yield {"id": f"{kind}/{number}", "text": text, "source": kind}
 
 
@@ -113,9 +113,9 @@ class Crawler(threading.Thread):
                 self.samples.append({"step": len(steps_of(self._folder)), "metrics": metrics})
             emitted = metrics.get("curatord_sequences_total", 0.0)
             in_flight = self._sent - metrics.get("curatord_rows", self._sent)
-            trained = 4 * len(steps_of(self._folder))
-            if emitted - trained < LEAD and in_flight < 4000:
-                for _ in range(600):
+            trained = GLOBAL_BATCH * len(steps_of(self._folder))
+            if emitted - trained < LEAD and in_flight < 1200:
+                for _ in range(BURST):
                     document = next(documents, None)
                     if document is None:
                         return
@@ -227,7 +227,7 @@ def main() -> int:
     curatord = str(Path(sys.executable).with_name("curatord"))
     daemon = crawler = None
     try:
-        subprocess.run([curatord, "topics", "create", "-c", str(config)], check=True)
+        subprocess.run([curatord, "topics", "create", "--yes", "-c", str(config)], check=True)
         daemon = subprocess.Popen([curatord, "run", "-c", str(config)], stdout=(folder / "daemon.log").open("w"))
         crawler = Crawler(broker.bootstrap, folder, port)
         crawler.start()
