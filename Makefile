@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 export PYTHONPATH :=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format bench torture simulate docs clean
+.PHONY: help setup demo test check format bench live torture simulate docs clean
 
 help: ## Print the verbs
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -41,6 +41,9 @@ bench: $(READY) ## Measure against peers; results in benchmarks/results
 	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install --quiet --constraint requirements.lock --group bench
 	@$(BIN)/python -m benchmarks
 
+live: $(READY) ## Train a tiny model from a live topic on this machine, and draw what happens: live/live.png
+	@$(BIN)/python -m examples.train_live
+
 torture: $(READY) ## Break two daemons on a real broker for an hour: FAULTS and SEED say how often and how
 	@$(BIN)/python -m tests.integration.torture --faults $(or $(FAULTS),300) --seed $(or $(SEED),0)
 
@@ -51,4 +54,4 @@ docs: $(READY) ## Write the pages that are made from the code
 	@$(BIN)/python -m tools.write_docs
 
 clean: ## Remove what the verbs made
-	rm -rf $(VENV) demo .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) demo live .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -64,13 +64,13 @@ max_clusters = 12
 [bandit]
 enabled = true
 keep_ratio = 0.4
-discount = 0.95
+discount = 0.85
 [packing]
 context_length = {context}
 pool_documents = 64
 shuffle_block_rows = 8
 [feedback]
-half_life_steps = 60
+half_life_steps = 40
 """
 
 

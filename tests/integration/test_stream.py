@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from itertools import islice
 
+import numpy as np
 import pytest
 from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
 
+from consumers.feedback import decode_feedback
 from curatord.errors import (
     BrokerUnavailable,
     ForeignStream,
@@ -17,11 +20,12 @@ from curatord.errors import (
     SequenceGap,
     StreamError,
 )
+from curatord.records import Feedback, SafePoint
 from curatord.sequence import EndOfStream, encode_end, encode_sequence
 from curatord.stream import PackedStream
 from tests.curatord.streams import CONTEXT, DIGEST, row
 from tests.integration.broker import Broker
-from tests.integration.world import create_topics
+from tests.integration.world import create_topics, read_topic
 
 PARTITIONS = 4
 
@@ -233,3 +237,48 @@ def test_what_is_no_stream_is_said_to_be_none(broker: Broker, topic: str, url: s
         next(PackedStream(url))
     with pytest.raises(BrokerUnavailable, match=r"127\.0\.0\.1:1"):
         next(PackedStream("kafka://127.0.0.1:1/sequences", client_options={"bootstrap_timeout_ms": 1000}))
+
+
+def reports_of(bootstrap: str, topic: str) -> list[Feedback]:
+    records = [decode_feedback(record.value) for record in read_topic(bootstrap, topic)]
+    return sorted((r for r in records if isinstance(r, Feedback)), key=lambda r: (r.step, r.rank))
+
+
+def test_losses_go_back_by_segment(broker: Broker, topic: str, writer: Writer, url: str) -> None:
+    create_topics(broker.bootstrap, {f"{topic}-feedback": 2})
+    writer.write(range(40))
+    feedback = f"kafka://{broker.bootstrap}/{topic}-feedback"
+    for rank in range(2):
+        with PackedStream(url, rank=rank, world=2, run_id="run", feedback=feedback) as stream:
+            for step in range(3):
+                for _ in range(2):  # micro-batches of one step
+                    batch = list(islice(stream, 2))
+                    stream.report(np.full((2, CONTEXT), 0.5), batch, step=step, skipped=step == 1)
+            stream.release(stream.state_dict())
+
+    reports = reports_of(broker.bootstrap, f"{topic}-feedback")
+
+    assert [(r.step, r.rank, r.world, r.count, r.stride) for r in reports] == [
+        (step, rank, 2, 4, 2) for step in range(3) for rank in range(2)
+    ]
+    for report in reports:
+        assert report.first_seq_no == 8 * report.step + report.rank
+        assert report.skipped == (report.step == 1)
+        rows = [row(report.first_seq_no + 2 * number) for number in range(4)]
+        lengths = np.concatenate([sequence.segment_lengths_S for sequence in rows])
+        assert np.frombuffer(report.num_segments, "<u2").tolist() == [len(s.segment_lengths_S) for s in rows]
+        assert np.frombuffer(report.num_targets, "<u4").tolist() == (lengths - 1).tolist()
+        np.testing.assert_allclose(np.frombuffer(report.sum_nll, "<f4"), (lengths - 1) / 2)
+    points = [decode_feedback(record.value) for record in read_topic(broker.bootstrap, f"{topic}-feedback")]
+    assert [p.safe_seq_no for p in points if isinstance(p, SafePoint)] == [24, 24]
+
+
+def test_reports_never_hold_training_up(broker: Broker, writer: Writer, url: str) -> None:
+    writer.write(range(8))
+    with PackedStream(url, run_id="run", feedback="kafka://127.0.0.1:1/feedback") as stream:
+        batch = list(islice(stream, 4))
+        began = time.monotonic()
+        for step in range(3000):
+            stream.report(np.zeros((4, CONTEXT)), batch, step=step)
+        assert time.monotonic() - began < 30  # a send that waited would take 5 s
+        assert stream.reports_dropped > 1000
