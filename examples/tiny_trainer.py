@@ -80,13 +80,15 @@ def train(options: argparse.Namespace, rank: int, world: int) -> None:
             for parameter in model.parameters():
                 dist.all_reduce(parameter.grad)
         optimizer.step()
-        stream.report(losses, batch, step=step, shifted=True)  # (*)
+        if options.run_id:
+            stream.report(losses, batch, step=step, shifted=True)  # (*)
         write_log(options.log, rank, step, world, float(total[0] / total[1]), losses.detach(), batch)
     state = stream.state_dict()  # (*)
     if rank == 0:
         done = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "stream": state, "step": step + 1}
         torch.save(done, options.checkpoint)
-        stream.release(state)  # (*)
+        if options.run_id:
+            stream.release(state)  # (*)
     stream.close()
 
 
@@ -109,18 +111,23 @@ def write_log(
         file.write(json.dumps(line) + "\n")
 
 
-def main() -> int:
-    """Under torchrun, or alone."""
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("url", help="kafka://host:9092/topic, or the output folder of `curatord curate`")
     parser.add_argument("--vocabulary", type=int, required=True)
     parser.add_argument("--context-length", type=int, default=256)
     parser.add_argument("--steps", type=int, default=100, help="train until so many steps were taken, in all")
     parser.add_argument("--learning-rate", type=float, default=2e-3)
-    parser.add_argument("--run-id", default="tiny")
+    parser.add_argument("--run-id", default="", help="report losses under this name")
     parser.add_argument("--checkpoint", type=Path, default=Path("tiny.pt"))
     parser.add_argument("--log", type=Path, default=Path("tiny.jsonl"))
-    options = parser.parse_args()
+    return parser
+
+
+def main() -> int:
+    """Under torchrun, or alone."""
+    options = parser().parse_args()
     rank, world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     torch.set_num_threads(1)
     if world > 1:
