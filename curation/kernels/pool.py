@@ -188,7 +188,7 @@ def enter(slots, row, arrivals, n):
         total += byte
     slots.squares_S[s] = squares
     slots.totals_S[s] = total
-    slots.norms_S[s] = np.sqrt(np.float32(max(squares, 1)))
+    slots.norms_S[s] = np.sqrt(np.float32(max(slots.squares_S[s], 1)))
     slots.lengths_S[s] = arrivals.lengths_N[n]
     slots.numbers_S[s] = arrivals.numbers_N[n]
     slots.arrivals_S[s] = arrivals.arrivals_N[n]
