@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from curation.chance import draw
 
 
-class Piece(msgspec.Struct, frozen=True, kw_only=True):
+class Piece(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Tokens [start, end) of a document: its head is present if start == 0, its tail if end == num_tokens."""
 
     doc_no: int
@@ -69,7 +69,7 @@ class PackingStats(msgspec.Struct, frozen=True, kw_only=True):
         return self.cosine_sum / max(self.cosine_pairs, 1)
 
 
-class ClosedRow(msgspec.Struct, frozen=True):
+class ClosedRow(msgspec.Struct, frozen=True, gc=False):
     """A row as its pieces' numbers; `seq_no` is None until its block is complete."""
 
     ordinal: int
