@@ -101,6 +101,7 @@ def measure(documents: Path, work: Path) -> tuple[int, dict[str, float]]:
     phases = PhaseClock(time.thread_time)
     store = Store(state_folder(work))
     pipeline = build_restored(config, store, phases=phases)
+    pipeline.compile()
     broker = FilesBroker(expand([str(documents)]), config.input, work, store)
     loop = Loop(pipeline, broker, config.daemon, encode_identity(config, pipeline.stages.tokenizer), time.monotonic)
     timed = Timed(phases)

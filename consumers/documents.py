@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from consumers.broker import RawDocument
 from consumers.codec import decode_document
@@ -13,8 +14,7 @@ from curatord.errors import Undecodable
 from curatord.records import DeadLetter, Document, Retraction
 
 
-@dataclass(frozen=True, slots=True)
-class Arrival:
+class Arrival(msgspec.Struct, frozen=True, gc=False):
     """One row of the input, decoded. Its ordinal is its place among everything that was ever read."""
 
     ordinal: int

@@ -23,18 +23,19 @@ from state.epoch import Holdout
 COMPRESSION = "zstd"
 COMPRESSION_LEVEL = 1
 ROW_GROUP_TOKENS = 1 << 20
+# First all low bytes of the ids, then all second ones...: what is left to compress is mostly zeros.
+TOKEN_ENCODING = {"input_ids.list.element": "BYTE_STREAM_SPLIT"}
 SCHEMA_VERSION = b"1"
 
 
-def _list_column(parts: Sequence[NDArray[np.generic]], kind: pa.DataType) -> pa.ListArray:
+def _list_column(parts: Sequence[NDArray[np.generic]], kind: type[np.int32 | np.float32]) -> pa.ListArray:
     """One list a sequence."""
     bounds = np.zeros(len(parts) + 1, np.int32)
     np.cumsum(np.fromiter(map(len, parts), np.int32, count=len(parts)), out=bounds[1:])
     values = np.concatenate(parts)
-    if values.dtype == np.uint32 and kind == pa.int32():
+    if values.dtype == np.uint32 and kind is np.int32:
         values = values.view(np.int32)  # ids are far below 2**31
-    values = values.astype(kind.to_pandas_dtype(), copy=False)
-    return pa.ListArray.from_arrays(pa.array(bounds, pa.int32()), pa.array(values, kind))
+    return pa.ListArray.from_arrays(pa.array(bounds), pa.array(values.astype(kind, copy=False)))
 
 
 def sequence_table(sequences: Sequence[PackedSequence]) -> pa.Table:
@@ -44,14 +45,14 @@ def sequence_table(sequences: Sequence[PackedSequence]) -> pa.Table:
     np.cumsum([len(sequence.doc_ids) for sequence in sequences], out=bounds[1:])
     columns = {
         "seq_no": pa.array([sequence.seq_no for sequence in sequences], pa.int64()),
-        "input_ids": _list_column([s.tokens_T for s in sequences], pa.int32()),
-        "seq_lengths": _list_column([s.segment_lengths_S for s in sequences], pa.int32()),
+        "input_ids": _list_column([s.tokens_T for s in sequences], np.int32),
+        "seq_lengths": _list_column([s.segment_lengths_S for s in sequences], np.int32),
         "doc_ids": pa.ListArray.from_arrays(pa.array(bounds, pa.int32()), pa.array(ids, pa.string())),
-        "segment_offsets": _list_column([s.segment_offsets_S for s in sequences], pa.int32()),
-        "segment_flags": _list_column([s.segment_flags_S for s in sequences], pa.int32()),
-        "clusters": _list_column([s.clusters_S for s in sequences], pa.int32()),
-        "policy_versions": _list_column([s.policy_versions_S for s in sequences], pa.int32()),
-        "propensities": _list_column([s.propensities_S for s in sequences], pa.float32()),
+        "segment_offsets": _list_column([s.segment_offsets_S for s in sequences], np.int32),
+        "segment_flags": _list_column([s.segment_flags_S for s in sequences], np.int32),
+        "clusters": _list_column([s.clusters_S for s in sequences], np.int32),
+        "policy_versions": _list_column([s.policy_versions_S for s in sequences], np.int32),
+        "propensities": _list_column([s.propensities_S for s in sequences], np.float32),
     }
     metadata = {
         b"curatord.schema": SCHEMA_VERSION,
@@ -87,6 +88,7 @@ def write_table(path: Path, table: pa.Table, rows_per_group: int) -> None:
             row_group_size=max(1, rows_per_group),
             write_statistics=["seq_no"] if "seq_no" in table.column_names else False,
             use_dictionary=["doc_ids.list.element"] if "doc_ids" in table.column_names else False,
+            column_encoding=TOKEN_ENCODING if "input_ids" in table.column_names else None,
         )
         file.flush()
         os.fsync(file.fileno())

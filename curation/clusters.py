@@ -305,7 +305,7 @@ class Clusters:
         for place, b in enumerate(candidates_C.tolist()):
             if similarities_B[b] >= novel:
                 continue
-            agreeing = np.flatnonzero(agrees_CW[place] & is_waiting_W).tolist()
+            agreeing = (agrees_CW[place] & is_waiting_W).nonzero()[0].tolist()
             if len(agreeing) + 1 >= self._config.found_documents:
                 members_MD = np.concatenate((columns_WD[agreeing], embeddings_BD[b : b + 1])).astype(np.float64)
                 parent = worth.parent(members_MD)

@@ -9,6 +9,7 @@ torch is imported when a teacher is built, never when this module is.
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -62,6 +63,7 @@ class Teacher:
         if _multiplies_bfloat16():
             self._encoder.to(torch.bfloat16)
         self.dimension = len(self._encode_group([""])[0])
+        gc.freeze()  # torch's modules stay for good: the garbage collector need not look at them again
 
     def encode(self, texts: list[str], progress: Progress | None = None) -> NDArray[np.float32]:
         """Unit vectors (B, D) of `texts`; `progress(done, total)` is called after every group of 32."""

@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 
 from curation.batch import Batch
 from curation.hash_index import HashIndex
+from curation.kernels.characters import character_properties, find_composing
+from curation.kernels.text_masks import read_only
 from curation.kernels.whitespace import SLACK_BYTES, collapse_whitespace
 
 # Query parameters that say how a reader came to a page, not which page it is.
@@ -93,8 +95,11 @@ def text_keys(batch: Batch) -> NDArray[np.uint64]:
     bounds = bounds_B1.tolist()
     digest = xxhash.xxh3_128_digest
     digests = [digest(view[first:last]) for first, last in pairwise(bounds)]
-    for i, text in enumerate(batch.texts):
-        if not text.isascii() and not unicodedata.is_normalized("NFC", text):
+    composing_B = np.empty(len(batch), np.bool_)
+    find_composing(read_only(batch.buffer_N), batch.starts_B, batch.ends_B, character_properties(), composing_B)
+    for i in np.flatnonzero(composing_B).tolist():
+        text = batch.texts[i]
+        if not unicodedata.is_normalized("NFC", text):
             digests[i] = digest(" ".join(unicodedata.normalize("NFC", text).split()).encode())
     return np.frombuffer(b"".join(digests), np.uint64).reshape(-1, 2)
 

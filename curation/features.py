@@ -150,7 +150,7 @@ class Features:
         """(K, K): cross-cosine less the mean of the two cohesions, above the diagonal; -inf elsewhere."""
         cohesions_K = self.cohesions()
         excess_KK = self.cross_cosines() - (cohesions_K[:, None] + cohesions_K) / 2
-        excess_KK[np.tril_indices(len(self))] = -np.inf
+        excess_KK[np.tri(len(self), dtype=np.bool_)] = -np.inf
         return excess_KK
 
     def merge_costs(self) -> Floats:
@@ -160,7 +160,7 @@ class Features:
         squares_K = cross_KK.diagonal()
         distances_KK = np.maximum(squares_K[:, None] + squares_K - 2.0 * cross_KK, 0.0)
         costs_KK = distances_KK * (weights_K[:, None] * weights_K / (weights_K[:, None] + weights_K))
-        costs_KK[np.tril_indices(len(self))] = np.inf
+        costs_KK[np.tri(len(self), dtype=np.bool_)] = np.inf
         return np.asarray(costs_KK)
 
     def row_bytes(self, slot: int) -> bytes:

@@ -123,15 +123,18 @@ class Worth:
         self._max_clusters = max_clusters
         self._merge_gap = merge_gap
         self._costs: NDArray[np.float64] | None = None  # of merges, cheapest first, once asked for
+        self._cohesions_K = features.cohesions()  # they change when a cluster is founded
 
     def parent(self, members_MD: NDArray[np.float64]) -> int | None:
         """The nearest cluster if the members are worth one of their own, else None."""
         features, weight = self._features, float(len(members_MD))
+        if len(self._cohesions_K) < len(features):
+            self._cohesions_K = features.cohesions()
         sum_D = members_MD.sum(axis=0)
         weights_K = np.maximum(features.column("weight"), 1e-9)
         cross_K = (features.column("sum") @ sum_D) / (weights_K * weight)
         own = (float(sum_D @ sum_D) - weight) / (weight * (weight - 1.0))
-        if (cross_K - (features.cohesions() + own) / 2).max() >= -self._merge_gap:
+        if (cross_K - (self._cohesions_K + own) / 2).max() >= -self._merge_gap:
             return None
         nearest = int(cross_K.argmax())
         room = self._max_clusters - len(features)

@@ -45,11 +45,19 @@ class _Poll:
     arrivals: tuple[Arrival, ...]
     id_keys_B2: NDArray[np.uint64]
     keys: Keys
+    id_keys: list[bytes]  # the same as bytes
+    text_keys: list[bytes]
 
 
 def id_keys(ids: Sequence[str]) -> NDArray[np.uint64]:
     """Hashes of document ids, [B, 2]. The first half is also the source of a document's randomness."""
     return hash_keys([doc_id.encode("utf-8", "surrogatepass") for doc_id in ids])
+
+
+def _as_bytes(keys_B2: NDArray[np.uint64]) -> list[bytes]:
+    """Each key as 16 bytes."""
+    keys: list[bytes] = keys_B2.view("V16").ravel().tolist()
+    return keys
 
 
 def _gather(arrivals: Sequence[Arrival]) -> _Poll:
@@ -68,7 +76,15 @@ def _gather(arrivals: Sequence[Arrival]) -> _Poll:
         ends_B=ends_B,
     )
     keys = Keys(texts_B2=text_keys(batch), urls_B2=url_keys([document.url for document in documents]))
-    return _Poll(batch=batch, arrivals=kept, id_keys_B2=id_keys(batch.ids), keys=keys)
+    id_keys_B2 = id_keys(batch.ids)
+    return _Poll(
+        batch=batch,
+        arrivals=kept,
+        id_keys_B2=id_keys_B2,
+        keys=keys,
+        id_keys=_as_bytes(id_keys_B2),
+        text_keys=_as_bytes(keys.texts_B2),
+    )
 
 
 class Intake:
@@ -110,7 +126,7 @@ class Intake:
                 self._bury(arrival, arrival.value, epoch)
                 place += 1
                 continue
-            id_key, text_key = poll.id_keys_B2[row].tobytes(), poll.keys.texts_B2[row].tobytes()
+            id_key, text_key = poll.id_keys[row], poll.text_keys[row]
             doc_no = known_B[row - base]
             earlier = taken.get(id_key) or (self._segments.text_key(doc_no, epoch) if doc_no >= 0 else None)
             if earlier is not None and earlier != text_key:

@@ -154,31 +154,35 @@ class Learning:
     def _pack(self, tick: Tick, balanced: Balanced) -> list[Row]:
         """What the mixture gave out, documents of this tick or of earlier ones, to the packer."""
         stages, length = self._stages, self._stages.config.packing.context_length
+        held = stages.held
         doc_nos = [doc_no for doc_no, _ in balanced.emitted]
+        num_tokens = [len(held[doc_no].tokens) for doc_no in doc_nos]
+        for doc_no, tokens in zip(doc_nos, num_tokens, strict=True):
+            held.hold(doc_no, -(-tokens // length))
         place_of = {doc_no: place for place, doc_no in enumerate(tick.doc_nos_B.tolist())}
-        clusters, versions, propensities, vectors = [], [], [], []
-        for doc_no in doc_nos:
-            stages.held.hold(doc_no, -(-len(stages.held[doc_no].tokens) // length))
-            place = place_of.get(doc_no)
-            if place is not None:
-                clusters.append(tick.clusters_B[place])
-                versions.append(tick.policy_version)
-                propensities.append(tick.propensities_B[place])
-                vectors.append(tick.embeddings_BD[place])
-            else:
-                sampled = stages.held[doc_no].sampled
-                assert sampled is not None
-                clusters.append(sampled.cluster)
-                versions.append(sampled.policy_version)
-                propensities.append(sampled.propensity)
-                vectors.append(self.vectors([doc_no])[0])
+        places_B = np.array([place_of.get(doc_no, -1) for doc_no in doc_nos], np.int64)
+        is_new_B = places_B >= 0
+        new_B = places_B[is_new_B]
+        clusters_B = np.empty(len(doc_nos), np.int32)
+        versions_B = np.full(len(doc_nos), tick.policy_version, np.int64)
+        propensities_B = np.empty(len(doc_nos), np.float32)
+        embeddings_BD = np.empty((len(doc_nos), tick.embeddings_BD.shape[1]), np.float32)
+        clusters_B[is_new_B] = tick.clusters_B[new_B]
+        propensities_B[is_new_B] = tick.propensities_B[new_B]
+        embeddings_BD[is_new_B] = tick.embeddings_BD[new_B]
+        for b in np.flatnonzero(~is_new_B).tolist():
+            sampled = held[doc_nos[b]].sampled
+            assert sampled is not None
+            clusters_B[b], versions_B[b] = sampled.cluster, sampled.policy_version
+            propensities_B[b] = sampled.propensity
+            embeddings_BD[b] = self.vectors([doc_nos[b]])[0]
         return stages.packer.add(
             doc_nos_B=np.array(doc_nos, np.int64),
-            num_tokens_B=np.array([len(stages.held[doc_no].tokens) for doc_no in doc_nos], np.int64),
-            embeddings_BD=np.array(vectors, np.float32).reshape(len(doc_nos), tick.embeddings_BD.shape[1]),
-            clusters_B=np.array(clusters, np.int32),
-            policy_versions_B=np.array(versions, np.int64),
-            propensities_B=np.array(propensities, np.float32),
+            num_tokens_B=np.array(num_tokens, np.int64),
+            embeddings_BD=embeddings_BD,
+            clusters_B=clusters_B,
+            policy_versions_B=versions_B,
+            propensities_B=propensities_B,
             uses_B=np.array([use for _, use in balanced.emitted], np.int64),
         )
 

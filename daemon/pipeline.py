@@ -10,6 +10,7 @@ between ticks, so where a batch or a commit ended leaves no trace in what comes 
 
 from __future__ import annotations
 
+import gc
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol
@@ -55,13 +56,17 @@ class Pipeline:
         self._unticked: deque[Segment] = deque()  # of a restore: they may hold documents that no tick has taken
 
     def compile(self) -> None:
-        """Call what looks at every document once, so that compiling is not taken for slow documents."""
+        """Call what looks at every document once, so that compiling is not taken for slow documents.
+
+        What is there by then stays for good: the garbage collector need not look at it again.
+        """
         texts = ["a text", "ein Text für Ä"]
         buffer_N, starts_B, ends_B = join_texts(texts)
         stages = self.stages
         stages.quality.measure(buffer_N, starts_B, ends_B, ("", ""))
         stages.near_dedup.sign(buffer_N, starts_B, ends_B)
         stages.tokenizer.encode_batch(texts, buffer_N, starts_B, ends_B)
+        gc.freeze()
 
     def process(self, rows: Sequence[RawDocument], epoch: Epoch) -> None:
         """Take rows through all stages. What changes is in the epoch, and what comes out."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import groupby
+from operator import attrgetter
+from typing import TypeVar
 
 import msgspec
 import numpy as np
@@ -11,9 +13,11 @@ from numpy.typing import NDArray
 
 from curatord.sequence import HEAD_PRESENT, TAIL_PRESENT, PackedSequence
 from packing.held import HeldDocuments
-from packing.rows import Piece, Row
+from packing.rows import Row
 from state.epoch import Epoch
 from state.ledger import Ledger
+
+Scalar = TypeVar("Scalar", bound=np.generic)
 
 
 class Placements(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
@@ -35,12 +39,24 @@ def placements_key(generation: int, first_seq_no: int) -> bytes:
     return generation.to_bytes(4, "big") + first_seq_no.to_bytes(8, "big")
 
 
-def _column(pieces: Sequence[Piece], name: str, kind: type[np.generic]) -> NDArray[np.generic]:
-    return np.array([getattr(piece, name) for piece in pieces], kind)
+class _Segments:
+    """The S segments of some rows, as columns."""
 
+    def __init__(self, rows: Sequence[Row]) -> None:
+        self.pieces = [piece for row in rows for piece in row.pieces]
+        self.num_segments = np.array([len(row.pieces) for row in rows], np.uint32)
+        self.starts_S = self._column("start", np.uint32)
+        self.ends_S = self._column("end", np.uint32)
+        self.lengths_S = self.ends_S - self.starts_S
+        is_tail_S = self.ends_S == self._column("num_tokens", np.uint32)
+        self.flags_S = (self.starts_S == 0) * np.uint8(HEAD_PRESENT) | is_tail_S * np.uint8(TAIL_PRESENT)
+        self.doc_nos_S = self._column("doc_no", np.int64)
+        self.clusters_S = self._column("cluster", np.int32)
+        self.policy_versions_S = self._column("policy_version", np.int32)
+        self.propensities_S = self._column("propensity", np.float32)
 
-def _flags(piece: Piece) -> int:
-    return (HEAD_PRESENT if piece.start == 0 else 0) | (TAIL_PRESENT if piece.end == piece.num_tokens else 0)
+    def _column(self, name: str, kind: type[Scalar]) -> NDArray[Scalar]:
+        return np.array(list(map(attrgetter(name), self.pieces)), kind)
 
 
 class Emission:
@@ -59,48 +75,52 @@ class Emission:
 
     def _emit_shard(self, rows: Sequence[Row], epoch: Epoch) -> None:
         """Rows that go out together, as one file and one fact."""
-        sequences = [self._sequence(row) for row in rows]
+        segments = _Segments(rows)
+        ends = np.cumsum(segments.num_segments).tolist()
+        sequences = [
+            self._sequence(row, segments, slice(end - len(row.pieces), end))
+            for row, end in zip(rows, ends, strict=True)
+        ]
         epoch.sequences.append(sequences)
         self._ledger.sequences += len(sequences)
-        self._place(rows, epoch)
-        for row in rows:
-            for piece in row.pieces:
-                if piece.use == 0:
-                    self._ledger.tokens_emitted_first += len(piece)
-                    self._held[piece.doc_no].unemitted -= len(piece)
-                else:
-                    self._ledger.tokens_emitted_again += len(piece)
-                self._held.let_go(piece.doc_no)
+        self._place(rows[0], segments, epoch)
+        for piece, length in zip(segments.pieces, segments.lengths_S.tolist(), strict=True):
+            if piece.use == 0:
+                self._ledger.tokens_emitted_first += length
+                self._held[piece.doc_no].unemitted -= length
+            else:
+                self._ledger.tokens_emitted_again += length
+            self._held.let_go(piece.doc_no)
 
-    def _sequence(self, row: Row) -> PackedSequence:
-        pieces = row.pieces
-        documents = [self._held[piece.doc_no] for piece in pieces]
-        tokens = [document.tokens[piece.start : piece.end] for document, piece in zip(documents, pieces, strict=True)]
+    def _sequence(self, row: Row, segments: _Segments, own: slice) -> PackedSequence:
+        documents = [self._held[piece.doc_no] for piece in row.pieces]
+        tokens = [
+            document.tokens[piece.start : piece.end] for document, piece in zip(documents, row.pieces, strict=True)
+        ]
         return PackedSequence(
             seq_no=row.seq_no,
             generation=row.generation,
             context_length=self._context_length,
             tokens_T=np.concatenate(tokens) if tokens else np.zeros(0, np.uint32),
-            segment_lengths_S=np.array([len(piece) for piece in pieces], np.uint32),
-            segment_offsets_S=np.array([piece.start for piece in pieces], np.uint32),
-            segment_flags_S=np.array([_flags(piece) for piece in pieces], np.uint8),
-            doc_ids=tuple(document.doc_id for document in documents),
-            clusters_S=np.array([piece.cluster for piece in pieces], np.int32),
-            policy_versions_S=np.array([piece.policy_version for piece in pieces], np.int32),
-            propensities_S=np.array([piece.propensity for piece in pieces], np.float32),
+            segment_lengths_S=segments.lengths_S[own],
+            segment_offsets_S=segments.starts_S[own],
+            segment_flags_S=segments.flags_S[own],
+            doc_ids=tuple([document.doc_id for document in documents]),
+            clusters_S=segments.clusters_S[own],
+            policy_versions_S=segments.policy_versions_S[own],
+            propensities_S=segments.propensities_S[own],
         )
 
-    def _place(self, rows: Sequence[Row], epoch: Epoch) -> None:
-        pieces = [piece for row in rows for piece in row.pieces]
+    def _place(self, first: Row, segments: _Segments, epoch: Epoch) -> None:
         fact = Placements(
-            generation=rows[0].generation,
-            first_seq_no=rows[0].seq_no,
-            num_segments=np.array([len(row.pieces) for row in rows], np.uint32).tobytes(),
-            doc_nos=_column(pieces, "doc_no", np.int64).tobytes(),
-            starts=_column(pieces, "start", np.uint32).tobytes(),
-            lengths=np.array([len(piece) for piece in pieces], np.uint32).tobytes(),
-            clusters=_column(pieces, "cluster", np.int32).tobytes(),
-            policy_versions=_column(pieces, "policy_version", np.int32).tobytes(),
-            propensities=_column(pieces, "propensity", np.float32).tobytes(),
+            generation=first.generation,
+            first_seq_no=first.seq_no,
+            num_segments=segments.num_segments.tobytes(),
+            doc_nos=segments.doc_nos_S.tobytes(),
+            starts=segments.starts_S.tobytes(),
+            lengths=segments.lengths_S.tobytes(),
+            clusters=segments.clusters_S.tobytes(),
+            policy_versions=segments.policy_versions_S.tobytes(),
+            propensities=segments.propensities_S.tobytes(),
         )
-        epoch.put("placements", placements_key(rows[0].generation, rows[0].seq_no), msgspec.msgpack.encode(fact))
+        epoch.put("placements", placements_key(first.generation, first.seq_no), msgspec.msgpack.encode(fact))

@@ -12,14 +12,15 @@ since the one before; vectors are not facts, they are computed again from the do
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from itertools import pairwise
 from typing import Annotated, Literal
 
 import msgspec
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
-from curation.kernels.pool import BLOCK_ELEMENTS, Arrivals, Weights
+from curation.kernels.pool import BLOCK_ELEMENTS, Arrivals, Weights, pair_products
 from curatord.errors import IdentityError
 from packing.best_fit import BestFit
 from packing.pool import STEPS_PER_SIGMA, Pool, no_arrivals, quantize
@@ -230,7 +231,7 @@ class Packer:
         in_order = sorted(
             [(n, 0, row) for n, row in full] + [(n, 1, row) for n, row in closed], key=lambda row: row[:2]
         )
-        return self._give_out([row for _, _, numbers in in_order for row in self._close(numbers, flushed=False)])
+        return self._give_out(self._close([numbers for _, _, numbers in in_order], flushed=False))
 
     def flush(self, *, fill: bool = False) -> list[Row]:
         """Close all rows, as they are; the rows that became final.
@@ -239,7 +240,7 @@ class Packer:
         """
         if self._restoring:
             raise AssertionError("restore_embeddings comes between the last fact and a flush")
-        released = [row for numbers in self._rows.drain() for row in self._close(numbers, flushed=True)]
+        released = self._close(self._rows.drain(), flushed=True)
         return self._give_out(released + self._blocks.flush(fill=fill))
 
     def remove(self, doc_no: int) -> list[Piece]:
@@ -269,7 +270,7 @@ class Packer:
             vectors_ND = np.stack([self._vectors[number] for number in numbers])
         return Arrivals(
             vectors_ND=vectors_ND,
-            lengths_N=np.array([len(piece) for piece in pieces], np.int64),
+            lengths_N=np.array([piece.end - piece.start for piece in pieces], np.int64),
             numbers_N=np.array(numbers, np.int64),
             arrivals_N=np.array([self._arrivals[number] for number in numbers], np.int64),
             doc_nos_N=np.array([piece.doc_no for piece in pieces], np.int64),
@@ -288,36 +289,41 @@ class Packer:
     def _note_wait(self) -> None:
         self._stats = replace(self._stats, longest_wait=max(self._stats.longest_wait, self._rows.longest_wait))
 
-    def _close(self, numbers: list[int], *, flushed: bool) -> list[ClosedRow]:
-        """Count a row and hand it to the blocks; the rows that this releases."""
+    def _close(self, rows: list[list[int]], *, flushed: bool) -> list[ClosedRow]:
+        """Count rows and hand them to the blocks; the rows that this releases."""
         length, stats = self._config.context_length, self._stats
-        pieces = [self._pieces[number] for number in numbers]
-        tokens = sum(map(len, pieces))
-        cut = sum(piece.num_tokens <= length and len(piece) < piece.num_tokens for piece in pieces)
-        vectors = [self._vectors.pop(number) for number in numbers if number in self._vectors]
-        pairs = len(vectors) * (len(vectors) - 1)
+        pieces = [self._pieces[number] for numbers in rows for number in numbers]
+        tokens = sum(piece.end - piece.start for piece in pieces)
+        padding = length * len(rows) - tokens
+        num_pairs, cosine_sum = self._count_pairs(rows)
         self._stats = replace(
             stats,
-            rows=stats.rows + 1,
-            rows_flushed=stats.rows_flushed + flushed,
+            rows=stats.rows + len(rows),
+            rows_flushed=stats.rows_flushed + (len(rows) if flushed else 0),
             pieces=stats.pieces + len(pieces),
             tokens=stats.tokens + tokens,
-            padding_tokens=stats.padding_tokens + (0 if flushed else length - tokens),
-            padding_tokens_flushed=stats.padding_tokens_flushed + (length - tokens if flushed else 0),
-            documents_cut=stats.documents_cut + cut,
-            cosine_sum=stats.cosine_sum + (self._cosine_sum(vectors) if pairs else 0.0),
-            cosine_pairs=stats.cosine_pairs + pairs,
+            padding_tokens=stats.padding_tokens + (0 if flushed else padding),
+            padding_tokens_flushed=stats.padding_tokens_flushed + (padding if flushed else 0),
+            documents_cut=stats.documents_cut
+            + sum(piece.num_tokens <= length and piece.end - piece.start < piece.num_tokens for piece in pieces),
+            cosine_sum=cosine_sum,
+            cosine_pairs=stats.cosine_pairs + num_pairs,
         )
-        return self._blocks.close(numbers, flushed=flushed)
+        return [released for numbers in rows for released in self._blocks.close(numbers, flushed=flushed)]
 
-    def _cosine_sum(self, vectors: list[NDArray[np.int8]]) -> float:
-        """Sum of the cosines over all ordered pairs: |sum|^2 less the squares."""
-        if not self._dimension:
-            return 0.0
-        vectors_ND = np.stack(vectors)
-        sum_D = vectors_ND.sum(axis=0, dtype=np.int64)
-        squares = int(np.square(vectors_ND, dtype=np.int32).sum(dtype=np.int64))
-        return (int(sum_D @ sum_D) - squares) / (STEPS_PER_SIGMA**2 * self._dimension)
+    def _count_pairs(self, rows: list[list[int]]) -> tuple[int, float]:
+        """Take the vectors of these rows: (ordered pairs in a row, `cosine_sum` with theirs)."""
+        vectors: list[NDArray[np.int8]] = []
+        bounds = [0]
+        for numbers in rows:
+            vectors += [self._vectors.pop(number) for number in numbers if number in self._vectors]
+            bounds.append(len(vectors))
+        cosine_sum = self._stats.cosine_sum
+        if self._dimension and vectors:
+            scale = STEPS_PER_SIGMA**2 * self._dimension
+            for product in pair_products(np.array(vectors), np.array(bounds)).tolist():
+                cosine_sum += product / scale
+        return sum((end - start) * (end - start - 1) for start, end in pairwise(bounds)), cosine_sum
 
     def _give_out(self, released: list[ClosedRow]) -> list[Row]:
         rows = []

@@ -29,7 +29,7 @@ STEPS_PER_SIGMA = 32
 
 
 def quantize(embeddings_BD: NDArray[np.float32]) -> NDArray[np.int8]:
-    """Unit vectors as bytes in -127...127, their dimension padded with zeros to a multiple of 64.
+    """Unit vectors as bytes in -127...127, their dimension padded with zeros to a multiple of 128.
 
     A component of a random unit vector has a standard deviation of D ** -0.5, which becomes 32 steps; a vector's
     product with itself becomes about 1024 D.
@@ -73,6 +73,8 @@ class Pool:
         self._slots = Slots(
             vectors_SD=np.zeros((num_slots, dimension), np.int8),
             squares_S=np.zeros(num_slots, np.int64),
+            norms_S=np.zeros(num_slots, np.float32),
+            totals_S=np.zeros(num_slots, np.int64),
             lengths_S=np.zeros(num_slots, np.int64),
             numbers_S=np.zeros(num_slots, np.int64),
             arrivals_S=np.zeros(num_slots, np.int64),

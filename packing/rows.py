@@ -9,16 +9,15 @@ same sequences however the work was cut.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 
 import msgspec
 import numpy as np
+from msgspec.structs import replace
 
 from curation.chance import draw
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Piece:
+class Piece(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Tokens [start, end) of a document: its head is present if start == 0, its tail if end == num_tokens."""
 
     doc_no: int
@@ -34,8 +33,7 @@ class Piece:
         return self.end - self.start
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class Row(msgspec.Struct, frozen=True, kw_only=True):
     """One training sequence in its final place; a filler has no pieces."""
 
     seq_no: int  # dense within the generation
@@ -45,8 +43,7 @@ class Row:
     flushed: bool  # closed by a flush, whatever room it had left
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PackingStats:
+class PackingStats(msgspec.Struct, frozen=True, kw_only=True):
     """Counts over all rows that ever closed, less what was retracted before it was given out."""
 
     rows: int = 0
@@ -72,8 +69,7 @@ class PackingStats:
         return self.cosine_sum / max(self.cosine_pairs, 1)
 
 
-@dataclass(frozen=True, slots=True)
-class ClosedRow:
+class ClosedRow(msgspec.Struct, frozen=True, gc=False):
     """A row as its pieces' numbers; `seq_no` is None until its block is complete."""
 
     ordinal: int

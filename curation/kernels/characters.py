@@ -13,8 +13,10 @@ import unicodedata
 from functools import cache
 
 import numpy as np
-from numba import njit
+from numba import njit, uint64
 from numpy.typing import NDArray
+
+from curation.kernels.simd import range_mask, trailing_zeros
 
 WORD = 1  # matches \w
 LETTER = 2  # str.isalpha
@@ -116,3 +118,20 @@ def character_start(buffer_N, i):
     while buffer_N[i] & 0xC0 == 0x80:
         i -= 1
     return i
+
+
+@leaf
+def find_composing(buffer_N, starts_B, ends_B, properties_P, composing_B):
+    """Which documents may not be in normal form C, into `composing_B`; their characters above ASCII are looked up."""
+    for b in range(len(starts_B)):
+        composing_B[b] = False
+        for block in range(starts_B[b], ends_B[b], 64):
+            leads = range_mask(buffer_N, block, 0xC0, 0x40)
+            while leads != uint64(0):
+                i = block + int(trailing_zeros(leads))
+                leads &= leads - uint64(1)
+                if i < ends_B[b] and properties_P[code_point(buffer_N, i)] & COMPOSES != 0:
+                    composing_B[b] = True
+                    break
+            if composing_B[b]:
+                break

@@ -6,13 +6,14 @@ language = prior + sum over the n-grams met of log(1 + times met) * table[n-gram
 The automaton's table is 39 MB, so every step waits for memory; but what state it is in depends on the last few bytes
 only (the longest n-gram's). So the text is cut into 8 segments that are walked abreast, each started that many bytes
 early: 8 waits at once instead of one after the other. The naive Bayes rows (284 bytes of half-precision floats, 28 MB)
-are fetched ahead of use, and summed four at a time.
+are fetched ahead of use, and summed eight at a time.
 
 Cost: 5 ns a byte walked and 45 ns a different n-gram: 20 us for 1,024 bytes.
 
 Lui and Baldwin, "langid.py: An Off-the-shelf Language Identification Tool", 2012.
 
-Shape legend: B documents, N bytes of text, S states, F n-grams (features), L languages padded to LANES, V visits.
+Shape legend: B documents, N bytes of text, S states, F n-grams (features), L languages padded to LANES, V visits,
+R = ROWS.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from curation.kernels.text_masks import low_bits
 
 SEGMENTS = 8
 LANES = 16  # languages summed at once
-ROWS = 4  # rows of the table summed at once
+ROWS = 8  # rows of the table summed at once
 FETCH_AHEAD = 8  # rows asked for before they are needed
 LOWEST_EXPONENT = -25.0  # languages less probable than e^-25 do not count
 
@@ -76,10 +77,9 @@ def add_scaled_halves(typing_context, halves, index, rows, row_scales, sums, sum
             source = element_pointer(context, builder, halves_type, args[0], builder.add(row, args[1]))
             half = builder.load(builder.bitcast(source, HALVES.as_pointer()))
             half.align = 2
-            bits = builder.zext(half, WORDS)
-            magnitude = builder.shl(builder.and_(bits, constant(0x7FFF)), constant(13))
-            sign = builder.shl(builder.and_(bits, constant(0x8000)), constant(16))
-            single = builder.bitcast(builder.or_(magnitude, sign), FLOATS)
+            # Sign, 5 bits of exponent, 10 of fraction: the copies of the sign make room for 8 bits of exponent.
+            shifted = builder.shl(builder.sext(half, WORDS), constant(13))
+            single = builder.bitcast(builder.and_(shifted, constant(0x8FFFFFFF)), FLOATS)
             scale = builder.load(element_pointer(context, builder, scales_type, args[3], place))
             total = builder.fadd(total, builder.fmul(single, splat(builder, scale, FLOATS)))
         store = builder.store(total, target)
@@ -131,7 +131,7 @@ def must_normalise(buffer_N, start, end, properties_P):
 
 
 @leaf
-def identify(buffer_N, start, end, model, overlap, visits_V, counts_F, sums_L, rows_4, scales_4):
+def identify(buffer_N, start, end, model, overlap, visits_V, counts_F, sums_L, rows_R, scales_R):
     """Scores of all languages for one text, into `sums_L`; returns whether any n-gram was met."""
     num_bytes = end - start
     _walk(buffer_N, start, num_bytes, model.next_state_SN, model.row_S, model.feature_S, overlap, visits_V)
@@ -153,11 +153,11 @@ def identify(buffer_N, start, end, model, overlap, visits_V, counts_F, sums_L, r
             for j in range(0, stride, 32):
                 fetch(model.table_FL, ahead + j)
             feature = int(visits_V[v + r])
-            rows_4[r] = feature * stride
-            scales_4[r] = model.log_counts[counts_F[feature]] if v + r < num_met else float32(0.0)
+            rows_R[r] = feature * stride
+            scales_R[r] = model.log_counts[counts_F[feature]] if v + r < num_met else float32(0.0)
             counts_F[feature] = 0
         for j in range(0, stride, LANES):
-            add_scaled_halves(model.table_FL, j, rows_4, scales_4, sums_L, j)
+            add_scaled_halves(model.table_FL, j, rows_R, scales_R, sums_L, j)
     return num_met > 0
 
 
@@ -216,8 +216,8 @@ def classify_documents(
     visits_V,
     counts_F,
     sums_L,
-    rows_4,
-    scales_4,
+    rows_R,
+    scales_R,
     classes_B,
     scores_B,
     normalise_B,
@@ -233,7 +233,7 @@ def classify_documents(
         scores_B[b] = 0.0
         normalise_B[b] = not as_is and must_normalise(buffer_N, start, end, properties_P)
         if normalise_B[b] or not identify(
-            buffer_N, start, end, model, overlap, visits_V, counts_F, sums_L, rows_4, scales_4
+            buffer_N, start, end, model, overlap, visits_V, counts_F, sums_L, rows_R, scales_R
         ):
             continue
         # Scores are softened by the root of the length, as py3langid does to get probabilities.

@@ -136,6 +136,27 @@ def lower_word_mask(typing_context, source, source_index, target, target_index):
 
 
 @intrinsic
+def copy_spaced(typing_context, source, source_index, target, target_index):
+    """Copy 64 bytes of `source` into `target`, all ASCII whitespace as spaces; mask of the whitespace."""
+
+    def codegen(context, builder, signature, args):
+        def constant(value):
+            return ir.Constant(BYTES_64, [value] * 64)
+
+        block = load_block(context, builder, signature.args[0], args[0], args[1])
+        is_control = builder.icmp_unsigned("<", builder.sub(block, constant(9)), constant(5))
+        is_space = builder.icmp_unsigned("<", builder.sub(block, constant(28)), constant(5))
+        is_white = builder.or_(is_control, is_space)
+        pointer = element_pointer(context, builder, signature.args[2], args[2], args[3])
+        spaced = builder.select(is_white, constant(ord(" ")), block)
+        store = builder.store(spaced, builder.bitcast(pointer, BYTES_64.as_pointer()))
+        store.align = 1
+        return builder.bitcast(is_white, I64)
+
+    return types.uint64(source, types.int64, target, types.int64), codegen
+
+
+@intrinsic
 def store_u64(typing_context, array, index, word):
     """Write one integer as 8 little-endian bytes to `array[index:]`."""
 
