@@ -85,19 +85,19 @@ def _loader_faults(args: Any, loader: Any, stream: PackedStream | None) -> list[
 
 def _collator_faults(collator: Callable[[list[dict[str, Any]]], Any]) -> list[str]:
     """What becomes of a row of two documents."""
+    advice = "data_collator=collate, and remove_unused_columns=False if the model's forward() names no position_ids"
     try:
         batch = collator([_PROBE])
     except Exception as error:  # any collator may be there
-        return [f"the data_collator cannot take rows of a stream ({error!r}): data_collator=collate"]
+        return [f"the data_collator cannot take rows of a stream ({error!r}): {advice}"]
     faults = []
     mask = batch.get("attention_mask")
     if mask is not None and mask.ndim < 4:
-        faults.append("an attention_mask overrides the positions, and documents see each other: data_collator=collate")
+        faults.append(f"an attention_mask overrides the positions, and documents see each other: {advice}")
     positions = batch.get("position_ids")
     wanted = _PROBE["position_ids"]
     if positions is None or positions[0][: len(wanted)].tolist() != wanted:
         faults.append(
-            "position_ids, from which the model knows where a document begins, are missing or changed: "
-            "data_collator=collate, and remove_unused_columns=False if the model's forward() does not name them"
+            f"position_ids, from which the model knows where a document begins, are missing or changed: {advice}"
         )
     return faults

@@ -1,0 +1,50 @@
+"""Two processes train on one stream: each sequence is seen by one of them, once."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.adapters import test_huggingface, test_trl
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def seen(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, list[int]]]:
+    output = tmp_path_factory.mktemp("ranks")
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "tests.adapters.two_ranks"]
+    done = subprocess.run(
+        [sys.executable, *launch, str(folder), str(output)],
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "GLOO_SOCKET_IFNAME": "lo"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    return [json.loads((output / f"rank-{rank}.json").read_text()) for rank in range(2)]
+
+
+@pytest.mark.parametrize(
+    ("trainer", "first", "end"),
+    [
+        ("hf", 0, 3 * 2 * test_huggingface.STEP),
+        ("hf again", 3 * 2 * test_huggingface.STEP, 5 * 2 * test_huggingface.STEP),
+        ("trl", 0, 3 * 2 * test_trl.ROWS),
+    ],
+)
+def test_ranks_share_the_stream(seen: list[dict[str, list[int]]], trainer: str, first: int, end: int) -> None:
+    zero, one = (rank[trainer] for rank in seen)
+
+    assert zero == list(range(first, end, 2))
+    assert one == list(range(first + 1, end, 2))
+
+
+def test_dispatching_is_refused_under_two_ranks(seen: list[dict[str, list[int]]]) -> None:
+    assert [rank["dispatch"] for rank in seen] == [True, True]
