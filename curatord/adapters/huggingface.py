@@ -21,8 +21,9 @@ import torch
 from datasets import IterableDataset
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from curatord.adapters.batches import whole_batches
 from curatord.adapters.hf_checks import argument_faults, refuse, training_faults
-from curatord.adapters.rows import NO_TARGET, rows, whole_batches
+from curatord.adapters.rows import NO_TARGET, rows
 from curatord.errors import StreamError
 from curatord.position import state_from
 from curatord.sequence import PackedSequence
@@ -53,17 +54,13 @@ def dataset_of(stream: PackedStream, args: TrainingArguments, row: Any) -> Itera
     """What Trainers of Hugging Face and TRL read, one `row` a sequence.
 
     One shard a rank, so that accelerate, where it shares out a dataset, gives every rank its own; a shard of another
-    rank is empty here. An iteration begins where the stream stands and does not move it, so that a Trainer may look at
-    the first row. A step that the stream cannot fill is not begun.
+    rank is empty here. A step that the stream cannot fill is not begun.
     """
     step = args.train_batch_size * args.gradient_accumulation_steps
 
     def read(ranks: list[int]) -> Iterator[dict[str, Any]]:
-        if stream.rank not in ranks:
-            return
-        with stream.for_worker(0, 1, 1) as part:
-            part.load_state_dict(stream.state_dict(consumed=0))
-            for batch in whole_batches(part, step):
+        if stream.rank in ranks:
+            for batch in whole_batches(stream, step):
                 yield from map(row, batch)
 
     return IterableDataset.from_generator(read, gen_kwargs={"ranks": list(range(stream.world))})

@@ -17,7 +17,8 @@ from typing import Any
 import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
-from curatord.adapters.rows import rows, whole_batches
+from curatord.adapters.batches import whole_batches
+from curatord.adapters.rows import rows
 from curatord.sequence import PackedSequence
 from curatord.stream import PackedStream
 
@@ -55,14 +56,11 @@ class PackedDataset(IterableDataset[Any]):
 
     def __iter__(self) -> Iterator[Any]:
         worker, workers = _worker()
-        self._begun, self._batches = self._loaded or self._stream.state_dict(consumed=0), 0
-        self._loaded = None
-        part = self._stream.for_worker(worker, workers, self._batch_size)
-        part.load_state_dict(self._begun)
-        with part:
-            for batch in whole_batches(part, self._batch_size):
-                self._batches += 1
-                yield self._collate(batch)
+        start, self._loaded = self._loaded, None
+        self._begun, self._batches = start or self._stream.state_dict(consumed=0), 0
+        for batch in whole_batches(self._stream, self._batch_size, worker=worker, workers=workers, start=start):
+            self._batches += 1
+            yield self._collate(batch)
 
     def state_dict(self) -> dict[str, Any]:
         """Of this worker. Every worker gives out as many batches in a round, so `batches` tells the rank's, too."""

@@ -16,8 +16,8 @@ from typing import Any
 import torch
 from torchtitan.components.dataloader import BaseDataLoader
 
+from curatord.adapters.batches import whole_batches
 from curatord.adapters.pytorch import tensors
-from curatord.adapters.rows import whole_batches
 from curatord.stream import PackedStream
 
 STATE = "curatord_stream"
@@ -59,7 +59,7 @@ class PackedLoader(BaseDataLoader):
         self._batches = 0  # that were given out since the stream was started or loaded
 
     def __iter__(self) -> Iterator[tuple[dict[str, torch.Tensor], torch.Tensor]]:
-        self.load_state_dict(self.state_dict())  # an earlier iteration may have taken what is no whole batch
+        self.load_state_dict(self.state_dict())  # an iteration goes on behind the one before
         for batch in whole_batches(self.stream, self._batch_size):
             self._batches += 1
             found = tensors(batch, shifted=True)

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from curatord.adapters.rows import rows, whole_batches
+from curatord.adapters.rows import rows
 from curatord.sequence import NO_LOSS, PackedSequence
 from tests.adapters.streams import marked
 from tests.curatord.streams import CONTEXT
@@ -69,9 +69,3 @@ def test_a_length_that_is_too_small_is_refused() -> None:
     with pytest.raises(ValueError, match="takes 32 tokens, a row has 31"):
         rows([marked(0)], length=31)
     assert rows([marked(0)], length=40).input_ids_BL.shape == (1, 40)
-
-
-def test_only_whole_batches_are_given() -> None:
-    batches = list(whole_batches((marked(seq_no) for seq_no in range(7)), 3))
-
-    assert [[sequence.seq_no for sequence in batch] for batch in batches] == [[0, 1, 2], [3, 4, 5]]
