@@ -22,11 +22,10 @@ def whole_batches(
     with stream.for_worker(worker, workers, size) as part:
         part.load_state_dict(begun if start is None else start)
         batch: list[PackedSequence] = []
-        for sequence in part:
-            if not batch and begun == stream.state_dict(consumed=0) and start is None:
+        for number, sequence in enumerate(part):
+            if number == 0 and start is None and stream.state_dict(consumed=0) == begun:
                 # The same place, and with it what the stream was made with, which a state is to hold.
-                begun = part.state_dict(consumed=0)
-                stream.load_state_dict(begun)
+                stream.load_state_dict(part.state_dict(consumed=0))
             batch.append(sequence)
             if len(batch) == size:
                 yield batch

@@ -127,7 +127,9 @@ class OffsetCallback(TrainerCallback):
         path.with_suffix(".unfinished").write_text(json.dumps(self._position(args, state)))
         path.with_suffix(".unfinished").replace(path)
         if state.is_world_process_zero and self._stream.has_feedback:
-            kept = [json.loads(file.read_bytes()) for file in Path(args.output_dir).glob(f"checkpoint-*/{STATE_FILE}")]
+            kept = [
+                json.loads(file.read_bytes()) for file in Path(args.output_dir or "").glob(f"checkpoint-*/{STATE_FILE}")
+            ]
             self._stream.release(min(kept, key=lambda value: (value["generation"], value["next_seq_no"])))
 
     def _position(self, args: TrainingArguments, state: TrainerState) -> dict[str, Any]:
@@ -148,4 +150,4 @@ class OffsetCallback(TrainerCallback):
 
 
 def _folder(args: TrainingArguments, state: TrainerState) -> Path:
-    return Path(args.output_dir, f"checkpoint-{state.global_step}")
+    return Path(args.output_dir or "", f"checkpoint-{state.global_step}")

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -31,8 +31,8 @@ class PackedLoader(BaseDataLoader):
         """`dataset_path`: a topic, kafka://host:9092/topic, or the output folder of `curatord curate`."""
 
         dataset: str = "curatord"
-        run_id: str = ""
-        prefetch: int = 64
+        stream_kwargs: dict[str, Any] = field(default_factory=dict)
+        """Further arguments of PackedStream, such as run_id and client_options."""
 
     def __init__(
         self,
@@ -48,12 +48,7 @@ class PackedLoader(BaseDataLoader):
         if not config.dataset_path:
             raise ValueError("PackedLoader.Config(dataset_path=...) is a topic, kafka://host:9092/topic, or a folder")
         self.stream = PackedStream(
-            config.dataset_path,
-            rank=dp_rank,
-            world=dp_world_size,
-            context_length=seq_len,
-            prefetch=config.prefetch,
-            run_id=config.run_id,
+            config.dataset_path, rank=dp_rank, world=dp_world_size, context_length=seq_len, **config.stream_kwargs
         )
         self._batch_size = local_batch_size
         self._batches = 0  # that were given out since the stream was started or loaded

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from curatord.adapters.pytorch import tensors
+from curatord.sequence import NO_LOSS
 from tests.adapters.streams import marked, tiny_llama
 
 SEEN = 0.05  # logits; a document that sees another differs by more
@@ -51,3 +52,28 @@ def test_documents_in_a_row_are_alone(attention: str) -> None:
 )
 def test_the_comparison_would_notice(attention: str, trap: dict[str, Any]) -> None:
     assert difference(attention, **trap) > SEEN
+
+
+@pytest.mark.parametrize("shifted", [False, True])
+def test_the_loss_is_that_of_the_documents(shifted: bool) -> None:
+    model = tiny_llama().eval()
+    batch = tensors(SEQUENCES, shifted=shifted)
+    labels = batch.pop("labels")
+
+    with torch.no_grad():
+        if shifted:
+            logits = model(**batch, use_cache=False).logits
+            packed = torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="mean")
+        else:
+            packed = model(**batch, labels=labels, use_cache=False).loss
+        total, targets = 0.0, 0
+        for sequence in SEQUENCES:
+            tokens = torch.from_numpy(sequence.tokens_T.astype("int64"))
+            lengths = sequence.segment_lengths_S.tolist()
+            for document, flags in zip(tokens.split(lengths), sequence.segment_flags_S.tolist(), strict=True):
+                if not flags & NO_LOSS:
+                    alone = model(input_ids=document[None], labels=document[None], use_cache=False).loss
+                    total += float(alone) * (len(document) - 1)
+                    targets += len(document) - 1
+
+    assert float(packed) == pytest.approx(total / targets, abs=1e-5)

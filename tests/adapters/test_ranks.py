@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
-def seen(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, list[int]]]:
+def seen(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     output = tmp_path_factory.mktemp("ranks")
     launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "tests.adapters.two_ranks"]
     done = subprocess.run(
@@ -39,12 +40,13 @@ def seen(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> list[dict[st
         ("trl", 0, 3 * 2 * test_trl.ROWS),
     ],
 )
-def test_ranks_share_the_stream(seen: list[dict[str, list[int]]], trainer: str, first: int, end: int) -> None:
+def test_ranks_share_the_stream(seen: list[dict[str, Any]], trainer: str, first: int, end: int) -> None:
     zero, one = (rank[trainer] for rank in seen)
 
     assert zero == list(range(first, end, 2))
     assert one == list(range(first + 1, end, 2))
 
 
-def test_dispatching_is_refused_under_two_ranks(seen: list[dict[str, list[int]]]) -> None:
-    assert [rank["dispatch"] for rank in seen] == [True, True]
+@pytest.mark.parametrize("trap", ["dispatch", "whole", "swapped"])
+def test_traps_of_several_ranks_are_refused(seen: list[dict[str, Any]], trap: str) -> None:
+    assert [rank.get(trap) for rank in seen] == [True, True]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +14,8 @@ from curatord.adapters.rows import rows
 from curatord.sequence import NO_LOSS, PackedSequence
 from tests.adapters.streams import marked
 from tests.curatord.streams import CONTEXT
+
+ROOT = Path(__file__).parents[2]
 
 
 def expected(sequence: PackedSequence, length: int, *, shifted: bool, multiple: int, pad_id: int) -> list[list[int]]:
@@ -69,3 +74,12 @@ def test_a_length_that_is_too_small_is_refused() -> None:
     with pytest.raises(ValueError, match="takes 32 tokens, a row has 31"):
         rows([marked(0)], length=31)
     assert rows([marked(0)], length=40).input_ids_BL.shape == (1, 40)
+
+
+def test_a_reader_without_torch_stays_light() -> None:
+    program = (
+        "import sys, curatord, curatord.adapters.rows, curatord.adapters.batches\n"
+        "print({'torch', 'transformers', 'datasets', 'pyarrow'} & set(sys.modules))"
+    )
+
+    assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT).stdout == "set()\n"

@@ -31,7 +31,7 @@ pytestmark = pytest.mark.filterwarnings(
 
 def loader_on(folder: Path, rank: int, world: int, **changes: object) -> PackedLoader:
     """As `torchtitan.trainer.Trainer` builds it."""
-    config = PackedLoader.Config(dataset_path=str(folder), prefetch=2)
+    config = PackedLoader.Config(dataset_path=str(folder), stream_kwargs={"prefetch": 2})
     options = {"seq_len": CONTEXT, "local_batch_size": BATCH, "tokenizer": None, "snapshot_every_n_steps": 1}
     return config.build(dp_world_size=world, dp_rank=rank, **{**options, **changes})
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import Trainer
 from trl import SFTTrainer
 
 from curatord.adapters.huggingface import OffsetCallback, collate, to_hf
+from curatord.adapters.pytorch import PackedDataset
 from curatord.adapters.trl import to_trl
 from curatord.errors import UnsafeTraining
 from curatord.stream import PackedStream
@@ -24,7 +26,7 @@ from tests.adapters.test_trl import config, tokenizer
 
 def main(folder: str, output: Path) -> None:
     torch.set_num_threads(1)
-    seen = {}
+    seen: dict[str, Any] = {}
     args = arguments(output / "hf", max_steps=3, save_steps=3)
     try:
         to_hf(PackedStream(folder, rank=0, world=2), arguments(output / "hf", accelerator_config=None))
@@ -43,6 +45,22 @@ def main(folder: str, output: Path) -> None:
         trainer.train(resume_from_checkpoint=name != "hf")
         seen[name] = [number for call in calls for number in numbers(call["input_ids"])]
         args.max_steps = 5
+    refused = {
+        # accelerate wraps what is no dataset of Hugging Face, and every rank reads everything.
+        "whole": (PackedDataset(stream, 1), "every rank would read everything"),
+        "swapped": (
+            to_hf(PackedStream(folder, rank=1 - args.process_index, world=2), args),
+            "the ranks of the stream are not those of the training",
+        ),
+    }
+    for name, (dataset, message) in refused.items():
+        turned = PackedStream(folder, rank=1 - args.process_index, world=2)
+        callback = OffsetCallback(turned if name == "swapped" else stream)
+        trainer = Trainer(tiny_llama(), args, data_collator=collate, train_dataset=dataset, callbacks=[callback])
+        try:
+            trainer.train()
+        except UnsafeTraining as error:
+            seen[name] = message in str(error)
     sft = config(output / "trl", max_steps=3, save_strategy="no")
     stream = PackedStream(folder, rank=sft.process_index, world=sft.world_size, prefetch=1)
     trainer = SFTTrainer(
