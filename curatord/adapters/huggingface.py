@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,8 @@ from curatord.sequence import PackedSequence
 from curatord.stream import PackedStream
 
 STATE_FILE = "curatord_stream.json"
+
+_Row = Callable[[PackedSequence], dict[str, Any]]
 
 
 def to_hf(stream: PackedStream, args: TrainingArguments) -> IterableDataset:
@@ -50,20 +53,23 @@ def _padded(sequence: PackedSequence) -> dict[str, Any]:
     }
 
 
-def dataset_of(stream: PackedStream, args: TrainingArguments, row: Any) -> IterableDataset:
+def dataset_of(stream: PackedStream, args: TrainingArguments, row: _Row) -> IterableDataset:
     """What Trainers of Hugging Face and TRL read, one `row` a sequence.
 
     One shard a rank, so that accelerate, where it shares out a dataset, gives every rank its own; a shard of another
     rank is empty here. A step that the stream cannot fill is not begun.
     """
     step = args.train_batch_size * args.gradient_accumulation_steps
+    # No closure: loaders that start their workers anew have to pickle it.
+    return IterableDataset.from_generator(
+        partial(_read, stream, step, row), gen_kwargs={"ranks": list(range(stream.world))}
+    )
 
-    def read(ranks: list[int]) -> Iterator[dict[str, Any]]:
-        if stream.rank in ranks:
-            for batch in whole_batches(stream, step):
-                yield from map(row, batch)
 
-    return IterableDataset.from_generator(read, gen_kwargs={"ranks": list(range(stream.world))})
+def _read(stream: PackedStream, step: int, row: _Row, *, ranks: list[int]) -> Iterator[dict[str, Any]]:
+    if stream.rank in ranks:
+        for batch in whole_batches(stream, step):
+            yield from map(row, batch)
 
 
 def collate(batch: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,12 @@ def test_a_resumed_run_is_the_run_that_was_not_stopped(
     if not workers:
         # Nothing twice: what was left, and the one step that accelerate looks ahead.
         assert given == list(range(5 * STEP, 11 * STEP))
+
+
+def test_the_dataset_goes_to_workers_that_are_started_anew(folder: Path, tmp_path: Path) -> None:
+    dataset = to_hf(PackedStream(folder), arguments(tmp_path))
+
+    assert numbers(next(iter(pickle.loads(pickle.dumps(dataset))))["input_ids"]) == [0]
 
 
 def test_a_resume_may_change_the_batch(folder: Path, tmp_path: Path) -> None:
