@@ -9,7 +9,6 @@ torch is imported when a teacher is built, never when this module is.
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,6 +18,8 @@ import msgspec
 import numpy as np
 import xxhash
 from numpy.typing import NDArray
+
+from ops.memory import keep_objects
 
 DEFAULT_MODEL = "all-MiniLM-L6-v2"
 GROUP_DOCUMENTS = 32
@@ -63,7 +64,7 @@ class Teacher:
         if _multiplies_bfloat16():
             self._encoder.to(torch.bfloat16)
         self.dimension = len(self._encode_group([""])[0])
-        gc.freeze()  # torch's modules stay for good: the garbage collector need not look at them again
+        keep_objects()
 
     def encode(self, texts: list[str], progress: Progress | None = None) -> NDArray[np.float32]:
         """Unit vectors (B, D) of `texts`; `progress(done, total)` is called after every group of 32."""

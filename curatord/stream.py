@@ -343,6 +343,11 @@ class PackedStream:
         self._feedback_channel().send(encode_feedback(point))
 
     @property
+    def has_feedback(self) -> bool:
+        """Whether there is a run_id, and a topic to report to."""
+        return bool(self._run_id and (self._feedback or self._url.startswith("kafka://")))
+
+    @property
     def reports_dropped(self) -> int:
         """Records of feedback that never reached the broker."""
         return 0 if self._reporter is None else int(self._reporter.dropped)

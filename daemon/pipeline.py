@@ -10,7 +10,6 @@ between ticks, so where a batch or a commit ended leaves no trace in what comes 
 
 from __future__ import annotations
 
-import gc
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol
@@ -26,6 +25,7 @@ from daemon.intake import Intake
 from daemon.learning import Learning
 from daemon.selection import Selection
 from daemon.stages import Stages
+from ops.memory import keep_objects
 from state.epoch import Change, Epoch
 from state.ledger import decode_ledger, encode_ledger
 from state.store import Store
@@ -66,7 +66,7 @@ class Pipeline:
         stages.quality.measure(buffer_N, starts_B, ends_B, ("", ""))
         stages.near_dedup.sign(buffer_N, starts_B, ends_B)
         stages.tokenizer.encode_batch(texts, buffer_N, starts_B, ends_B)
-        gc.freeze()
+        keep_objects()
 
     def process(self, rows: Sequence[RawDocument], epoch: Epoch) -> None:
         """Take rows through all stages. What changes is in the epoch, and what comes out."""

@@ -11,7 +11,7 @@ Shapes: B sequences of a batch, L positions of a row, S segments.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -101,13 +101,3 @@ def _labels(sequence: PackedSequence, lengths_S: NDArray[np.int64], shifted: boo
     labels_T[(ends_S - 1 if shifted else ends_S - lengths_S)[lengths_S > 0]] = NO_TARGET
     labels_T[np.repeat(sequence.segment_flags_S & NO_LOSS != 0, lengths_S)] = NO_TARGET
     return labels_T
-
-
-def whole_batches(sequences: Iterable[PackedSequence], size: int) -> Iterator[list[PackedSequence]]:
-    """Batches of `size`; what is left at the end stays in the stream, for a run that goes on when there is more."""
-    batch: list[PackedSequence] = []
-    for sequence in sequences:
-        batch.append(sequence)
-        if len(batch) == size:
-            yield batch
-            batch = []

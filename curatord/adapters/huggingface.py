@@ -1,0 +1,159 @@
+"""For transformers.Trainer: rows of the stream, a collator, and a callback that keeps the place in every checkpoint.
+
+    stream = PackedStream("curated", rank=args.process_index, world=args.world_size)
+    trainer = Trainer(model, args, data_collator=collate, train_dataset=to_hf(stream, args))
+    trainer.add_callback(OffsetCallback(stream))
+
+The arguments must hold `max_steps`, `ignore_data_skip=True` and `accelerator_config={"dispatch_batches": False}`; what
+is missing is said before the first step, as `UnsafeTraining`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from datasets import IterableDataset
+from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from curatord.adapters.batches import whole_batches
+from curatord.adapters.hf_checks import argument_faults, refuse, training_faults
+from curatord.adapters.rows import NO_TARGET, rows
+from curatord.errors import StreamError
+from curatord.position import state_from
+from curatord.sequence import PackedSequence
+from curatord.stream import PackedStream
+
+STATE_FILE = "curatord_stream.json"
+
+_Row = Callable[[PackedSequence], dict[str, Any]]
+
+
+def to_hf(stream: PackedStream, args: TrainingArguments) -> IterableDataset:
+    """The rank's rows, padded to the context length: input_ids, position_ids, labels.
+
+    Raises `UnsafeTraining` if documents would see each other with `args`, or sequences be lost or repeated.
+    """
+    refuse(argument_faults(args))
+    return dataset_of(stream, args, _padded)
+
+
+def _padded(sequence: PackedSequence) -> dict[str, Any]:
+    arrays = rows([sequence])
+    return {
+        "input_ids": arrays.input_ids_BL[0],
+        "position_ids": arrays.position_ids_BL[0],
+        "labels": arrays.labels_BL[0],
+    }
+
+
+def dataset_of(stream: PackedStream, args: TrainingArguments, row: _Row) -> IterableDataset:
+    """What Trainers of Hugging Face and TRL read, one `row` a sequence.
+
+    One shard a rank, so that accelerate, where it shares out a dataset, gives every rank its own; a shard of another
+    rank is empty here. A step that the stream cannot fill is not begun.
+    """
+    step = args.train_batch_size * args.gradient_accumulation_steps
+    # No closure: loaders that start their workers anew have to pickle it.
+    return IterableDataset.from_generator(
+        partial(_read, stream, step, row), gen_kwargs={"ranks": list(range(stream.world))}
+    )
+
+
+def _read(stream: PackedStream, step: int, row: _Row, *, ranks: list[int]) -> Iterator[dict[str, Any]]:
+    if stream.rank in ranks:
+        for batch in whole_batches(stream, step):
+            yield from map(row, batch)
+
+
+def collate(batch: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
+    """Tensors, and no attention_mask. Only a sequence that was missing, read with on_gap="fill", has a row to pad."""
+    length = max(len(row["input_ids"]) for row in batch)
+
+    def stacked(name: str, fill: Any) -> torch.Tensor:
+        full = [np.concatenate([row[name], fill[: length - len(row[name])]]) for row in batch]
+        return torch.from_numpy(np.stack(full))
+
+    return {
+        "input_ids": stacked("input_ids", np.zeros(length, np.int64)),
+        "position_ids": stacked("position_ids", np.arange(length)),
+        "labels": stacked("labels", np.full(length, NO_TARGET)),
+    }
+
+
+def check_trainer(trainer: Trainer) -> None:
+    """Raise `UnsafeTraining` with all that is wrong. `OffsetCallback` does so, too, when training begins."""
+    faults = training_faults(trainer.args, trainer.model, trainer.get_train_dataloader())
+    kept = any(isinstance(callback, OffsetCallback) for callback in trainer.callback_handler.callbacks)
+    if not kept and trainer.args.save_strategy != "no":
+        faults.append(
+            "checkpoints would not hold the place in the stream: trainer.add_callback(OffsetCallback(stream))"
+        )
+    refuse(faults)
+
+
+class OffsetCallback(TrainerCallback):
+    """Writes `curatord_stream.json` into every checkpoint, and goes on from it: nothing is read again.
+
+    The file is the same whatever the number of ranks, and loads under any other. With a `run_id` and a topic for
+    feedback, the daemon is told how far back the oldest checkpoint goes.
+    """
+
+    def __init__(self, stream: PackedStream, *, checkpoint: str | os.PathLike[str] | None = None) -> None:
+        """`checkpoint`: the folder that training is resumed from, if it is not one of `output_dir`."""
+        self._stream = stream
+        self._checkpoint = None if checkpoint is None else Path(checkpoint)
+        self._first_step = 0  # of the Trainer, where the stream was loaded
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        refuse(training_faults(args, kwargs["model"], kwargs["train_dataloader"], self._stream))
+        if state.global_step:
+            self._stream.load_state_dict(self._saved(args, state))
+        self._first_step = state.global_step
+
+    def on_epoch_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        # The Trainer begins an epoch where the stream ended: with what has come since, not with the first again.
+        self._stream.load_state_dict(self._position(args, state))
+        self._first_step = state.global_step
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        if not args.should_save:
+            return
+        path = _folder(args, state) / STATE_FILE
+        path.with_suffix(".unfinished").write_text(json.dumps(self._position(args, state)))
+        path.with_suffix(".unfinished").replace(path)
+        if state.is_world_process_zero and self._stream.has_feedback:
+            kept = [
+                json.loads(file.read_bytes()) for file in Path(args.output_dir or "").glob(f"checkpoint-*/{STATE_FILE}")
+            ]
+            self._stream.release(min(kept, key=lambda value: (value["generation"], value["next_seq_no"])))
+
+    def _position(self, args: TrainingArguments, state: TrainerState) -> dict[str, Any]:
+        steps = state.global_step - self._first_step
+        return self._stream.state_dict(consumed=steps * args.gradient_accumulation_steps * args.train_batch_size)
+
+    def _saved(self, args: TrainingArguments, state: TrainerState) -> dict[str, Any]:
+        path = (self._checkpoint or _folder(args, state)) / STATE_FILE
+        try:
+            saved: dict[str, Any] = json.loads(path.read_bytes())
+        except FileNotFoundError:
+            raise StreamError(
+                f"training goes on from step {state.global_step}, and there is no {path} to say where in the stream: "
+                "name the checkpoint's folder, OffsetCallback(stream, checkpoint=...)"
+            ) from None
+        state_from(saved)
+        return saved
+
+
+def _folder(args: TrainingArguments, state: TrainerState) -> Path:
+    return Path(args.output_dir or "", f"checkpoint-{state.global_step}")
