@@ -59,7 +59,3 @@ def test_megatron_batch(run: Run, folder: Path) -> None:
         printed = run("megatron_batch.py", folder)
 
     assert printed.count(" tokens in ") == 2
-
-
-def test_they_are_short() -> None:
-    assert all(len(example.read_text().splitlines()) < 60 for example in EXAMPLES.glob("*.py"))
