@@ -1,9 +1,10 @@
 """Soak: one daemon at full rate, hostile messages mixed in; memory, lag and dead letters over time.
 
-    python -m tests.integration.soak --minutes 15
+    python -m tests.integration.soak --minutes 15 [--documents 100000]
 
-Every document is new, so the indices of duplicates grow by some hundred bytes a document, as they must; anything beyond
-that is a leak.
+Without `--documents` every document is new, so the indices of duplicates grow by some hundred bytes a document, as they
+must. With it, there are so many and no more: a crawler that visits its pages again and again, and finds another text
+each time. Then memory that grows is a leak.
 """
 
 from __future__ import annotations
@@ -47,11 +48,14 @@ class Samples:
 
 
 class Producer(threading.Thread):
-    """New documents of random words, and now and then a hostile message, never more than `AHEAD` of the daemon."""
+    """Documents of random words, and now and then a hostile message, never more than `AHEAD` of the daemon.
 
-    def __init__(self, lane: Lane, hostile: list[bytes]) -> None:
+    There are `num_documents` ids, then they come again.
+    """
+
+    def __init__(self, lane: Lane, hostile: list[bytes], num_documents: int) -> None:
         super().__init__(name="producer", daemon=True)
-        self._lane, self._hostile = lane, hostile
+        self._lane, self._hostile, self._num_documents = lane, hostile, num_documents
         self.sent = self.num_hostile = self.read = 0
         self.stopping = threading.Event()
 
@@ -72,7 +76,7 @@ class Producer(threading.Thread):
                     self.num_hostile += 1
                 else:
                     text = " ".join(rng.choices(words, k=rng.randrange(100, 500)))
-                    value = b'{"id":"d%d","text":"%s"}' % (self.sent, text.encode())
+                    value = b'{"id":"d%d","text":"%s"}' % (self.sent % self._num_documents, text.encode())
                 producer.send(self._lane.topics["documents"], value, partition=0)
                 self.sent += 1
 
@@ -95,13 +99,18 @@ def main() -> None:
     """Run, and print what was seen."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=15)
+    parser.add_argument("--documents", type=int, default=sys.maxsize, help="that there are")
     arguments = parser.parse_args()
     broker = MavenBroker()
     folder = Path(tempfile.mkdtemp(prefix="curatord-soak-"))
     lane = Lane(broker.bootstrap, "soak", folder, "[daemon]\nthreads = 1\n[output]\nmax_wait_s = 5.0\n")
     lane.create_topics()
     hostile = [row for row in hostile_rows(CORPORA / "hostile") if len(row) < MAX_HOSTILE_BYTES]
-    instance, producer, samples = Instance(lane, "a", lane.bootstrap), Producer(lane, hostile), Samples()
+    instance, producer, samples = (
+        Instance(lane, "a", lane.bootstrap),
+        Producer(lane, hostile, arguments.documents),
+        Samples(),
+    )
     try:
         instance.start()
         instance.wait_for("restored", 120)

@@ -423,7 +423,8 @@ def test_a_header_whose_name_is_no_text_stops_nobody(world: World) -> None:
     assert [row.value for row in rows] == [b"1", b"2", b"3"]
 
 
-def test_a_topic_that_was_made_anew_is_noticed(world: World) -> None:
+@pytest.mark.parametrize("grown", [0, 200], ids=["short", "grown past the old position"])
+def test_a_topic_that_was_made_anew_is_noticed(world: World, grown: int) -> None:
     produce_documents(world.bootstrap, world.topics.documents, [b"{}"] * 100, partition=0)
     owner, store = world.owner("a")
     while committed(world.bootstrap, world.prefix)[0].offset < 60:
@@ -433,5 +434,6 @@ def test_a_topic_that_was_made_anew_is_noticed(world: World) -> None:
         admin.delete_topics([world.topics.documents])
         wait_until(lambda: world.topics.documents not in {t["name"] for t in admin.describe_topics()}, "it to be gone")
     create_topics(world.bootstrap, {world.topics.documents: 2})
+    produce_documents(world.bootstrap, world.topics.documents, [b"{}"] * grown, partition=0)
     with pytest.raises(StateError, match=r"made anew|moved the group's offsets"):
         read_on(world)
