@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import KafkaError, OffsetOutOfRangeError
 
@@ -11,24 +13,49 @@ from consumers.connection import KafkaConfig
 from curatord.errors import BrokerUnavailable
 from state.store import Store
 
+LOOK_S = 60.0  # how often partitions, or the topic, that were made meanwhile are looked for
+
 
 class FeedbackReader:
-    """All partitions of one topic, each read on where the state was left. Raises `BrokerUnavailable`."""
+    """All partitions of one topic, also those that are added, each read on where the state was left.
 
-    def __init__(self, config: KafkaConfig, topic: str, num_partitions: int, store: Store) -> None:
-        self._partitions = [TopicPartition(topic, number) for number in range(num_partitions)]
-        self._consumer: KafkaConsumer = connected_consumer(config, group_id=None, isolation_level="read_committed")
-        self._consumer.assign(self._partitions)
-        first = self._consumer.beginning_offsets(self._partitions)
-        for partition in self._partitions:
-            known = store.get("inputs", f"{topic}-{partition.partition}".encode())
+    Raises `BrokerUnavailable`.
+    """
+
+    def __init__(self, config: KafkaConfig, topic: str, store: Store) -> None:
+        self._topic, self._store = topic, store
+        self._partitions: set[int] = set()
+        self._consumer: KafkaConsumer = connected_consumer(
+            config, group_id=None, isolation_level="read_committed", metadata_max_age_ms=int(LOOK_S * 1000)
+        )
+        self._looked_at = -LOOK_S
+
+    def _look(self) -> None:
+        """Begin to read what was made since the last look."""
+        if time.monotonic() - self._looked_at < LOOK_S:
+            return
+        self._looked_at = time.monotonic()
+        found = self._consumer.partitions_for_topic(self._topic)
+        if found > self._partitions:
+            self._widen(found)
+
+    def _widen(self, partitions: set[int]) -> None:
+        """Read these partitions; those that are read already are read on."""
+        added = [TopicPartition(self._topic, number) for number in sorted(partitions - self._partitions)]
+        self._partitions |= partitions
+        all_of_them = [TopicPartition(self._topic, number) for number in sorted(self._partitions)]
+        self._consumer.assign(all_of_them)
+        first = self._consumer.beginning_offsets(added)
+        for partition in added:
+            known = self._store.get("inputs", f"{self._topic}-{partition.partition}".encode())
             # Feedback is an estimate: what retention cut is lost to it, and nothing else is.
             self._consumer.seek(partition, max(first[partition], 0 if known is None else int(known)))
 
     def poll(self, max_records: int) -> list[RawFeedback]:
         """What is at hand; never waits. Raises `BrokerUnavailable`."""
         try:
-            fetched = self._consumer.poll(0, max_records=max_records)
+            self._look()
+            fetched = self._consumer.poll(0, max_records=max_records) if self._partitions else {}
         except OffsetOutOfRangeError as error:
             self._consumer.seek_to_beginning(*error.args[0])
             return []

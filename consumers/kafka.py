@@ -106,9 +106,8 @@ class KafkaBroker:
         if not self._reading:
             self._membership.read_from(self._positions())
             self._reading = True
-            num_partitions = len(self._membership.partitions_of(self._topics.feedback)) if self._topics.feedback else 0
-            if num_partitions:
-                self._feedback = FeedbackReader(self._kafka, self._topics.feedback, num_partitions, self._store)
+            if self._topics.feedback:
+                self._feedback = FeedbackReader(self._kafka, self._topics.feedback, self._store)
         rows: list[RawDocument] = []
         if not self._fetched:
             self._fetched.extend(self._membership.poll(timeout_s, max_rows))

@@ -195,13 +195,6 @@ class Membership:
             raise BrokerUnavailable(f"the cluster does not answer: {error}") from error
         return {partition: (first[partition], end[partition]) for partition in partitions}
 
-    def partitions_of(self, topic: str) -> list[int]:
-        """Partitions of any topic; none if it does not exist. Raises `BrokerUnavailable`."""
-        try:
-            return sorted(self._consumer.partitions_for_topic(topic) or ())
-        except KafkaError as error:
-            raise BrokerUnavailable(f"the cluster does not answer: {error}") from error
-
     def close(self) -> None:
         """Leave the group, so that a standby takes over at once."""
         self._closing = True
