@@ -26,7 +26,7 @@ demo: $(READY) ## Curate real documents from this machine's Python packages
 	@$(BIN)/python -m tools.demo
 
 test: $(READY) ## Run the tests
-	@$(BIN)/python -m pytest -q
+	@$(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 check: $(READY) ## Lint, format and type checks
 	@$(BIN)/ruff check .

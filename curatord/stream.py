@@ -18,19 +18,20 @@ import os
 import queue
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Any, Literal
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from curatord.errors import ForeignStream, StreamError
+from curatord.errors import ForeignStream
 from curatord.position import StreamState, state_from
 from curatord.preview import Preview, preview
 from curatord.reader import Reader, Share, whole_rounds, without_skipped
 from curatord.records import SafePoint, encode_feedback
 from curatord.sequence import EndOfStream, PackedSequence
-from curatord.source import Bounds, Plan, Source
+from curatord.source import Bounds, Plan, Source, kafka_place, open_source
+
+if TYPE_CHECKING:
+    from curatord.feedback import Reporter
 
 log = logging.getLogger("curatord")
 
@@ -97,7 +98,7 @@ class PackedStream:
         self._share = Share()
         self._reader: Reader | None = None
         self._read_ahead: deque[PackedSequence] = deque()
-        self._reporter: Any = None
+        self._reporter: Reporter | None = None
         self._is_ended = False
         self._warned = False
         if prefetch < 1:
@@ -269,7 +270,7 @@ class PackedStream:
 
     def bounds(self) -> Bounds:
         """What there is now."""
-        source = self._open()
+        source = open_source(self._url, self._client_options)
         try:
             return source.bounds(self._generation)
         finally:
@@ -285,7 +286,7 @@ class PackedStream:
     def replay(self, first: int, end: int) -> Iterator[PackedSequence]:
         """The sequences `first <= seq_no < end`, whosever they are, to look at again."""
         generation = self._resolved().generation
-        source = self._open()
+        source = open_source(self._url, self._client_options)
         try:
             for item in source.read(Plan(generation=generation, first=first)):
                 if isinstance(item, EndOfStream) or (item is not None and item.seq_no >= end):
@@ -350,23 +351,25 @@ class PackedStream:
     @property
     def reports_dropped(self) -> int:
         """Records of feedback that never reached the broker."""
-        return 0 if self._reporter is None else int(self._reporter.dropped)
+        return 0 if self._reporter is None else self._reporter.dropped
 
-    def _feedback_channel(self) -> Any:
+    def _feedback_channel(self) -> Reporter:
         if self._reporter is None:
-            url = self._feedback
-            if not url and self._url.startswith("kafka://"):
-                url = f"kafka://{urlsplit(self._url).netloc}/feedback"
-            if not self._run_id or not url:
+            if not self.has_feedback:
                 raise ValueError(
                     "feedback needs a run_id, and for a folder the topic that the daemon reads: "
                     "PackedStream(..., run_id='my-run', feedback='kafka://host:9092/feedback')"
                 )
             from curatord.feedback import Reporter
 
-            servers, topic = _kafka_place(url)
+            servers, topic = kafka_place(self._feedback or self._url)
             self._reporter = Reporter(
-                servers, topic, self._client_options, run_id=self._run_id, rank=self._rank, world=self._world
+                servers,
+                topic if self._feedback else "feedback",
+                self._client_options,
+                run_id=self._run_id,
+                rank=self._rank,
+                world=self._world,
             )
         return self._reporter
 
@@ -412,24 +415,9 @@ class PackedStream:
     def _opened(self) -> Source:
         if self._source is None or self._pid != os.getpid():
             # A connection must not be shared with the process that this one was forked from.
-            self._source, self._pid, self._reader = self._open(), os.getpid(), None
+            self._source, self._pid, self._reader = open_source(self._url, self._client_options), os.getpid(), None
             self._read_ahead.clear()
         return self._source
-
-    def _open(self) -> Source:
-        if "://" in self._url and not self._url.startswith("kafka://"):
-            raise StreamError(f"{self._url} can not be read: give kafka://host:9092/topic, or a folder")
-        if self._url.startswith("kafka://"):
-            try:
-                from curatord.topic import TopicSource
-            except ModuleNotFoundError as error:
-                raise StreamError(f"a topic needs {error.name}: pip install 'curatord[kafka]'") from error
-            return TopicSource(*_kafka_place(self._url), self._client_options)
-        try:
-            from curatord.folder import FolderSource
-        except ModuleNotFoundError as error:
-            raise StreamError(f"a folder needs {error.name}: pip install 'curatord[files]'") from error
-        return FolderSource(Path(self._url))
 
     def _stop_reading(self) -> None:
         if self._reader is not None:
@@ -462,14 +450,3 @@ def _ranks(rank: int | None, world: int | None) -> tuple[int, int]:
     if rank is None or world is None or not 0 <= rank < world:
         raise ValueError(f"rank={rank}, world={world}: give both, with 0 <= rank < world")
     return rank, world
-
-
-def _kafka_place(url: str) -> tuple[str, str]:
-    """Servers and topic."""
-    parts = urlsplit(url)
-    topic = parts.path.strip("/")
-    if parts.scheme != "kafka" or not parts.netloc or not topic or "/" in topic or parts.query:
-        raise StreamError(
-            f"{url} names no topic: give kafka://host:9092,host:9092/topic; other options are given as client_options"
-        )
-    return parts.netloc, topic
