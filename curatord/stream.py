@@ -149,7 +149,11 @@ class PackedStream:
             try:
                 item = reader.items.get(timeout=WAIT_LOG_S)
             except queue.Empty:
-                log.info("waiting for sequence %d of %s", self._position().next_seq_no, self._url)
+                log.warning(
+                    "waiting for sequence %d of %s; a topic ends with `curatord finish`, a folder with `curatord curate`",
+                    self._position().next_seq_no,
+                    self._url,
+                )
                 continue
             if isinstance(item, Exception):
                 self._stop_reading()
