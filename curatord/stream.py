@@ -150,7 +150,7 @@ class PackedStream:
                 item = reader.items.get(timeout=WAIT_LOG_S)
             except queue.Empty:
                 log.warning(
-                    "waiting for sequence %d of %s; a topic ends with `curatord finish`, a folder with `curatord curate`",
+                    "waiting for sequence %d of %s; `curatord finish` ends a topic, `curatord curate` a folder",
                     self._position().next_seq_no,
                     self._url,
                 )
