@@ -215,6 +215,8 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, default=Path("live"))
     options = parser.parse_args()
     folder = options.folder.resolve()
+    if folder.exists():
+        parser.error(f"{folder} is there already: remove it, or give another --folder")
     folder.mkdir(parents=True)
     os.environ["LIVE_FOLDER"] = str(folder)
     print("Gathering documents", flush=True)

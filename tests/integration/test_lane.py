@@ -6,6 +6,7 @@ the point, a second test takes the guard away and sees the damage.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -421,6 +422,28 @@ def test_a_header_whose_name_is_no_text_stops_nobody(world: World) -> None:
     rows = owner.poll(10, 5.0)
 
     assert [row.value for row in rows] == [b"1", b"2", b"3"]
+
+
+def test_a_state_that_lost_its_end_with_the_power_is_brought_up_by_the_journal(world: World) -> None:
+    produce_documents(world.bootstrap, world.topics.documents, [b"{}"] * 400, partition=0)
+    owner, store = world.owner("a")
+    run(owner, store, 3)
+    owner.close()
+    world.stores.pop("a").close()
+    shutil.copytree(world.folder / "a", world.folder / "as-of-epoch-3")
+    owner, store = world.owner("a")
+    run(owner, store, 4)
+    known = facts(store)
+    owner.close()
+    world.stores.pop("a").close()
+
+    shutil.rmtree(world.folder / "a")
+    (world.folder / "as-of-epoch-3").rename(world.folder / "a")
+    owner, store = world.owner("a")
+
+    assert facts(store) == known
+    run(owner, store, 1)
+    assert world.outputs() == [b"%d" % number for number in range(1, 9)]
 
 
 @pytest.mark.parametrize("grown", [0, 200], ids=["short", "grown past the old position"])
