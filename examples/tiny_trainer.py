@@ -82,6 +82,10 @@ def train(options: argparse.Namespace, rank: int, world: int) -> None:
         optimizer.step()
         if options.run_id:
             stream.report(losses, batch, step=step, shifted=True)  # (*)
+        if rank == 0 and (step + 1) % 25 == 0:
+            print(
+                f"step {step + 1}: loss {float(total[0] / total[1]):.2f}, {world} rank{'s' * (world > 1)}", flush=True
+            )
         write_log(options.log, rank, step, world, float(total[0] / total[1]), losses.detach(), batch)
     state = stream.state_dict()  # (*)
     if rank == 0:

@@ -74,10 +74,9 @@ half_life_steps = 40
 """
 
 
-def crawl(seed: int) -> Iterator[dict[str, str]]:
-    """Documents without end, kind after kind at random."""
+def crawl(folder: Path, seed: int) -> Iterator[dict[str, str]]:
+    """A document of each kind in turn, as long as there are docstrings."""
     rng = random.Random(seed)
-    folder = Path(os.environ["LIVE_FOLDER"])
     texts = [json.loads(line)["text"] for line in (folder / "gathered.jsonl").open()]
     rng.shuffle(texts)
     for number in range(10**9):
@@ -106,7 +105,7 @@ class Crawler(threading.Thread):
         self._sent = 0
 
     def run(self) -> None:
-        documents = crawl(seed=0)
+        documents = crawl(self._folder, seed=0)
         while not self.stopping.wait(0.5):
             metrics = scrape(self._port)
             if metrics:
@@ -144,7 +143,7 @@ def steps_of(folder: Path) -> list[dict[str, Any]]:
 
 def make_tokenizer(folder: Path) -> None:
     """A small BPE, so that a tiny model has a small vocabulary."""
-    texts = [document["text"] for _, document in zip(range(6000), crawl(seed=1), strict=False)]
+    texts = [document["text"] for _, document in zip(range(6000), crawl(folder, seed=1), strict=False)]
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -204,7 +203,8 @@ def draw(folder: Path, samples: list[dict[str, Any]]) -> None:
     if resumed is not None:
         for axes in (upper, middle, lower):
             axes.axvline(resumed, color="black", linestyle=":", linewidth=1)
-        upper.annotate("stopped; resumed with two ranks", (resumed, upper.get_ylim()[1]), va="top", fontsize=8)
+        place = (resumed + 2, upper.get_ylim()[1] - 0.1)
+        upper.annotate("stopped, resumed with two ranks", place, va="top", fontsize=8)
     figure.savefig(folder / "live.png", dpi=120)
 
 
@@ -218,7 +218,6 @@ def main() -> int:
     if folder.exists():
         parser.error(f"{folder} is there already: remove it, or give another --folder")
     folder.mkdir(parents=True)
-    os.environ["LIVE_FOLDER"] = str(folder)
     print("Gathering documents", flush=True)
     subprocess.run([sys.executable, "-m", "tools.gather_documents", str(folder / "gathered.jsonl")], check=True)
     make_tokenizer(folder)
