@@ -99,9 +99,8 @@ def _line_rows(blocks: Iterator[bytes | Undecodable], start: int, max_document_b
             if position >= start:
                 yield [Row(position, block, b"".join(tail)[:HEAD_BYTES])]
             return
-        end = block.rfind(b"\n")
-        if end >= 0:
-            lines = block[:end].split(b"\n")
+        *lines, rest = block.split(b"\n")
+        if lines:
             rows: list[Row] = []
             if tail_bytes:
                 size = tail_bytes + len(lines[0])
@@ -117,7 +116,6 @@ def _line_rows(blocks: Iterator[bytes | Undecodable], start: int, max_document_b
                 yield rows if position >= start else [row for row in rows if row.position >= start]
             position += len(lines)
             tail, tail_bytes = [], 0
-        rest = block[end + 1 :]
         tail_bytes += len(rest)
         tail.append(rest)
         if tail_bytes > max_document_bytes:

@@ -2,7 +2,7 @@
 
 The teacher, a sentence-transformers model, is good and slow (7-20 ms a document). In `student` mode it sees the
 warm-up documents only and trains a table over token ids (curation/student.py) that embeds every document in
-~15 us; in `teacher` mode it embeds everything.
+~10 us; in `teacher` mode it embeds everything.
 
 torch is imported when a teacher is built, never when this module is.
 """
@@ -34,7 +34,7 @@ class EmbeddingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     """Section [embedding]."""
 
     mode: Literal["student", "teacher"] = "student"
-    """What embeds documents: a table trained against the teacher (~15 us each), or the teacher itself (~10 ms each)."""
+    """What embeds documents: a table trained against the teacher (~10 us each), or the teacher itself (~10 ms each)."""
     model: Annotated[str, msgspec.Meta(min_length=1)] = DEFAULT_MODEL
     """The teacher: a sentence-transformers model, by folder or hub name. The default comes with the installation."""
     warmup_documents: Annotated[int, msgspec.Meta(ge=2, le=1 << 20)] = 4096

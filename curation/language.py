@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from curation.batch import join_texts
 from curation.kernels.characters import character_properties
-from curation.kernels.langid import FETCH_AHEAD, LANES, ROWS, SEGMENTS, classify_documents, longest_ngram
+from curation.kernels.langid import COLUMNS, FETCH_AHEAD, SEGMENTS, classify_documents, longest_ngram
 from curation.kernels.text_masks import read_only
+from ops.memory import lookup_table
 
 # Bytes at the beginning of a document that are looked at. Against the first 30,000 bytes, 1,024 name another language
 # for 1.2 % of mixed documents (abbreviations, code, rare languages), 2,048 for 0.8 % at 1.7 times the cost.
@@ -67,14 +68,15 @@ def load_model() -> tuple[LanguageModel, tuple[str, ...], int]:
     source = LanguageIdentifier.from_model_file(MODEL_FILE)
     languages = tuple(source.nb_classes)
     num_features = len(source.nb_ptc)
-    stride = -(-len(languages) // LANES) * LANES
-    table_FL = np.zeros((num_features, stride), np.float16)
+    stride = -(-len(languages) // COLUMNS) * COLUMNS
+    table_FL = lookup_table((num_features, stride), np.float16)
     table_FL[:, : len(languages)] = source.nb_ptc
     prior_L = np.zeros(stride, np.float32)
     prior_L[: len(languages)] = source.nb_pc
+    next_state_SN = lookup_table((len(source.tk_nextmove),), np.uint32)
+    next_state_SN[:] = source.tk_nextmove
     model = LanguageModel(
-        # Copies: NumPy puts them on huge pages, which the random walk needs.
-        next_state_SN=np.array(source.tk_nextmove, np.uint32),
+        next_state_SN=next_state_SN,
         row_S=np.array(source.tk_row, np.uint16),
         feature_S=np.array(source.tk_output, np.int32),
         table_FL=table_FL.view(np.uint16).reshape(-1),
@@ -141,11 +143,10 @@ def _classify(
         overlap,
         character_properties(),
         as_is,
-        np.empty(longest_bytes + SEGMENTS + FETCH_AHEAD + ROWS, np.int32),
+        np.empty(longest_bytes + SEGMENTS + FETCH_AHEAD, np.int32),
         np.zeros(len(model.table_FL) // len(model.prior_L), np.int32),
         np.empty(len(model.prior_L), np.float32),
-        np.empty(ROWS, np.int64),
-        np.empty(ROWS, np.float32),
+        np.empty(longest_bytes, np.float32),
         classes_B,
         scores_B,
         normalise_B,

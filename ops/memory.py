@@ -10,7 +10,15 @@ from __future__ import annotations
 import atexit
 import ctypes
 import gc
+import math
+import mmap
 import sys
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+Item = TypeVar("Item", bound=np.generic)
 
 # Parameters of mallopt(3).
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3
@@ -27,6 +35,19 @@ def keep_freed_memory() -> None:
         mallopt(_MMAP_THRESHOLD, KEPT_BYTES)
         mallopt(_TRIM_THRESHOLD, KEPT_BYTES)
         mallopt(_TOP_PAD, TOP_PAD_BYTES)
+
+
+def lookup_table(shape: tuple[int, ...], kind: type[Item]) -> npt.NDArray[Item]:
+    """Zeros, for large tables that are read at random: from the start of a page on, and on huge pages where there are.
+
+    Rows of whole cache lines then take no line more than they must, and finding their pages takes no time. NumPy asks
+    for huge pages too, but in vain where the heap hands it pages that were in use before.
+    """
+    size = math.prod(shape) * np.dtype(kind).itemsize
+    memory = mmap.mmap(-1, max(1, size), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        memory.madvise(mmap.MADV_HUGEPAGE)
+    return np.frombuffer(memory, kind, count=math.prod(shape)).reshape(shape)
 
 
 def keep_objects() -> None:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from curation.kernels import bpe as kernels
 from curation.kernels import pieces
+from ops.memory import lookup_table
 
 _TEKKEN = (
     r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+"
@@ -126,7 +127,7 @@ class BytePairEncoder:
             ValueError: the vocabulary lacks a byte, or has too many tokens for the tables.
         """
         blob, token_starts, byte_ids = _vocabulary(tokens)
-        slots = np.zeros(_room(len(tokens)) * kernels.SLOT_WORDS, np.uint64)
+        slots = lookup_table((_room(len(tokens)) * kernels.SLOT_WORDS,), np.uint64)
         kernels.build_pieces(blob, token_starts, slots)
         merges_M = kernels.find_cuts(blob, token_starts, slots)
         return cls(
@@ -159,7 +160,7 @@ class BytePairEncoder:
         blob, token_starts, byte_ids = _vocabulary(tokens)
         lefts_M, rights_M, merged_ids = np.array(merges, np.uint32).reshape(-1, 3).T.copy()
         tables = _merge_tables(byte_ids, lefts_M, rights_M, np.arange(len(merges), dtype=np.uint32))
-        slots = np.zeros(_room(len(tokens)) * kernels.SLOT_WORDS, np.uint64)
+        slots = lookup_table((_room(len(tokens)) * kernels.SLOT_WORDS,), np.uint64)
         if whole_pieces:
             kernels.build_pieces(blob, token_starts, slots)
         else:
@@ -212,7 +213,7 @@ class BytePairEncoder:
         """How pieces merged that this thread has met: speed only, the same pieces merge the same way without it."""
         memo: NDArray[np.uint64] | None = getattr(self.memos, "words", None)
         if memo is None:
-            memo = self.memos.words = np.zeros(kernels.MEMO_LINES * kernels.LINE_WORDS, np.uint64)
+            memo = self.memos.words = lookup_table((kernels.MEMO_LINES * kernels.LINE_WORDS,), np.uint64)
         return memo
 
     def bytes_of(self, ids_T: NDArray[np.int64]) -> bytes:

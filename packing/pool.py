@@ -23,6 +23,7 @@ from curation.kernels.pool import (
     Weights,
     fill_rows,
 )
+from ops.memory import lookup_table
 
 # Steps to a standard deviation of a component, for a random direction: a byte then holds four on either side.
 STEPS_PER_SIGMA = 32
@@ -71,7 +72,7 @@ class Pool:
         length, dimension = self._weights.context_length, self._padded_dimension
         num_slots = max(self._limit, len(waiting.lengths_N)) + 1
         self._slots = Slots(
-            vectors_SD=np.zeros((num_slots, dimension), np.int8),
+            vectors_SD=lookup_table((num_slots, dimension), np.int8),
             squares_S=np.zeros(num_slots, np.int64),
             norms_S=np.zeros(num_slots, np.float32),
             totals_S=np.zeros(num_slots, np.int64),
