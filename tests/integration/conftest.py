@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import os
 import uuid
 from collections.abc import Iterator
-from pathlib import Path
 from typing import NoReturn
 
 import pytest
@@ -15,22 +13,6 @@ import pytest
 from tests.integration.broker import Broker, open_broker
 from tests.integration.maven_broker import MavenBroker, NoBroker
 from tests.integration.proxy import Proxy
-
-FOLDER = Path(__file__).parent
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """kafka-python leaves the socket of a refused connection to the garbage collector, which is no fault of a test."""
-    for item in items:
-        if FOLDER in item.path.parents:
-            item.add_marker(pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning"))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _leave_no_garbage() -> Iterator[None]:
-    """Collects such sockets while their warning is ignored, not in the middle of the tests of another folder."""
-    yield
-    gc.collect()
 
 
 @pytest.fixture(scope="session", autouse=True)
