@@ -17,6 +17,7 @@ from consumers.topics import TopicsConfig
 from consumers.transactions import Outgoing
 from consumers.verdicts import VERSION, verdict_records
 from curatord.errors import ConfigError
+from curatord.partition import END_HEADER
 from curatord.records import DeadLetter
 from curatord.sequence import HEADER_BYTES, EndOfStream, PackedSequence, encode_end, encode_sequence
 from state.epoch import Epoch
@@ -25,7 +26,6 @@ from state.store import Store
 # A segment has at least one token, and beside it 4 + 1 + 4 + 4 + 4 + 4 bytes in columns and a hash of 16.
 SEGMENT_BYTES = 37
 SECTION_BYTES = 10 * 16
-END_HEADER = "end"  # which only the end of a stream has
 
 
 class PackingLimits(Protocol):

@@ -22,6 +22,7 @@ import msgspec
 
 from curation.progress import Curve, Losses, progress_rewards, sums_by_cluster
 from curatord.records import Feedback
+from state.changes import take_changes
 
 SEEN_STEPS = 512  # of each rank; a report that is delayed by more steps is lost
 MAX_RUNS = 8  # the run that was silent for longest is forgotten for a new one
@@ -247,15 +248,7 @@ class Rewards:
 
     def changes(self) -> Iterator[tuple[bytes, bytes | None]]:
         """The facts that changed since the last call, by key; what came and went in between is none."""
-        changed, self._changed = sorted(self._changed), set()
-        for key in changed:
-            fact = self._fact(key)
-            if fact is not None:
-                self._written.add(key)
-                yield key, msgspec.msgpack.encode(fact)
-            elif key in self._written:
-                self._written.remove(key)
-                yield key, None
+        return take_changes(self._changed, self._written, self._fact)
 
     def _fact(self, key: bytes) -> msgspec.Struct | None:
         number, other = int.from_bytes(key[1:9], "big"), int.from_bytes(key[9:], "big")

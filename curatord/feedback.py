@@ -46,7 +46,7 @@ def segment_losses(
         if not len(lengths_S):
             continue
         losses_T = np.zeros(needed + shifted)
-        losses_T[int(shifted) :] = losses_L[: max(needed, 0)]
+        losses_T[int(shifted) :] = losses_L[:needed]
         starts_S = np.cumsum(lengths_S) - lengths_S
         losses_T[starts_S] = 0.0
         sums_S = np.add.reduceat(losses_T, starts_S)
@@ -95,14 +95,8 @@ class Reporter:
             self.flush()
         if self._step is None:
             self._step = _Step(step)
-        # Fillers and gaps hold nothing that could be learned from.
-        full = [(row, sequence) for row, sequence in enumerate(batch) if not sequence.is_filler]
-        losses_BL = _as_array(losses_BL)
-        if len(losses_BL) != len(batch):
-            raise ValueError(f"{len(losses_BL)} rows of losses for {len(batch)} sequences")
-        rows = [row for row, _ in full]
-        sums, targets = segment_losses(losses_BL[rows], [sequence for _, sequence in full], shifted=shifted)
-        self._step.batch += [sequence for _, sequence in full]
+        sums, targets = segment_losses(_as_array(losses_BL), batch, shifted=shifted)
+        self._step.batch += batch
         self._step.sums.append(sums)
         self._step.targets.append(targets)
         self._step.skipped = self._step.skipped or skipped
@@ -110,7 +104,7 @@ class Reporter:
     def flush(self) -> None:
         """Send off what was noted of the open step."""
         step, self._step = self._step, None
-        if step is None or not step.batch:
+        if step is None or all(sequence.is_filler for sequence in step.batch):
             return
         first, stride = step.batch[0].seq_no, self._world
         regular = sum(

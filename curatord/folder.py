@@ -113,6 +113,12 @@ class FolderSource:
                 time.sleep(POLL_S)
                 ahead = self._ahead(plan.generation, at)
             end = self._end(plan.generation, stop_from)
+            if at == end or (end is None and not ahead and self._is_over(plan.generation, at)):
+                yield EndOfStream(plan.generation, at)
+                return
+            if not ahead:
+                yield None
+                time.sleep(POLL_S)
             for shard in ahead:
                 if end is not None and shard.first >= end:
                     break
@@ -124,13 +130,6 @@ class FolderSource:
                         if seq_no % plan.world == plan.rank:
                             yield Found(seq_no, 1, partial(rows.sequence, row))
                 at = shard.last + 1
-            end = self._end(plan.generation, stop_from)
-            if at == end or (end is None and self._is_over(plan.generation, at)):
-                yield EndOfStream(plan.generation, at)
-                return
-            if not ahead:
-                yield None
-                time.sleep(POLL_S)
 
     def close(self) -> None:
         """Nothing is left open."""
@@ -171,15 +170,15 @@ class FolderSource:
         return min((end for end in self._ends(generation) if end >= stop_from), default=None)
 
     def _is_over(self, generation: int, at: int) -> bool:
-        """Whether nobody is going to add to the generation."""
+        """Whether nobody is going to add to the generation, whose shards all lie before `at`."""
         shards = self._shards()
-        if shards and shards[-1].generation > generation and not self._ahead(generation, at):
+        if shards and shards[-1].generation > generation:
             raise GenerationEnded(
                 f"generation {generation} of {self._folder} ends with sequence {at - 1}; it goes on, with another "
                 f"context length, as generation {shards[-1].generation}: make a stream with generation="
                 f"{shards[-1].generation}"
             )
-        return not (self._folder / _MANIFEST.parent).is_dir() and not self._ahead(generation, at)
+        return not (self._folder / _MANIFEST.parent).is_dir()
 
     def _gap(self, plan: Plan, at: int, shard: _Shard) -> Iterator[Found]:
         """What is missing before a shard."""

@@ -198,7 +198,7 @@ class PackedStream:
 
         Give `consumed`, since a loader may have taken more from the stream than was trained on; left out, it is what
         this object gave out. Less than 1 kB of plain values, the same on every rank at a step boundary.
-        Raises ValueError if so many were never given out by any rank.
+        Raises ValueError if `consumed` is negative.
         """
         state: dict[str, Any] = msgspec.to_builtins(self._position(consumed))
         return state
@@ -339,13 +339,14 @@ class PackedStream:
 
         From this the daemon knows how much longer the topic must be kept, and warns before it is not.
         """
+        channel = self._feedback_channel()
         position = None if state is None else state_from(state)
         point = SafePoint(
             run_id=self._run_id,
             generation=self._resolved().generation if position is None else position.generation,
             safe_seq_no=-1 if position is None else position.next_seq_no,
         )
-        self._feedback_channel().send(encode_feedback(point))
+        channel.send(encode_feedback(point))
 
     @property
     def has_feedback(self) -> bool:
@@ -430,14 +431,15 @@ class PackedStream:
         self._read_ahead.clear()
 
     def _watch_lead(self, limit: int) -> None:
-        if (self.lead > limit) != self._warned:
+        lead = self.lead
+        if (lead > limit) != self._warned:
             self._warned = not self._warned
             if self._warned:
                 log.warning(
                     "%s is %d sequences ahead of training, the limit is %d: what is trained on was chosen long ago. "
                     "Let the crawler go slower, or skip() ahead on all ranks",
                     self._url,
-                    self.lead,
+                    lead,
                     limit,
                 )
 

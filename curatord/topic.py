@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -17,51 +16,23 @@ from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 from kafka.errors import KafkaError, OffsetOutOfRangeError
 
 from curatord.errors import BrokerUnavailable, GenerationEnded, RetentionLost, SequenceGap, StreamError
+from curatord.partition import HeadedRecord, committed_messages, headed_record, whole_from
 from curatord.sequence import EndOfStream, decode_end, decode_sequence
 from curatord.source import Bounds, Found, Plan, missing
 
 POLL_MS = 250
-PROBE_MS = 50
-SILENCE_S = 30.0  # a search that hears nothing for so long gives up
+SEARCH_S = 30.0  # a step of a search that takes so long gives up
 # Records that are read and thrown away rather than searched for.
 NEAR = 64
 # A partition that is this far ahead of the others waits for them.
 MAX_AHEAD = 512
 
 
-@dataclass(frozen=True, slots=True)
-class _Record:
-    """What the headers of a record say."""
-
-    offset: int
-    generation: int
-    seq_no: int
-    quantum: int
-    is_end: bool
-    value: bytes
-
-    @property
-    def place(self) -> tuple[int, int]:
-        """Grows along a partition."""
-        return self.generation, self.seq_no
-
-
-def _record(message: Any) -> _Record:
-    headers = dict(message.headers)
+def _record(message: Any) -> HeadedRecord:
     try:
-        return _Record(
-            message.offset,
-            int(headers["gen"]),
-            int(headers["seq_no"]),
-            int(headers["q"]),
-            "end" in headers,
-            message.value,
-        )
-    except (KeyError, ValueError) as error:
-        raise StreamError(
-            f"the record at offset {message.offset} of {message.topic}-{message.partition} is no packed sequence "
-            "(it lacks the headers of one): is this the topic of sequences?"
-        ) from error
+        return headed_record(message)
+    except ValueError as error:
+        raise StreamError(f"{error}, so it is no packed sequence: is this the topic of sequences?") from error
 
 
 class TopicSource:
@@ -120,15 +91,14 @@ class TopicSource:
             for last in lasts:
                 if last is not None and last.generation == generation:
                     end = max(end, last.seq_no + (0 if last.is_end else 1))
-            count = len(self._partitions)
             for partition in self._partitions:
+                if not starts[partition]:
+                    continue  # nothing was ever cut
                 begin = self._find(partition, (generation, 0), starts[partition], ends[partition])
                 record = self._at(partition, begin, ends[partition])
-                # Of a partition that lost all, everything up to the end is gone.
-                kept = end if starts[partition] else partition.partition
-                if record is not None and record.generation == generation:
-                    kept = record.seq_no
-                first = max(first, kept - count + 1)
+                # A partition that holds nothing of the generation lacks everything up to the end.
+                held = end if record is None or record.generation != generation else record.seq_no
+                first = max(first, whole_from(held, partition.partition, len(self._partitions)))
         except KafkaError as error:
             raise self._unreachable(error) from error
         return Bounds(generation=generation, first=first, end=max(first, end))
@@ -174,13 +144,13 @@ class TopicSource:
             fetched = {}
         self._consumer.resume(*full)
         for partition, messages in fetched.items():
-            for message in messages:
-                record = _record(message)
+            records = [_record(message) for message in messages]
+            for record in records:
                 if lost := reading.take(partition.partition, record):
                     raise self._lost(reading.plan) if lost == "first" else self._gap(reading, partition, record)
-            self._estimate(partition, _record(messages[0]), _record(messages[-1]))
+            self._estimate(partition, records[0], records[-1])
 
-    def _estimate(self, partition: TopicPartition, first: _Record, last: _Record) -> None:
+    def _estimate(self, partition: TopicPartition, first: HeadedRecord, last: HeadedRecord) -> None:
         """How far the topic goes, if there are as many marks and aborted records ahead as there are here."""
         behind = max(0, (self._consumer.highwater(partition) or 0) - last.offset - 1)
         rate = len(self._partitions) * 1.0
@@ -188,7 +158,7 @@ class TopicSource:
             rate = (last.seq_no - first.seq_no) / (last.offset - first.offset)
         self._ahead = max(self._ahead, last.seq_no + 1, int(last.seq_no + behind * rate))
 
-    def _gap(self, reading: _Reading, partition: TopicPartition, record: _Record) -> SequenceGap:
+    def _gap(self, reading: _Reading, partition: TopicPartition, record: HeadedRecord) -> SequenceGap:
         expected = reading.expected[partition.partition]
         return SequenceGap(
             f"sequence {expected} is missing: {self._topic}-{partition.partition} goes on with {record.seq_no} at "
@@ -222,7 +192,7 @@ class TopicSource:
                 return record.offset
         return high
 
-    def _last(self, partition: TopicPartition, low: int, high: int) -> _Record | None:
+    def _last(self, partition: TopicPartition, low: int, high: int) -> HeadedRecord | None:
         """The last record before offset `high`."""
         back = 4
         while high > low:
@@ -234,27 +204,13 @@ class TopicSource:
             back *= 8
         return None
 
-    def _at(self, partition: TopicPartition, low: int, high: int) -> _Record | None:
+    def _at(self, partition: TopicPartition, low: int, high: int) -> HeadedRecord | None:
         """The first record of the offsets `low` to `high`."""
         return next(self._scan(partition, low, high), None)
 
-    def _scan(self, partition: TopicPartition, low: int, high: int) -> Iterator[_Record]:
+    def _scan(self, partition: TopicPartition, low: int, high: int) -> Iterator[HeadedRecord]:
         """The committed records of the offsets `low` to `high`."""
-        if low >= high:
-            return
-        self._consumer.assign([partition])
-        self._consumer.seek(partition, low)
-        heard_at = time.monotonic()
-        while self._consumer.position(partition) < high:
-            messages = self._consumer.poll(PROBE_MS, max_records=NEAR).get(partition, [])
-            for message in messages:
-                if message.offset >= high:
-                    return
-                yield _record(message)
-            if messages:
-                heard_at = time.monotonic()
-            elif time.monotonic() - heard_at > SILENCE_S:
-                raise BrokerUnavailable(f"topic {self._topic} could not be searched: no answer for {SILENCE_S:g} s")
+        return map(_record, committed_messages(self._consumer, partition, low, high, time.monotonic() + SEARCH_S))
 
     def close(self) -> None:
         """Let the connection go."""
@@ -286,30 +242,31 @@ class _Reading:
         """How many sequences of a partition are fetched."""
         return len(self._queues[number])
 
-    def take(self, number: int, record: _Record) -> str:
+    def take(self, number: int, record: HeadedRecord) -> str:
         """Note what came from a partition. "first" or "gap" if something is missing before it, else ""."""
         plan, expected = self.plan, self.expected[number]
         if record.generation > plan.generation:
             self._ended.add(number)
         if record.generation != plan.generation:
             return ""
-        if record.is_end:
-            # One that stands at the start was met by whoever read up to here.
-            if record.seq_no > plan.first and self._end is None:
-                self._end = decode_end(record.value)
-            return ""
+        # An end that stands at the start was met by whoever read up to here.
+        if record.is_end and record.seq_no > plan.first and self._end is None:
+            self._end = decode_end(record.value)
         if record.seq_no < expected:
             return ""
-        if record.seq_no > expected:
-            if number not in self._begun and number not in self.is_whole:
-                return "first"
-            if not plan.fill_gaps:
-                return "gap"
+        lacking = range(expected, record.seq_no, self._count)
+        if lacking and number not in self._begun and number not in self.is_whole:
+            return "first"
+        if lacking and not plan.fill_gaps:
+            return "gap"
         self._begun.add(number)
-        for seq_no in range(expected, record.seq_no, self._count):
+        for seq_no in lacking:
             self._keep(number, missing(seq_no, plan.generation))
-        self._keep(number, Found(record.seq_no, record.quantum, partial(decode_sequence, record.value)))
-        self.expected[number] = record.seq_no + self._count
+        expected += len(lacking) * self._count
+        if not record.is_end:
+            self._keep(number, Found(record.seq_no, record.quantum, partial(decode_sequence, record.value)))
+            expected += self._count
+        self.expected[number] = expected
         return ""
 
     def _keep(self, number: int, found: Found) -> None:

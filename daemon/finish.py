@@ -24,9 +24,9 @@ from consumers.clients import (
     unreachable,
 )
 from consumers.connection import KafkaConfig
-from consumers.outputs import END_HEADER
-from consumers.retention import ONE_BATCH, first_record
+from consumers.retention import ONE_BATCH
 from curatord.errors import BrokerUnavailable, ConfigError
+from curatord.partition import END_HEADER, committed_messages
 from curatord.records import EndRequest, encode_feedback
 from curatord.sequence import EndOfStream, decode_end
 from daemon.config import load_config
@@ -118,7 +118,7 @@ def _num_waiting(
         at = max(begins[partition], offsets[partition].offset if partition in offsets else 0)
         # What is left may be no message, but the mark that a producer's transaction ends with.
         deadline = time.monotonic() + kafka.request_timeout_s
-        if at < ends[partition] and first_record(consumer, partition, at, ends[partition], deadline) is not None:
+        if next(committed_messages(consumer, partition, at, ends[partition], deadline), None) is not None:
             waiting += ends[partition] - at
     return waiting
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import msgspec
 
 from curatord.records import SafePoint
+from state.changes import take_changes
 from state.store import Store
 
 FAMILY = "safe_points"
@@ -54,15 +55,7 @@ class SafePoints:
 
     def changes(self) -> Iterator[tuple[bytes, bytes | None]]:
         """The facts that changed since the last call; a run that came and went in between is none."""
-        changed, self._changed = sorted(self._changed), set()
-        for key in changed:
-            fact = self._runs.get(key)
-            if fact is not None:
-                self._written.add(key)
-                yield key, msgspec.msgpack.encode(fact)
-            elif key in self._written:
-                self._written.remove(key)
-                yield key, None
+        return take_changes(self._changed, self._written, self._runs.get)
 
     def apply(self, key: bytes, value: bytes | None) -> None:
         """Put one fact back."""

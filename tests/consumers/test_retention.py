@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumers.retention import whole_from
+from curatord.partition import whole_from
 
 
 @given(st.data())

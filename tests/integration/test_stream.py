@@ -273,6 +273,34 @@ def test_losses_go_back_by_segment(broker: Broker, topic: str, writer: Writer, u
     assert [p.safe_seq_no for p in points if isinstance(p, SafePoint)] == [24, 24]
 
 
+def test_a_hole_does_not_keep_a_step_from_being_reported(broker: Broker, topic: str, writer: Writer, url: str) -> None:
+    create_topics(broker.bootstrap, {f"{topic}-feedback": 1})
+    writer.write([0, 1, 3], end=4)
+    feedback = f"kafka://{broker.bootstrap}/{topic}-feedback"
+    with pytest.raises(SequenceGap, match="sequence 2 is missing"):
+        numbers(PackedStream(url), 4)
+    with PackedStream(url, on_gap="fill", run_id="run", feedback=feedback) as stream:
+        stream.report(np.ones((4, CONTEXT)), list(stream), step=0)
+
+    (report,) = reports_of(broker.bootstrap, f"{topic}-feedback")
+
+    segments = [0 if number == 2 else len(row(number).segment_lengths_S) for number in range(4)]
+    assert (report.first_seq_no, report.count) == (0, 4)
+    assert np.frombuffer(report.num_segments, "<u2").tolist() == segments
+
+
+def test_retention_that_cut_just_before_an_end_lost_what_lies_before_it(
+    broker: Broker, topic: str, writer: Writer, url: str
+) -> None:
+    writer.write(range(30), end=30)
+    writer.write(range(30, 50))
+    # Partition 1 begins with the end now: 29 was its last before it.
+    delete_before(broker.bootstrap, topic, {1: 8})
+
+    assert PackedStream(url).bounds().first == 30
+    assert numbers(PackedStream(url), 20) == list(range(30, 50))
+
+
 def test_reports_never_hold_training_up(broker: Broker, writer: Writer, url: str) -> None:
     writer.write(range(8))
     with PackedStream(url, run_id="run", feedback="kafka://127.0.0.1:1/feedback") as stream:
