@@ -32,6 +32,7 @@ SCENARIOS = {
     "pipeline": "benchmarks.pipeline",
     "web": "benchmarks.web",
     "service": "benchmarks.service",
+    "take-over": "benchmarks.take_over",
 }
 VERSIONS_OF = (
     "numpy", "numba", "faiss-cpu", "torch", "tiktoken", "tokenizers", "mistral-common", "datasketch", "rensa",

@@ -72,7 +72,8 @@ class Membership:
             isolation_level="read_committed",
             partition_assignment_strategy=[AllToOne()],
             session_timeout_ms=int(config.session_timeout_s * 1000),
-            heartbeat_interval_ms=int(config.session_timeout_s * 1000 / 5),
+            # A standby hears at its next heartbeat that the owner left.
+            heartbeat_interval_ms=int(config.session_timeout_s * 1000 / 10),
             max_poll_interval_ms=MAX_POLL_INTERVAL_MS,
             metadata_max_age_ms=METADATA_AGE_MS,
         )
