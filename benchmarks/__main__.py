@@ -25,6 +25,7 @@ SCENARIOS = {
     "quality-agreement": "benchmarks.quality_agreement",
     "tokenizer": "benchmarks.tokenizer",
     "embedding-clusters": "benchmarks.embedding_clusters",
+    "drift": "benchmarks.drift",
     "bandit-mixture": "benchmarks.bandit_mixture",
     "packing": "benchmarks.packing",
     "sequence-codec": "benchmarks.sequence_codec",

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curation.embedding import unit_vectors
-from curation.features import Features, highest_pair, split_gap
+from curation.features import Features, best_pairs, highest_pair, split_gap
 from curation.isodata import found, isodata
 from curation.kernels.features import add_members, keep_most_central
 from curation.novelty import Novelty, Worth
@@ -157,6 +157,37 @@ class Clusters:
         has_rest_S = self._features.column("weight")[labels_S] > 1.5
         similarities_S = np.einsum("sd,sd->s", unit_vectors(rest_SD).astype(np.float64), vectors_SD)
         self._novelty.observe(similarities_S[has_rest_S])
+
+    def renew(self, before_SD: NDArray[np.float32], after_SD: NDArray[np.float32]) -> None:
+        """The embedding has a new version: find the clusters anew, on S documents that it was not trained on.
+
+        `before_SD` are their vectors by the version before. Of a new and an old cluster that share documents, those
+        that share most first, the new one takes the id. What is left of the new ones is founded, what is left of the
+        old ones is merged into the cluster that has most of their documents.
+        """
+        old, before_SD, after_SD = self._features, _directed(before_SD), _directed(after_SD)
+        self._novelty.forget()
+        self.seed(after_SD)
+        new = self._features
+        old_ids, ids = old.column("cluster").tolist(), new.column("cluster").tolist()
+        shared_KO = np.zeros((len(new), len(old)), np.int64)
+        np.add.at(shared_KO, (_nearest_slots(after_SD, new), _nearest_slots(before_SD, old)), 1)
+        pairs = best_pairs(shared_KO)
+        for slot in [slot for slot in range(len(new)) if slot not in pairs]:
+            self._event("founded", (old_ids[int(shared_KO[slot].argmax())],), (ids[slot],))
+        for slot, old_slot in pairs.items():
+            ids[slot] = old_ids[old_slot]
+            for name in ("documents", "central_doc_no"):
+                new.column(name)[slot] = old.column(name)[old_slot]
+        lost = sorted(set(range(len(old))).difference(pairs.values()))
+        # Where none of the documents shows it, the place does: both versions are like their teacher.
+        nearest_L = _nearest_slots(old.centres()[lost], new).tolist()
+        for old_slot, nearest in zip(lost, nearest_L, strict=True):
+            slot = int(shared_KO[:, old_slot].argmax()) if shared_KO[:, old_slot].any() else nearest
+            new.column("documents")[slot] += old.column("documents")[old_slot]
+            self._event("merged", (ids[slot], old_ids[old_slot]), (ids[slot],))
+        new.rename(ids)
+        self._dirty.update(ids)
 
     def assign(
         self, embeddings_BD: NDArray[np.float32], doc_nos_B: NDArray[np.int64] | None = None
@@ -428,6 +459,11 @@ class Clusters:
         if event.kind == "merged":
             winner, loser = event.parents
             self._successors[loser] = winner
+
+
+def _nearest_slots(vectors_BD: NDArray[np.float32], features: Features) -> NDArray[np.int64]:
+    slots_B: NDArray[np.int64] = (vectors_BD @ features.centres().T).argmax(axis=1)
+    return slots_B
 
 
 def _directed(vectors_BD: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -2,7 +2,8 @@
 
 At the start the teacher embeds the warm-up documents; half of them train the student, the others, which it was not
 trained on, seed the clusters. From then on student vectors only, for all of them: the two spaces are not mixed.
-In `teacher` mode the teacher embeds every document, and nothing has to be trained.
+When the stream has become another, a new version of the student takes the place of the old one between two ticks
+(curation/retraining.py). In `teacher` mode the teacher embeds every document, and nothing has to be trained.
 """
 
 from __future__ import annotations
@@ -46,7 +47,9 @@ class Embedder:
         self._progress = progress
         self._teacher: Teacher | None = None
         self._student: Student | None = None
+        self._stored: list[bytes] = []  # keys of the parts that are facts
         self._is_new = False
+        self.version = 0  # of the student; 0: there is none
 
     @property
     def is_trained(self) -> bool:
@@ -63,31 +66,44 @@ class Embedder:
         """Whether vectors cannot be computed again from tokens to the last bit, and so are facts."""
         return self._config.mode == "teacher"
 
-    def train(self, documents: Sequence[Tokens]) -> NDArray[np.float32]:
-        """Train the student on every other document; vectors of the others, to seed the clusters with."""
-        vectors_BD = self._teach(documents)
-        self._student = train_student(
-            documents[::2],
-            vectors_BD[::2],
+    def train(self, documents: Sequence[Tokens], progress: Progress | None = None) -> Student:
+        """A student of the teacher on every other document; `held_out` gives those that it never saw.
+
+        Changes nothing here, and may run on a thread of its own. `progress(done, total)` hears of the teacher's
+        documents, and goes on to be called while the student is trained; what it raises ends that.
+        """
+        learned, tell = documents[::2], progress or self._progress
+        return train_student(
+            learned,
+            self._teach(learned, tell),
             vocabulary_size=self._vocabulary_size,
             max_tokens=self._config.student_tokens,
             seed=self._seed,
+            progress=None if tell is None else lambda epoch, epochs: tell(len(learned), len(learned)),
         )
+
+    def adopt(self, student: Student) -> None:
+        """Embed with this student from now on: the next version."""
+        self._student = student
         self._is_new = True
-        return self.embed(documents[1::2] or documents)
+        self.version += 1
 
     def embed(self, documents: Sequence[Tokens]) -> NDArray[np.float32]:
         """Unit vectors, one a document."""
         if self._student is None:
-            return self._teach(documents)
+            return self._teach(documents, self._progress)
         bounds_B1 = np.zeros(len(documents) + 1, np.int64)
         np.cumsum([len(tokens) for tokens in documents], out=bounds_B1[1:])
         tokens_T = np.concatenate(documents).astype(np.uint32, copy=False) if documents else np.zeros(0, np.uint32)
         return self._student.embed(tokens_T, bounds_B1)
 
-    def _teach(self, documents: Sequence[Tokens]) -> NDArray[np.float32]:
+    def known_share(self, documents: Sequence[Tokens]) -> float:
+        """Which share of their tokens the student knows; 1 without one."""
+        return 1.0 if self._student is None else self._student.known_share(documents)
+
+    def _teach(self, documents: Sequence[Tokens], progress: Progress | None) -> NDArray[np.float32]:
         limit = self._config.student_tokens
-        return self._load_teacher().encode([self._decode(tokens[:limit]) for tokens in documents], self._progress)
+        return self._load_teacher().encode([self._decode(tokens[:limit]) for tokens in documents], progress)
 
     def _load_teacher(self) -> Teacher:
         if self._teacher is None:
@@ -98,16 +114,28 @@ class Embedder:
         return self._teacher
 
     def changes(self) -> Iterator[tuple[bytes, bytes | None]]:
-        """The student, once, after it was trained."""
+        """The student, once, after it was trained; the version before it goes."""
         if not self._is_new or self._student is None:
             return
         self._is_new = False
+        for key in self._stored:
+            yield key, None
         value = self._student.to_bytes()
-        for part, start in enumerate(range(0, len(value), PART_BYTES)):
-            yield part.to_bytes(4, "big"), value[start : start + PART_BYTES]
+        starts = range(0, len(value), PART_BYTES)
+        self._stored = [self.version.to_bytes(4, "big") + part.to_bytes(4, "big") for part in range(len(starts))]
+        for key, start in zip(self._stored, starts, strict=True):
+            yield key, value[start : start + PART_BYTES]
 
     def restore(self, parts: Iterable[tuple[bytes, bytes]]) -> None:
         """Put the student back from its parts, which come in the order of their keys."""
-        value = b"".join(part for _, part in parts)
-        if value:
-            self._student = Student.from_bytes(value)
+        found = list(parts)
+        if found:
+            self._stored = [key for key, _ in found]
+            self._student = Student.from_bytes(b"".join(part for _, part in found))
+            self.version = int.from_bytes(found[0][0][:4], "big")
+            self._is_new = False
+
+
+def held_out(documents: Sequence[Tokens]) -> Sequence[Tokens]:
+    """Those of the documents that `Embedder.train` does not train on; a single one it must."""
+    return documents[1::2] or documents

@@ -41,6 +41,8 @@ class EmbeddingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     """Documents held at the start: half of them train the student, the others seed the clusters."""
     student_tokens: Annotated[int, msgspec.Meta(ge=16, le=4096)] = 512
     """Tokens at the start of a document that the student looks at."""
+    retrain_drop: Annotated[float, msgspec.Meta(gt=0.0, le=1.0)] = 0.08
+    """A new version of the student is trained when the share of tokens that it knows fell by this much; 1: never."""
 
 
 class Teacher:

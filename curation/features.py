@@ -15,6 +15,7 @@ Shape legend: K clusters, D dimensions, 2 halves.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -55,6 +56,22 @@ def highest_pair(scores_KK: Floats) -> tuple[int, int]:
     """Where a (K, K) table is highest; the first in reading order among equals."""
     first, second = np.unravel_index(int(scores_KK.argmax()), scores_KK.shape)
     return int(first), int(second)
+
+
+def best_pairs(shared_KO: NDArray[np.int64]) -> dict[int, int]:
+    """Rows with columns, one to one, the highest count first; none of count 0.
+
+    >>> best_pairs(np.array([[5, 9], [4, 8], [0, 0]]))
+    {0: 1, 1: 0}
+    """
+    pairs: dict[int, int] = {}
+    for flat in np.argsort(-shared_KO, axis=None, kind="stable").tolist():
+        row, column = divmod(flat, shared_KO.shape[1])
+        if not shared_KO[row, column]:
+            break
+        if row not in pairs and column not in pairs.values():
+            pairs[row] = column
+    return pairs
 
 
 class Features:
@@ -136,6 +153,11 @@ class Features:
         if other["central_similarity"] > row["central_similarity"]:
             row["central_similarity"], row["central_doc_no"] = other["central_similarity"], other["central_doc_no"]
         self.delete(loser)
+
+    def rename(self, clusters: Sequence[int]) -> None:
+        """Give every slot a new id, and put them in order."""
+        self._table_K["cluster"] = clusters
+        self._table_K = self._table_K[np.argsort(self._table_K["cluster"])]
 
     def delete(self, slot: int) -> None:
         """The cluster is gone."""

@@ -82,6 +82,11 @@ class Novelty:
             for queue in self._queues:
                 queue.pop(number, None)
 
+    def forget(self) -> None:
+        """The embedding has changed: nobody waits, and no similarity is usual yet."""
+        self._histogram[:] = 0.0
+        self.leave(list(self.waiting()))
+
     def apply(self, key: bytes, value: bytes | None) -> None:
         """Put a fact back; keys come in ascending order."""
         if key == _STATE_KEY and value is not None:

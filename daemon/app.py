@@ -12,6 +12,7 @@ from curation.exact_dedup import ExactDedup
 from curation.mixture import Mixture
 from curation.near_dedup import IDENTITY_OPTIONS, NearDedup
 from curation.quality import Quality
+from curation.retraining import Retraining
 from curation.rewards import Rewards
 from curation.ticks import TickBuffer
 from curatord.errors import IdentityError
@@ -73,6 +74,7 @@ def build(
         held=HeldDocuments(),
         waiting=TickBuffer(),
         embedder=embedder,
+        retraining=Retraining(config.embedding, embedder, progress=progress),
         clusters=Clusters(config.clusters, seed=seed),
         bandit=Bandit(config.bandit, seed=seed),
         rewards=Rewards(config.feedback),

@@ -44,6 +44,7 @@ class StateReport:
     families: dict[str, FamilyReport]
     ledger: dict[str, Any]
     tokens_held: int
+    student_version: int  # 0: none was trained yet
     clusters: int
     arms: int
     held: dict[str, int]  # place -> documents; one that was split counts in each place that has a piece of it
@@ -85,6 +86,7 @@ def _state_report(store: Store) -> StateReport:
         families=families,
         ledger={name: getattr(ledger, name) for name in ledger.__struct_fields__},
         tokens_held=ledger.tokens_accepted - ledger.tokens_emitted_first - ledger.tokens_rejected_later,
+        student_version=int(meta.get(b"student", 0)),
         clusters=kinds[CLUSTER_PREFIX],
         arms=arms,
         held=_held(store, set(retracted), int(meta.get(b"ticked", 0)), unreadable),
@@ -141,6 +143,7 @@ def _state_lines(report: StateReport, output: Path) -> list[str]:
     ):
         listed = ", ".join(f"{reason} {count:,}" for reason, count in sorted(counts.items(), key=lambda c: -c[1]))
         lines.append(f"{name:<16}{listed or 'none'}")
+    lines.append(f"{'Student':<16}" + (f"version {report.student_version}" if report.student_version else "none"))
     lines.append(f"{'Clusters':<16}{report.clusters:,}")
     lines.append(f"{'Arms':<16}{report.arms:,}" + ("" if report.arms else " (the bandit is off, or has seen nothing)"))
     return lines

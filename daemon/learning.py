@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from curation.batch import Tick
 from curation.clusters import LineageEvent
+from curation.embedder import Tokens, held_out
 from curation.mixture import Balanced
 from curation.ticks import Waiting, boundaries
 from daemon.stages import Stages
@@ -59,14 +60,33 @@ class Learning:
         if stages.waiting.count(boundary) < warmup_documents:
             return False
         stages.phases.enter("warm_up")
-        tokens = [stages.held[document.doc_no].tokens for document in stages.waiting if document.ordinal < boundary]
-        stages.clusters.seed(stages.embedder.train(tokens))
+        doc_nos = [document.doc_no for document in stages.waiting if document.ordinal < boundary]
+        tokens = self._tokens(doc_nos)
+        if not stages.embedder.is_trained:
+            stages.embedder.adopt(stages.embedder.train(tokens))
+            stages.retraining.begin(doc_nos, tokens)
+        stages.clusters.seed(stages.embedder.embed(held_out(tokens)))
         return True
+
+    def _renew(self) -> None:
+        """If a new version of the student is due, it takes over, and everything that is held is embedded by it."""
+        stages = self._stages
+        stages.phases.enter("retrain")
+        renewed = stages.retraining.take()
+        if renewed is None:
+            return
+        student, unseen = renewed
+        before_SD = stages.embedder.embed(unseen)
+        stages.embedder.adopt(student)
+        stages.clusters.renew(before_SD, stages.embedder.embed(unseen))
+        stages.retraining.taken_over()
+        stages.packer.restore_embeddings(lambda doc_nos_B: self.vectors(doc_nos_B.tolist()))
 
     def _take(self, boundary: int, epoch: Epoch) -> None:
         self.ticked = boundary
         for documents in self._stages.waiting.take(boundary):
             enter = self._stages.phases.enter
+            self._renew()
             tick = self._assign(documents, epoch)
             enter("sample")
             tick = self._sample(tick, epoch)
@@ -83,7 +103,9 @@ class Learning:
         stages = self._stages
         doc_nos_B = np.array([document.doc_no for document in documents], np.int64)
         stages.phases.enter("embed")
-        embeddings_BD = stages.embedder.embed([stages.held[document.doc_no].tokens for document in documents])
+        tokens = self._tokens([document.doc_no for document in documents])
+        embeddings_BD = stages.embedder.embed(tokens)
+        stages.retraining.observe(doc_nos_B.tolist(), tokens)
         stages.phases.enter("assign")
         clusters_B = stages.clusters.assign(embeddings_BD, doc_nos_B)
         for event in stages.clusters.take_events():
@@ -187,12 +209,15 @@ class Learning:
         )
 
     def vectors(self, doc_nos: Sequence[int]) -> NDArray[np.float32]:
-        """Vectors of held documents whose tick is over, to the last bit as they were then."""
+        """Vectors of held documents whose tick is over: a teacher's as they were then, a student's as it sees them."""
         held = self._stages.held
         if self._stages.embedder.stores_vectors:
             sampled = [held[doc_no].sampled for doc_no in doc_nos]
             return np.stack([np.frombuffer(fact.vector, np.float32) for fact in sampled if fact is not None])
-        return self._stages.embedder.embed([held[doc_no].tokens for doc_no in doc_nos])
+        return self._stages.embedder.embed(self._tokens(doc_nos))
+
+    def _tokens(self, doc_nos: Sequence[int]) -> list[Tokens]:
+        return [self._stages.held[doc_no].tokens for doc_no in doc_nos]
 
     def _settle(self, tick: Tick, balanced: Balanced) -> None:
         """Let go of what the mixture is done with, and write down what it keeps."""

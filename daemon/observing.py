@@ -83,6 +83,7 @@ class Observer:
         self._clock = clock
         self._ledger = decode_ledger(encode_ledger(stages.ledger))
         self._packing = stages.packer.stats
+        self._version = stages.embedder.version
         stages.phases.enter("observe")  # a time as a standby is not one of the loop
         self._phase_s = dict(stages.phases.seconds)
         self._told_at = clock()
@@ -145,6 +146,8 @@ class Observer:
                 flushes=self._ledger.flushes - before.flushes,
                 held_documents=len(stages.held),
                 held_tokens=_tokens_held(self._ledger),
+                embedding_version=stages.embedder.version,
+                embedding_known=stages.retraining.known_share,
                 clusters=len(shown),
                 cluster_documents=shown,
                 bandit_rewards={cluster: arms[cluster].mean for cluster in listed},
@@ -163,6 +166,9 @@ class Observer:
         feedback = _grown(self._feedback, heard)
         if feedback:
             self._events.feedback_applied(feedback)
+        if stages.embedder.version != self._version:
+            self._version = stages.embedder.version
+            self._events.student_trained(version=self._version, known_share=stages.retraining.known_share)
         if epoch.end is not None:
             self._events.stream_ended(generation=epoch.end.generation, seq_no=epoch.end.seq_no)
         if dead_letters:

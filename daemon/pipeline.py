@@ -122,6 +122,7 @@ class Pipeline:
         stages.waiting.remove(doc_no)
         stages.mixture.remove(doc_no)
         stages.packer.remove(doc_no)
+        stages.retraining.remove(doc_no)
         if doc_no in stages.held:
             stages.ledger.reject_later(reason, stages.held[doc_no].unemitted)
             stages.held.drop(doc_no)
@@ -142,6 +143,7 @@ class Pipeline:
         stages.ledger.check(stages.held.unemitted_tokens())
         epoch.put("meta", b"ledger", encode_ledger(stages.ledger))
         epoch.put("meta", b"next_ordinal", str(self._next_ordinal).encode())
+        epoch.put("meta", b"student", str(stages.embedder.version).encode())
         epoch.put("meta", b"ticked", str(self._learning.ticked).encode())
         epoch.put("meta", b"epoch", str(epoch.number).encode())
         epoch.put("meta", b"identity", epoch.identity.encode())
@@ -150,6 +152,7 @@ class Pipeline:
         stages = self.stages
         return (
             ("held", stages.held),
+            ("retraining", stages.retraining),
             ("clusters", stages.clusters),
             ("bandit", stages.bandit),
             ("feedback", stages.rewards),
@@ -208,8 +211,8 @@ class Pipeline:
         for field in ledger.__struct_fields__:
             setattr(stages.ledger, field, getattr(ledger, field))
         self._next_ordinal = int(store.get("meta", b"next_ordinal") or 0)
-        if not stages.embedder.is_trained:  # another owner may have trained it since this process began
-            stages.embedder.restore(store.items("embedding"))
+        if stages.embedder.version < int(store.get("meta", b"student") or 0):
+            stages.embedder.restore(store.items("embedding"))  # another owner trained it since this process began
         for family, stage in self._stateful():
             for key, value in store.items(family):
                 stage.apply(key, value)

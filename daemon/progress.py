@@ -69,11 +69,13 @@ class CurateProgress:
         self._bars.update(self._documents, completed=self._broker.share_read(), note=note)
 
     def teacher(self, done: int, total: int) -> None:
-        """The teacher embedded so many of the warm-up's documents. Raises `Interrupted` where a stop was asked for."""
+        """The teacher embedded so many documents for the student. Raises `Interrupted` where a stop was asked for."""
         self._stop.check()
         if self._teacher is None:
-            self._teacher = self._bars.add_task("Warming up", total=total, note="")
-        self._bars.update(self._teacher, completed=done, note=f"{done:,} of {total:,} documents through the teacher")
+            self._teacher = self._bars.add_task("Training", total=total, note="")
+        self._bars.update(
+            self._teacher, completed=done, total=total, note=f"{done:,} of {total:,} documents through the teacher"
+        )
         if done == total:
             self._bars.update(self._teacher, note="training the student on them")
 

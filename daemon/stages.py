@@ -12,6 +12,7 @@ from curation.mixture import Mixture
 from curation.near_dedup import NearDedup
 from curation.quality import Quality
 from curation.removal_guard import RemovalSurge
+from curation.retraining import Retraining
 from curation.rewards import Rewards
 from curation.ticks import TickBuffer
 from daemon.config import Config
@@ -43,6 +44,7 @@ class Stages:
     held: HeldDocuments
     waiting: TickBuffer
     embedder: Embedder
+    retraining: Retraining
     clusters: Clusters
     bandit: Bandit
     rewards: Rewards

@@ -63,7 +63,8 @@ class Summary:
 
     rows_this_run: int
     seconds: float
-    warm_up_seconds: float  # of them, with the teacher and the student's training
+    training_seconds: float  # of them, in which documents waited for the student
+    student_versions: int
     unchanged_inputs: int
     ledger: dict[str, Any]
     near_duplicates: tuple[NearDuplicate, ...]
@@ -95,7 +96,8 @@ def summary(store: Store, pipeline: Pipeline, *, before: int, seconds: float, un
     return Summary(
         rows_this_run=ledger.rows_read - before,
         seconds=seconds,
-        warm_up_seconds=stages.phases.seconds.get("warm_up", 0.0),
+        training_seconds=sum(stages.phases.seconds.get(phase, 0.0) for phase in ("warm_up", "retrain")),
+        student_versions=stages.embedder.version,
         unchanged_inputs=unchanged,
         ledger={name: getattr(ledger, name) for name in Ledger.__struct_fields__},
         near_duplicates=near_duplicate_examples(store),
@@ -282,9 +284,11 @@ def _fact_lines(result: Summary) -> list[Text]:
     """Sequences, what is held, and time."""
     ledger = result.ledger
     emitted = ledger["tokens_emitted_first"] + ledger["tokens_emitted_again"]
-    working = result.seconds - result.warm_up_seconds
+    working = result.seconds - result.training_seconds
     rate = result.rows_this_run / working if working > 0 else 0
-    warm_up = f" after {result.warm_up_seconds:.1f} s of warming up" if result.warm_up_seconds else ""
+    training = (
+        f" beside {result.training_seconds:.1f} s of training the student" if result.training_seconds > 0.1 else ""
+    )
     facts = {
         "Sequences": f"{ledger['sequences']:,} of {result.context_length:,} tokens; {emitted:,} tokens in them",
         "Padding": f"{result.padding:.3%}; {result.padding_flushed:.2%} in the rows that were closed at the end",
@@ -295,7 +299,7 @@ def _fact_lines(result: Summary) -> list[Text]:
         facts["Held"] = f"{result.documents_held:,} documents, {result.tokens_held:,} tokens, for rows to come"
     if result.unchanged_inputs:
         facts["Inputs"] = f"{result.unchanged_inputs:,} did not change since they were read"
-    facts["Time"] = f"{result.rows_this_run:,} rows in {working:.1f} s, {rate:,.0f} a second{warm_up}"
+    facts["Time"] = f"{result.rows_this_run:,} rows in {working:.1f} s, {rate:,.0f} a second{training}"
     return [Text.assemble((f"{name:<{NAME_WIDTH}}", "bold"), fact) for name, fact in facts.items()]
 
 

@@ -45,6 +45,8 @@ class EpochCommitted:
     flushes: int
     held_documents: int
     held_tokens: int
+    embedding_version: int
+    embedding_known: float
     clusters: int
     cluster_documents: Counts  # by cluster, the largest first
     bandit_rewards: Mapping[str, float]  # by cluster
@@ -204,6 +206,8 @@ class Events:
         metrics.documents_split.inc(epoch.documents_split)
         metrics.held_documents.set(epoch.held_documents)
         metrics.held_tokens.set(epoch.held_tokens)
+        metrics.embedding_version.set(epoch.embedding_version)
+        metrics.embedding_known.set(epoch.embedding_known)
         metrics.clusters.set(epoch.clusters)
         metrics.cluster_documents.replace(epoch.cluster_documents)
         metrics.bandit_reward.replace(epoch.bandit_rewards)
@@ -258,6 +262,10 @@ class Events:
         see = "curatord dead-letters list"
         fields = {"documents": sum(reasons.values()), "reasons": dict(reasons), "see": see}
         self._often(WARNING, "dead_letters_written", fields)
+
+    def student_trained(self, *, version: int, known_share: float) -> None:
+        """A new version of the student embeds from now on; the stream had become another."""
+        self._log.info("student_trained", version=version, known_share=round(known_share, 3))
 
     def removal_surge(self, *, source: str, rate: float, usual_rate: float) -> None:
         """A source suddenly loses far more near-duplicates than it used to."""

@@ -176,6 +176,10 @@ class Metrics:
             "How many sequences may retention still cut before a checkpoint of a training run cannot go on?",
         )
 
+        self.embedding_version = self._gauge("embedding_version", "How often was the student trained?")
+        self.embedding_known = self._gauge(
+            "embedding_known_ratio", "Which share of the tokens that come does the student know?"
+        )
         self.clusters = self._gauge("clusters", "How many clusters are there?")
         self.cluster_documents = self._gauges(
             "cluster_documents", "cluster", MAX_CLUSTERS, "How are documents spread over clusters?"

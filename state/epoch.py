@@ -21,6 +21,7 @@ FAMILIES = (
     "held",  # ids and tokens of documents that are held, in segments; what their tick said of them
     "guard",  # near dedup: removal rate of each source
     "embedding",  # the student table, in parts
+    "retraining",  # what it is trained on, and whether it still knows the stream
     "clusters",
     "bandit",
     "feedback",  # what trainers and scorers said, until the next tick and beyond

@@ -274,6 +274,60 @@ def test_splitting_and_merging_keep_the_total_weight_and_sum() -> None:
     assert np.allclose(features.column("sum")[0], members_MD.sum(axis=0) + members_MD[:7].sum(axis=0), atol=1e-9)
 
 
+def test_a_new_version_of_the_embedding_finds_the_same_topics_elsewhere() -> None:
+    vectors, topics = zipf_stream(8000, 30, seed=2, noise=0.4)
+    rotation_DD = np.linalg.qr(np.random.default_rng(3).normal(size=(64, 64)))[0].astype(np.float32)
+    clusters = Clusters(SMALL)
+    clusters.seed(vectors[:1000])
+    before = assign_all(clusters, vectors[:6000])
+    _, _, documents_K = clusters.centres()
+    clusters.take_events()
+
+    clusters.renew(vectors[4000:6000], vectors[4000:6000] @ rotation_DD)
+    after = assign_all(clusters, vectors[6000:] @ rotation_DD)
+
+    assert clusters.centres()[2].sum() == documents_K.sum() + 2000
+    assert normalized_mutual_info_score(topics[6000:], after) > 0.95
+    # Ids stay: the documents of a topic are in the cluster that they were in, or in one that it was merged into.
+    kept = 0
+    for topic in range(30):
+        old, new = before[4000:6000][topics[4000:6000] == topic], after[topics[6000:] == topic]
+        if len(old) and len(new):
+            kept += len(new) * (clusters.survivor(int(np.bincount(old).argmax())) == int(np.bincount(new).argmax()))
+    assert kept > 0.95 * len(after)
+
+
+def test_a_new_version_leaves_no_id_without_a_successor() -> None:
+    vectors, topics = zipf_stream(6000, 24, seed=1, noise=0.3)
+    clusters = Clusters(SMALL)
+    clusters.seed(vectors[:1000])
+    labels = assign_all(clusters, vectors)
+    ids = clusters.centres()[0].tolist()
+    clusters.take_events()
+    unseen = topics >= 12  # the second version is not shown these
+
+    rng = np.random.default_rng(0)
+    foreign = unit(unit(rng.normal(size=(3, 64)))[rng.integers(0, 3, 600)] + rng.normal(size=(600, 64)) / 30)
+    shown = vectors[~unseen][:1400]
+    clusters.renew(np.concatenate((shown, shown[:600])), np.concatenate((shown, foreign)))
+
+    events = clusters.take_events()
+    merged = {event.parents[1]: event.parents[0] for event in events if event.kind == "merged"}
+    founded = {event.children[0]: event.parents[0] for event in events if event.kind == "founded"}
+    now = clusters.centres()[0].tolist()
+    assert set(now) == (set(ids) - merged.keys()) | founded.keys()
+    assert set(founded.values()) <= set(ids)
+    assert min(founded) > max(ids), "ids are never used again"
+    assert [event.kind for event in events] == ["founded"] * len(founded) + ["merged"] * len(merged)
+    assert all(clusters.survivor(int(label)) in now for label in np.unique(labels))
+    facts = dict(clusters.changes())
+    restored = Clusters(SMALL)
+    for key, value in sorted(facts.items()):
+        restored.apply(key, value)
+    more = unit(rng.normal(size=(512, 64)))
+    assert np.array_equal(restored.assign(more), clusters.assign(more))
+
+
 def test_a_cluster_of_noise_is_not_split_and_two_topics_in_one_are() -> None:
     rng = np.random.default_rng(1)
     topics = unit(rng.normal(size=(2, 64)))

@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 
 from consumers.memory import CrashPoint, World
+from curation import retraining
 from daemon.config import Config
 from tests.simulation.world import (
     Outcome,
     make_config,
+    make_drifting_rows,
     make_rows,
     new_world,
     outcome,
@@ -98,6 +100,47 @@ def test_the_teachers_own_vectors_survive_a_crash(tmp_path: Path) -> None:
 
     assert num_crashes == 1
     assert outcome(crashed_world) == outcome(undisturbed_world)
+    assert outcome(crashed_world).student_version == 0
+
+
+@pytest.fixture
+def soon_trained(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retraining, "TRAINING_TICKS", 2)
+
+
+DRIFTING = (700, 4000)
+
+
+@cache
+def undisturbed_drift() -> Outcome:
+    with tempfile.TemporaryDirectory() as folder:
+        world = World(documents=make_drifting_rows(5, *DRIFTING))
+        run(world, config_of(True), Path(folder))
+    return outcome(world)
+
+
+@pytest.mark.usefixtures("soon_trained")
+@pytest.mark.parametrize("wipes", [False, True])
+def test_a_crash_at_any_time_of_a_retraining_leaves_no_trace(tmp_path: Path, wipes: bool) -> None:
+    world = World(documents=make_drifting_rows(5, *DRIFTING))
+    # About one crash in each tick, from the warm-up to after the second version.
+    crashes = {epoch: CrashPoint.BEFORE_COMMIT if epoch % 2 else CrashPoint.AFTER_COMMIT for epoch in range(4, 47, 5)}
+
+    num_crashes = run(world, config_of(True, epoch_documents=100), tmp_path, crashes=crashes, wipes=wipes)
+
+    assert num_crashes == len(crashes)
+    assert undisturbed_drift().student_version == 2
+    assert outcome(world) == undisturbed_drift()
+
+
+@pytest.mark.usefixtures("soon_trained")
+def test_a_standby_takes_over_with_the_present_student(tmp_path: Path) -> None:
+    world = World(documents=make_drifting_rows(5, *DRIFTING))
+    crashes = dict.fromkeys((3, 14, 20), CrashPoint.AFTER_COMMIT)
+
+    run_with_standbys(world, config_of(True, poll_documents=200, epoch_documents=200), tmp_path, crashes)
+
+    assert outcome(world) == undisturbed_drift()
 
 
 def test_what_is_kept_open_goes_on_as_if_it_had_never_stopped(tmp_path: Path) -> None:

@@ -73,6 +73,19 @@ def make_rows(seed: int, num_rows: int, first: int = 0) -> list[RawDocument]:
     return rows
 
 
+def make_drifting_rows(seed: int, num_before: int, num_after: int) -> list[RawDocument]:
+    """Rows that are all of another language from some row on."""
+    foreign = {word: word[::-1].capitalize() for word in WORDS}
+    rows = make_rows(seed, num_before + num_after)
+    for place in range(num_before, len(rows)):
+        row = rows[place]
+        if isinstance(row.value, bytes):
+            words = row.value.decode("latin-1").split(" ")
+            changed = " ".join(foreign.get(word.rstrip("0123456789"), word) for word in words)
+            rows[place] = msgspec.structs.replace(row, value=changed.encode("latin-1"))
+    return rows
+
+
 @dataclass(frozen=True)
 class Outcome:
     """Everything that the world sees of a run."""
@@ -82,6 +95,7 @@ class Outcome:
     holdouts: tuple[str, ...]
     dead_letters: tuple[tuple[str, int], ...]
     ledger: bytes
+    student_version: int = 0
 
 
 def visible(sequence: PackedSequence) -> tuple[object, ...]:
@@ -111,6 +125,7 @@ def outcome(world: World) -> Outcome:
         holdouts=tuple(holdout.doc_id for holdout in world.holdouts),
         dead_letters=tuple((letter.reason, letter.position) for letter in world.dead_letters),
         ledger=facts.get(b"ledger") or b"",
+        student_version=int(facts.get(b"student") or 0),
     )
 
 
