@@ -14,10 +14,9 @@ search, features, splits and merges.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated
 
 import msgspec
 import numpy as np
@@ -27,6 +26,7 @@ from curation.embedding import unit_vectors
 from curation.features import Features, best_pairs, highest_pair, split_gap
 from curation.isodata import found, isodata
 from curation.kernels.features import add_members, keep_most_central
+from curation.lineage import Lineage, LineageEvent
 from curation.novelty import Novelty, Worth
 
 TICK_DOCUMENTS = 512
@@ -78,19 +78,6 @@ class ClustersConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
             )
 
 
-class LineageEvent(msgspec.Struct, frozen=True, kw_only=True):
-    """How ids changed. Ids are never used again.
-
-    founded: parents = (the nearest cluster,), children = (the new one,);
-    split: parents = (p,), children = (p, the new one); merged: parents = (winner, loser), children = (winner,).
-    """
-
-    kind: Literal["founded", "split", "merged"]
-    tick: int
-    parents: tuple[int, ...]
-    children: tuple[int, ...]
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterSummary:
     """One cluster, for people."""
@@ -116,9 +103,7 @@ class Clusters:
         self._novelty = Novelty()
         self._tick = 0
         self._next_id = 0
-        self._events: list[LineageEvent] = []
-        self._unwritten_events: list[LineageEvent] = []
-        self._successors: dict[int, int] = {}  # what was merged -> into what
+        self._lineage = Lineage()
         self._written: set[int] = set()
         self._dirty: set[int] = set()
         self._is_dirty = False
@@ -174,7 +159,8 @@ class Clusters:
         np.add.at(shared_KO, (_nearest_slots(after_SD, new), _nearest_slots(before_SD, old)), 1)
         pairs = best_pairs(shared_KO)
         for slot in [slot for slot in range(len(new)) if slot not in pairs]:
-            self._event("founded", (old_ids[int(shared_KO[slot].argmax())],), (ids[slot],))
+            nearest = old_ids[int(shared_KO[slot].argmax())]
+            self._lineage.founded(tick=self._tick, nearest=nearest, new=ids[slot])
         for slot, old_slot in pairs.items():
             ids[slot] = old_ids[old_slot]
             for name in ("documents", "central_doc_no"):
@@ -185,7 +171,7 @@ class Clusters:
         for old_slot, nearest in zip(lost, nearest_L, strict=True):
             slot = int(shared_KO[:, old_slot].argmax()) if shared_KO[:, old_slot].any() else nearest
             new.column("documents")[slot] += old.column("documents")[old_slot]
-            self._event("merged", (ids[slot], old_ids[old_slot]), (ids[slot],))
+            self._lineage.merged(tick=self._tick, winner=ids[slot], loser=old_ids[old_slot])
         new.rename(ids)
         self._dirty.update(ids)
 
@@ -218,17 +204,12 @@ class Clusters:
 
     def take_events(self) -> list[LineageEvent]:
         """What happened to the clusters since the last call, in order."""
-        events, self._events = self._events, []
-        return events
+        return self._lineage.take()
 
     def survivor(self, cluster: int) -> int | None:
         """What an id of any time is now: itself, or what it was merged into; None if there never was such a cluster."""
         clusters = self._features.column("cluster")
-        first = cluster
-        while cluster in self._successors:
-            cluster = self._successors[cluster]
-        if first != cluster:
-            self._successors[first] = cluster  # a merged cluster is never divided again
+        cluster = self._lineage.successor(cluster)
         place = int(np.searchsorted(clusters, cluster))
         return cluster if place < len(clusters) and clusters[place] == cluster else None
 
@@ -265,7 +246,7 @@ class Clusters:
         """Put one fact back."""
         prefix, rest = key[:1], key[1:]
         if prefix == _EVENT_PREFIX and value is not None:
-            self._succeed(msgspec.msgpack.decode(value, type=LineageEvent))
+            self._lineage.apply(value)
         elif prefix == _NOVELTY_PREFIX:
             self._novelty.apply(rest, value)
         elif prefix == _STATE_KEY and value is not None:
@@ -282,11 +263,8 @@ class Clusters:
         """Facts since the last call: events, clusters that are gone, clusters that learned, who waits, counters."""
         if not self._is_dirty:
             return
-        numbers: Counter[int] = Counter()  # of events by tick
-        for event in self._unwritten_events:
-            place = event.tick.to_bytes(8, "big") + numbers[event.tick].to_bytes(4, "big")
-            numbers[event.tick] += 1
-            yield _EVENT_PREFIX + place, msgspec.msgpack.encode(event)
+        for place, event in self._lineage.changes():
+            yield _EVENT_PREFIX + place, event
         clusters = self._features.column("cluster").tolist()
         for cluster in sorted(self._written.difference(clusters)):
             yield _CLUSTER_PREFIX + cluster.to_bytes(4, "big"), None
@@ -296,7 +274,7 @@ class Clusters:
         for key, value in self._novelty.changes():
             yield _NOVELTY_PREFIX + key, value
         yield _STATE_KEY, msgspec.msgpack.encode(_State(self._tick, self._next_id))
-        self._written, self._dirty, self._unwritten_events, self._is_dirty = set(clusters), set(), [], False
+        self._written, self._dirty, self._is_dirty = set(clusters), set(), False
 
     def _nearest(self, embeddings_BD: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Slot of the nearest centre and the cosine to it. Always searches 512 rows, so that no bit depends on B."""
@@ -345,7 +323,7 @@ class Clusters:
                     is_waiting_W[agreeing] = False
                     # The document itself is added at the end of the tick, with all others.
                     slot = self._found(members_MD[:-1], np.random.default_rng([self._seed, self._next_id]))
-                    self._event("founded", (parent,), (self._next_id - 1,))
+                    self._lineage.founded(tick=self._tick, nearest=parent, new=self._next_id - 1)
                     centre_D = unit_vectors(members_MD.sum(axis=0)[None])[0]
                     to_new_B = embeddings_BD[b:] @ centre_D
                     nearer_B = to_new_B > similarities_B[b:]
@@ -431,7 +409,7 @@ class Clusters:
         parent = int(self._features.column("cluster")[slot])
         self._features.split(slot, self._next_id)
         self._dirty.add(parent)
-        self._event("split", (parent,), (parent, self._next_id))
+        self._lineage.split(tick=self._tick, parent=parent, new=self._next_id)
         self._next_id += 1
 
     def _merge(self, first: int, second: int, survivors: dict[int, int]) -> None:
@@ -445,20 +423,7 @@ class Clusters:
                 survivors[cluster] = winner_id
         self._dirty.add(winner_id)
         self._dirty.discard(loser_id)
-        self._event("merged", (winner_id, loser_id), (winner_id,))
-
-    def _event(
-        self, kind: Literal["founded", "split", "merged"], parents: tuple[int, ...], children: tuple[int, ...]
-    ) -> None:
-        event = LineageEvent(kind=kind, tick=self._tick, parents=parents, children=children)
-        self._succeed(event)
-        self._events.append(event)
-        self._unwritten_events.append(event)
-
-    def _succeed(self, event: LineageEvent) -> None:
-        if event.kind == "merged":
-            winner, loser = event.parents
-            self._successors[loser] = winner
+        self._lineage.merged(tick=self._tick, winner=winner_id, loser=loser_id)
 
 
 def _nearest_slots(vectors_BD: NDArray[np.float32], features: Features) -> NDArray[np.int64]:

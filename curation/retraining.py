@@ -72,6 +72,8 @@ class Retraining:
 
     def begin(self, doc_nos: Sequence[int], documents: Sequence[Tokens]) -> None:
         """The first version was trained on these, documents of the warm-up."""
+        if not self._is_on():
+            return
         self._sample.add(doc_nos, documents)
         self._settle()
         if len(self._sample) < self._config.warmup_documents:
@@ -135,7 +137,12 @@ class Retraining:
 
     def remove(self, doc_no: int) -> None:
         """A retracted document: nothing is trained on it any more."""
-        if self._sample.remove(doc_no) and self._training is not None:
+        if self._sample.remove(doc_no):
+            self.close()
+
+    def close(self) -> None:
+        """Give up a training that goes on; if it is still wanted, it begins anew."""
+        if self._training is not None:
             self._training.stop()
             self._training = None
 

@@ -7,7 +7,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import click
@@ -46,8 +46,8 @@ def opened(output: Path, config: Config, progress: CurateProgress) -> Iterator[t
     try:
         progress.say("Loading" if are_compiled() else "Compiling, on a first start only")
         pipeline = build_restored(config, store, progress=progress.teacher)
-        yield store, pipeline
-        pipeline.stages.workers.close()
+        with closing(pipeline.stages):
+            yield store, pipeline
     finally:
         store.close()
 

@@ -41,7 +41,7 @@ def dry_run(config_path: Path | None, max_documents: int, *, as_json: bool) -> i
             began = time.monotonic()
             rows = _process(config, pipeline, store, max_documents, stop)
             _report(pipeline, rows, time.monotonic() - began, as_json=as_json)
-            pipeline.stages.workers.close()
+            pipeline.stages.close()
         finally:
             store.close()
     return 0

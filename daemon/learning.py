@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curation.batch import Tick
-from curation.clusters import LineageEvent
 from curation.embedder import Tokens, held_out
+from curation.lineage import LineageEvent
 from curation.mixture import Balanced
 from curation.ticks import Waiting, boundaries
 from daemon.stages import Stages

@@ -50,7 +50,7 @@ def run_service(config_path: Path | None) -> int:
                 # What the journal holds comes first: with a trained student the teacher need not be loaded.
                 restore_journalled(broker, store, events)
                 pipeline = build(config, store, tokenizer, progress=lambda done, total: stay_alive(broker, events))
-                with closing(pipeline.stages.workers):
+                with closing(pipeline.stages):
                     Service(broker, pipeline, store, config, tokenizer, events, config_path).serve(stop)
             finally:
                 broker.close()

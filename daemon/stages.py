@@ -54,3 +54,8 @@ class Stages:
     mixture: Mixture
     packer: Packer
     surges: list[RemovalSurge] = field(default_factory=list)  # of the open epoch
+
+    def close(self) -> None:
+        """End all threads."""
+        self.retraining.close()
+        self.workers.close()

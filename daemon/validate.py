@@ -33,7 +33,7 @@ def validate(config_path: Path | None, output: Path | None, *, environment: bool
             store, where = Store(Path(folder)), "an empty state"
         try:
             pipeline = build_restored(config, store)
-            pipeline.stages.workers.close()
+            pipeline.stages.close()
             lane = store.get("meta", b"lane")
         finally:
             store.close()

@@ -8,9 +8,10 @@ import pytest
 from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_mutual_info_score, normalized_mutual_info_score
 
-from curation.clusters import Clusters, ClustersConfig, LineageEvent
+from curation.clusters import Clusters, ClustersConfig
 from curation.features import Features, cohesion, split_gap
 from curation.isodata import isodata, spherical_kmeans
+from curation.lineage import LineageEvent
 from curation.novelty import MAX_OUTLIERS, MAX_RECENT, Novelty
 
 SMALL = ClustersConfig(min_clusters=4, initial_clusters=12, max_clusters=40)

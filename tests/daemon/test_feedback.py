@@ -56,7 +56,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
 def pipeline(store: Store) -> Iterator[Pipeline]:
     pipeline = build(make_config(bandit={"enabled": True}, dead_letters={"max_bytes": 4}), store, tokenizer())
     yield pipeline
-    pipeline.stages.workers.close()
+    pipeline.stages.close()
 
 
 def report(first_seq_no: int, num_segments: list[int], sums: list[float], targets: list[int], step: int = 0) -> bytes:
@@ -197,4 +197,4 @@ def test_what_is_no_feedback_is_taken_while_the_bandit_is_off_and_an_end_without
     assert epoch.positions == {"feedback-0": 4}
     pipeline.close(epoch)
     assert list(epoch.facts["safe_points"]) == [b"run"]
-    pipeline.stages.workers.close()
+    pipeline.stages.close()

@@ -58,7 +58,7 @@ def test_metrics_of_a_run_are_the_differences_of_its_ledger(tmp_path: Path) -> N
     stages.surges.append(RemovalSurge(source="mirror", rate=0.9, usual_rate=0.1))
     while not broker.ended():
         loop.step()
-    stages.workers.close()
+    stages.close()
 
     ledger = stages.ledger
     outcomes = {
@@ -111,7 +111,7 @@ def test_time_is_told_while_nothing_is_committed(tmp_path: Path) -> None:
         pipeline.stages.phases.enter("poll")
         process.clock.now += 0.25
         observer.polled([])
-    pipeline.stages.workers.close()
+    pipeline.stages.close()
 
     told = sum(process.series("curatord_loop_seconds_total").values())
     assert clock.now - began == 25.0

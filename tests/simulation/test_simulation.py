@@ -37,10 +37,15 @@ def undisturbed(seed: int, selecting: bool) -> Outcome:
     return outcome(world)
 
 
+SELECTING: dict[str, dict[str, object]] = {
+    "bandit": {"enabled": True},
+    "mixture": {"rho": 0.7, "max_uses": 2, "gap": 8, "buffer_documents": 8},
+}
+
+
 def config_of(selecting: bool, **daemon: object) -> Config:
     """Everything on: bandit and mixture that repeats, or the default that passes everything through."""
-    learning = {"bandit": {"enabled": True}, "mixture": {"rho": 0.7, "max_uses": 2, "gap": 8, "buffer_documents": 8}}
-    return make_config(daemon=daemon, **(learning if selecting else {}))
+    return make_config(daemon=daemon, **(SELECTING if selecting else {}))
 
 
 @pytest.mark.parametrize("selecting", [False, True])
@@ -111,11 +116,15 @@ def soon_trained(monkeypatch: pytest.MonkeyPatch) -> None:
 DRIFTING = (700, 4000)
 
 
+def retraining_config(**daemon: object) -> Config:
+    return make_config(daemon=daemon, embedding={"retrain_drop": 0.08}, **SELECTING)
+
+
 @cache
 def undisturbed_drift() -> Outcome:
     with tempfile.TemporaryDirectory() as folder:
         world = World(documents=make_drifting_rows(5, *DRIFTING))
-        run(world, config_of(True), Path(folder))
+        run(world, retraining_config(), Path(folder))
     return outcome(world)
 
 
@@ -126,7 +135,7 @@ def test_a_crash_at_any_time_of_a_retraining_leaves_no_trace(tmp_path: Path, wip
     # About one crash in each tick, from the warm-up to after the second version.
     crashes = {epoch: CrashPoint.BEFORE_COMMIT if epoch % 2 else CrashPoint.AFTER_COMMIT for epoch in range(4, 47, 5)}
 
-    num_crashes = run(world, config_of(True, epoch_documents=100), tmp_path, crashes=crashes, wipes=wipes)
+    num_crashes = run(world, retraining_config(epoch_documents=100), tmp_path, crashes=crashes, wipes=wipes)
 
     assert num_crashes == len(crashes)
     assert undisturbed_drift().student_version == 2
@@ -138,7 +147,7 @@ def test_a_standby_takes_over_with_the_present_student(tmp_path: Path) -> None:
     world = World(documents=make_drifting_rows(5, *DRIFTING))
     crashes = dict.fromkeys((3, 14, 20), CrashPoint.AFTER_COMMIT)
 
-    run_with_standbys(world, config_of(True, poll_documents=200, epoch_documents=200), tmp_path, crashes)
+    run_with_standbys(world, retraining_config(poll_documents=200, epoch_documents=200), tmp_path, crashes)
 
     assert outcome(world) == undisturbed_drift()
 

@@ -21,7 +21,7 @@ from daemon.lifecycle import Loop, StopRequest, catch_up, epoch_of, take_in
 from packing.tokenizer import Tokenizer, TokenizerConfig, open_tokenizer
 from state.store import Store, state_folder
 
-WORDS = Path(__file__).read_text().split()
+WORDS = (Path(__file__).parents[2] / "LICENSE").read_text().split()  # a text that nobody edits
 
 
 def make_config(**sections: dict[str, object]) -> Config:
@@ -29,7 +29,7 @@ def make_config(**sections: dict[str, object]) -> Config:
     tree: dict[str, object] = {
         "daemon": {"threads": 1, "epoch_s": 3600.0},
         "output": {"holdout": 0.02},
-        "embedding": {"warmup_documents": 64},
+        "embedding": {"warmup_documents": 64, "retrain_drop": 1.0},
         "clusters": {"min_clusters": 2, "initial_clusters": 4, "max_clusters": 12},
         "packing": {"context_length": 512, "pool_documents": 60, "shuffle_block_rows": 16},
     }
@@ -190,7 +190,7 @@ def run(
         else:
             return num_crashes
         finally:
-            pipeline.stages.workers.close()
+            pipeline.stages.close()
             store.close()
             if wipes and num_crashes:
                 shutil.rmtree(folder)
@@ -254,5 +254,5 @@ class Process:
 
     def close(self) -> None:
         """Let threads and lock go."""
-        self.pipeline.stages.workers.close()
+        self.pipeline.stages.close()
         self.store.close()

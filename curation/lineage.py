@@ -1,0 +1,89 @@
+"""Lineage: how the ids of clusters changed, so that every id there ever was leads to a cluster of today."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Literal
+
+import msgspec
+
+Kind = Literal["founded", "split", "merged"]
+
+
+class LineageEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """How ids changed. Ids are never used again.
+
+    founded: parents = (the nearest cluster,), children = (the new one,);
+    split: parents = (p,), children = (p, the new one); merged: parents = (winner, loser), children = (winner,).
+    """
+
+    kind: Kind
+    tick: int
+    parents: tuple[int, ...]
+    children: tuple[int, ...]
+
+
+class Lineage:
+    """All events, of which only the merges are remembered.
+
+    >>> lineage = Lineage()
+    >>> lineage.merged(tick=1, winner=3, loser=5)
+    >>> lineage.merged(tick=2, winner=1, loser=3)
+    >>> lineage.successor(5), lineage.successor(1)
+    (1, 1)
+    """
+
+    def __init__(self) -> None:
+        self._successors: dict[int, int] = {}  # what was merged -> into what
+        self._untold: list[LineageEvent] = []
+        self._unwritten: list[LineageEvent] = []
+
+    def founded(self, *, tick: int, nearest: int, new: int) -> None:
+        """A cluster began beside another."""
+        self._add(LineageEvent(kind="founded", tick=tick, parents=(nearest,), children=(new,)))
+
+    def split(self, *, tick: int, parent: int, new: int) -> None:
+        """A part of a cluster left it."""
+        self._add(LineageEvent(kind="split", tick=tick, parents=(parent,), children=(parent, new)))
+
+    def merged(self, *, tick: int, winner: int, loser: int) -> None:
+        """One cluster took another in."""
+        self._add(LineageEvent(kind="merged", tick=tick, parents=(winner, loser), children=(winner,)))
+
+    def _add(self, event: LineageEvent) -> None:
+        self._succeed(event)
+        self._untold.append(event)
+        self._unwritten.append(event)
+
+    def _succeed(self, event: LineageEvent) -> None:
+        if event.kind == "merged":
+            winner, loser = event.parents
+            self._successors[loser] = winner
+
+    def successor(self, cluster: int) -> int:
+        """What an id was merged into in the end; itself if it was not."""
+        first = cluster
+        while cluster in self._successors:
+            cluster = self._successors[cluster]
+        if first != cluster:
+            self._successors[first] = cluster  # a merged cluster is never divided again
+        return cluster
+
+    def take(self) -> list[LineageEvent]:
+        """The events since the last call, in order."""
+        events, self._untold = self._untold, []
+        return events
+
+    def changes(self) -> Iterator[tuple[bytes, bytes]]:
+        """The events since the last call, as facts."""
+        numbers: Counter[int] = Counter()  # of events by tick
+        for event in self._unwritten:
+            place = event.tick.to_bytes(8, "big") + numbers[event.tick].to_bytes(4, "big")
+            numbers[event.tick] += 1
+            yield place, msgspec.msgpack.encode(event)
+        self._unwritten = []
+
+    def apply(self, value: bytes) -> None:
+        """Put one event back."""
+        self._succeed(msgspec.msgpack.decode(value, type=LineageEvent))
