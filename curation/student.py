@@ -75,8 +75,7 @@ class Student:
         """Which share of the tokens that it looks at it knows; 1 of none."""
         heads = [tokens[: self._max_tokens] for tokens in documents]
         tokens_T = np.concatenate(heads) if heads else np.zeros(0, np.uint32)
-        known_T = self._rows_V[np.minimum(tokens_T, len(self._rows_V) - 1)] >= 0
-        return float(known_T.mean()) if len(tokens_T) else 1.0
+        return float((self._rows_V.take(tokens_T, mode="clip") >= 0).mean()) if len(tokens_T) else 1.0
 
     def to_bytes(self) -> bytes:
         """The whole student, for `from_bytes`."""

@@ -264,7 +264,7 @@ class Events:
         self._often(WARNING, "dead_letters_written", fields)
 
     def student_trained(self, *, version: int, known_share: float) -> None:
-        """A new version of the student embeds from now on; the stream had become another."""
+        """A version of the student embeds from now on: the first, or one for a stream that had become another."""
         self._log.info("student_trained", version=version, known_share=round(known_share, 3))
 
     def removal_surge(self, *, source: str, rate: float, usual_rate: float) -> None:

@@ -123,3 +123,15 @@ def test_progress_counts_to_the_end() -> None:
         documents, vectors, vocabulary_size=VOCABULARY, seed=0, progress=lambda done, total: calls.append((done, total))
     )
     assert calls[-1][0] == calls[-1][1] == len(calls)
+
+
+def test_the_share_of_known_tokens_is_over_what_it_looks_at() -> None:
+    documents, vectors, _ = topics(200, seed=4)
+    student = train_student(documents, vectors, vocabulary_size=VOCABULARY, max_tokens=10, seed=0)
+    unknown = np.full(10, VOCABULARY - 1, np.uint32)
+
+    assert student.known_share(documents) == 1.0
+    assert student.known_share([np.concatenate((documents[0][:10], unknown))]) == 1.0
+    assert student.known_share([np.concatenate((unknown[:6], documents[0][:40]))]) == 0.4
+    assert student.known_share([documents[0][:10], unknown]) == 0.5
+    assert student.known_share([]) == 1.0

@@ -19,7 +19,7 @@ from tests.integration.maven_broker import MavenBroker
 from tests.integration.torture import SETTINGS, undisturbed, visible_in_pseq, without_new_versions
 from tests.integration.world import end_offsets, produce_documents, read_sequences, read_topic
 from tests.simulation.test_hostile import hostile_rows
-from tests.simulation.world import make_rows
+from tests.simulation.world import make_drifting_rows, make_rows
 
 NUM_ROWS = 1500
 
@@ -43,6 +43,13 @@ def instance(lane: Lane) -> Iterator[Instance]:
     instance = Instance(lane, "a", lane.bootstrap)
     yield instance
     instance.send(signal.SIGKILL)
+
+
+def feed(instance: Instance, documents: list[bytes]) -> None:
+    """Let it take them in, and let everything go."""
+    flushes = len(instance.events("idle_flushed"))
+    produce_documents(instance.lane.bootstrap, instance.lane.topics["documents"], documents, partition=0)
+    instance.wait_for("idle_flushed", 120, count=flushes + 1)
 
 
 def as_lines(documents: list[bytes], size: int) -> list[bytes]:
@@ -128,6 +135,32 @@ def test_a_standby_goes_on_within_seconds_of_term_and_after_the_session_timeout_
 
     assert audit(lane, len(documents)).anomalies == []
     assert after_term_s < 10, "a hand-over waits for no timeout"  # a bound that a busy machine keeps, too
+
+
+def test_a_lane_that_is_killed_while_its_student_is_trained_again_goes_on_as_if_it_had_not_been(
+    lane: Lane, instance: Instance
+) -> None:
+    rows = [row.value for row in make_drifting_rows(3, 600, 5600)]
+    documents = readable(without_new_versions([row for row in rows if isinstance(row, bytes)]))
+    # The change is noticed and the sample full by 1,600; the new student takes over after 4,096 more.
+    half = 3000
+    other = Instance(lane, "b", lane.bootstrap)
+    try:
+        instance.start()
+        instance.wait_for("restored", 90)
+        other.start()
+        other.wait_for("standing_by", 90)
+        feed(instance, documents[:half])
+        instance.kill()
+        other.wait_for("restored", 60)
+        feed(other, documents[half:])
+        assert other.stop() == 0
+    finally:
+        other.send(signal.SIGKILL)
+
+    assert [event["version"] for event in instance.events("student_trained")] == [1]
+    assert other.events("student_trained")[0]["version"] == 2
+    assert audit(lane, len(documents)).anomalies == []
 
 
 def test_a_lost_disk_comes_back_from_a_snapshot_when_the_journal_was_cut(lane: Lane, instance: Instance) -> None:
