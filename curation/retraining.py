@@ -139,6 +139,8 @@ class Retraining:
         """A retracted document: nothing is trained on it any more."""
         if self._sample.remove(doc_no):
             self.close()
+            if not len(self._sample):
+                self._phase = _COLLECTING
 
     def close(self) -> None:
         """Give up a training that goes on; if it is still wanted, it begins anew."""

@@ -201,6 +201,18 @@ def test_a_retracted_document_is_not_trained_on(tokenizer: Tokenizer, tick_of: T
     assert lane.embedder.known_share([only_in_it]) == 0.0
 
 
+def test_a_sample_that_was_retracted_as_a_whole_is_collected_again(tokenizer: Tokenizer, tick_of: TickOf) -> None:
+    lane = Lane(tokenizer)
+    lane.begin(tick_of(ENGLISH, 0), tick_of(ENGLISH, 1))
+    lane.take(tick_of(GERMAN, 0))
+    for doc_no in (*range(2 * TICK), *range(1000, 1000 + TICK)):
+        lane.retraining.remove(doc_no)
+    for seed in range(2 + TRAINING_TICKS):
+        lane.take(tick_of(GERMAN, seed))
+
+    assert lane.versions == [1 + 1 + TRAINING_TICKS]
+
+
 def test_what_cannot_be_trained_says_how_to_go_on_without(
     tokenizer: Tokenizer, tick_of: TickOf, tmp_path: Path
 ) -> None:
