@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from curation.embedding import EmbeddingConfig, Progress, Teacher
+from curation.embedding import EmbeddingConfig, Progress, Teacher, open_teacher
 from curation.student import Student, train_student
 from curatord.errors import ConfigError
 
@@ -45,7 +45,6 @@ class Embedder:
         self._seed = seed
         self._threads = threads
         self._progress = progress
-        self._teacher: Teacher | None = None
         self._student: Student | None = None
         self._stored: list[bytes] = []  # keys of the parts that are facts
         self._is_new = False
@@ -59,7 +58,7 @@ class Embedder:
     @property
     def dimension(self) -> int:
         """Of the vectors. Loads the teacher while there is no student."""
-        return self._student.dimension if self._student is not None else self._load_teacher().dimension
+        return self._student.dimension if self._student is not None else self._open_teacher().dimension
 
     @property
     def stores_vectors(self) -> bool:
@@ -103,15 +102,13 @@ class Embedder:
 
     def _teach(self, documents: Sequence[Tokens], progress: Progress | None) -> NDArray[np.float32]:
         limit = self._config.student_tokens
-        return self._load_teacher().encode([self._decode(tokens[:limit]) for tokens in documents], progress)
+        return self._open_teacher().encode([self._decode(tokens[:limit]) for tokens in documents], progress)
 
-    def _load_teacher(self) -> Teacher:
-        if self._teacher is None:
-            try:
-                self._teacher = Teacher(self._config.model, threads=self._threads)
-            except ValueError as error:
-                raise ConfigError(str(error)) from error
-        return self._teacher
+    def _open_teacher(self) -> Teacher:
+        try:
+            return open_teacher(self._config.model, self._threads)
+        except ValueError as error:
+            raise ConfigError(str(error)) from error
 
     def changes(self) -> Iterator[tuple[bytes, bytes | None]]:
         """The student, once, after it was trained; the version before it goes."""

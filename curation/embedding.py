@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -92,6 +93,12 @@ class Teacher:
             features = self._encoder.preprocess([text[:MAX_CHARACTERS] for text in texts])
             vectors_BD: NDArray[np.float32] = self._encoder(features)["sentence_embedding"].float().numpy()
         return unit_vectors(vectors_BD)
+
+
+@lru_cache(maxsize=1)
+def open_teacher(model: str, threads: int) -> Teacher:
+    """The teacher of this process: it is large, and takes seconds to load. Raises as `Teacher`."""
+    return Teacher(model, threads=threads)
 
 
 def unit_vectors(vectors_BD: NDArray[Any]) -> NDArray[np.float32]:
