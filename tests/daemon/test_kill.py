@@ -21,6 +21,7 @@ epoch_documents = 40
 holdout = 0.05
 [embedding]
 warmup_documents = 64
+retrain_drop = 1.0
 [clusters]
 min_clusters = 2
 initial_clusters = 4

@@ -142,6 +142,7 @@ def test_a_lane_that_is_killed_while_its_student_is_trained_again_goes_on_as_if_
 ) -> None:
     rows = [row.value for row in make_drifting_rows(3, 600, 5600)]
     documents = readable(without_new_versions([row for row in rows if isinstance(row, bytes)]))
+    lane.settings = lane.settings.replace("retrain_drop = 1.0", "retrain_drop = 0.08")
     # The change is noticed and the sample full by 1,600; the new student takes over after 4,096 more.
     half = 3000
     other = Instance(lane, "b", lane.bootstrap)

@@ -41,6 +41,7 @@ epoch_s = 0.25
 max_wait_s = 45.0
 [embedding]
 warmup_documents = 64
+retrain_drop = 1.0
 [clusters]
 min_clusters = 2
 initial_clusters = 4
