@@ -83,14 +83,6 @@ class Watch:
         return time.monotonic() - since
 
 
-def value(instance: Instance, name: str) -> float:
-    """Sum of a metric over its labels."""
-    _, text = instance.get("/metrics")
-    return sum(
-        float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if line.startswith((f"{name} ", f"{name}{{"))
-    )
-
-
 def hand_over(owner: Instance, heir: Instance, watch: Watch, number: signal.Signals, taken: int) -> str:
     """A row of the table. `taken` counts the lives of the heir as an owner."""
     end, before = watch.end(), time.monotonic()
@@ -100,7 +92,7 @@ def hand_over(owner: Instance, heir: Instance, watch: Watch, number: signal.Sign
     gone = time.monotonic() - before
     silent = watch.seconds_until_more(before, max(end, watch.end()))
     restored = heir.wait_for("restored", count=taken)
-    rss = value(heir, "process_resident_memory_bytes")
+    rss = heir.metric("process_resident_memory_bytes")
     return (
         f"| {number.name} | {gone:.1f} | {silent:.1f} | {restored['seconds']:.1f} | {restored['epoch']:,} | "
         f"{rss / 2**20:,.0f} |"
@@ -125,13 +117,13 @@ def main() -> None:
         second.wait_for("standing_by", 120)
         producer.start()
         began = time.monotonic()
-        while (documents := value(first, "curatord_documents_total")) < options.documents:
+        while (documents := first.metric("curatord_documents_total")) < options.documents:
             producer.read = int(documents)
             time.sleep(1.0)
         filled_s = time.monotonic() - began
         producer.read = options.documents
         time.sleep(STEADY_S)
-        lag = value(first, "curatord_epoch") - value(second, "curatord_epoch")
+        lag = first.metric("curatord_epoch") - second.metric("curatord_epoch")
         rows = [hand_over(first, second, watch, signal.SIGKILL, 1)]
         first.start()
         first.wait_for("standing_by", 300)

@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from prometheus_client.parser import text_string_to_metric_families
+
 from tests.integration.world import create_topics
 
 TOPICS = ("documents", "sequences", "dead_letters", "feedback", "journal", "artifacts")
@@ -162,6 +164,12 @@ class Instance:
         except urllib.error.HTTPError as error:
             with error:
                 return error.code, error.read().decode()
+
+    def metric(self, name: str) -> float:
+        """Sum of a metric over its labels."""
+        _, text = self.get("/metrics")
+        families = text_string_to_metric_families(text)
+        return sum(sample.value for family in families for sample in family.samples if sample.name == name)
 
     def stop(self, timeout_s: float = 60.0) -> int:
         """TERM, and wait."""

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import random
-import re
 import signal
 import sys
 import tempfile
@@ -82,17 +81,10 @@ class Producer(threading.Thread):
 
 
 def sample(instance: Instance, samples: Samples, began: float) -> None:
-    _, metrics = instance.get("/metrics")
-    found = {
-        name: sum(map(float, re.findall(rf"^{name}(?:{{[^}}]*}})? ([-+.e\d]+)$", metrics, re.M))) for name in NAMES
-    }
     samples.at_s.append(time.monotonic() - began)
-    samples.rss.append(found[NAMES[0]])
-    samples.documents.append(found[NAMES[1]])
-    samples.lag.append(found[NAMES[2]])
-
-
-NAMES = ("process_resident_memory_bytes", "curatord_documents_total", "curatord_lag_messages")
+    samples.rss.append(instance.metric("process_resident_memory_bytes"))
+    samples.documents.append(instance.metric("curatord_documents_total"))
+    samples.lag.append(instance.metric("curatord_lag_messages"))
 
 
 def main() -> None:
