@@ -22,15 +22,16 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import normalized_mutual_info_score
 
-from benchmarks.embedding_clusters import CORPORA
+from benchmarks.embedding_clusters import CORPORA, embed
 from curation.batch import join_texts
 from curation.clusters import Clusters, ClustersConfig
-from curation.embedder import Embedder, Tokens, held_out
-from curation.embedding import EmbeddingConfig, Teacher
+from curation.embedder import Embedder, held_out
+from curation.embedding import EmbeddingConfig, open_teacher
 from curation.retraining import Retraining
 from curation.student import train_student
 from curation.ticks import TICK_ORDINALS
 from packing.tokenizer import TokenizerConfig, open_tokenizer
+from state.token_arrays import Tokens
 from tests.corpus import read_zst_jsonl
 
 KINDS = ("arxiv-abstracts", "peps", "win32", "powershell-docs", "tldr", "gesetze-de", "arxiv-zh-llm")
@@ -66,7 +67,7 @@ class Kind:
 
 def worth() -> None:
     """Print the first table."""
-    teacher = Teacher(threads=os.cpu_count() or 1)
+    teacher = open_teacher(EmbeddingConfig().model, os.cpu_count() or 1)
     kinds = {}
     for name in KINDS:
         wanted = NUM_TEST + (NUM_TRAINING if name == KINDS[0] else NUM_OTHER)
@@ -86,8 +87,7 @@ def worth() -> None:
     def score(student: str, name: str) -> str:
         kind = kinds[name]
         test = kind.tokens[-NUM_TEST:]
-        bounds_B1 = np.concatenate(([0], np.cumsum([len(one) for one in test]))).astype(np.int64)
-        vectors_BD = students[student].embed(np.concatenate(test).astype(np.uint32), bounds_B1)
+        vectors_BD = embed(students[student], test)
         cosine = float(np.einsum("bd,bd->b", vectors_BD, kind.vectors_ND[-NUM_TEST:]).mean())
         return f"{students[student].known_share(test):.3f} | {cosine:.2f}"
 
@@ -104,7 +104,6 @@ def stream(documents: list[Tokens], retrain_drop: float) -> tuple[NDArray[np.int
         config, decode=TOKENIZER.decode, vocabulary_size=TOKENIZER.vocabulary_size, seed=0, threads=os.cpu_count() or 1
     )
     retraining, clusters = Retraining(config, embedder), Clusters(ClustersConfig())
-    embedder.adopt(embedder.train(documents[:WARM_UP]))
     retraining.begin(range(WARM_UP), documents[:WARM_UP])
     clusters.seed(embedder.embed(held_out(documents[:WARM_UP])))
     labels, versions, waited_s = [], [], 0.0
@@ -112,13 +111,9 @@ def stream(documents: list[Tokens], retrain_drop: float) -> tuple[NDArray[np.int
         tick = documents[start : start + TICK_ORDINALS]
         numbers = np.arange(start, start + len(tick))
         began = time.perf_counter()
-        if (renewed := retraining.take()) is not None:
+        if (renewed := retraining.renew()) is not None:
             waited_s += time.perf_counter() - began
-            student, unseen = renewed
-            before_SD = embedder.embed(unseen)
-            embedder.adopt(student)
-            clusters.renew(before_SD, embedder.embed(unseen))
-            retraining.taken_over()
+            clusters.renew(*renewed)
             versions.append(start // TICK_ORDINALS)
         labels.append(clusters.assign(embedder.embed(tick), numbers))
         retraining.observe(numbers.tolist(), tick)

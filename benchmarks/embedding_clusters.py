@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from sklearn.metrics import adjusted_mutual_info_score, normalized_mutual_info_s
 from curation.clusters import Clusters, ClustersConfig
 from curation.embedding import Teacher
 from curation.student import Student, train_student
+from state.token_arrays import Tokens
 from tests.corpus import read_zst_jsonl
 
 CORPORA = Path(os.environ.get("CURATORD_TEST_CORPORA", Path(__file__).parents[2] / "shared" / "corpora"))
@@ -58,10 +59,10 @@ def load(name: str) -> Corpus:
     )
 
 
-def embed(student: Student, tokens: list[NDArray[np.uint32]]) -> NDArray[np.float32]:
+def embed(student: Student, tokens: Sequence[Tokens]) -> NDArray[np.float32]:
     """Student vectors of some documents."""
     offsets_B1 = np.concatenate(([0], np.cumsum([len(document) for document in tokens]))).astype(np.int64)
-    return student.embed(np.concatenate(tokens), offsets_B1)
+    return student.embed(np.concatenate(tokens).astype(np.uint32, copy=False), offsets_B1)
 
 
 def kmeans_scores(labels_N: NDArray[np.int64], vectors_ND: NDArray[np.float32], k: int) -> tuple[float, float]:

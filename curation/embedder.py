@@ -16,11 +16,10 @@ from numpy.typing import NDArray
 from curation.embedding import EmbeddingConfig, Progress, Teacher, open_teacher
 from curation.student import Student, train_student
 from curatord.errors import ConfigError
+from state.token_arrays import Tokens
 
 # The student is one large value; facts and journal records are of bounded size.
 PART_BYTES = 1 << 20
-
-Tokens = NDArray[np.unsignedinteger]
 
 
 class Embedder:

@@ -23,12 +23,15 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotYet
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
-from curation.embedder import Embedder, Tokens, held_out
+from curation.embedder import Embedder, held_out
 from curation.embedding import EmbeddingConfig, Progress
 from curation.sample import Sample
 from curation.student import Student
 from curatord.errors import ConfigError
+from state.token_arrays import Tokens
 
 # Between the tick that fills the sample and the first that the new version embeds: 4,096 documents at most, which at a
 # crawler's pace come no sooner than the training is done.
@@ -39,6 +42,8 @@ LOOKED_AT = 8
 WAIT_S = 0.1
 
 _WATCHING, _COLLECTING = 0, -1  # above: ticks until a version in training takes over
+
+Vectors = NDArray[np.float32]
 
 _STATE_KEY = b"s"
 _BLOCK_PREFIX = b"t"
@@ -71,7 +76,8 @@ class Retraining:
         return self._share
 
     def begin(self, doc_nos: Sequence[int], documents: Sequence[Tokens]) -> None:
-        """The first version was trained on these, documents of the warm-up."""
+        """The first version, trained on these, documents of the warm-up."""
+        self._embedder.adopt(self._embedder.train(documents))
         if not self._is_on():
             return
         self._sample.add(doc_nos, documents)
@@ -98,9 +104,10 @@ class Retraining:
                 self._phase = TRAINING_TICKS
                 self._train()
 
-    def take(self) -> tuple[Student, Sequence[Tokens]] | None:
-        """Before each tick: a new version that takes over now, and documents that it was not trained on.
+    def renew(self) -> tuple[Vectors, Vectors] | None:
+        """Before each tick: if a new version is due, the embedder adopts it.
 
+        Then these are the vectors (S, D) of documents that it was not trained on, by the version before and by itself.
         Raises `ConfigError` if it could not be trained.
         """
         if self._phase != 1 or not self._is_on():
@@ -113,11 +120,11 @@ class Retraining:
                 "that there is, set embedding.retrain_drop = 1.0"
             ) from error
         self._training = None
-        return student, held_out(self._sample.documents())
-
-    def taken_over(self) -> None:
-        """The embedder has adopted the version that `take` gave."""
+        unseen = held_out(self._sample.documents())
+        before_SD = self._embedder.embed(unseen)
+        self._embedder.adopt(student)
         self._settle()
+        return before_SD, self._embedder.embed(unseen)
 
     def _settle(self) -> None:
         """Remember how well the new version knows the latest documents that it was not trained on."""

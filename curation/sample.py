@@ -5,26 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 
-BLOCK_DOCUMENTS = 512
-
-Tokens = NDArray[np.unsignedinteger]
+from curation.ticks import TICK_ORDINALS
+from state.changes import take_changes
+from state.token_arrays import TokenArrays, Tokens
 
 
 class _Block(msgspec.Struct, frozen=True, array_like=True):
     """Fact: documents that came together."""
 
     doc_nos: list[int]
-    lengths: list[int]  # tokens
-    tokens: bytes
-    wide: bool  # u32 tokens, else u16
+    tokens: TokenArrays
 
 
 class Sample:
     """Documents in blocks of a tick at most, oldest first; of each its first `max_tokens`.
 
+    >>> import numpy as np
     >>> sample = Sample(max_tokens=2)
     >>> sample.add([10, 11, 12, 13], [np.array([doc_no, 7, 7], np.uint32) for doc_no in range(10, 14)])
     >>> sample.thin()
@@ -35,8 +32,8 @@ class Sample:
     def __init__(self, max_tokens: int) -> None:
         self._max_tokens = max_tokens
         self._blocks: dict[int, dict[int, Tokens]] = {}
-        self._changed: set[int] = set()
-        self._stored: set[int] = set()
+        self._changed: set[bytes] = set()
+        self._stored: set[bytes] = set()
         self.next_block = 0
 
     def __len__(self) -> int:
@@ -48,18 +45,18 @@ class Sample:
 
     def add(self, doc_nos: Sequence[int], documents: Sequence[Tokens]) -> None:
         """The documents of one or more ticks."""
-        for start in range(0, len(doc_nos), BLOCK_DOCUMENTS):
-            part = slice(start, start + BLOCK_DOCUMENTS)
+        for start in range(0, len(doc_nos), TICK_ORDINALS):
+            part = slice(start, start + TICK_ORDINALS)
             heads = [tokens[: self._max_tokens].copy() for tokens in documents[part]]
             self._blocks[self.next_block] = dict(zip(doc_nos[part], heads, strict=True))
-            self._changed.add(self.next_block)
+            self._changed.add(_key(self.next_block))
             self.next_block += 1
 
     def thin(self) -> None:
         """Every other document goes."""
         for number, block in list(self._blocks.items()):
             self._blocks[number] = {doc_no: block[doc_no] for doc_no in list(block)[1::2]}
-            self._changed.add(number)
+            self._changed.add(_key(number))
             if not self._blocks[number]:
                 del self._blocks[number]
 
@@ -67,7 +64,7 @@ class Sample:
         """One document goes; whether it was here."""
         for number, block in self._blocks.items():
             if block.pop(doc_no, None) is not None:
-                self._changed.add(number)
+                self._changed.add(_key(number))
                 if not block:
                     del self._blocks[number]
                 return True
@@ -75,36 +72,23 @@ class Sample:
 
     def changes(self) -> Iterator[tuple[bytes, bytes | None]]:
         """Blocks that came, shrank or went since the last call."""
-        for number in sorted(self._changed):
-            key = number.to_bytes(8, "big")
-            if number in self._blocks:
-                self._stored.add(number)
-                yield key, self._encode(number)
-            elif number in self._stored:
-                self._stored.remove(number)
-                yield key, None
-        self._changed.clear()
+        return take_changes(self._changed, self._stored, self._fact)
 
-    def _encode(self, number: int) -> bytes:
-        arrays = list(self._blocks[number].values())
-        return msgspec.msgpack.encode(
-            _Block(
-                list(self._blocks[number]),
-                [len(tokens) for tokens in arrays],
-                np.concatenate(arrays).tobytes(),
-                arrays[0].dtype == np.uint32,
-            )
-        )
+    def _fact(self, key: bytes) -> _Block | None:
+        block = self._blocks.get(int.from_bytes(key, "big"))
+        return None if block is None else _Block(list(block), TokenArrays.pack(list(block.values())))
 
     def apply(self, key: bytes, value: bytes | None) -> None:
         """Put one block back, or drop it; new ones come in the order of their keys."""
         number = int.from_bytes(key, "big")
         if value is None:
             self._blocks.pop(number, None)
-            self._stored.discard(number)
+            self._stored.discard(key)
             return
         block = msgspec.msgpack.decode(value, type=_Block)
-        tokens_T = np.frombuffer(block.tokens, np.uint32 if block.wide else np.uint16)
-        arrays = np.split(tokens_T, np.cumsum(block.lengths)[:-1])
-        self._blocks[number] = dict(zip(block.doc_nos, arrays, strict=True))
-        self._stored.add(number)
+        self._blocks[number] = dict(zip(block.doc_nos, block.tokens.unpack(), strict=True))
+        self._stored.add(key)
+
+
+def _key(number: int) -> bytes:
+    return number.to_bytes(8, "big")

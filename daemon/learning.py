@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curation.batch import Tick
-from curation.embedder import Tokens, held_out
+from curation.embedder import held_out
 from curation.lineage import LineageEvent
 from curation.mixture import Balanced
 from curation.ticks import Waiting, boundaries
@@ -18,6 +18,7 @@ from packing.emission import Emission
 from packing.held import Sampled
 from packing.rows import Row
 from state.epoch import Epoch
+from state.token_arrays import Tokens
 from state.verdicts import Segment
 
 NEIGHBOURS = 5
@@ -63,7 +64,6 @@ class Learning:
         doc_nos = [document.doc_no for document in stages.waiting if document.ordinal < boundary]
         tokens = self._tokens(doc_nos)
         if not stages.embedder.is_trained:
-            stages.embedder.adopt(stages.embedder.train(tokens))
             stages.retraining.begin(doc_nos, tokens)
         stages.clusters.seed(stages.embedder.embed(held_out(tokens)))
         return True
@@ -72,14 +72,10 @@ class Learning:
         """If a new version of the student is due, it takes over, and everything that is held is embedded by it."""
         stages = self._stages
         stages.phases.enter("retrain")
-        renewed = stages.retraining.take()
+        renewed = stages.retraining.renew()
         if renewed is None:
             return
-        student, unseen = renewed
-        before_SD = stages.embedder.embed(unseen)
-        stages.embedder.adopt(student)
-        stages.clusters.renew(before_SD, stages.embedder.embed(unseen))
-        stages.retraining.taken_over()
+        stages.clusters.renew(*renewed)
         stages.packer.restore_embeddings(lambda doc_nos_B: self.vectors(doc_nos_B.tolist()))
 
     def _take(self, boundary: int, epoch: Epoch) -> None:

@@ -12,8 +12,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
+
+from state.token_arrays import TokenArrays, Tokens
 
 # A segment is rewritten when less than this share of its documents is still held.
 COMPACT_BELOW = 0.25
@@ -21,17 +21,13 @@ COMPACT_BELOW = 0.25
 SEGMENT_PREFIX = b"d"
 SAMPLED_PREFIX = b"s"  # sorts after the segments
 
-Tokens = NDArray[np.unsignedinteger]
-
 
 class HeldSegment(msgspec.Struct, frozen=True, array_like=True):
     """Fact: documents that were accepted together."""
 
     doc_nos: list[int]
     ids: list[str]
-    lengths: list[int]  # tokens
-    tokens: bytes
-    wide: bool  # u32 tokens, else u16
+    tokens: TokenArrays
 
 
 class Sampled(msgspec.Struct, frozen=True, array_like=True):
@@ -171,9 +167,7 @@ class HeldDocuments:
             HeldSegment(
                 list(self._segments[segment]),
                 [document.doc_id for document in documents],
-                [len(document.tokens) for document in documents],
-                np.concatenate([document.tokens for document in documents]).tobytes(),
-                documents[0].tokens.dtype == np.uint32,
+                TokenArrays.pack([document.tokens for document in documents]),
             )
         )
 
@@ -200,8 +194,7 @@ class HeldDocuments:
         if value is None:
             return
         held = msgspec.msgpack.decode(value, type=HeldSegment)
-        tokens_T = np.frombuffer(held.tokens, np.uint32 if held.wide else np.uint16)
-        self._add(segment, held.doc_nos, held.ids, np.split(tokens_T, np.cumsum(held.lengths)[:-1]))
+        self._add(segment, held.doc_nos, held.ids, held.tokens.unpack())
         self._stored.add(segment)
 
     def restore(self, holders: Iterable[tuple[int, int]]) -> None:

@@ -12,12 +12,14 @@ import numpy as np
 import pytest
 
 from curation.batch import join_texts
-from curation.embedder import Embedder, Tokens, held_out
+from curation.embedder import Embedder, held_out
 from curation.embedding import EmbeddingConfig
 from curation.retraining import TRAINING_TICKS, Retraining, Training
-from curation.sample import BLOCK_DOCUMENTS, Sample
+from curation.sample import Sample
+from curation.ticks import TICK_ORDINALS
 from curatord.errors import ConfigError
 from packing.tokenizer import Tokenizer, TokenizerConfig, open_tokenizer
+from state.token_arrays import Tokens
 
 CONFIG = EmbeddingConfig(warmup_documents=96)
 TICK = 48
@@ -89,14 +91,11 @@ class Lane:
 
     def begin(self, *ticks: list[Tokens]) -> None:
         documents = [tokens for tick in ticks for tokens in tick]
-        self.embedder.adopt(self.embedder.train(documents))
         self.retraining.begin(range(len(documents)), documents)
         self.commit()
 
     def take(self, tick: list[Tokens]) -> None:
-        if (renewed := self.retraining.take()) is not None:
-            self.embedder.adopt(renewed[0])
-            self.retraining.taken_over()
+        if self.retraining.renew() is not None:
             self.versions.append(self.ticks)
         first = 1000 * (1 + self.ticks)
         self.retraining.observe(range(first, first + len(tick)), tick)
@@ -268,7 +267,7 @@ def test_a_sample_is_its_facts() -> None:
                 facts[key] = value
 
     for round_ in range(6):
-        first, count = 5000 * round_, int(rng.integers(1, 2 * BLOCK_DOCUMENTS))
+        first, count = 5000 * round_, int(rng.integers(1, 2 * TICK_ORDINALS))
         documents = [rng.integers(0, 60_000, rng.integers(1, 20)).astype(np.uint32) for _ in range(count)]
         sample.add(range(first, first + count), documents)
         if round_ % 2:
