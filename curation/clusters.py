@@ -63,7 +63,7 @@ class ClustersConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     merge_gap: Annotated[float, msgspec.Meta(ge=0.0, le=2.0)] = 0.02
     """Two clusters merge when the cosine across them is at most this much below that within them."""
     half_life_documents: Annotated[int, msgspec.Meta(ge=0)] = 0
-    """Documents after which what a cluster has learned counts half; 0: it never fades."""
+    """Documents after which what a cluster has learned counts half; 0: never, up to 16 million documents a cluster."""
 
     def __post_init__(self) -> None:
         if not self.min_clusters <= self.initial_clusters <= self.max_clusters:
@@ -142,6 +142,7 @@ class Clusters:
         has_rest_S = self._features.column("weight")[labels_S] > 1.5
         similarities_S = np.einsum("sd,sd->s", unit_vectors(rest_SD).astype(np.float64), vectors_SD)
         self._novelty.observe(similarities_S[has_rest_S])
+        self._features.settle()
 
     def renew(self, before_SD: NDArray[np.float32], after_SD: NDArray[np.float32]) -> None:
         """The embedding has a new version: find the clusters anew, on S documents that it was not trained on.
@@ -199,6 +200,7 @@ class Clusters:
         survivors = {cluster: cluster for cluster in clusters.tolist()}
         clusters_B = clusters[slots_B]
         self._maintain(survivors)
+        self._features.settle()
         self._tick += 1
         return np.array([survivors[cluster] for cluster in clusters_B.tolist()], np.int32)
 

@@ -10,6 +10,10 @@ same of its two halves. These suffice, because for unit vectors
 Two halves of pure noise differ too, the more the fewer their members: a dozen documents can always be halved
 neatly. The gap between halves is therefore discounted below 32 members.
 
+Rows are facts that change with every tick: after the documents, they are most of a journal. They are stored rounded,
+sums as f32, those of halves, which know some 500 members, as f16; and every tick ends with the same rounding in memory,
+so that a restart changes nothing.
+
 Shape legend: K clusters, D dimensions, 2 halves.
 """
 
@@ -25,8 +29,11 @@ from curation.embedding import unit_vectors
 
 MIN_HALF = 5.0
 SETTLED_HALF = 32.0
-# The halves of a cluster that was merged know no more than this many members, so that new ones can still move them.
+# The halves of a cluster that was seeded or merged know no more than this many members, so that new ones can still
+# move them.
 MAX_HALF_WEIGHT = 500.0
+# A cluster knows no more members than this: the few that come in a tick must still move a sum that is rounded to f32.
+MAX_WEIGHT = float(1 << 24)
 
 Floats = NDArray[np.float64]
 
@@ -74,23 +81,28 @@ def best_pairs(shared_KO: NDArray[np.int64]) -> dict[int, int]:
     return pairs
 
 
+def _row(dimension: int, sum_type: str, half_type: str) -> np.dtype[np.void]:
+    return np.dtype(
+        [
+            ("cluster", "<i8"),
+            ("documents", "<i8"),  # assigned to it, or to what was merged into it
+            ("central_doc_no", "<i8"),  # the document that was most similar to the centre it met; -1 if none came
+            ("central_similarity", "<f8"),
+            ("weight", "<f8"),  # members that the sum knows, faded
+            ("half_weights", "<f8", (2,)),
+            ("sum", sum_type, (dimension,)),
+            ("half_sums", half_type, (2, dimension)),
+        ]
+    )
+
+
 class Features:
     """K clusters in ascending order of their ids: a table with a row each, and the columns as views (K, ...)."""
 
     def __init__(self, dimension: int) -> None:
         self.dimension = dimension
-        self._row = np.dtype(
-            [
-                ("cluster", "<i8"),
-                ("documents", "<i8"),  # assigned to it, or to what was merged into it
-                ("central_doc_no", "<i8"),  # the document that was most similar to the centre it met; -1 if none came
-                ("central_similarity", "<f8"),
-                ("weight", "<f8"),  # members that the sum knows, faded
-                ("half_weights", "<f8", (2,)),
-                ("sum", "<f8", (dimension,)),
-                ("half_sums", "<f8", (2, dimension)),
-            ]
-        )
+        self._row = _row(dimension, "<f8", "<f8")
+        self._stored_row = _row(dimension, "<f4", "<f2")
         self._table_K = np.zeros(0, self._row)
 
     def __len__(self) -> int:
@@ -113,9 +125,10 @@ class Features:
         row = np.zeros(1, self._row)
         row["cluster"], row["central_doc_no"], row["central_similarity"] = cluster, -1, -2.0
         row["weight"], row["sum"] = len(members_MD), members_MD.sum(axis=0, dtype=np.float64)
+        fade = min(1.0, MAX_HALF_WEIGHT / max(len(members_MD), 1))
         for half in (0, 1):
-            row["half_weights"][0, half] = np.count_nonzero(halves_M == half)
-            row["half_sums"][0, half] = members_MD[halves_M == half].sum(axis=0, dtype=np.float64)
+            row["half_weights"][0, half] = np.count_nonzero(halves_M == half) * fade
+            row["half_sums"][0, half] = members_MD[halves_M == half].sum(axis=0, dtype=np.float64) * fade
         self._table_K = np.concatenate((self._table_K, row))
 
     def split(self, slot: int, cluster: int) -> None:
@@ -163,6 +176,16 @@ class Features:
         """The cluster is gone."""
         self._table_K = np.delete(self._table_K, slot)
 
+    def settle(self) -> None:
+        """The end of a tick: a cluster forgets what is above `MAX_WEIGHT`, and all is rounded to what is stored."""
+        table_K = self._table_K
+        fade_K = np.minimum(1.0, MAX_WEIGHT / np.maximum(table_K["weight"], 1.0))
+        table_K["weight"] *= fade_K
+        table_K["sum"] *= fade_K[:, None]
+        table_K[:] = table_K.astype(self._stored_row)
+        # Of a half that nobody joined for thousands of members nothing is left: the next member may found it again.
+        table_K["half_weights"][~table_K["half_sums"].any(axis=-1)] = 0.0
+
     def cross_cosines(self) -> Floats:
         """(K, K): mean cosine of a member of one with a member of the other."""
         means_KD = self._table_K["sum"] / np.maximum(self._table_K["weight"], 1e-9)[:, None]
@@ -186,24 +209,23 @@ class Features:
         return np.asarray(costs_KK)
 
     def row_bytes(self, slot: int) -> bytes:
-        """All that is known of one cluster, for `put`."""
-        value: bytes = self._table_K[slot].tobytes()
-        return value
+        """All that is known of one cluster since the last `settle`, for `put`."""
+        return self._table_K[slot : slot + 1].astype(self._stored_row).tobytes()
 
     @staticmethod
     def dimension_of(value: bytes) -> int:
-        """Of the vectors in what `row_bytes` gave: three of them follow seven scalars of 8 bytes."""
-        return (len(value) // 8 - 7) // 3
+        """Of the vectors in what `row_bytes` gave."""
+        scalars, one_dimension = (_row(dimension, "<f4", "<f2").itemsize for dimension in (0, 1))
+        return (len(value) - scalars) // (one_dimension - scalars)
 
     def put(self, cluster: int, value: bytes | None) -> None:
         """Set one cluster to what `row_bytes` gave; None: it is gone. New ones come in ascending order of ids."""
         slot = int(np.searchsorted(self._table_K["cluster"], cluster))
         is_known = slot < len(self) and self._table_K["cluster"][slot] == cluster
         if value is not None and is_known:
-            self._table_K[slot] = np.frombuffer(value, self._row)[0]
+            self._table_K[slot] = np.frombuffer(value, self._stored_row)[0]
         elif value is not None:
-            self._table_K = np.concatenate(
-                (self._table_K[:slot], np.frombuffer(value, self._row), self._table_K[slot:])
-            )
+            row = np.frombuffer(value, self._stored_row).astype(self._row)
+            self._table_K = np.concatenate((self._table_K[:slot], row, self._table_K[slot:]))
         elif is_known:
             self.delete(slot)

@@ -30,7 +30,7 @@ from state.assignments import Assignments
 from state.epoch import Committed
 from state.ledger import Ledger
 from state.safe_points import SafePoints
-from state.store import Store
+from state.store import FORMAT_VERSION, Store
 from state.verdicts import Segments
 
 
@@ -109,9 +109,10 @@ def build_restored(
 
 
 def identity(config: Config, tokenizer: Tokenizer) -> dict[str, str]:
-    """The options that give the state its meaning, and what they were when it was made."""
+    """What gives the state its meaning: the format of its facts, and the options that must not change."""
     near = config.dedup.near
     return {
+        "state format": FORMAT_VERSION.decode(),
         **{f"dedup.near.{name}": str(getattr(near, name)) for name in IDENTITY_OPTIONS},
         "tokenizer": f"{tokenizer.name} ({tokenizer.digest:016x})",
         "embedding.mode": config.embedding.mode,
@@ -126,11 +127,11 @@ def encode_identity(config: Config, tokenizer: Tokenizer) -> str:
 
 
 def check_identity(config: Config, tokenizer: Tokenizer, committed: Committed, place: str) -> None:
-    """Raise `IdentityError` naming every option that differs from the one that what is in `place` was made with."""
+    """Raise `IdentityError` naming everything that is not as it was when what is in `place` was made."""
     made_with = json.loads(committed.identity)
     wanted = identity(config, tokenizer)
     differences = [
-        f"  - {name}: it was made with {made_with.get(name)}, the configuration says {value}"
+        f"  - {name}: it was made with {made_with.get(name)}, now it is {value}"
         for name, value in wanted.items()
         if made_with.get(name) != value
     ]
@@ -138,5 +139,6 @@ def check_identity(config: Config, tokenizer: Tokenizer, committed: Committed, p
         listed = "\n".join(differences)
         raise IdentityError(
             f"{place} belongs to another configuration:\n{listed}\n"
-            "Set these options back to go on, or begin anew elsewhere: another --output, or another lane and journal."
+            "Set these options back to go on (of another format: use the curatord that made it), or begin anew "
+            "elsewhere: another --output, or another lane and journal."
         )

@@ -27,7 +27,7 @@ from curatord.errors import StateBusy, StateError, StorageError
 from state.epoch import FAMILIES, Change, Committed
 
 STATE_FOLDER = ".curatord"  # inside an output folder
-FORMAT_VERSION = b"1"
+FORMAT_VERSION = b"2"
 WRITE_BUFFER_BYTES = 32 << 20
 MAX_WAL_BYTES = 256 << 20  # bounds the time to open after a kill
 

@@ -8,9 +8,10 @@ import pytest
 from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_mutual_info_score, normalized_mutual_info_score
 
-from curation.clusters import Clusters, ClustersConfig
-from curation.features import Features, cohesion, split_gap
+from curation.clusters import HALF_MEMORY, Clusters, ClustersConfig
+from curation.features import MAX_WEIGHT, Features, cohesion, split_gap
 from curation.isodata import isodata, spherical_kmeans
+from curation.kernels.features import add_members
 from curation.lineage import LineageEvent
 from curation.novelty import MAX_OUTLIERS, MAX_RECENT, Novelty
 
@@ -273,6 +274,60 @@ def test_splitting_and_merging_keep_the_total_weight_and_sum() -> None:
     features.merge(0, 1)
     assert features.column("weight").sum() == pytest.approx(107)
     assert np.allclose(features.column("sum")[0], members_MD.sum(axis=0) + members_MD[:7].sum(axis=0), atol=1e-9)
+
+
+def two_topics(weight: float) -> tuple[Features, np.ndarray]:
+    """One cluster of two halves that knows `weight` members, and its topics (2, D)."""
+    topics_2D = unit(np.random.default_rng(0).normal(size=(2, 48)))
+    features = Features(48)
+    features.append(0, topics_2D[[0, 1] * 10], np.array([0, 1] * 10))
+    for name in ("weight", "sum"):
+        features.column(name)[0] *= weight / 20
+    return features, topics_2D
+
+
+def test_what_is_stored_of_a_settled_cluster_is_all_that_there_is() -> None:
+    features, _ = two_topics(weight=12_345.0)
+    exact = features.column("sum").copy(), features.column("half_sums").copy()
+    features.settle()
+    restored = Features(Features.dimension_of(features.row_bytes(0)))
+    restored.put(0, features.row_bytes(0))
+
+    for name in ("cluster", "documents", "weight", "half_weights", "sum", "half_sums"):
+        assert np.array_equal(restored.column(name), features.column(name))
+    assert np.allclose(features.column("sum"), exact[0], rtol=1e-7)
+    assert np.allclose(features.column("half_sums"), exact[1], rtol=1e-3)
+    assert len(features.row_bytes(0)) < 0.4 * 8 * (7 + 3 * 48)
+
+
+@pytest.mark.parametrize("weight", [1e3, float(MAX_WEIGHT)])
+def test_a_cluster_of_any_age_follows_its_documents(weight: float) -> None:
+    features, topics_2D = two_topics(weight)
+    for _ in range(3000):
+        features.column("weight")[0] += 2.0
+        features.column("sum")[0] += 2.0 * topics_2D[0]
+        features.settle()
+
+    assert features.column("weight")[0] <= MAX_WEIGHT
+    added = min(1.0, 6000.0 / (weight + 6000.0))
+    expected_D = unit((topics_2D.mean(axis=0) * (1.0 - added) + topics_2D[0] * added)[None])[0]
+    before_D = unit(topics_2D.mean(axis=0)[None])[0]
+    moved, wanted = np.linalg.norm(features.centres()[0] - before_D), np.linalg.norm(expected_D - before_D)
+    assert moved == pytest.approx(wanted, rel=0.1)
+
+
+def test_a_half_that_has_faded_away_is_founded_anew() -> None:
+    features, topics_2D = two_topics(weight=20.0)
+    first_M = np.repeat(topics_2D[:1], 512, axis=0).astype(np.float32)
+    columns = [features.column(name) for name in ("weight", "sum", "half_weights", "half_sums")]
+    for _ in range(40):
+        add_members(first_M, np.zeros(512, np.int64), *columns, HALF_MEMORY)
+        features.settle()
+    assert features.column("half_weights")[0].min() == 0.0
+    add_members(topics_2D[1:].astype(np.float32), np.zeros(1, np.int64), *columns, HALF_MEMORY)
+
+    newest = int(features.column("half_weights")[0].argmin())
+    assert np.allclose(features.column("half_sums")[0, newest], topics_2D[1], atol=1e-6)
 
 
 def test_a_new_version_of_the_embedding_finds_the_same_topics_elsewhere() -> None:
