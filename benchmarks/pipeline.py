@@ -61,11 +61,11 @@ def chunks_of(documents: Iterator[dict[str, str]]) -> Iterator[str]:
                     pieces, size = [], 0
 
 
-def write_documents(path: Path) -> tuple[int, int]:
+def write_documents(path: Path, num_documents: int = NUM_WARM_UP + NUM_MEASURED) -> tuple[int, int]:
     """The input file: (documents, bytes of text)."""
     num_bytes = 0
     with path.open("wb") as file:
-        for number, text in zip(range(NUM_WARM_UP + NUM_MEASURED), chunks(), strict=False):
+        for number, text in zip(range(num_documents), chunks(), strict=False):
             file.write(msgspec.json.encode({"id": f"chunk-{number}", "text": text}) + b"\n")
             num_bytes += len(text.encode())
     return number + 1, num_bytes
