@@ -10,7 +10,6 @@ Scenario near-dedup-memory: bytes a document and time of the index at a million 
 
 from __future__ import annotations
 
-import random
 import re
 import statistics
 import subprocess
@@ -23,14 +22,13 @@ import msgspec
 import numpy as np
 import rensa
 import xxhash
-import zstandard
 from datasketch import MinHash, MinHashLSH
 
+from benchmarks.texts import log_normal_texts
 from curation.batch import join_texts
 from curation.near_dedup import NearDedup, NearDedupConfig
 
 NUM_DOCUMENTS = 8_000
-SOURCES = ("web/win32", "web/powershell-docs", "web/peps", "web/arxiv-abstracts", "web/gesetze-de")
 REPEATS = 5
 BATCH_DOCUMENTS = 1_000
 THRESHOLD = 0.8
@@ -48,23 +46,8 @@ Decoder = msgspec.json.Decoder(Document)
 
 
 def documents(corpora: Path) -> list[bytes]:
-    """JSON lines of about 3.7 KB of text (log-normal, median 2.9 KB), the sources in turn."""
-    rng = random.Random(7)
-    texts: list[str] = []
-    for source in SOURCES:
-        share, part, wanted = [], "", rng.lognormvariate(7.85, 0.65)
-        with (corpora / f"{source}.jsonl.zst").open("rb") as raw:
-            lines = zstandard.ZstdDecompressor().stream_reader(raw).read().splitlines()
-        for line in lines:
-            for paragraph in Decoder.decode(line).text.split("\n\n"):
-                part += paragraph + "\n\n"
-                if len(part) >= wanted:
-                    share.append(part)
-                    part, wanted = "", rng.lognormvariate(7.85, 0.65)
-            if len(share) >= NUM_DOCUMENTS // len(SOURCES):
-                break
-        texts += share[: NUM_DOCUMENTS // len(SOURCES)]
-    rng.shuffle(texts)
+    """JSON lines."""
+    texts = log_normal_texts(corpora, NUM_DOCUMENTS)
     return [msgspec.json.encode(Document(id=f"doc-{i}", text=text)) for i, text in enumerate(texts)]
 
 

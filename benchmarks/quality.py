@@ -6,47 +6,25 @@ four filters judge a sample of the same documents, as they come (spaCy's words) 
 
 from __future__ import annotations
 
-import random
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.datatrove_peer import peer_verdicts
+from benchmarks.texts import log_normal_texts
 from curation.batch import join_texts
 from curation.kernels.c4 import SENTENCE_END
 from curation.kernels.quality import measure_documents
 from curation.language import LanguageConfig, identify_languages
 from curation.quality import Quality, QualityConfig
-from tests.corpus import read_zst_jsonl
 
 CORPORA = Path(__file__).parents[2] / "shared" / "corpora"
-SOURCES = ("web/win32", "web/powershell-docs", "web/peps", "web/arxiv-abstracts", "web/gesetze-de")
 NUM_DOCUMENTS = 4_000
 PEER_DOCUMENTS = 200
 BATCH_DOCUMENTS = 512
 REPEATS = 5
 PEER_FILTERS = ("gopher_quality", "gopher_repetition", "c4", "fineweb")
-
-
-def documents(corpora: Path) -> list[str]:
-    """Texts of about 3.7 KB (log-normal, median 2.9 KB), the sources in turn."""
-    rng = random.Random(7)
-    texts: list[str] = []
-    for source in SOURCES:
-        share: list[str] = []
-        part, wanted = "", rng.lognormvariate(7.85, 0.65)
-        for row in read_zst_jsonl(corpora / f"{source}.jsonl.zst"):
-            for paragraph in row["text"].split("\n\n"):
-                part += paragraph + "\n\n"
-                if len(part) >= wanted:
-                    share.append(part)
-                    part, wanted = "", rng.lognormvariate(7.85, 0.65)
-            if len(share) >= NUM_DOCUMENTS // len(SOURCES):
-                break
-        texts += share[: NUM_DOCUMENTS // len(SOURCES)]
-    rng.shuffle(texts)
-    return texts
 
 
 def cost_us(work: Callable[[], object], num_documents: int) -> float:
@@ -62,7 +40,7 @@ def cost_us(work: Callable[[], object], num_documents: int) -> float:
 
 def main() -> None:
     """Print the table."""
-    texts = documents(Path(sys.argv[1]) if len(sys.argv) > 1 else CORPORA)
+    texts = log_normal_texts(Path(sys.argv[1]) if len(sys.argv) > 1 else CORPORA, NUM_DOCUMENTS)
     batches = [join_texts(texts[first : first + BATCH_DOCUMENTS]) for first in range(0, len(texts), BATCH_DOCUMENTS)]
     quality = Quality(QualityConfig(preset="fineweb"), LanguageConfig())
     parts = {

@@ -30,11 +30,11 @@ from consumers.broker import Broker, CommitReport, RawDocument
 from consumers.files import FilesBroker
 from consumers.inputs import expand
 from consumers.kafka import KafkaBroker
-from consumers.outputs import open_outputs
 from daemon.app import build, encode_identity
 from daemon.config import Config, parse_config
 from daemon.lifecycle import Loop, catch_up
 from daemon.pipeline import Pipeline
+from daemon.service import open_broker
 from ops.phases import PhaseClock
 from packing.tokenizer import open_tokenizer
 from state.epoch import Epoch
@@ -109,14 +109,7 @@ def owner(config: Config, store: Store, phases: PhaseClock) -> tuple[KafkaBroker
         config.kafka.bootstrap_servers, dict.fromkeys(topics, 1), {"max.message.bytes": str(MAX_RECORD_BYTES)}
     )
     tokenizer = open_tokenizer(config.tokenizer)
-    outputs = open_outputs(
-        config.kafka,
-        config.topics,
-        config.packing,
-        tokenizer_digest=tokenizer.digest,
-        vocabulary_size=tokenizer.vocabulary_size,
-    )
-    broker = KafkaBroker(config.kafka, config.topics, config.input, outputs, store, encode_identity(config, tokenizer))
+    broker = open_broker(config, tokenizer, store)
     pipeline = build(config, store, tokenizer, phases=phases)
     broker.join()
     for _ in broker.journal(after=-1, follow=True):

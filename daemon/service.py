@@ -75,6 +75,19 @@ def snapshots_of(config: Config) -> Snapshots | None:
     return Snapshots(Path(config.state.snapshot_dir) / config.kafka.lane, own_disk=Path(config.state.dir))
 
 
+def open_broker(config: Config, tokenizer: Tokenizer, store: Store) -> KafkaBroker:
+    """A member of the cluster. Raises `BrokerUnavailable`, or `ConfigError` if topics are missing."""
+    outputs = open_outputs(
+        config.kafka,
+        config.topics,
+        config.packing,
+        tokenizer_digest=tokenizer.digest,
+        vocabulary_size=tokenizer.vocabulary_size,
+    )
+    identity = encode_identity(config, tokenizer)
+    return KafkaBroker(config.kafka, config.topics, config.input, outputs, store, identity)
+
+
 def connect(
     config: Config, tokenizer: Tokenizer, store: Store, events: Events, stop: StopRequest
 ) -> KafkaBroker | None:
@@ -86,15 +99,7 @@ def connect(
     attempt = 0
     while not stop.requested:
         try:
-            outputs = open_outputs(
-                config.kafka,
-                config.topics,
-                config.packing,
-                tokenizer_digest=tokenizer.digest,
-                vocabulary_size=tokenizer.vocabulary_size,
-            )
-            identity = encode_identity(config, tokenizer)
-            broker = KafkaBroker(config.kafka, config.topics, config.input, outputs, store, identity)
+            broker = open_broker(config, tokenizer, store)
             committed = broker.committed()
         except BrokerUnavailable as error:
             events.broker_away(str(error))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import uuid
 from collections.abc import Iterator
 from typing import NoReturn
@@ -11,6 +12,7 @@ from typing import NoReturn
 import pytest
 
 from tests.integration.broker import Broker, open_broker
+from tests.integration.lane import Instance, Lane
 from tests.integration.maven_broker import MavenBroker, NoBroker
 from tests.integration.proxy import Proxy
 
@@ -62,6 +64,14 @@ def proxy(maven_broker: MavenBroker) -> Iterator[Proxy]:
 def prefix() -> str:
     """A name that no other test has: the beginning of the names of topics, groups and lanes."""
     return f"test-{uuid.uuid4().hex[:12]}"
+
+
+@pytest.fixture
+def instance(lane: Lane) -> Iterator[Instance]:
+    """A daemon of the test's own `lane`, not started yet."""
+    instance = Instance(lane, "a", lane.bootstrap)
+    yield instance
+    instance.send(signal.SIGKILL)
 
 
 def _open_maven_broker() -> MavenBroker:

@@ -15,8 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from click.testing import CliRunner, Result
 from prometheus_client.parser import text_string_to_metric_families
 
+from daemon.cli import cli
 from tests.integration.world import create_topics
 
 TOPICS = ("documents", "sequences", "dead_letters", "feedback", "journal", "artifacts")
@@ -176,3 +178,8 @@ class Instance:
         self.send(signal.SIGCONT)
         self.send(signal.SIGTERM)
         return self.wait(timeout_s)
+
+
+def run(*arguments: object) -> Result:
+    """One of the commands, here and now."""
+    return CliRunner().invoke(cli, [str(argument) for argument in arguments])

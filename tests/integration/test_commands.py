@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import json
-import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
 
-from daemon.cli import cli
 from tests.integration.broker import Broker
-from tests.integration.lane import Instance, Lane
+from tests.integration.lane import Instance, Lane, run
 from tests.integration.test_service import make_documents, readable
 from tests.integration.torture import SETTINGS
 from tests.integration.world import produce_documents
@@ -22,17 +18,6 @@ from tests.integration.world import produce_documents
 @pytest.fixture
 def lane(broker: Broker, prefix: str, tmp_path: Path) -> Lane:
     return Lane(broker.bootstrap, prefix, tmp_path, SETTINGS.replace("max_wait_s = 45.0", "max_wait_s = 3.0"))
-
-
-@pytest.fixture
-def instance(lane: Lane) -> Iterator[Instance]:
-    instance = Instance(lane, "a", lane.bootstrap)
-    yield instance
-    instance.send(signal.SIGKILL)
-
-
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(cli, [str(argument) for argument in arguments])
 
 
 def test_from_an_empty_cluster_to_a_document_that_was_taken_back(lane: Lane, instance: Instance) -> None:

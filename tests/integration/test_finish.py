@@ -7,22 +7,19 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
 from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
 
 from consumers.retention import RetentionReader
 from curatord.errors import ConfigError
 from curatord.records import SafePoint, encode_feedback
 from curatord.sequence import EndOfStream, decode_end
-from daemon.cli import cli
 from daemon.config import load_config
 from tests.integration.audit import audit
 from tests.integration.broker import Broker
-from tests.integration.lane import Instance, Lane
+from tests.integration.lane import Instance, Lane, run
 from tests.integration.test_service import make_documents, readable
 from tests.integration.torture import SETTINGS
 from tests.integration.world import end_offsets, produce_documents, read_sequences, read_topic, wait_until
@@ -34,17 +31,6 @@ QUANTUM = 4
 @pytest.fixture
 def lane(broker: Broker, prefix: str, tmp_path: Path) -> Lane:
     return Lane(broker.bootstrap, prefix, tmp_path, SETTINGS.replace("batch_quantum = 2", f"batch_quantum = {QUANTUM}"))
-
-
-@pytest.fixture
-def instance(lane: Lane) -> Iterator[Instance]:
-    instance = Instance(lane, "a", lane.bootstrap)
-    yield instance
-    instance.send(signal.SIGKILL)
-
-
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(cli, [str(argument) for argument in arguments])
 
 
 def finish(config: Path, *arguments: str) -> EndOfStream:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -36,13 +35,6 @@ def lane(broker: Broker, prefix: str, tmp_path: Path) -> Lane:
     lane = Lane(broker.bootstrap, prefix, tmp_path, settings)
     lane.create_topics()
     return lane
-
-
-@pytest.fixture
-def instance(lane: Lane) -> Iterator[Instance]:
-    instance = Instance(lane, "a", lane.bootstrap)
-    yield instance
-    instance.send(signal.SIGKILL)
 
 
 def feed(instance: Instance, documents: list[bytes]) -> None:
