@@ -12,9 +12,9 @@ zstd makes them at level 3, JSON lines of a message at a time. At full rate that
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import statistics
 import tempfile
-import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -45,8 +45,7 @@ from tests.integration.world import create_topics, produce_documents
 
 PER_MESSAGE = 100
 RATE = 1000
-STEADY_S = 10.0
-NUM_STEADY = int(RATE * STEADY_S)
+NUM_STEADY = 20_000
 
 
 @dataclass(slots=True)
@@ -169,30 +168,30 @@ def service(
 
 
 def _at_a_steady_rate(documents: list[bytes], config: Config, loop: Loop, seen: Seen) -> None:
-    """New documents at `RATE` a second; what is `seen` are they alone."""
-    stop = threading.Event()
-
-    def produce() -> None:
-        with KafkaProducer(bootstrap_servers=config.kafka.bootstrap_servers, linger_ms=5) as producer:
-            began, sent = time.monotonic(), 0
-            while not stop.is_set():
-                due = documents[sent : int((time.monotonic() - began) * RATE)]
-                for document in due:
-                    producer.send(config.topics.documents, document, partition=0)
-                sent += len(due)
-                time.sleep(0.01)
-
+    """New documents at `RATE` a second, from another process; what is `seen` are they alone."""
     seen.ages_s.clear()
     seen.transactions_s.clear()
     seen.journal_bytes = 0
-    producer = threading.Thread(target=produce, daemon=True)
+    place = config.kafka.bootstrap_servers, config.topics.documents
+    producer = multiprocessing.get_context("spawn").Process(target=produce_at_rate, args=(*place, documents))
     producer.start()
-    end = time.monotonic() + STEADY_S
-    while time.monotonic() < end:
-        loop.step()
-    stop.set()
-    producer.join()
+    rows = 0
+    while rows < len(documents):
+        rows += loop.step()
     loop.commit()
+    producer.join()
+
+
+def produce_at_rate(bootstrap: str, topic: str, documents: list[bytes]) -> None:
+    """One message each, `RATE` a second."""
+    with KafkaProducer(bootstrap_servers=bootstrap, linger_ms=5) as producer:
+        began, sent = time.monotonic(), 0
+        while sent < len(documents):
+            due = documents[sent : int((time.monotonic() - began) * RATE)]
+            for document in due:
+                producer.send(topic, document, partition=0)
+            sent += len(due)
+            time.sleep(0.01)
 
 
 def main() -> None:

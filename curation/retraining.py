@@ -1,8 +1,8 @@
 """Retraining: the student learns again when the stream has become another.
 
 A table over token ids is good for text like that it was trained on and for no other: a student of arXiv abstracts
-knows 99 % of their tokens and has a cosine of 0.74 to the teacher there; on Python's PEPs it is 86 % and 0.22, on
-German law 61 % and 0.07 (benchmarks/drift.py). The share of tokens that it knows tells, at no cost, when to train.
+knows 99 % of their tokens and has a cosine of 0.74 to the teacher there; on Python's PEPs it is 86 % and 0.23, on
+German law 61 % and 0.06 (benchmarks/drift.py). The share of tokens that it knows tells, at no cost, when to train.
 
     watch ─ the share fell by `retrain_drop` ─▸ collect ─ the sample is full ─▸ train ─ `TRAINING_TICKS` later ─▸ watch
 

@@ -153,7 +153,9 @@ class Service:
         self._config_path = config_path
         self._clock = clock
         self._snapshots = snapshots_of(config)
-        self._snapshot_at = clock() + config.state.snapshot_interval_s
+        self._snapshot_at = clock()
+        if self._snapshots is not None:
+            self._snapshot_at += self._snapshots.due_in(config.state.snapshot_interval_s)
         self._measured_at = -LAG_INTERVAL_S
         self._headroom_at = -HEADROOM_INTERVAL_S
         self._is_away = False
@@ -263,11 +265,19 @@ class Service:
             epoch = finished.manifest.epoch
             self._events.snapshot_written(epoch=epoch, num_bytes=finished.num_bytes, seconds=finished.seconds)
             if finished.cut_before is not None:
-                self._broker.truncate(before=finished.cut_before)
-                self._events.journal_truncated(before_epoch=epoch, before_offset=finished.cut_before)
+                self._cut_journal(before=finished.cut_before, before_epoch=epoch)
         if self._clock() >= self._snapshot_at:
             self._snapshot_at = self._clock() + self._config.state.snapshot_interval_s
             self._snapshots.begin(self._store)
+
+    def _cut_journal(self, *, before: int, before_epoch: int) -> None:
+        """What nobody needs any more may also stay, until the next snapshot."""
+        try:
+            self._broker.truncate(before=before)
+        except BrokerUnavailable as error:
+            self._events.journal_not_cut(str(error))
+        else:
+            self._events.journal_truncated(before_epoch=before_epoch, before_offset=before)
 
     def _tend(self, stop: StopRequest) -> None:
         """What is due whatever this process is."""

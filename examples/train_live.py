@@ -33,7 +33,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from examples.tiny_trainer import GLOBAL_BATCH
 from tests.integration.broker import open_broker
-from tests.integration.maven_broker import free_ports
+from tests.integration.maven_broker import NoBroker, free_ports
 
 matplotlib.use("agg")
 from matplotlib import pyplot as plt
@@ -217,17 +217,20 @@ def main() -> int:
     folder = options.folder.resolve()
     if folder.exists():
         parser.error(f"{folder} is there already: remove it, or give another --folder")
+    try:
+        broker = open_broker()
+    except NoBroker as error:
+        parser.exit(1, f"There is no broker to try it with: {error}\n")
     folder.mkdir(parents=True)
-    print("Gathering documents", flush=True)
-    subprocess.run([sys.executable, "-m", "tools.gather_documents", str(folder / "gathered.jsonl")], check=True)
-    make_tokenizer(folder)
-    broker = open_broker()
     (port,) = free_ports(1)
     config = folder / "curatord.toml"
     config.write_text(CONFIG.format(bootstrap=broker.bootstrap, folder=folder, port=port, context=CONTEXT))
     curatord = str(Path(sys.executable).with_name("curatord"))
     daemon = crawler = None
     try:
+        print("Gathering documents", flush=True)
+        subprocess.run([sys.executable, "-m", "tools.gather_documents", str(folder / "gathered.jsonl")], check=True)
+        make_tokenizer(folder)
         subprocess.run([curatord, "topics", "create", "--yes", "-c", str(config)], check=True)
         daemon = subprocess.Popen([curatord, "run", "-c", str(config)], stdout=(folder / "daemon.log").open("w"))
         crawler = Crawler(broker.bootstrap, folder, port)

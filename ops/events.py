@@ -299,6 +299,10 @@ class Events:
         self.metrics.journal_uncut_bytes.set(0)
         self._log.info("journal_truncated", before_epoch=before_epoch, before_offset=before_offset)
 
+    def journal_not_cut(self, reason: str) -> None:
+        """The broker refused to cut the journal. It grows, and is cut after the next snapshot if it can be then."""
+        self._often(ERROR, "journal_not_cut", {"reason": reason[:MAX_TEXT]}, reason)
+
     def broker_away(self, reason: str) -> None:
         """The broker cannot be reached; this process waits. Call it at every attempt."""
         if self.health.broker_away(reason[:MAX_TEXT]):

@@ -12,6 +12,7 @@ import shutil
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -70,6 +71,13 @@ class Snapshots:
         self._own_disk = own_disk  # where the state is; a snapshot there would be lost with it
         self._thread: threading.Thread | None = None
         self._result: Finished | StorageError | None = None
+
+    def due_in(self, interval_s: float) -> float:
+        """Seconds until the newest is older than the interval; 0 if there is none."""
+        for path in self._paths():
+            with suppress(OSError):
+                return max(0.0, (path / MANIFEST).stat().st_mtime + interval_s - time.time())
+        return 0.0
 
     def begin(self, store: Store) -> bool:
         """Start a snapshot of the store; False if there is one of this epoch, or one is still being copied.

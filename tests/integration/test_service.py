@@ -10,6 +10,8 @@ from tempfile import TemporaryDirectory
 
 import pyarrow as pa
 import pytest
+from kafka import KafkaAdminClient
+from kafka.admin import ConfigResource, ConfigResourceType
 
 from tests.integration.audit import audit, replay
 from tests.integration.broker import Broker
@@ -182,6 +184,32 @@ def test_a_lost_disk_comes_back_from_a_snapshot_when_the_journal_was_cut(lane: L
         assert numbers == list(range(len(numbers)))
         decided = replay(read_topic(lane.bootstrap, lane.topics["journal"])).ledger
         assert decided.rows_read == len(documents)
+
+
+def test_a_journal_that_the_broker_will_not_cut_stops_nothing(lane: Lane, instance: Instance) -> None:
+    def clean_up(policy: str) -> None:
+        admin = KafkaAdminClient(bootstrap_servers=lane.bootstrap)
+        admin.alter_configs(
+            [ConfigResource(ConfigResourceType.TOPIC, lane.topics["journal"], {"cleanup.policy": policy})]
+        )
+        admin.close()
+
+    def produce_until(event: str) -> None:
+        while not instance.events(event):
+            produce_documents(lane.bootstrap, lane.topics["documents"], [next(documents)], partition=0)
+            time.sleep(0.2)
+
+    documents = iter(make_documents(seed=6))
+    with TemporaryDirectory(dir="/dev/shm") as other_disk:
+        lane.snapshot_dir = Path(other_disk)
+        instance.start()
+        instance.wait_for("restored", 90)
+        clean_up("compact")  # records of such a topic cannot be deleted
+        produce_until("journal_not_cut")
+        assert not instance.events("journal_truncated")
+        clean_up("delete")
+        produce_until("journal_truncated")
+        assert instance.stop() == 0
 
 
 def test_a_broker_that_is_away_is_waited_for(own_broker: MavenBroker, prefix: str, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -49,6 +50,19 @@ def test_a_lost_state_comes_back_from_the_newest_snapshot(tmp_path: Path, store:
     assert [key for key, _ in again.items("held")] == [b"1", b"2", b"3"]
     again.close()
     assert len(list((tmp_path / "snapshots").iterdir())) == 2
+
+
+def test_the_next_one_is_due_an_interval_after_the_newest_even_after_a_restart(tmp_path: Path, store: Store) -> None:
+    snapshots = Snapshots(tmp_path / "snapshots", own_disk=tmp_path)
+    assert snapshots.due_in(3600.0) == 0.0
+    commit(store, 1)
+    snapshot(snapshots, store)
+
+    again = Snapshots(tmp_path / "snapshots", own_disk=tmp_path)
+    assert 3500.0 < again.due_in(3600.0) <= 3600.0
+    a_day_ago = time.time() - 86_400.0
+    os.utime(next((tmp_path / "snapshots").iterdir()) / MANIFEST, (a_day_ago, a_day_ago))
+    assert again.due_in(3600.0) == 0.0
 
 
 @pytest.mark.parametrize("damage", ["content", "manifest", "missing"])
