@@ -54,6 +54,7 @@ class _State(msgspec.Struct, frozen=True, array_like=True):
     usual_share: float
     share: float
     next_block: int
+    next_doc_no: int
 
 
 class Retraining:
@@ -162,7 +163,8 @@ class Retraining:
             yield _BLOCK_PREFIX + key, value
         if self._is_dirty:
             self._is_dirty = False
-            state = _State(self._phase, self._usual_share, self._share, self._sample.next_block)
+            sample = self._sample
+            state = _State(self._phase, self._usual_share, self._share, sample.next_block, sample.next_doc_no)
             yield _STATE_KEY, msgspec.msgpack.encode(state)
 
     def apply(self, key: bytes, value: bytes | None) -> None:
@@ -172,7 +174,7 @@ class Retraining:
         elif value is not None:
             state = msgspec.msgpack.decode(value, type=_State)
             self._phase, self._usual_share, self._share = state.phase, state.usual_share, state.share
-            self._sample.next_block = state.next_block
+            self._sample.next_block, self._sample.next_doc_no = state.next_block, state.next_doc_no
 
 
 class _Stopped(Exception):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 
 import msgspec
@@ -35,6 +36,7 @@ class Sample:
         self._changed: set[bytes] = set()
         self._stored: set[bytes] = set()
         self.next_block = 0
+        self.next_doc_no = 0
 
     def __len__(self) -> int:
         return sum(map(len, self._blocks.values()))
@@ -44,11 +46,16 @@ class Sample:
         return [tokens for block in self._blocks.values() for tokens in block.values()]
 
     def add(self, doc_nos: Sequence[int], documents: Sequence[Tokens]) -> None:
-        """The documents of one or more ticks."""
-        for start in range(0, len(doc_nos), TICK_ORDINALS):
+        """The documents of one or more ticks, in the order of their numbers. Those that were here do not count again.
+
+        The ticks of a warm-up come after it, with the same documents.
+        """
+        new = bisect_left(doc_nos, self.next_doc_no)
+        for start in range(new, len(doc_nos), TICK_ORDINALS):
             part = slice(start, start + TICK_ORDINALS)
             heads = [tokens[: self._max_tokens].copy() for tokens in documents[part]]
             self._blocks[self.next_block] = dict(zip(doc_nos[part], heads, strict=True))
+            self.next_doc_no = doc_nos[part][-1] + 1
             self._changed.add(_key(self.next_block))
             self.next_block += 1
 

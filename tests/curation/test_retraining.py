@@ -164,6 +164,22 @@ def test_a_warm_up_that_was_cut_short_is_made_up_for(tokenizer: Tokenizer, tick_
     assert lane.versions == [1 + TRAINING_TICKS]
 
 
+def test_the_ticks_of_a_warm_up_add_nothing_to_its_sample(tokenizer: Tokenizer, tick_of: TickOf) -> None:
+    lane = Lane(tokenizer)
+    first = tick_of(ENGLISH, 0)
+    lane.begin(first)
+    lane.retraining.observe(range(len(first)), first)
+    lane.commit()
+    lane = lane.restarted(tokenizer)
+    lane.retraining.observe(range(len(first)), first)
+    lane.commit()
+    lane.retraining.remove(7)
+
+    sample = lane.retraining._sample
+    assert sorted(_numbers(sample)) == [number for number in range(len(first)) if number != 7]
+    assert len(sample) == len(first) - 1
+
+
 def test_a_stop_at_any_tick_changes_nothing(tokenizer: Tokenizer, tick_of: TickOf) -> None:
     def run(stop_after: int | None) -> Lane:
         lane = Lane(tokenizer)
