@@ -180,25 +180,27 @@ class Rewards:
         of_number.count += 1
         of_number.total += value
 
-    def take(self, survivor: Callable[[int], int | None], cluster_of: Callable[[int], int | None]) -> list[ArmReward]:
-        """The tick: what was gathered since the last one.
+    def take(
+        self, survivor: Callable[[int], int | None], cluster_of: Callable[[int], int | None], *, last_doc_no: int
+    ) -> list[ArmReward]:
+        """The tick: what was gathered since the last one, of documents up to its last.
 
         `survivor` is what became of a cluster, `cluster_of` says where a document is; either may be unknown.
         """
+        documents = sorted(doc_no for doc_no in self._of_documents if doc_no <= last_doc_no)
         rewards = [
             (cluster, of_it.total / of_it.count, float(of_it.count))
             for cluster, of_it in sorted(self._of_clusters.items())
         ]
-        for doc_no, of_it in sorted(self._of_documents.items()):
-            cluster = cluster_of(doc_no)
+        for doc_no in documents:
+            cluster, of_it = cluster_of(doc_no), self._of_documents.pop(doc_no)
             if cluster is not None:
                 rewards.append((cluster, of_it.total / of_it.count, float(of_it.count)))
         for run in sorted(self._runs):
             rewards += self._progress(run)
         self._changed.update(_key(_CLUSTER_PREFIX, cluster) for cluster in self._of_clusters)
-        self._changed.update(_key(_DOCUMENT_PREFIX, doc_no) for doc_no in self._of_documents)
+        self._changed.update(_key(_DOCUMENT_PREFIX, doc_no) for doc_no in documents)
         self._of_clusters.clear()
-        self._of_documents.clear()
         taken = []
         for placed, value, count in rewards:
             cluster = survivor(placed)

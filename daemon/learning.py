@@ -149,7 +149,11 @@ class Learning:
         """The reward is what trainers and scorers said since the last tick; until one ever did, the quality score."""
         bandit, rewards, clusters = self._stages.bandit, self._stages.rewards, self._stages.clusters
         was_heard = rewards.is_heard
-        heard = rewards.take(clusters.survivor, lambda doc_no: self._stages.assignments.find(doc_no, epoch))
+        heard = rewards.take(
+            clusters.survivor,
+            lambda doc_no: self._stages.assignments.find(doc_no, epoch),
+            last_doc_no=int(tick.doc_nos_B[-1]),
+        )
         if rewards.is_heard and not was_heard:
             bandit.forget_rewards()
         for reward in heard:

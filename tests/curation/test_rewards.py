@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sys
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -67,7 +68,7 @@ def nowhere(doc_no: int) -> None:
 
 
 def take(rewards: Rewards) -> list[ArmReward]:
-    return rewards.take(same, nowhere)
+    return rewards.take(same, nowhere, last_doc_no=sys.maxsize)
 
 
 @dataclass
@@ -328,13 +329,30 @@ def test_plain_rewards_are_taken_as_they_are_once() -> None:
     rewards.reward_document(77, 0.5)
     rewards.reward_document(78, 0.5)
     merged = {4: 9, 2: 2, 5: 5}
-    assert rewards.take(merged.get, {77: 5}.get) == [
+    assert rewards.take(merged.get, {77: 5}.get, last_doc_no=78) == [
         ArmReward(2, -1.0, 1.0),
         ArmReward(9, 3.0, 3.0),
         ArmReward(5, 0.5, 1.0),
     ]
     assert rewards.is_heard
     assert take(rewards) == []
+
+
+def test_a_reward_of_a_document_waits_for_the_tick_of_its_document() -> None:
+    rewards = Rewards(FeedbackConfig())
+    rewards.reward_document(77, 0.5)
+    rewards.reward_document(700, 0.25)
+    cluster_of = {77: 5}
+    assert rewards.take(same, cluster_of.get, last_doc_no=511) == [ArmReward(5, 0.5, 1.0)]
+    restored = Rewards(FeedbackConfig())
+    for key, value in facts(rewards).items():
+        if value is not None:
+            restored.apply(key, value)
+    cluster_of[700] = 6
+
+    for one in (rewards, restored):
+        assert one.take(same, cluster_of.get, last_doc_no=1023) == [ArmReward(6, 0.25, 1.0)]
+        assert take(one) == []
 
 
 def test_only_the_run_that_was_silent_for_longest_is_forgotten_for_a_new_one() -> None:
@@ -365,7 +383,8 @@ def drive(rewards: Rewards, actions: random.Random, number: int) -> list[list[Ar
     for _ in range(number):
         kind, run = actions.randrange(10), f"run {min(actions.randrange(30), 12)}"
         if kind == 0:
-            taken.append(rewards.take(lambda cluster: cluster if cluster % 5 else None, {3: 2, 4: 1}.get))
+            survivors = {cluster: cluster for cluster in range(8) if cluster % 5}
+            taken.append(rewards.take(survivors.get, {3: 2, 4: 1}.get, last_doc_no=actions.randrange(6)))
         elif kind == 1:
             rewards.reward_cluster(actions.randrange(6), actions.random())
         elif kind == 2:
