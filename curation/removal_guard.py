@@ -64,7 +64,7 @@ class RemovalGuard:
             history.num_documents += 1
             history.num_removed += removed
             self._changed.add(source)
-            if history.num_documents == self.window_documents:
+            if history.num_documents >= self.window_documents:  # it may be more where the option was lowered
                 surges += self._close_window(source, history)
         return surges
 

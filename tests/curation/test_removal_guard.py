@@ -47,6 +47,15 @@ def test_the_first_windows_of_a_source_are_never_reported() -> None:
     assert guard_of_100().observe(["new"] * 200, np.arange(200) >= 100) == []
 
 
+def test_a_window_that_was_made_shorter_in_the_middle_of_one_closes_all_the_same() -> None:
+    guard, shorter = guard_of_100(), RemovalGuard(window_documents=50, max_excess=0.25)
+    guard.observe(["a"] * 580, np.zeros(580, np.bool_))
+    for key, value in guard.changes():
+        shorter.apply(key, value)
+
+    assert [surge.rate for surge in shorter.observe(["a"] * 51, np.ones(51, np.bool_))] == [1.0]
+
+
 @pytest.mark.parametrize("cut", [1, 37, 100, 999])
 def test_replayed_changes_give_the_same_surges_and_the_same_later_changes(cut: int) -> None:
     sources = [f"source{i % 3}" for i in range(3000)]
