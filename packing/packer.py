@@ -423,10 +423,11 @@ class Packer:
         config = self._config
         counters = _COUNTERS_DECODER.decode(self._stored_counters) if self._stored_counters else None
         if counters is not None and counters.context_length != config.context_length:
-            if self._pieces:
+            if self._pieces or len(self._blocks):
                 raise IdentityError(
                     f"packing.context_length was {counters.context_length} and is now {config.context_length}, but "
-                    f"{self._held_tokens} tokens wait for rows of the old length: set it back, flush, change it again"
+                    f"rows of the old length wait, and {self._held_tokens} tokens for such: set it back, flush, change "
+                    "it again"
                 )
             self._blocks.begin_generation()
         if counters is not None and counters.mode != config.mode:

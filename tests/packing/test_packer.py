@@ -230,6 +230,22 @@ def test_another_context_length_begins_a_generation_when_nothing_is_held() -> No
     assert [row.seq_no for row in rows] == list(range(len(rows)))
 
 
+def test_rows_that_retractions_left_empty_are_held_too() -> None:
+    stream = stream_of()
+    first = Packer(config(batch_quantum=1000), dimension=64)
+    add(first, stream, 0, 100)
+    first.flush()
+    for doc_no in range(100):
+        first.remove(doc_no)
+    assert first.held_pieces() == []
+    second = Packer(config(batch_quantum=1000, context_length=2048), dimension=64)
+    for key, value in first.changes():
+        second.apply(key, value)
+
+    with pytest.raises(IdentityError, match="rows of the old length wait"):
+        second.restore_embeddings(stream.embed)
+
+
 def test_pieces_carry_what_the_trainer_reports_back() -> None:
     stream = Stream(np.array([2500, 10], np.int64), zipf_topics(2).embeddings_BD)
     packer = Packer(config(), dimension=64)
