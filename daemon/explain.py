@@ -223,6 +223,9 @@ def _decisions(story: Story) -> Iterator[tuple[str, str]]:
     if verdict.stage == "holdout":
         yield "holdout", "HELD OUT of training, by the hash of its id: its text is in holdout/"
         return
+    if verdict.stage == "tokenize":
+        yield "tokenize", "REJECTED, no_tokens: the tokenizer makes nothing of its text"
+        return
     yield "tokenize", f"{verdict.num_tokens:,} tokens"
     if story.cluster is not None:
         yield "assign", f"cluster {story.cluster}"

@@ -154,6 +154,7 @@ class Selection:
         )
         self._holdouts.append(holdout)
         epoch.put("holdout", number.to_bytes(8, "big"), msgspec.msgpack.encode(holdout))
+        epoch.put("meta", b"next_holdout", str(self._next_holdout).encode())
         if len(self._holdouts) == HOLDOUT_SHARD_DOCUMENTS:
             self.flush_holdout(epoch)
 
@@ -165,10 +166,9 @@ class Selection:
         for holdout in self._holdouts:
             epoch.delete("holdout", holdout.number.to_bytes(8, "big"))
         self._holdouts = []
-        epoch.put("meta", b"next_holdout", str(self._next_holdout).encode())
 
     def _tokenize(self, batch: Batch, qualities_B: NDArray[np.float32], run: Run, verdicts: Verdicts) -> None:
-        """Accepted: the tokens are held and the documents wait for their tick."""
+        """Accepted, if there are tokens: they are held, and the documents wait for their tick."""
         if not len(batch):
             return
         tokenizer = self._stages.tokenizer
@@ -181,6 +181,11 @@ class Selection:
         arrays = [
             tokens_T[first:last] for tokens_T, bounds_B1 in encoded for first, last in pairwise(bounds_B1.tolist())
         ]
+        has_tokens_B = np.array([len(tokens) > 0 for tokens in arrays], np.bool_)
+        # A normalizer may leave nothing of a text of controls; there is nothing to train on then.
+        _reject_all(verdicts, batch.doc_nos_B[~has_tokens_B], "tokenize", "no_tokens")
+        batch, qualities_B = batch.keep(has_tokens_B), qualities_B[has_tokens_B]
+        arrays = [tokens for tokens in arrays if len(tokens)]
         doc_nos = batch.doc_nos_B.tolist()
         num_tokens = [len(tokens) for tokens in arrays]
         verdicts.accept(batch.doc_nos_B, np.array(num_tokens, np.int64))
@@ -251,7 +256,6 @@ class Selection:
         self._next_holdout = int(store.get("meta", b"next_holdout") or 0)
         for _, value in store.items("holdout"):
             self._holdouts.append(msgspec.msgpack.decode(value, type=Holdout))
-            self._next_holdout = self._holdouts[-1].number + 1
 
 
 def _rows(batch: Batch, run: Run) -> NDArray[np.int64]:

@@ -36,6 +36,7 @@ STAGES = {
     "quality": "poor quality",
     "near_dedup": "near-dups",
     "holdout": "held out",
+    "tokenize": "no tokens",
 }
 
 

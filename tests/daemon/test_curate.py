@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+import tokenizers
 
 from daemon.inspection import check_output
 from tests.daemon.conftest import CONFIG, Curated, Run, text_of, write_documents
@@ -43,6 +44,27 @@ def test_every_document_but_the_duplicates_comes_out_and_decodes_to_its_text(cur
     assert set(decoded) == {f"doc-{n}" for n in range(300)} | {"long"}
     assert all(decoded[f"doc-{n}"] == text_of(n) for n in range(300))
     assert check_output(curated.output).problems == []
+
+
+def test_a_text_of_which_the_tokenizer_makes_nothing_is_rejected(run: Run, tmp_path: Path) -> None:
+    words = {"[UNK]": 0, "[SEP]": 1, "the": 2}
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.WordPiece(words, unk_token="[UNK]"))
+    tokenizer.normalizer = tokenizers.normalizers.BertNormalizer()  # drops controls and U+FFFD
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.BertPreTokenizer()
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    config = tmp_path / "c.toml"
+    config.write_text(f'{CONFIG}\n[tokenizer]\nname = "{tmp_path / "tokenizer.json"}"\neos = false\n')
+    documents = write_documents(tmp_path / "a.jsonl", range(100))
+    with documents.open("a") as file:
+        file.write(json.dumps({"id": "nothing", "text": "\ufffd\u0001"}) + "\n")
+    output = tmp_path / "output"
+
+    result = run("curate", documents, "-o", output, "-c", config, "--json")
+
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["ledger"]["rows"]["accepted"] == 100
+    assert "REJECTED, no_tokens" in run("explain", "nothing", "-o", output).output
+    assert check_output(output).problems == []
 
 
 def test_the_same_input_again_adds_nothing(curated: Curated, run: Run) -> None:

@@ -8,9 +8,27 @@ import msgspec
 import pytest
 
 from consumers.broker import RawDocument
+from consumers.memory import World
 from curatord.records import Retraction
 from state.ledger import decode_ledger
 from tests.simulation.world import make_config, new_world, outcome, run
+
+
+def test_a_retraction_from_the_open_shard_of_held_out_documents_survives_a_restart(tmp_path: Path) -> None:
+    texts = [msgspec.json.encode({"id": f"h{n}", "text": f"a text of its own {n}"}) for n in range(3)]
+    rows: list[RawDocument] = [RawDocument("s", n, text) for n, text in enumerate(texts)]
+    rows.insert(1, RawDocument("s", 9, Retraction(id="h0", timestamp_us=1)))
+    config = make_config(output={"holdout": 0.9999})
+
+    numbers = []
+    for stops in ([4], [2, 4]):
+        world, folder = World(), tmp_path / str(stops)
+        for stop in stops:
+            world.documents = rows[:stop]
+            run(world, config, folder, flush=stop == 4)
+        numbers.append([(holdout.number, holdout.doc_id) for holdout in world.holdouts])
+
+    assert numbers == [[(1, "h1"), (2, "h2")]] * 2
 
 
 @pytest.mark.parametrize(
