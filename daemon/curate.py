@@ -11,6 +11,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import click
+import msgspec
 
 from consumers.broker import RawDocument
 from consumers.files import FilesBroker
@@ -20,12 +21,13 @@ from curatord.errors import StorageError
 from curatord.records import Retraction
 from daemon.app import build_restored, encode_identity
 from daemon.config import Config, load_config
-from daemon.facts import state_in
+from daemon.facts import opened_for_reading
 from daemon.kernels import are_compiled
 from daemon.lifecycle import Interrupted, Loop, StopRequest
 from daemon.pipeline import Pipeline
 from daemon.progress import CurateProgress
 from daemon.summary import print_summary, summary, write_manifest
+from packing.packer import as_stored
 from state.store import STATE_FOLDER, Store, explain_storage, state_folder
 
 INTERRUPTED = 130
@@ -104,8 +106,10 @@ def _say_how_to_go_on(output: Path) -> None:
 
 def retract_documents(doc_ids: Sequence[str], output: Path, config_path: Path | None) -> None:
     """Take documents back, as one commit. Raises `UsageError` where nothing was ever curated."""
-    state_in(output)
     config = load_config(config_path)
+    with opened_for_reading(output) as store:
+        # Rows of another length would begin a generation, and nobody asks for that here.
+        config = msgspec.structs.replace(config, packing=as_stored(config.packing, store))
     now_us = time.time_ns() // 1000
     with CurateProgress(StopRequest()) as progress, opened(output, config, progress) as (store, pipeline):
         broker = FilesBroker([], config.input, output, store)

@@ -34,11 +34,15 @@ from packing.rows import (
     Row,
     RowBlocks,
 )
+from state.store import Store
 
 # A piece waits at most this many times the pool's size, unless the configuration says otherwise.
 _MAX_WAIT_POOLS = 4
 # It is due after this share of that, to have time to meet a row that it fits.
 _DUE_SHARE = 0.75
+
+# A block is a file, whose lists have offsets of 32 bits.
+MAX_BLOCK_TOKENS = 1 << 31
 
 _COUNTERS_KEY = b"m"
 
@@ -74,6 +78,11 @@ class PackingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
                 f"{self.pool_documents}, so documents could not wait for a row that suits them: raise it, shrink the "
                 "pool, or leave it unset"
             )
+        if self.context_length * self.shuffle_block_rows >= MAX_BLOCK_TOKENS:
+            raise ValueError(
+                f"packing.shuffle_block_rows = {self.shuffle_block_rows} rows of {self.context_length} tokens are more "
+                f"than the {MAX_BLOCK_TOKENS} that a file can hold: lower one of them"
+            )
         if self.mode == "sculpt" and self.alpha == self.beta == 0:
             raise ValueError(
                 "packing.alpha and packing.beta are both 0, so nothing tells documents apart: raise one of them"
@@ -89,7 +98,7 @@ class PackingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
 class _Counters(msgspec.Struct, frozen=True, array_like=True):
     context_length: int
-    mode: str
+    mode: Literal["sculpt", "best_fit"]
     stats: PackingStats
     next_number: int  # of the next piece
     num_arrivals: int  # pieces that ever entered the pool
@@ -99,6 +108,15 @@ _PIECE_FIELDS = PieceFact.__struct_fields__[1:]
 _PIECE_DECODER = msgspec.msgpack.Decoder(PieceFact)
 _COUNTERS_DECODER = msgspec.msgpack.Decoder(_Counters)
 _NUMBERS_DECODER = msgspec.msgpack.Decoder(list[int])
+
+
+def as_stored(config: PackingConfig, store: Store) -> PackingConfig:
+    """The configuration with the length and the mode that rows were made with so far, if there are any."""
+    found = store.get("packing", _COUNTERS_KEY)
+    if found is None:
+        return config
+    counters = _COUNTERS_DECODER.decode(found)
+    return replace(config, context_length=counters.context_length, mode=counters.mode)
 
 
 class Packer:

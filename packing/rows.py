@@ -105,6 +105,7 @@ class _Counters(msgspec.Struct, array_like=True):
     next_ordinal: int = 0
     block_start: int = 0  # first ordinal of the block that is filling
     next_seq_no: int = 0
+    given_out: int = 0  # sequences with a lower seq_no went out
 
 
 _ROW_DECODER = msgspec.msgpack.Decoder(RowFact)
@@ -153,14 +154,14 @@ class RowBlocks:
     @property
     def num_given_out(self) -> int:
         """Sequences of the generation that went out: those of whole quanta."""
-        return self._counters.next_seq_no - self._counters.next_seq_no % self._batch_quantum
+        return self._counters.given_out
 
     def begin_generation(self) -> None:
         """Number sequences from 0 again. Nothing may be held."""
         if self._rows:
             raise AssertionError("a generation ends with all its rows given out")
         self._counters.generation += 1
-        self._counters.next_seq_no = 0
+        self._counters.next_seq_no = self._counters.given_out = 0
 
     def close(self, numbers: list[int], *, flushed: bool) -> list[ClosedRow]:
         """Take in the next row; the rows that this gives out, in order of seq_no."""
@@ -217,7 +218,10 @@ class RowBlocks:
 
     def _release(self) -> list[ClosedRow]:
         """Take out the rows of whole quanta."""
-        end = self.num_given_out
+        counters = self._counters
+        # Not below what went out under a smaller quantum.
+        counters.given_out = max(counters.given_out, counters.next_seq_no - counters.next_seq_no % self._batch_quantum)
+        end = counters.given_out
         placed = [(row.seq_no, row) for row in self._rows.values() if row.seq_no is not None and row.seq_no < end]
         released = [row for _, row in sorted(placed, key=lambda entry: entry[0])]
         for row in released:

@@ -259,6 +259,15 @@ def test_ctrl_c_commits_says_how_to_go_on_and_going_on_gives_the_same_bytes(tmp_
     assert files_of(interrupted) == files_of(whole)
 
 
+def test_retracting_without_the_configuration_begins_no_generation(curated: Curated, run: Run, tmp_path: Path) -> None:
+    assert run("retract", "doc-3", "-o", curated.output).exit_code == 0
+    more = write_documents(tmp_path / "more.jsonl", range(1000, 1100))
+    assert run("curate", more, "-o", curated.output, "-c", curated.config).exit_code == 0
+
+    assert {row["seq_no"] for row in rows_of(curated.output)} == set(range(len(rows_of(curated.output))))
+    assert check_output(curated.output).problems == []
+
+
 def test_retracting_names_the_sequences_that_a_document_is_in(curated: Curated, run: Run) -> None:
     result = run("retract", "doc-3", "never-seen", "-o", curated.output, "-c", curated.config)
 

@@ -278,6 +278,7 @@ def test_what_cannot_be_packed_is_refused() -> None:
         ({"pool_documents": 100, "max_wait_arrivals": 150}, "less than twice"),
         ({"alpha": 0, "beta": 0}, "nothing tells documents apart"),
         ({"context_length": 100}, "context_length"),
+        ({"context_length": 1 << 20, "shuffle_block_rows": 1 << 11}, "than the 2147483648 that a file can hold"),
         ({"mode": "largest_fit"}, "mode"),
         ({"pool": 100}, "pool"),
     ],

@@ -30,6 +30,19 @@ def test_a_row_never_leaves_its_block() -> None:
     assert all(row.ordinal // 8 == (row.seq_no or 0) // 8 for row in rows)
 
 
+def test_what_went_out_stays_so_under_a_larger_quantum() -> None:
+    small = blocks_of(block_rows=1)
+    rows = close_all(small, range(10))
+    large = blocks_of(block_rows=1, batch_quantum=8)
+    for key, value in small.changes():
+        large.apply(key, value)
+    assert large.num_given_out == 10
+    rows += close_all(large, range(10, 30))
+
+    assert [row.seq_no for row in rows] == list(range(24))
+    assert large.num_given_out == 24
+
+
 def test_neighbours_are_apart() -> None:
     rows = close_all(blocks_of(block_rows=1024), range(1024))
     assert [row.ordinal for row in rows] != list(range(1024))
