@@ -110,8 +110,10 @@ def stand_by(
             events.standing_by(epoch_of(store))
 
 
-def catch_up(store: Store, broker: Broker, committed: Committed | None) -> Iterator[JournalRecord]:
-    """Bring the store to the epoch that the world has seen; the epochs, as they are taken in.
+def catch_up(
+    store: Store, broker: Broker, committed: Committed | None, tend: Callable[[], None] = lambda: None
+) -> Iterator[JournalRecord]:
+    """Bring the store to the epoch that the world has seen; the epochs, as they are taken in. `tend` as in `stand_by`.
 
     Raises `StateError` if that cannot be.
     """
@@ -123,6 +125,7 @@ def catch_up(store: Store, broker: Broker, committed: Committed | None) -> Itera
             "or the journal was lost. Remove the state to restore it from the journal"
         )
     for record in broker.journal(after=at, follow=False) if at < end else ():
+        tend()
         if record is not None:
             take_in(record, store)
             yield record

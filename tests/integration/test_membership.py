@@ -9,16 +9,18 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from kafka import TopicPartition
+from kafka import KafkaAdminClient, TopicPartition
 from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata
 
 from consumers.broker import Ownership
+from consumers.clients import group_offsets
 from consumers.kafka import KafkaBroker
 from curatord.errors import LaneLost, StateError
+from daemon.lifecycle import catch_up
 from tests.integration.broker import Broker
 from tests.integration.test_kafka_python import evict, transactional_producer
 from tests.integration.test_lane import World, become_owner, facts, make_epoch, run, stand_by
-from tests.integration.world import produce_documents, read_topic, wait_until
+from tests.integration.world import create_topics, produce_documents, read_topic, wait_until
 
 
 @pytest.fixture
@@ -188,6 +190,51 @@ def test_an_owner_waits_for_the_end_of_a_journal_that_somebody_elses_transaction
     assert committed.epoch == 4
     assert seen.count(None) >= 3
     assert [number for number in seen if number is not None][-1] == 4
+
+
+@pytest.mark.parametrize("journal", ["lost its end", "was made anew"])
+@pytest.mark.parametrize("state", ["none", "behind"])
+def test_a_journal_that_ends_before_its_marker_stops_a_restore_with_the_reason(
+    world: World, monkeypatch: pytest.MonkeyPatch, journal: str, state: str
+) -> None:
+    monkeypatch.setattr("consumers.journal_reader.SILENT_S", 0.5)
+    owner, store = world.owner("a")
+    run(owner, store, 2)
+    if state == "behind":
+        follower, follower_store = world.member("b")
+        list(catch_up(follower_store, follower, follower.committed()))
+        follower.close()
+    run(owner, store, 2)
+    owner.close()
+    partition = TopicPartition(world.topics.journal, 0)
+    with KafkaAdminClient(bootstrap_servers=world.bootstrap) as admin:
+        marker = group_offsets(admin, world.prefix)[partition]
+        if journal == "lost its end":
+            marker = OffsetAndMetadata(marker.offset + 9, marker.metadata.replace('"e":4', '"e":7'), -1)
+        else:
+            admin.delete_topics([partition.topic])
+            wait_until(lambda: partition.topic not in {t["name"] for t in admin.describe_topics()}, "it to be gone")
+            create_topics(world.bootstrap, {partition.topic: 1})
+        admin.alter_group_offsets(world.prefix, {partition: marker})
+    heir, heir_store = world.member("b")
+
+    with pytest.raises(StateError, match=r"ends at offset .* committed up to .*journal-lost"):
+        list(catch_up(heir_store, heir, heir.committed()))
+
+
+def test_a_standby_is_not_told_to_remove_its_state_when_the_journal_was_made_anew(world: World) -> None:
+    owner, store = world.owner("a")
+    run(owner, store, 2)
+    owner.close()
+    journal = world.topics.journal
+    with KafkaAdminClient(bootstrap_servers=world.bootstrap) as admin:
+        admin.delete_topics([journal])
+        wait_until(lambda: journal not in {t["name"] for t in admin.describe_topics()}, "it to be gone")
+    create_topics(world.bootstrap, {journal: 1})
+    standby, _ = world.member("a")
+
+    with pytest.raises(StateError, match="journal-lost"):
+        stand_by(standby, store, lambda: False)
 
 
 def test_the_first_epoch_is_begun_once(world: World) -> None:

@@ -17,6 +17,7 @@ from tests.integration.audit import audit, replay
 from tests.integration.broker import Broker
 from tests.integration.lane import Instance, Lane
 from tests.integration.maven_broker import MavenBroker
+from tests.integration.test_kafka_python import transactional_producer
 from tests.integration.torture import SETTINGS, undisturbed, visible_in_pseq, without_new_versions
 from tests.integration.world import end_offsets, produce_documents, read_sequences, read_topic
 from tests.simulation.test_hostile import hostile_rows
@@ -241,6 +242,28 @@ def test_a_broker_that_is_away_is_waited_for(own_broker: MavenBroker, prefix: st
         instance.send(signal.SIGKILL)
 
     assert audit(lane, len(documents)).anomalies == []
+
+
+def test_a_restore_that_waits_for_a_transaction_of_somebody_else_ends_when_it_is_asked_to(
+    lane: Lane, instance: Instance
+) -> None:
+    documents = make_documents(seed=7, num_rows=400)
+    instance.start()
+    instance.wait_for("restored", 90)
+    feed(instance, documents[:200])
+    with transactional_producer(lane.bootstrap, f"{lane.prefix}-foreign") as foreign:
+        foreign.begin_transaction()
+        foreign.send(lane.topics["journal"], b"hides what follows", partition=0)
+        foreign.flush()
+        feed(instance, documents[200:])
+        assert instance.stop() == 0
+        instance.wipe()
+        instance.start()
+        instance.wait_for("restoring", 90)
+        time.sleep(2)
+        assert len(instance.events("restored")) == 1
+        assert instance.stop() == 0
+        foreign.abort_transaction()
 
 
 def test_every_hostile_message_becomes_a_dead_letter_with_its_reason(
