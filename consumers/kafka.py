@@ -23,6 +23,7 @@ from consumers.artifacts import ARTIFACT_FAMILIES, upload
 from consumers.broker import CommitReport, JournalRecord, Ownership, RawDocument, RawFeedback
 from consumers.clients import connected_admin, connected_producer
 from consumers.connection import KafkaConfig
+from consumers.dead_letters import coordinates
 from consumers.feedback_reader import FeedbackReader
 from consumers.inputs import InputConfig
 from consumers.journal_reader import JournalReader
@@ -114,9 +115,13 @@ class KafkaBroker:
         while self._fetched and len(rows) < max_rows:
             message = self._fetched.popleft()
             rows += rows_of_message(message, self._input)
+        self._check_lane()
+        return rows
+
+    def _check_lane(self) -> None:
+        """Raise `LaneLost` if this process had the lane, and has it no more."""
         if self.ownership() is Ownership.LOST:
             raise LaneLost("the lane went to another process: this one was silent for longer than the session timeout")
-        return rows
 
     def feedback(self, max_records: int) -> list[RawFeedback]:
         """The next messages of trainers and scorers that are at hand. Raises `BrokerUnavailable`."""
@@ -225,6 +230,8 @@ class KafkaBroker:
 
         Raises `LaneLost`, or `BrokerUnavailable` if the outcome is not known; the process must end.
         """
+        # It may have joined again since, and would commit with a membership that is good.
+        self._check_lane()
         for source, position in epoch.positions.items():
             epoch.put("inputs", source.encode(), str(position).encode())
         records = self._outputs.records(epoch, self._store)
@@ -269,7 +276,10 @@ class KafkaBroker:
         return next_offset
 
     def _offsets(self, positions: Mapping[str, int]) -> dict[TopicPartition, OffsetAndMetadata]:
-        """The partitions that moved; now and then all of them."""
+        """The partitions that moved; now and then all of them. Feedback has its positions in the facts alone.
+
+        Raises `LaneLost` if one is not this process's: outputs without their inputs' offsets would be made again.
+        """
         named = {source_name(partition): partition for partition in self._membership.partitions}
         wanted = dict(positions)
         if time.monotonic() - self._recommitted_at > RECOMMIT_S:
@@ -278,7 +288,10 @@ class KafkaBroker:
                 known = self._store.get("inputs", source.encode())
                 if known is not None:
                     wanted[source] = int(known)
-        return {named[source]: OffsetAndMetadata(at, "", -1) for source, at in wanted.items() if source in named}
+        wanted = {source: at for source, at in wanted.items() if coordinates(source)[0] == self._topics.documents}
+        if foreign := wanted.keys() - named.keys():
+            raise LaneLost(f"{', '.join(sorted(foreign))} went to another process before it was committed")
+        return {named[source]: OffsetAndMetadata(at, "", -1) for source, at in wanted.items()}
 
     def _journal_records(self, epoch: Epoch) -> list[Outgoing]:
         """The facts of the epoch, in parts. Large values are uploaded first."""
@@ -303,8 +316,9 @@ class KafkaBroker:
                 yield family, key, value
 
     def keep_alive(self) -> None:
-        """Stay a member of the group."""
+        """Stay a member of the group. Raises `LaneLost` if the lane went to another process."""
         self._membership.keep_alive()
+        self._check_lane()
 
     def lag(self) -> dict[str, int]:
         """Messages that wait, by partition. Raises `BrokerUnavailable`."""

@@ -32,12 +32,12 @@ def world(broker: Broker, prefix: str, tmp_path: Path) -> Iterator[World]:
 
 
 @contextmanager
-def standing_by(member: KafkaBroker) -> Iterator[None]:
-    """Polls a member that has joined, as its process would, until the end or until the lane is its own."""
+def standing_by(member: KafkaBroker, *, as_owner: bool = False) -> Iterator[None]:
+    """Polls a member that has joined, as its process would, until the end or, without `as_owner`, it has the lane."""
     enough = threading.Event()
 
     def poll() -> None:
-        while not enough.is_set() and member.ownership() is Ownership.STANDBY:
+        while not enough.is_set() and (as_owner or member.ownership() is Ownership.STANDBY):
             member._membership.poll(0.05, 1)
 
     thread = threading.Thread(target=poll)
@@ -104,6 +104,46 @@ def test_an_evicted_owner_does_not_fence_the_one_that_took_over(world: World) ->
     run(heir, heir_store, 2)
 
     assert world.outputs() == [b"1", b"2", b"3", b"4"]
+
+
+def test_an_owner_that_hears_in_the_middle_of_work_that_it_lost_the_lane_commits_nothing(world: World) -> None:
+    produce_documents(world.bootstrap, world.topics.documents, [b"{}"] * 100, partition=0)
+    owner, store = world.owner("a")
+    heir, _ = world.member("b")
+    heir.join()
+    with standing_by(heir, as_owner=True):
+        run(owner, store, 1)
+        epoch = make_epoch(owner, store)
+        former = owner._membership.snapshot
+        evict(world.bootstrap, world.prefix, former.member_id)
+
+        def is_back() -> bool:
+            """With a good membership, so that the group would take its commit."""
+            owner._membership.keep_alive()
+            member = owner._membership
+            return owner.ownership() is Ownership.LOST and member._is_member() and member.snapshot != former
+
+        wait_until(is_back, "the owner to join again")
+
+    with pytest.raises(LaneLost):
+        owner.keep_alive()
+    with pytest.raises(LaneLost):
+        owner.commit(epoch)
+    assert world.outputs() == [b"1"]
+
+
+def test_nothing_is_committed_without_the_offset_of_an_input_that_was_read(world: World) -> None:
+    owner, store = world.owner("a")
+    epoch = make_epoch(owner, store)
+    epoch.positions[f"{world.topics.documents}-feedback-0"] = 3  # is no partition of the documents
+    owner.commit(epoch)
+    epoch = make_epoch(owner, store)
+    epoch.positions[f"{world.topics.documents}-9"] = 3
+
+    with pytest.raises(LaneLost, match=f"{world.topics.documents}-9 went to another process"):
+        owner.commit(epoch)
+
+    assert world.outputs() == [b"1"]
 
 
 def test_all_positions_are_committed_again_before_they_expire(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
