@@ -33,7 +33,7 @@ from consumers.outputs import Outputs
 from consumers.retention import RetentionReader
 from consumers.topics import TopicsConfig
 from consumers.transactions import Outgoing, StaleMembership, Transactions
-from curatord.errors import BrokerUnavailable, LaneLost, StateError
+from curatord.errors import BrokerUnavailable, IdentityError, LaneLost, StateError
 from state.epoch import Change, Committed, Epoch
 from state.journal import JournalledChange, apply_journalled, encode_changes, journal_position
 from state.store import Store
@@ -51,6 +51,7 @@ class Marker(msgspec.Struct, frozen=True, kw_only=True):
     e: int  # epoch
     lane: str  # made at the beginning of the journal
     id: str  # identity
+    p: int = 0  # partitions of the topic of sequences; 0 where that was not kept yet
 
 
 class KafkaBroker:
@@ -184,7 +185,7 @@ class KafkaBroker:
 
     def _begin(self) -> None:
         """Epoch 0: where the inputs begin, and the name of this journal."""
-        self._marker = Marker(e=0, lane=uuid.uuid4().hex, id=self._identity)
+        self._marker = Marker(e=0, lane=uuid.uuid4().hex, id=self._identity, p=self._outputs.num_partitions)
         epoch = Epoch(number=0, identity=self._identity)
         partitions = self._membership.partitions
         for partition, (first, _) in self._membership.bounds(partitions, self._kafka.request_timeout_s).items():
@@ -195,11 +196,17 @@ class KafkaBroker:
         self.commit(epoch)
 
     def committed(self) -> Committed | None:
-        """The marker of the group; None before the first owner."""
+        """The marker of the group; None before the first owner.
+
+        Raises `StateError` if it is not that of this state, `IdentityError` as `check_partitions`.
+        """
         found = self._membership.committed(self._journal_partition, self._kafka.request_timeout_s)
         if found is None:
             return None
-        self._marker = decode_marker(found.metadata)
+        marker = decode_marker(found.metadata)
+        num_partitions = self._outputs.num_partitions
+        check_partitions(marker, num_partitions, topic=self._topics.sequences, lane=self._kafka.lane)
+        self._marker = msgspec.structs.replace(marker, p=num_partitions)
         local = self._store.get("meta", b"lane")
         if local is not None and local.decode() != self._marker.lane:
             raise StateError(
@@ -390,3 +397,13 @@ def decode_marker(metadata: str) -> Marker:
             f"the group's offset of the journal carries {metadata!r}, which is no marker of curatord: somebody moved "
             "it. See docs/operating.md#marker-gone"
         ) from error
+
+
+def check_partitions(marker: Marker, found: int, *, topic: str, lane: str) -> None:
+    """Raise `IdentityError` if the topic of sequences has another number of partitions than the lane began with."""
+    if marker.p not in (0, found):
+        raise IdentityError(
+            f"topic {topic} has {found} partitions, lane {lane} was made with {marker.p}: sequence n lies on partition "
+            f"n mod {marker.p}, and readers would look for it elsewhere. Partitions cannot be removed: begin a "
+            "new lane, over topics of its own. See docs/operating.md#identity"
+        )

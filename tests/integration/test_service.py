@@ -19,7 +19,7 @@ from tests.integration.lane import Instance, Lane
 from tests.integration.maven_broker import MavenBroker
 from tests.integration.test_kafka_python import transactional_producer
 from tests.integration.torture import SETTINGS, undisturbed, visible_in_pseq, without_new_versions
-from tests.integration.world import end_offsets, produce_documents, read_sequences, read_topic
+from tests.integration.world import end_offsets, produce_documents, read_sequences, read_topic, wait_until
 from tests.simulation.test_hostile import hostile_rows
 from tests.simulation.world import make_drifting_rows, make_rows
 
@@ -298,6 +298,13 @@ def test_wrong_surroundings_end_with_a_message_and_an_exit_code(lane: Lane, inst
     instance.start()
     assert instance.wait() == 65
     assert "dedup.near.shingle_words" in instance.log_path.read_text()
+    lane.settings = lane.settings.removesuffix("\n[dedup.near]\nshingle_words = 7\n")
+    with KafkaAdminClient(bootstrap_servers=lane.bootstrap) as admin:
+        admin.create_partitions({lane.topics["sequences"]: 2})
+        wait_until(lambda: len(end_offsets(lane.bootstrap, lane.topics["sequences"])) == 2, "the partition")
+    instance.start()
+    assert instance.wait() == 65
+    assert "has 2 partitions, lane" in instance.log_path.read_text()
     lane.topics["sequences"] = "no-such-topic"
     instance.start()
     assert instance.wait() == 78
