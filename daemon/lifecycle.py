@@ -138,6 +138,10 @@ def take_in(record: JournalRecord, store: Store) -> None:
     at = epoch_of(store)
     if at >= 0 and record.epoch != at + 1:
         raise StateError(f"the journal goes from epoch {at} to {record.epoch}: restore from a snapshot")
+    if at < 0 and record.epoch > 1:
+        raise StateError(
+            f"the journal begins at epoch {record.epoch}, and this state is empty: restore from a snapshot"
+        )
     apply_journalled(store, record.changes, record.next_offset)
 
 

@@ -9,7 +9,8 @@ import pytest
 
 from consumers.broker import JournalRecord
 from consumers.memory import MemoryBroker, World
-from daemon.lifecycle import Interrupted, StopRequest
+from curatord.errors import StateError
+from daemon.lifecycle import Interrupted, StopRequest, take_in
 from daemon.service import restore_journalled
 from state.epoch import Committed
 from state.store import Store
@@ -44,4 +45,12 @@ def test_a_restore_that_waits_beats_and_ends_when_it_is_asked_to(
         restore_journalled(broker, store, events, broker.stop)
 
     assert (broker.polls, len(beats)) == (3, 3)
+    store.close()
+
+
+def test_an_empty_state_takes_no_journal_whose_beginning_is_gone(tmp_path: Path) -> None:
+    """Made anew under an owner that went on, it begins at offset 0 all the same."""
+    store = Store(tmp_path)
+    with pytest.raises(StateError, match="begins at epoch 8"):
+        take_in(JournalRecord(epoch=8, identity="{}", changes=()), store)
     store.close()
