@@ -6,12 +6,12 @@ Uploaded before the epoch that names them, outside its transaction: what no epoc
 from __future__ import annotations
 
 import xxhash
-from kafka import KafkaProducer, TopicPartition
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.errors import KafkaError, OffsetOutOfRangeError
 
 from consumers.clients import connected_consumer
 from consumers.connection import KafkaConfig
-from curatord.errors import BrokerUnavailable, StateError
+from curatord.errors import BrokerUnavailable, CuratordError, StateError
 from state.journal import PART_BYTES, Artifact
 
 # The student's table; the parts of it are as large as its own store made them.
@@ -39,7 +39,7 @@ class ArtifactReader:
         self._partition = TopicPartition(topic, 0)
 
     def fetch(self, artifact: Artifact) -> bytes:
-        """The value. Raises `StateError` if it is not there any more."""
+        """The value. Raises `StateError` if it is not there any more, `BrokerUnavailable` if it does not come."""
         consumer = connected_consumer(self._config, group_id=None, isolation_level="read_committed")
         chunks: list[bytes] = []
         try:
@@ -48,18 +48,28 @@ class ArtifactReader:
             while len(chunks) < len(artifact.offsets):
                 fetched = consumer.poll(READ_TIMEOUT_S * 1000).get(self._partition, [])
                 if not fetched:
-                    raise self._missing(f"nothing came from offset {artifact.offsets[len(chunks)]}")
+                    raise self._silent(consumer, artifact.offsets[len(chunks)])
                 # Another process may have written between the chunks.
                 wanted = set(artifact.offsets[len(chunks) :])
                 chunks += [record.value for record in fetched if record.offset in wanted]
         except OffsetOutOfRangeError as error:
             raise self._missing(str(error)) from error
+        except KafkaError as error:
+            raise BrokerUnavailable(f"topic {self._partition.topic} cannot be read: {error}") from error
         finally:
             consumer.close()
         value = b"".join(chunks)
         if xxhash.xxh3_128_digest(value) != artifact.digest:
             raise self._missing("its digest is another")
         return value
+
+    def _silent(self, consumer: KafkaConsumer, offset: int) -> CuratordError:
+        """Why nothing came: the record is not there, or the cluster is slow. Raises `KafkaError`."""
+        if consumer.position(self._partition) <= offset < consumer.end_offsets([self._partition])[self._partition]:
+            return BrokerUnavailable(
+                f"topic {self._partition.topic} gave nothing from offset {offset} for {READ_TIMEOUT_S} s, and holds it"
+            )
+        return self._missing(f"nothing is at offset {offset}")
 
     def _missing(self, why: str) -> StateError:
         return StateError(

@@ -42,14 +42,14 @@ class FeedbackReader:
     def _widen(self, partitions: set[int]) -> None:
         """Read these partitions; those that are read already are read on."""
         added = [TopicPartition(self._topic, number) for number in sorted(partitions - self._partitions)]
-        self._partitions |= partitions
-        all_of_them = [TopicPartition(self._topic, number) for number in sorted(self._partitions)]
-        self._consumer.assign(all_of_them)
+        # Asked first: if the cluster does not say, nothing has changed, and the next look asks again.
         first = self._consumer.beginning_offsets(added)
+        self._consumer.assign([TopicPartition(self._topic, number) for number in sorted(partitions)])
         for partition in added:
             known = self._store.get("inputs", f"{self._topic}-{partition.partition}".encode())
             # Feedback is an estimate: what retention cut is lost to it, and nothing else is.
             self._consumer.seek(partition, max(first[partition], 0 if known is None else int(known)))
+        self._partitions = partitions
 
     def poll(self, max_records: int) -> list[RawFeedback]:
         """What is at hand; never waits. Raises `BrokerUnavailable`."""

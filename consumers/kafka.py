@@ -23,6 +23,7 @@ from consumers.artifacts import ARTIFACT_FAMILIES, upload
 from consumers.broker import CommitReport, JournalRecord, Ownership, RawDocument, RawFeedback
 from consumers.clients import connected_admin, connected_producer
 from consumers.connection import KafkaConfig
+from consumers.dead_letters import coordinates
 from consumers.feedback_reader import FeedbackReader
 from consumers.inputs import InputConfig
 from consumers.journal_reader import JournalReader
@@ -32,7 +33,7 @@ from consumers.outputs import Outputs
 from consumers.retention import RetentionReader
 from consumers.topics import TopicsConfig
 from consumers.transactions import Outgoing, StaleMembership, Transactions
-from curatord.errors import BrokerUnavailable, LaneLost, StateError
+from curatord.errors import BrokerUnavailable, IdentityError, LaneLost, StateError
 from state.epoch import Change, Committed, Epoch
 from state.journal import JournalledChange, apply_journalled, encode_changes, journal_position
 from state.store import Store
@@ -50,6 +51,7 @@ class Marker(msgspec.Struct, frozen=True, kw_only=True):
     e: int  # epoch
     lane: str  # made at the beginning of the journal
     id: str  # identity
+    p: int = 0  # partitions of the topic of sequences; 0 where that was not kept yet
 
 
 class KafkaBroker:
@@ -114,9 +116,13 @@ class KafkaBroker:
         while self._fetched and len(rows) < max_rows:
             message = self._fetched.popleft()
             rows += rows_of_message(message, self._input)
+        self._check_lane()
+        return rows
+
+    def _check_lane(self) -> None:
+        """Raise `LaneLost` if this process had the lane, and has it no more."""
         if self.ownership() is Ownership.LOST:
             raise LaneLost("the lane went to another process: this one was silent for longer than the session timeout")
-        return rows
 
     def feedback(self, max_records: int) -> list[RawFeedback]:
         """The next messages of trainers and scorers that are at hand. Raises `BrokerUnavailable`."""
@@ -179,7 +185,7 @@ class KafkaBroker:
 
     def _begin(self) -> None:
         """Epoch 0: where the inputs begin, and the name of this journal."""
-        self._marker = Marker(e=0, lane=uuid.uuid4().hex, id=self._identity)
+        self._marker = Marker(e=0, lane=uuid.uuid4().hex, id=self._identity, p=self._outputs.num_partitions)
         epoch = Epoch(number=0, identity=self._identity)
         partitions = self._membership.partitions
         for partition, (first, _) in self._membership.bounds(partitions, self._kafka.request_timeout_s).items():
@@ -190,11 +196,17 @@ class KafkaBroker:
         self.commit(epoch)
 
     def committed(self) -> Committed | None:
-        """The marker of the group; None before the first owner."""
+        """The marker of the group; None before the first owner.
+
+        Raises `StateError` if it is not that of this state, `IdentityError` as `check_partitions`.
+        """
         found = self._membership.committed(self._journal_partition, self._kafka.request_timeout_s)
         if found is None:
             return None
-        self._marker = decode_marker(found.metadata)
+        marker = decode_marker(found.metadata)
+        num_partitions = self._outputs.num_partitions
+        check_partitions(marker, num_partitions, topic=self._topics.sequences, lane=self._kafka.lane)
+        self._marker = msgspec.structs.replace(marker, p=num_partitions)
         local = self._store.get("meta", b"lane")
         if local is not None and local.decode() != self._marker.lane:
             raise StateError(
@@ -225,6 +237,8 @@ class KafkaBroker:
 
         Raises `LaneLost`, or `BrokerUnavailable` if the outcome is not known; the process must end.
         """
+        # It may have joined again since, and would commit with a membership that is good.
+        self._check_lane()
         for source, position in epoch.positions.items():
             epoch.put("inputs", source.encode(), str(position).encode())
         records = self._outputs.records(epoch, self._store)
@@ -269,7 +283,10 @@ class KafkaBroker:
         return next_offset
 
     def _offsets(self, positions: Mapping[str, int]) -> dict[TopicPartition, OffsetAndMetadata]:
-        """The partitions that moved; now and then all of them."""
+        """The partitions that moved; now and then all of them. Feedback has its positions in the facts alone.
+
+        Raises `LaneLost` if one is not this process's: outputs without their inputs' offsets would be made again.
+        """
         named = {source_name(partition): partition for partition in self._membership.partitions}
         wanted = dict(positions)
         if time.monotonic() - self._recommitted_at > RECOMMIT_S:
@@ -278,7 +295,10 @@ class KafkaBroker:
                 known = self._store.get("inputs", source.encode())
                 if known is not None:
                     wanted[source] = int(known)
-        return {named[source]: OffsetAndMetadata(at, "", -1) for source, at in wanted.items() if source in named}
+        wanted = {source: at for source, at in wanted.items() if coordinates(source)[0] == self._topics.documents}
+        if foreign := wanted.keys() - named.keys():
+            raise LaneLost(f"{', '.join(sorted(foreign))} went to another process before it was committed")
+        return {named[source]: OffsetAndMetadata(at, "", -1) for source, at in wanted.items()}
 
     def _journal_records(self, epoch: Epoch) -> list[Outgoing]:
         """The facts of the epoch, in parts. Large values are uploaded first."""
@@ -303,8 +323,9 @@ class KafkaBroker:
                 yield family, key, value
 
     def keep_alive(self) -> None:
-        """Stay a member of the group."""
+        """Stay a member of the group. Raises `LaneLost` if the lane went to another process."""
         self._membership.keep_alive()
+        self._check_lane()
 
     def lag(self) -> dict[str, int]:
         """Messages that wait, by partition. Raises `BrokerUnavailable`."""
@@ -376,3 +397,13 @@ def decode_marker(metadata: str) -> Marker:
             f"the group's offset of the journal carries {metadata!r}, which is no marker of curatord: somebody moved "
             "it. See docs/operating.md#marker-gone"
         ) from error
+
+
+def check_partitions(marker: Marker, found: int, *, topic: str, lane: str) -> None:
+    """Raise `IdentityError` if the topic of sequences has another number of partitions than the lane began with."""
+    if marker.p not in (0, found):
+        raise IdentityError(
+            f"topic {topic} has {found} partitions, lane {lane} was made with {marker.p}: sequence n lies on partition "
+            f"n mod {marker.p}, and readers would look for it elsewhere. Partitions cannot be removed: begin a "
+            "new lane, over topics of its own. See docs/operating.md#identity"
+        )

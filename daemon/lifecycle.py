@@ -110,8 +110,10 @@ def stand_by(
             events.standing_by(epoch_of(store))
 
 
-def catch_up(store: Store, broker: Broker, committed: Committed | None) -> Iterator[JournalRecord]:
-    """Bring the store to the epoch that the world has seen; the epochs, as they are taken in.
+def catch_up(
+    store: Store, broker: Broker, committed: Committed | None, tend: Callable[[], None] = lambda: None
+) -> Iterator[JournalRecord]:
+    """Bring the store to the epoch that the world has seen; the epochs, as they are taken in. `tend` as in `stand_by`.
 
     Raises `StateError` if that cannot be.
     """
@@ -123,6 +125,7 @@ def catch_up(store: Store, broker: Broker, committed: Committed | None) -> Itera
             "or the journal was lost. Remove the state to restore it from the journal"
         )
     for record in broker.journal(after=at, follow=False) if at < end else ():
+        tend()
         if record is not None:
             take_in(record, store)
             yield record
@@ -135,6 +138,10 @@ def take_in(record: JournalRecord, store: Store) -> None:
     at = epoch_of(store)
     if at >= 0 and record.epoch != at + 1:
         raise StateError(f"the journal goes from epoch {at} to {record.epoch}: restore from a snapshot")
+    if at < 0 and record.epoch > 1:
+        raise StateError(
+            f"the journal begins at epoch {record.epoch}, and this state is empty: restore from a snapshot"
+        )
     apply_journalled(store, record.changes, record.next_offset)
 
 

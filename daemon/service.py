@@ -17,7 +17,7 @@ from consumers.outputs import open_outputs
 from curatord.errors import BrokerUnavailable, CorruptSequence, CuratordError, StorageError
 from daemon.app import build, check_identity, encode_identity
 from daemon.config import Config, changed_options, load_config
-from daemon.lifecycle import Loop, StopRequest, catch_up, epoch_of, stand_by
+from daemon.lifecycle import Interrupted, Loop, StopRequest, catch_up, epoch_of, stand_by
 from daemon.observing import Observer, observed
 from daemon.pipeline import Pipeline
 from ops.events import Events
@@ -48,10 +48,12 @@ def run_service(config_path: Path | None) -> int:
                 return 0
             try:
                 # What the journal holds comes first: with a trained student the teacher need not be loaded.
-                restore_journalled(broker, store, events)
+                restore_journalled(broker, store, events, stop)
                 pipeline = build(config, store, tokenizer, progress=lambda done, total: stay_alive(broker, events))
                 with closing(pipeline.stages):
                     Service(broker, pipeline, store, config, tokenizer, events, config_path).serve(stop)
+            except Interrupted:
+                events.draining(signal.Signals(stop.signal_number).name)
             finally:
                 broker.close()
         finally:
@@ -115,11 +117,16 @@ def connect(
     return None
 
 
-def restore_journalled(broker: Broker, store: Store, events: Events) -> Committed | None:
-    """Bring the store to the epoch that the world has seen; that epoch."""
+def restore_journalled(broker: Broker, store: Store, events: Events, stop: StopRequest) -> Committed | None:
+    """Bring the store to the epoch that the world has seen; that epoch. Raises `Interrupted` on a request to stop."""
+
+    def tend() -> None:
+        events.beat()
+        stop.check()
+
     committed = broker.committed()
     at = epoch_of(store)
-    for record in catch_up(store, broker, committed):
+    for record in catch_up(store, broker, committed, tend):
         events.restoring(record.epoch - at, (committed.epoch if committed else at) - at)
     return committed
 
@@ -166,15 +173,20 @@ class Service:
         self._pipeline.compile()
         self._broker.join()
         stand_by(self._broker, self._store, self._pipeline, self._events, stop, lambda: self._tend(stop))
-        loop = None if stop.requested else self._take_over()
+        loop = None if stop.requested else self._take_over(stop)
         if loop is not None:
             self._work(loop, stop)
         self._events.draining(signal.Signals(stop.signal_number).name)
         if loop is not None and not self._is_away:
             loop.commit()
 
-    def _take_over(self) -> Loop:
-        """Become the owner, and come to where the one before was."""
+    def _take_over(self, stop: StopRequest) -> Loop:
+        """Become the owner, and come to where the one before was. Raises `Interrupted` on a request to stop there."""
+
+        def tend() -> None:
+            self._tend(stop)
+            stop.check()
+
         began = self._clock()
         committed = self._broker.take_over()
         at = epoch_of(self._store)
@@ -182,7 +194,7 @@ class Service:
         self._events.became_owner(end)
         if committed is not None:
             check_identity(self._config, self._tokenizer, committed, f"lane {self._config.kafka.lane}")
-        for record in catch_up(self._store, self._broker, committed):
+        for record in catch_up(self._store, self._broker, committed, tend):
             self._pipeline.follow(record.changes, self._store)
             self._events.restoring(record.epoch - at, end - at)
         self._pipeline.restore(self._store)

@@ -56,8 +56,8 @@ def _check_service(config: Config, identity: str, own_lane: str | None) -> None:
     from kafka import TopicPartition
     from kafka.errors import KafkaError
 
-    from consumers.clients import connected_admin, group_offsets, unreachable
-    from consumers.kafka import decode_marker
+    from consumers.clients import connected_admin, describe_topics, group_offsets, unreachable
+    from consumers.kafka import check_partitions, decode_marker
     from consumers.topic_specs import check_topics
     from daemon.topics_command import wanted_topics
 
@@ -84,6 +84,9 @@ def _check_service(config: Config, identity: str, own_lane: str | None) -> None:
         marker = decode_marker(found.metadata)
         if own_lane is not None and own_lane != marker.lane:
             raise ConfigError(f"the state in {config.state.dir} belongs to another lane than {kafka.lane}")
+        sequences = config.topics.sequences
+        num_partitions = describe_topics(kafka, [sequences])[sequences].num_partitions
+        check_partitions(marker, num_partitions, topic=sequences, lane=kafka.lane)
         if msgspec.json.decode(marker.id) != msgspec.json.decode(identity):
             raise ConfigError(f"lane {kafka.lane} was made with {marker.id}, the configuration says {identity}")
         click.echo(f"lane {kafka.lane}: at epoch {marker.e:,}, of this identity")

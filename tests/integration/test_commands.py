@@ -7,12 +7,14 @@ import time
 from pathlib import Path
 
 import pytest
+from kafka import KafkaAdminClient
 
+from curatord.errors import IdentityError
 from tests.integration.broker import Broker
 from tests.integration.lane import Instance, Lane, run
 from tests.integration.test_service import make_documents, readable
 from tests.integration.torture import SETTINGS
-from tests.integration.world import produce_documents
+from tests.integration.world import end_offsets, produce_documents, wait_until
 
 
 @pytest.fixture
@@ -55,6 +57,12 @@ def test_from_an_empty_cluster_to_a_document_that_was_taken_back(lane: Lane, ins
     assert "DAMAGED" not in run("inspect", "state", "-c", config).output
     assert f"lane {lane.prefix}: at epoch" in run("validate", "-c", config).output
     assert instance.stop() == 0
+    with KafkaAdminClient(bootstrap_servers=lane.bootstrap) as admin:
+        admin.create_partitions({lane.topics["sequences"]: 5})
+        wait_until(lambda: len(end_offsets(lane.bootstrap, lane.topics["sequences"])) == 5, "the partition")
+    altered = run("validate", "-c", config)
+    assert isinstance(altered.exception, IdentityError)
+    assert "has 5 partitions, lane" in str(altered.exception)
 
 
 @pytest.mark.parametrize("command", ["validate", "status", "retract x", "run --dry-run", "topics check", "finish"])

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from kafka import KafkaAdminClient
+from kafka import KafkaAdminClient, TopicPartition
+from kafka.errors import KafkaTimeoutError
 
 from consumers import feedback_reader
 from consumers.connection import KafkaConfig
@@ -42,5 +43,31 @@ def test_topic_and_partitions_that_are_made_later_are_read_from_their_beginning(
     hear(7)
 
     assert sorted(heard[4:]) == [("0", 3), ("2", 0), ("2", 1)]
+    reader.close()
+    store.close()
+
+
+def test_partitions_whose_beginning_the_cluster_does_not_say_are_asked_for_again(
+    broker: Broker, prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feedback_reader, "LOOK_S", 0.2)
+    create_topics(broker.bootstrap, {prefix: 2})
+    for partition in range(2):
+        produce_documents(broker.bootstrap, prefix, [b"x"], partition=partition)
+    store = Store(tmp_path)
+    reader = FeedbackReader(KafkaConfig(bootstrap_servers=broker.bootstrap), prefix, store)
+    beginning_offsets, asked = reader._consumer.beginning_offsets, []
+
+    def late_once(partitions: list[TopicPartition]) -> dict[TopicPartition, int]:
+        asked.append(partitions)
+        if len(asked) == 1:
+            raise KafkaTimeoutError("late")
+        return dict(beginning_offsets(partitions))
+
+    reader._consumer.beginning_offsets = late_once
+    heard: list[str] = []
+    wait_until(lambda: heard.extend(r.source[-1] for r in reader.poll(10)) or len(heard) >= 2, "feedback")
+
+    assert sorted(heard) == ["0", "1"]
     reader.close()
     store.close()

@@ -17,14 +17,14 @@ from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
 from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata
 
 from consumers.broker import JournalRecord, Ownership
-from consumers.clients import connected_admin
+from consumers.clients import connected_admin, group_offsets
 from consumers.connection import KafkaConfig
 from consumers.inputs import InputConfig
 from consumers.kafka import KafkaBroker
 from consumers.membership import Membership
 from consumers.topics import TopicsConfig
 from consumers.transactions import Outgoing, StaleMembership, Transactions
-from curatord.errors import BrokerUnavailable, CuratordError, LaneLost, StateError
+from curatord.errors import BrokerUnavailable, CuratordError, IdentityError, LaneLost, StateError
 from daemon.lifecycle import catch_up, take_in
 from state.epoch import Epoch
 from state.store import Store
@@ -42,6 +42,7 @@ class OneRecord:
 
     def __init__(self, topic: str) -> None:
         self._topic = topic
+        self.num_partitions = 1
 
     def records(self, epoch: Epoch, store: Store) -> list[Outgoing]:
         return [Outgoing(self._topic, 0, b"%d" % epoch.number)] if epoch.number else []
@@ -404,6 +405,27 @@ def test_input_that_retention_cut_is_never_skipped(world: World) -> None:
 
     with pytest.raises(StateError, match="retention cut it"):
         read_on(world)
+
+
+def test_a_topic_of_sequences_that_got_more_partitions_is_refused_with_both_numbers(world: World) -> None:
+    owner, store = world.owner("a")
+    run(owner, store, 2)
+    owner.close()
+    # As if the lane had been made before its marker kept the number.
+    partition = TopicPartition(world.topics.journal, 0)
+    with KafkaAdminClient(bootstrap_servers=world.bootstrap) as admin:
+        marker = group_offsets(admin, world.prefix)[partition]
+        without = OffsetAndMetadata(marker.offset, marker.metadata.replace(',"p":1', ""), -1)
+        assert without != marker
+        admin.alter_group_offsets(world.prefix, {partition: without})
+    owner, store = world.owner("a")
+    run(owner, store, 1)
+    owner.close()
+
+    altered, _ = world.member("a")
+    altered._outputs.num_partitions = 2  # type: ignore[misc]
+    with pytest.raises(IdentityError, match=r"has 2 partitions, lane .* was made with 1"):
+        altered.committed()
 
 
 class NoUtf8(str):

@@ -9,16 +9,18 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from kafka import TopicPartition
+from kafka import KafkaAdminClient, TopicPartition
 from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata
 
 from consumers.broker import Ownership
+from consumers.clients import group_offsets
 from consumers.kafka import KafkaBroker
 from curatord.errors import LaneLost, StateError
+from daemon.lifecycle import catch_up
 from tests.integration.broker import Broker
 from tests.integration.test_kafka_python import evict, transactional_producer
 from tests.integration.test_lane import World, become_owner, facts, make_epoch, run, stand_by
-from tests.integration.world import produce_documents, read_topic, wait_until
+from tests.integration.world import create_topics, produce_documents, read_topic, wait_until
 
 
 @pytest.fixture
@@ -30,12 +32,12 @@ def world(broker: Broker, prefix: str, tmp_path: Path) -> Iterator[World]:
 
 
 @contextmanager
-def standing_by(member: KafkaBroker) -> Iterator[None]:
-    """Polls a member that has joined, as its process would, until the end or until the lane is its own."""
+def standing_by(member: KafkaBroker, *, as_owner: bool = False) -> Iterator[None]:
+    """Polls a member that has joined, as its process would, until the end or, without `as_owner`, it has the lane."""
     enough = threading.Event()
 
     def poll() -> None:
-        while not enough.is_set() and member.ownership() is Ownership.STANDBY:
+        while not enough.is_set() and (as_owner or member.ownership() is Ownership.STANDBY):
             member._membership.poll(0.05, 1)
 
     thread = threading.Thread(target=poll)
@@ -102,6 +104,46 @@ def test_an_evicted_owner_does_not_fence_the_one_that_took_over(world: World) ->
     run(heir, heir_store, 2)
 
     assert world.outputs() == [b"1", b"2", b"3", b"4"]
+
+
+def test_an_owner_that_hears_in_the_middle_of_work_that_it_lost_the_lane_commits_nothing(world: World) -> None:
+    produce_documents(world.bootstrap, world.topics.documents, [b"{}"] * 100, partition=0)
+    owner, store = world.owner("a")
+    heir, _ = world.member("b")
+    heir.join()
+    with standing_by(heir, as_owner=True):
+        run(owner, store, 1)
+        epoch = make_epoch(owner, store)
+        former = owner._membership.snapshot
+        evict(world.bootstrap, world.prefix, former.member_id)
+
+        def is_back() -> bool:
+            """With a good membership, so that the group would take its commit."""
+            owner._membership.keep_alive()
+            member = owner._membership
+            return owner.ownership() is Ownership.LOST and member._is_member() and member.snapshot != former
+
+        wait_until(is_back, "the owner to join again")
+
+    with pytest.raises(LaneLost):
+        owner.keep_alive()
+    with pytest.raises(LaneLost):
+        owner.commit(epoch)
+    assert world.outputs() == [b"1"]
+
+
+def test_nothing_is_committed_without_the_offset_of_an_input_that_was_read(world: World) -> None:
+    owner, store = world.owner("a")
+    epoch = make_epoch(owner, store)
+    epoch.positions[f"{world.topics.documents}-feedback-0"] = 3  # is no partition of the documents
+    owner.commit(epoch)
+    epoch = make_epoch(owner, store)
+    epoch.positions[f"{world.topics.documents}-9"] = 3
+
+    with pytest.raises(LaneLost, match=f"{world.topics.documents}-9 went to another process"):
+        owner.commit(epoch)
+
+    assert world.outputs() == [b"1"]
 
 
 def test_all_positions_are_committed_again_before_they_expire(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -188,6 +230,51 @@ def test_an_owner_waits_for_the_end_of_a_journal_that_somebody_elses_transaction
     assert committed.epoch == 4
     assert seen.count(None) >= 3
     assert [number for number in seen if number is not None][-1] == 4
+
+
+@pytest.mark.parametrize("journal", ["lost its end", "was made anew"])
+@pytest.mark.parametrize("state", ["none", "behind"])
+def test_a_journal_that_ends_before_its_marker_stops_a_restore_with_the_reason(
+    world: World, monkeypatch: pytest.MonkeyPatch, journal: str, state: str
+) -> None:
+    monkeypatch.setattr("consumers.journal_reader.SILENT_S", 0.5)
+    owner, store = world.owner("a")
+    run(owner, store, 2)
+    if state == "behind":
+        follower, follower_store = world.member("b")
+        list(catch_up(follower_store, follower, follower.committed()))
+        follower.close()
+    run(owner, store, 2)
+    owner.close()
+    partition = TopicPartition(world.topics.journal, 0)
+    with KafkaAdminClient(bootstrap_servers=world.bootstrap) as admin:
+        marker = group_offsets(admin, world.prefix)[partition]
+        if journal == "lost its end":
+            marker = OffsetAndMetadata(marker.offset + 9, marker.metadata.replace('"e":4', '"e":7'), -1)
+        else:
+            admin.delete_topics([partition.topic])
+            wait_until(lambda: partition.topic not in {t["name"] for t in admin.describe_topics()}, "it to be gone")
+            create_topics(world.bootstrap, {partition.topic: 1})
+        admin.alter_group_offsets(world.prefix, {partition: marker})
+    heir, heir_store = world.member("b")
+
+    with pytest.raises(StateError, match=r"ends at offset .* committed up to .*journal-lost"):
+        list(catch_up(heir_store, heir, heir.committed()))
+
+
+def test_a_standby_is_not_told_to_remove_its_state_when_the_journal_was_made_anew(world: World) -> None:
+    owner, store = world.owner("a")
+    run(owner, store, 2)
+    owner.close()
+    journal = world.topics.journal
+    with KafkaAdminClient(bootstrap_servers=world.bootstrap) as admin:
+        admin.delete_topics([journal])
+        wait_until(lambda: journal not in {t["name"] for t in admin.describe_topics()}, "it to be gone")
+    create_topics(world.bootstrap, {journal: 1})
+    standby, _ = world.member("a")
+
+    with pytest.raises(StateError, match="journal-lost"):
+        stand_by(standby, store, lambda: False)
 
 
 def test_the_first_epoch_is_begun_once(world: World) -> None:

@@ -17,8 +17,9 @@ from tests.integration.audit import audit, replay
 from tests.integration.broker import Broker
 from tests.integration.lane import Instance, Lane
 from tests.integration.maven_broker import MavenBroker
+from tests.integration.test_kafka_python import transactional_producer
 from tests.integration.torture import SETTINGS, undisturbed, visible_in_pseq, without_new_versions
-from tests.integration.world import end_offsets, produce_documents, read_sequences, read_topic
+from tests.integration.world import end_offsets, produce_documents, read_sequences, read_topic, wait_until
 from tests.simulation.test_hostile import hostile_rows
 from tests.simulation.world import make_drifting_rows, make_rows
 
@@ -242,6 +243,28 @@ def test_a_broker_that_is_away_is_waited_for(own_broker: MavenBroker, prefix: st
     assert audit(lane, len(documents)).anomalies == []
 
 
+def test_a_restore_that_waits_for_a_transaction_of_somebody_else_ends_when_it_is_asked_to(
+    lane: Lane, instance: Instance
+) -> None:
+    documents = make_documents(seed=7, num_rows=400)
+    instance.start()
+    instance.wait_for("restored", 90)
+    feed(instance, documents[:200])
+    with transactional_producer(lane.bootstrap, f"{lane.prefix}-foreign") as foreign:
+        foreign.begin_transaction()
+        foreign.send(lane.topics["journal"], b"hides what follows", partition=0)
+        foreign.flush()
+        feed(instance, documents[200:])
+        assert instance.stop() == 0
+        instance.wipe()
+        instance.start()
+        instance.wait_for("restoring", 90)
+        time.sleep(2)
+        assert len(instance.events("restored")) == 1
+        assert instance.stop() == 0
+        foreign.abort_transaction()
+
+
 def test_every_hostile_message_becomes_a_dead_letter_with_its_reason(
     lane: Lane, instance: Instance, corpora: Path
 ) -> None:
@@ -274,6 +297,13 @@ def test_wrong_surroundings_end_with_a_message_and_an_exit_code(lane: Lane, inst
     instance.start()
     assert instance.wait() == 65
     assert "dedup.near.shingle_words" in instance.log_path.read_text()
+    lane.settings = lane.settings.removesuffix("\n[dedup.near]\nshingle_words = 7\n")
+    with KafkaAdminClient(bootstrap_servers=lane.bootstrap) as admin:
+        admin.create_partitions({lane.topics["sequences"]: 2})
+        wait_until(lambda: len(end_offsets(lane.bootstrap, lane.topics["sequences"])) == 2, "the partition")
+    instance.start()
+    assert instance.wait() == 65
+    assert "has 2 partitions, lane" in instance.log_path.read_text()
     lane.topics["sequences"] = "no-such-topic"
     instance.start()
     assert instance.wait() == 78
