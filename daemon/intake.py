@@ -117,7 +117,7 @@ class Intake:
         """Take arrivals until one needs something taken back first: (next place, next row, rows taken, replaced)."""
         known_B = self._ids.find(poll.id_keys_B2[row:]).tolist()
         sizes_B = (poll.batch.ends_B - poll.batch.starts_B).tolist()
-        base, rows, replaced = row, list[int](), -1
+        first, base, rows, replaced = place, row, list[int](), -1
         taken: dict[bytes, bytes] = {}  # id key -> text key of this run's documents
         for arrival in arrivals[place:]:
             if isinstance(arrival.value, Retraction):
@@ -130,7 +130,8 @@ class Intake:
             doc_no = known_B[row - base]
             earlier = taken.get(id_key) or (self._segments.text_key(doc_no, epoch) if doc_no >= 0 else None)
             if earlier is not None and earlier != text_key:
-                if rows:
+                # The old version may be in a tick that ends with the rows before, be they documents or not.
+                if place > first:
                     break
                 replaced = doc_no
             if earlier == text_key:

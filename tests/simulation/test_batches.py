@@ -1,0 +1,47 @@
+"""Where a poll ends leaves no trace: rows that stand just before a new version, a tick, or a retraction."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from consumers.broker import RawDocument
+from curatord.records import Retraction
+from tests.simulation.world import NUM_WARM_ROWS, WORDS, Outcome, make_config, new_world, outcome, run
+
+TICK = 1024  # the first that the warm world has not passed
+
+
+def document(name: str, version: int = 0, timestamp_us: int = 0) -> bytes:
+    """A text of its own for every name and version, no near-duplicate of another."""
+    words = " ".join(f"{word}{name}v{version}" for word in WORDS[:40])
+    return msgspec.json.encode({"id": name, "text": words, "timestamp": timestamp_us})
+
+
+def outcomes(folder: Path, values: list[bytes | Retraction], polls: tuple[int, ...]) -> list[Outcome]:
+    """What comes out of these rows after the warm world, by rows of a poll."""
+    found = []
+    for poll in polls:
+        world = new_world(0, 0, folder / str(poll))
+        new = [RawDocument("new", at, value) for at, value in enumerate(values)]
+        world.documents = [*world.documents, *new]
+        run(world, make_config(daemon={"poll_documents": poll, "epoch_documents": 100_000}), folder / str(poll))
+        found.append(outcome(world))
+    return found
+
+
+@pytest.mark.parametrize("nothing_new", ["redelivered", "dead"])
+def test_a_tick_takes_the_old_version_if_the_new_one_comes_after_its_end(tmp_path: Path, nothing_new: str) -> None:
+    names = [f"d{row}" for row in range(NUM_WARM_ROWS, TICK - 15)]
+    old = [document(name) for name in names]
+    before: list[bytes | Retraction] = [Retraction(id="nobody", timestamp_us=1), *old[:20]]
+    if nothing_new == "dead":
+        before = [b"{"] * 21
+    later = [document(f"e{row}") for row in range(60)]
+    rows = [*old, *before, document(names[300], 1), *later]
+
+    first, *others = outcomes(tmp_path, rows, (1, 7, len(old) + 1, 1000))
+
+    assert all(other == first for other in others)
