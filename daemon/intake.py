@@ -138,7 +138,8 @@ class Intake:
                 self._ledger.count("redelivered", 1, sizes_B[row])
             else:
                 rows.append(row)
-                taken[id_key] = text_key
+                if not self._is_withheld(id_key, arrival):
+                    taken[id_key] = text_key
             place, row = place + 1, row + 1
         return place, row, rows, replaced
 

@@ -9,6 +9,7 @@ import pytest
 
 from consumers.broker import RawDocument
 from curatord.records import Retraction
+from state.ledger import decode_ledger
 from tests.simulation.world import NUM_WARM_ROWS, WORDS, Outcome, make_config, new_world, outcome, run
 
 TICK = 1024  # the first that the warm world has not passed
@@ -45,3 +46,19 @@ def test_a_tick_takes_the_old_version_if_the_new_one_comes_after_its_end(tmp_pat
     first, *others = outcomes(tmp_path, rows, (1, 7, len(old) + 1, 1000))
 
     assert all(other == first for other in others)
+
+
+def test_a_text_that_was_withheld_counts_when_a_newer_message_brings_it(tmp_path: Path) -> None:
+    retraction = Retraction(id="k", timestamp_us=10**15)
+    late, again = document("k", timestamp_us=10**15), document("k", timestamp_us=2 * 10**15)
+
+    first, *others = outcomes(tmp_path, [retraction, late, late, again, late], (1, 1000))
+
+    assert all(other == first for other in others)
+    before = decode_ledger(outcome(new_world(0, 0, tmp_path / "before")).ledger).rows
+    after = decode_ledger(first.ledger).rows
+    assert {name: after[name] - before[name] for name in ("accepted", "rejected", "redelivered")} == {
+        "accepted": 1,
+        "rejected": 2,
+        "redelivered": 1,
+    }
