@@ -5,9 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from consumers.broker import RawDocument
+from curation.hash_index import HashIndex
 from curatord.records import Retraction
 from state.ledger import decode_ledger
 from tests.simulation.world import NUM_WARM_ROWS, WORDS, Outcome, make_config, new_world, outcome, run
@@ -62,3 +65,32 @@ def test_a_text_that_was_withheld_counts_when_a_newer_message_brings_it(tmp_path
         "rejected": 2,
         "redelivered": 1,
     }
+
+
+def test_the_ids_of_a_poll_are_looked_up_once_however_many_runs_it_makes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    versions: list[bytes | Retraction] = [document("k", version) for version in range(200)]
+    num_keys: list[int] = []
+    find = HashIndex.find
+
+    def counted(index: HashIndex, keys_B2: NDArray[np.uint64]) -> NDArray[np.int64]:
+        num_keys.append(len(keys_B2))
+        return find(index, keys_B2)
+
+    monkeypatch.setattr(HashIndex, "find", counted)
+    (only,) = outcomes(tmp_path, versions, (200,))
+
+    assert decode_ledger(only.ledger).rejected_later["replaced"] >= 199
+    assert sum(num_keys) < 10 * len(versions)
+
+
+def test_versions_that_alternate_in_one_poll_replace_each_other_as_in_many(tmp_path: Path) -> None:
+    rows: list[bytes | Retraction] = []
+    for round_ in range(6):
+        rows += [document("a", round_), document("b", round_ // 2), document(f"c{round_}"), document("b", round_ // 2)]
+        rows.append(Retraction(id=("a", "b", "nobody")[round_ % 3], timestamp_us=1))
+
+    first, *others = outcomes(tmp_path, rows, (1, 7, 1000))
+
+    assert all(other == first for other in others)
