@@ -91,7 +91,7 @@ def _decided(epoch: Epoch, store: Store) -> Iterator[pa.RecordBatch]:
             _known(_similarities(stages, reasons, values_B)),
             pa.array(np.concatenate([s.column("num_tokens", np.int64) for s in segments])),
             _known(np.concatenate([s.column("qualities", np.float32) for s in segments])),
-            _named([s.languages for s in segments], [s.column("language_index", np.uint16) for s in segments]),
+            _named([s.languages for s in segments], [s.column("language_index", np.uint32) for s in segments]),
         ],
         schema=SCHEMA,
     )
