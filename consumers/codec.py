@@ -8,6 +8,7 @@ The rules, where JSON or the data leave room:
   noncharacters and every line separator are text. An empty text is a document (and for the quality rules to judge).
 - A lone surrogate (`"\\ud800"`) is no text: it has no UTF-8, so no tokenizer and no writer could take it.
 - An id is a string or an integer (becomes its decimal string); null or "" means none. At most 1,024 bytes of UTF-8.
+- A source or language of more than 256 bytes of UTF-8 is cut there, between characters: both are remembered by name.
 - A key that comes twice: the last one counts. A byte-order mark before the record is skipped. NaN and Infinity are not
   JSON. A number too large for a double makes the record unreadable, since it cannot be carried on as it was.
 - Nesting is bounded (MAX_DEPTH), so a hostile record meets a limit of ours and never the one of the C stack.
@@ -29,6 +30,7 @@ from curatord.records import Document
 
 MAX_DOCUMENT_BYTES = 64 << 20
 MAX_ID_BYTES = 1024
+MAX_NAME_BYTES = 256  # of a source or language: state, alarms and weights are kept by them
 MAX_DEPTH = 128  # levels; Python's own limit of 1,000 frames would depend on the caller's stack
 
 REASONS = {
@@ -69,9 +71,9 @@ class FieldNames(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     url: str = "url"
     """Field holding the URL; "" if there is none."""
     source: str = "source"
-    """Field saying where a document comes from, for weights by source; "" if there is none."""
+    """Field saying where a document comes from (256 bytes of it), for weights by source; "" if there is none."""
     language: str = "language"
-    """Field holding the language code; "" if there is none."""
+    """Field holding the language code (256 bytes of it); "" if there is none."""
     timestamp: str = "timestamp"
     """Field holding the time: ISO 8601, or a number of s, ms, µs or ns since 1970; "" if there is none."""
 
@@ -114,8 +116,8 @@ def document_of(record: dict[str, Any], fields: FieldNames, *, keep_metadata: bo
     if name is not None:
         name = _checked_id(name)
     url = _text_or_unknown(record, fields.url)
-    source = _text_or_unknown(record, fields.source)
-    language = _text_or_unknown(record, fields.language)
+    source = _cut_name(_text_or_unknown(record, fields.source))
+    language = _cut_name(_text_or_unknown(record, fields.language))
     timestamp_us = 0
     if fields.timestamp and fields.timestamp in record:
         timestamp_us = parse_timestamp(record[fields.timestamp])
@@ -275,6 +277,14 @@ def _text_or_unknown(record: dict[str, Any], name: str) -> str:
     if not name or type(record.get(name)) is not str:
         return ""
     return str(record.pop(name))
+
+
+def _cut_name(name: str) -> str:
+    """As much of it as MAX_NAME_BYTES hold."""
+    if 4 * len(name) <= MAX_NAME_BYTES:
+        return name
+    # 256 characters have at least as many bytes; what is cut off within a character goes with it.
+    return name[:MAX_NAME_BYTES].encode()[:MAX_NAME_BYTES].decode(errors="ignore")
 
 
 def _scaled(value: float) -> int:

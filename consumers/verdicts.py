@@ -19,7 +19,6 @@ from state.store import Store
 from state.verdicts import NO_MATCH, decode_segment, segment_key
 
 MAX_RECORD_BYTES = 512 << 10
-MAX_NAME_CHARACTERS = 256  # of a source or language, which a document may name as it likes
 VERSION = b"1"
 
 _NAME = pa.dictionary(pa.int32(), pa.string())
@@ -91,7 +90,7 @@ def _decided(epoch: Epoch, store: Store) -> Iterator[pa.RecordBatch]:
             _known(_similarities(stages, reasons, values_B)),
             pa.array(np.concatenate([s.column("num_tokens", np.int64) for s in segments])),
             _known(np.concatenate([s.column("qualities", np.float32) for s in segments])),
-            _named([s.languages for s in segments], [s.column("language_index", np.uint16) for s in segments]),
+            _named([s.languages for s in segments], [s.column("language_index", np.uint32) for s in segments]),
         ],
         schema=SCHEMA,
     )
@@ -118,7 +117,7 @@ def _taken_back(epoch: Epoch, store: Store) -> Iterator[pa.RecordBatch]:
                 "doc_id": segment.ids[row],
                 "input": segment.inputs[int(segment.column("input_index", np.uint32)[row])],
                 "position": int(segment.column("positions", np.int64)[row]),
-                "source": segment.sources[int(segment.column("source_index", np.uint32)[row])][:MAX_NAME_CHARACTERS],
+                "source": segment.sources[int(segment.column("source_index", np.uint32)[row])],
                 "outcome": "taken_back",
                 "stage": "documents",
                 "reason": reason.decode(),
@@ -147,7 +146,7 @@ def _named(tables: Sequence[Sequence[str]], indices: Sequence[NDArray[Any]]) -> 
     places: dict[str, int] = {}
     merged = []
     for table, index_B in zip(tables, indices, strict=True):
-        own = [places.setdefault(name[:MAX_NAME_CHARACTERS], len(places)) for name in table]
+        own = [places.setdefault(name, len(places)) for name in table]
         merged.append(np.array(own, np.int32)[index_B])
     return pa.DictionaryArray.from_arrays(pa.array(np.concatenate(merged)), pa.array(list(places), pa.string()))
 

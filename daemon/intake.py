@@ -8,8 +8,9 @@ result is that of taking the documents one by one.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -37,9 +38,16 @@ class Run:
     next_ordinal: int  # after the last row that this run accounts for
 
 
+class _Version(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """The newest version of an id."""
+
+    doc_no: int
+    text_key: bytes
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Poll:
-    """The documents of one poll with what is known of them without looking at any state."""
+    """The documents of one poll, with all that is looked up once, so that a run costs no more than its own rows."""
 
     batch: Batch  # doc_nos are given later
     arrivals: tuple[Arrival, ...]
@@ -47,6 +55,8 @@ class _Poll:
     keys: Keys
     id_keys: list[bytes]  # the same as bytes
     text_keys: list[bytes]
+    known: list[int]  # doc_no of each id when the poll began, or -1
+    versions: dict[bytes, _Version | None]  # id key -> its newest version since then; None once it was retracted
 
 
 def id_keys(ids: Sequence[str]) -> NDArray[np.uint64]:
@@ -60,7 +70,7 @@ def _as_bytes(keys_B2: NDArray[np.uint64]) -> list[bytes]:
     return keys
 
 
-def _gather(arrivals: Sequence[Arrival]) -> _Poll:
+def _gather(arrivals: Sequence[Arrival], known_ids: HashIndex) -> _Poll:
     kept = tuple(arrival for arrival in arrivals if isinstance(arrival.value, Document))
     documents = [arrival.value for arrival in kept if isinstance(arrival.value, Document)]
     buffer_N, starts_B, ends_B = join_texts([document.text for document in documents])
@@ -84,7 +94,29 @@ def _gather(arrivals: Sequence[Arrival]) -> _Poll:
         keys=keys,
         id_keys=_as_bytes(id_keys_B2),
         text_keys=_as_bytes(keys.texts_B2),
+        known=known_ids.find(id_keys_B2).tolist(),
+        versions={},
     )
+
+
+def _pick(batch: Batch, rows_B: NDArray[np.int64], first_doc_no: int) -> Batch:
+    """These documents of a poll, numbered from `first_doc_no`."""
+    first, last = (int(rows_B[0]), int(rows_B[-1]) + 1) if len(rows_B) else (0, 0)
+    part = slice(first, last)
+    span = replace(
+        batch,
+        ordinals_B=batch.ordinals_B[part],
+        doc_nos_B=batch.doc_nos_B[part],
+        ids=batch.ids[part],
+        texts=batch.texts[part],
+        sources=batch.sources[part],
+        languages=batch.languages[part],
+        starts_B=batch.starts_B[part],
+        ends_B=batch.ends_B[part],
+    )
+    mask_B = np.zeros(len(span), np.bool_)
+    mask_B[rows_B - first] = True
+    return span.numbered(mask_B, first_doc_no)
 
 
 class Intake:
@@ -99,12 +131,13 @@ class Intake:
 
     def runs(self, arrivals: Sequence[Arrival], epoch: Epoch) -> Iterator[Run]:
         """Cut rows into runs. Each must be decided, and noted here, before the next is asked for."""
-        poll = _gather(arrivals)
+        poll = _gather(arrivals, self._ids)
         place = row = 0
         while place < len(arrivals):
             value = arrivals[place].value
             if isinstance(value, Retraction):
                 self._ledger.count("retraction", 1, 0)
+                poll.versions[id_keys([value.id]).tobytes()] = None
                 yield self._run(poll, [], arrivals[place].ordinal + 1, retraction=value)
                 place += 1
                 continue
@@ -115,11 +148,9 @@ class Intake:
         self, poll: _Poll, arrivals: Sequence[Arrival], place: int, row: int, epoch: Epoch
     ) -> tuple[int, int, list[int], int]:
         """Take arrivals until one needs something taken back first: (next place, next row, rows taken, replaced)."""
-        known_B = self._ids.find(poll.id_keys_B2[row:]).tolist()
-        sizes_B = (poll.batch.ends_B - poll.batch.starts_B).tolist()
-        base, rows, replaced = row, list[int](), -1
-        taken: dict[bytes, bytes] = {}  # id key -> text key of this run's documents
-        for arrival in arrivals[place:]:
+        first, rows, replaced = place, list[int](), -1
+        while place < len(arrivals):
+            arrival = arrivals[place]
             if isinstance(arrival.value, Retraction):
                 break
             if isinstance(arrival.value, DeadLetter):
@@ -127,19 +158,27 @@ class Intake:
                 place += 1
                 continue
             id_key, text_key = poll.id_keys[row], poll.text_keys[row]
-            doc_no = known_B[row - base]
-            earlier = taken.get(id_key) or (self._segments.text_key(doc_no, epoch) if doc_no >= 0 else None)
-            if earlier is not None and earlier != text_key:
-                if rows:
+            earlier = self._earlier(poll, row, epoch)
+            if earlier is not None and earlier.text_key != text_key:
+                # The old version may be in a tick that ends with the rows before, be they documents or not.
+                if place > first:
                     break
-                replaced = doc_no
-            if earlier == text_key:
-                self._ledger.count("redelivered", 1, sizes_B[row])
+                replaced = earlier.doc_no
+            if earlier is not None and earlier.text_key == text_key:
+                self._ledger.count("redelivered", 1, int(poll.batch.ends_B[row] - poll.batch.starts_B[row]))
             else:
+                if not self._is_withheld(id_key, arrival):
+                    poll.versions[id_key] = _Version(doc_no=self.next_doc_no + len(rows), text_key=text_key)
                 rows.append(row)
-                taken[id_key] = text_key
             place, row = place + 1, row + 1
         return place, row, rows, replaced
+
+    def _earlier(self, poll: _Poll, row: int, epoch: Epoch) -> _Version | None:
+        """The version of a row's id that counts before it."""
+        id_key, doc_no = poll.id_keys[row], poll.known[row]
+        if id_key in poll.versions:
+            return poll.versions[id_key]
+        return _Version(doc_no=doc_no, text_key=self._segments.text_key(doc_no, epoch)) if doc_no >= 0 else None
 
     def _bury(self, arrival: Arrival, letter: DeadLetter, epoch: Epoch) -> None:
         epoch.dead_letters.append(letter)
@@ -155,11 +194,10 @@ class Intake:
         replaced: int = -1,
         retraction: Retraction | None = None,
     ) -> Run:
-        mask_B = np.zeros(len(poll.batch), np.bool_)
-        mask_B[rows] = True
-        batch = poll.batch.numbered(mask_B, self.next_doc_no)
+        rows_B = np.array(rows, np.int64)
+        batch = _pick(poll.batch, rows_B, self.next_doc_no)
         arrivals = tuple(poll.arrivals[row] for row in rows)
-        id_keys_B2 = poll.id_keys_B2[mask_B]
+        id_keys_B2 = poll.id_keys_B2[rows_B]
         withheld_B = np.zeros(len(rows), np.bool_)
         if self._tombstones:
             withheld_B[:] = [
@@ -169,7 +207,7 @@ class Intake:
             batch=batch,
             arrivals=arrivals,
             id_keys_B2=id_keys_B2,
-            keys=poll.keys.take(mask_B),
+            keys=poll.keys.take(rows_B),
             withheld_B=withheld_B,
             replaced=replaced,
             retraction=retraction,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -38,9 +38,10 @@ class Learning:
         )
         self.ticked = 0  # documents with a lower ordinal were taken by their tick
 
-    def advance(self, first_ordinal: int, next_ordinal: int, epoch: Epoch) -> None:
-        """The input moved on: take the ticks that this completes."""
+    def advance(self, first_ordinal: int, next_ordinal: int, epoch: Epoch, beat: Callable[[], None]) -> None:
+        """The input moved on: take the ticks that this completes. `beat` is called before each."""
         for boundary in boundaries(first_ordinal, next_ordinal):
+            beat()
             if self._is_warm(boundary, self._stages.config.embedding.warmup_documents):
                 self._take(boundary, epoch)
 

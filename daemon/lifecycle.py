@@ -28,6 +28,7 @@ from state.store import Store
 
 MAX_FEEDBACK_RECORDS = 256  # between two polls for documents; each costs about as much as a few documents
 POLL_S = 0.2  # a signal is seen after this long
+BEAT_S = 5.0  # in the middle of rows that take longer
 
 
 class Interrupted(BaseException):
@@ -171,7 +172,7 @@ class Loop:
         self._observer = observer
         committed = broker.committed()
         self._epoch = Epoch(number=1 + (committed.epoch if committed else 0), identity=identity)
-        self._began = clock()
+        self._began = self._alive_at = clock()
 
     def run(self, stop: StopRequest, *, flush: bool, on_rows: Callable[[int], None] = lambda rows: None) -> bool:
         """To the end of the input, and flush there if asked to; False if it was stopped before.
@@ -193,15 +194,25 @@ class Loop:
         self._pipeline.stages.phases.enter("poll")
         room = self._config.epoch_documents - self._epoch.num_rows
         rows = self._broker.poll(min(self._config.poll_documents, room), min(self._config.epoch_s, POLL_S))
+        self._alive_at = self._clock()
         if self._observer is not None:
             self._observer.polled(rows)
-        self._pipeline.process(rows, self._epoch)
+        self._pipeline.process(rows, self._epoch, self._stay_alive)
         self._pipeline.learn_from(self._broker.feedback(MAX_FEEDBACK_RECORDS), self._epoch)
         # The end comes after all sequences of its epoch, so no row may follow it there.
         is_due = self._clock() - self._began >= self._config.epoch_s or self._epoch.end is not None
         if is_due or self._epoch.num_rows >= self._config.epoch_documents:
             self.commit()
         return len(rows)
+
+    def _stay_alive(self) -> None:
+        """In the middle of rows that take long: neither the group nor the supervisor is to think that this hangs."""
+        if self._clock() - self._alive_at < BEAT_S:
+            return
+        self._alive_at = self._clock()
+        if self._observer is not None:
+            self._observer.polled(())
+        self._broker.keep_alive()
 
     def flush(self) -> None:
         """Let everything go out that is held, with the open epoch."""

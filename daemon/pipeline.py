@@ -68,8 +68,11 @@ class Pipeline:
         stages.tokenizer.encode_batch(texts, buffer_N, starts_B, ends_B)
         keep_objects()
 
-    def process(self, rows: Sequence[RawDocument], epoch: Epoch) -> None:
-        """Take rows through all stages. What changes is in the epoch, and what comes out."""
+    def process(self, rows: Sequence[RawDocument], epoch: Epoch, beat: Callable[[], None] = lambda: None) -> None:
+        """Take rows through all stages. What changes is in the epoch, and what comes out.
+
+        `beat` is called all the time: one message may hold a million rows.
+        """
         config = self.stages.config
         self.stages.phases.enter("decode")
         arrivals = decode_rows(rows, self._next_ordinal, config.input, config.dead_letters.max_bytes)
@@ -82,7 +85,8 @@ class Pipeline:
             if len(run.batch):
                 self._selection.decide(run, epoch)
                 self._intake.note(run, epoch)
-            self._learning.advance(self._next_ordinal, run.next_ordinal, epoch)
+            beat()
+            self._learning.advance(self._next_ordinal, run.next_ordinal, epoch, beat)
             self._next_ordinal = run.next_ordinal
             self.stages.phases.enter("identify")
         for row in rows:

@@ -40,7 +40,7 @@ class Segment(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     sources: list[str]
     source_index: bytes  # u32 [B]
     outcomes: list[tuple[str, str]]  # (stage, reason); ("", "") is accepted
-    outcome_index: bytes  # u16 [B]
+    outcome_index: bytes  # u16 [B]: stages and reasons are a closed set
     values: bytes  # f32 [B]: what the deciding stage measured
     thresholds: bytes  # f32 [B]: and what it was held against
     matches: bytes  # i64 [B]: doc_no of the earlier document, -1 without
@@ -48,7 +48,7 @@ class Segment(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     num_tokens: bytes  # i64 [B]; 0 before tokenization
     qualities: bytes  # f32 [B]; NaN where not measured, here and below
     languages: list[str]
-    language_index: bytes  # u16 [B]
+    language_index: bytes  # u32 [B]
     rules: list[str]
     rule_values: bytes  # f32 [B, R]
     has_signature: bytes  # bool [B]: it stands in the near-duplicate index
@@ -159,7 +159,7 @@ class Verdicts:
         """The fact, once every stage has decided; the arguments say who the documents are."""
         input_table, input_index = index_column(inputs, np.uint32)
         source_table, source_index = index_column(sources, np.uint32)
-        language_table, language_index = index_column(self._languages, np.uint16)
+        language_table, language_index = index_column(self._languages, np.uint32)
         return Segment(
             first=self.first,
             ids=list(ids),
@@ -284,7 +284,7 @@ def verdict_of(segment: Segment, row: int) -> Verdict:
         num_bytes=int(segment.column("num_bytes", np.int64)[row]),
         num_tokens=int(segment.column("num_tokens", np.int64)[row]),
         quality=float(segment.column("qualities", np.float32)[row]),
-        language=segment.languages[int(segment.column("language_index", np.uint16)[row])],
+        language=segment.languages[int(segment.column("language_index", np.uint32)[row])],
         rules=dict(zip(segment.rules, values_BR[row].tolist(), strict=True)),
     )
 

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from consumers.codec import (
     MAX_DEPTH,
     MAX_ID_BYTES,
+    MAX_NAME_BYTES,
     REASONS,
     FieldNames,
     decode_document,
@@ -166,6 +167,19 @@ def test_ids_are_bounded_in_bytes(letter: str) -> None:
     fits = letter * (MAX_ID_BYTES // len(letter.encode()))
     assert decode_document(json.dumps({"id": fits, "text": ""}).encode()).id == fits
     assert _reason(json.dumps({"id": fits + letter, "text": ""}).encode()) == "id_too_long"
+
+
+@pytest.mark.parametrize("letter", ["a", "é", "漢", "😀"])
+@pytest.mark.parametrize("name", ["source", "language"])
+def test_a_name_that_is_too_long_is_cut_between_characters_and_costs_no_document(name: str, letter: str) -> None:
+    fits = letter * (MAX_NAME_BYTES // len(letter.encode()))
+    for value in (fits, fits + letter, letter * 1_000_000):
+        record = {"text": "a", name: value}
+        (_, as_arrow), *_ = decode_arrow(_arrow_stream(pa.Table.from_pylist([record])))
+        for document in (decode_document(json.dumps(record).encode()), as_arrow):
+            assert isinstance(document, Document)
+            assert getattr(document, name) == fits
+            assert document.metadata == {}
 
 
 def test_a_byte_order_mark_before_the_record_is_skipped() -> None:

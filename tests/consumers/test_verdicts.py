@@ -6,6 +6,7 @@ from collections import Counter
 from typing import Any
 
 import msgspec
+import numpy as np
 import pyarrow as pa
 import pytest
 
@@ -15,7 +16,7 @@ from consumers.verdicts import MAX_RECORD_BYTES, verdict_records
 from state.epoch import Epoch
 from state.ledger import decode_ledger
 from state.store import Store, state_folder
-from state.verdicts import read_segments, verdict_of
+from state.verdicts import Verdicts, encode_segment, read_segments, segment_key, verdict_of
 from tests.simulation.world import make_config, new_world, outcome, run
 
 
@@ -55,7 +56,7 @@ def test_every_document_has_the_verdict_that_its_facts_tell(store: Any) -> None:
         assert (row["doc_id"], row["input"], row["position"]) == (fact.doc_id, fact.input, fact.position)
         assert (row["stage"], row["reason"], row["num_tokens"]) == (fact.stage, fact.reason, fact.num_tokens)
         assert row["outcome"] == ("rejected" if fact.stage else "accepted")
-        assert row["source"] == fact.source[:256]
+        assert row["source"] == fact.source
         assert row["match_id"] == ids.get(fact.match)
         assert (row["value"] is None) == (fact.value != fact.value)
         if row["similarity"] is not None:
@@ -96,3 +97,30 @@ def test_ids_of_the_greatest_length_stay_below_the_limit() -> None:
 
 def test_an_epoch_without_documents_has_no_record(store: Any) -> None:
     assert verdict_records(Epoch(number=1, identity=""), store[0]) == []
+
+
+def test_a_message_may_declare_more_languages_than_16_bits_count(store: Any) -> None:
+    opened, _ = store
+    num = (1 << 16) + 2
+    doc_nos_B, nothing_B = np.arange(num), np.zeros(num, np.int64)
+    languages = [f"x{doc_no}" for doc_no in range(num)]
+    decided = Verdicts(0, num, [])
+    decided.measure(doc_nos_B, np.ones(num, np.float32), languages, np.empty((num, 0), np.float32))
+    segment = decided.segment(
+        ids=languages,
+        id_keys_B2=np.zeros((num, 2), np.uint64),
+        text_keys_B2=np.zeros((num, 2), np.uint64),
+        url_keys_B2=np.zeros((num, 2), np.uint64),
+        ordinals_B=doc_nos_B,
+        inputs=["i"] * num,
+        positions=range(num),
+        sources=[""] * num,
+        num_bytes_B=nothing_B,
+    )
+    epoch = Epoch(number=1, identity="")
+    epoch.put("documents", segment_key(0), encode_segment(segment))
+
+    rows = rows_of(verdict_records(epoch, opened))
+
+    assert [row["language"] for row in rows] == languages
+    assert verdict_of(segment, num - 1).language == languages[-1]

@@ -164,3 +164,30 @@ def test_two_processes_of_a_lane_have_the_same_hash() -> None:
     own = {"state": {"dir": "/b"}, "metrics": {"listen": "127.0.0.1:9465"}}
 
     assert config_hash(Config()) == config_hash(parse_config(own, "test"))
+
+
+def test_rows_that_take_long_do_not_keep_the_loop_from_saying_that_it_lives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process = Process()
+    world = new_world(5, 0, tmp_path)
+    versions = [b'{"id": "k", "text": "version %d"}' % version for version in range(60)]
+    world.documents += [RawDocument("new", at, value) for at, value in enumerate(versions)]
+    config = make_config(daemon={"poll_documents": 1000, "epoch_documents": 1000})
+    store = Store(state_folder(tmp_path))
+    broker = MemoryBroker(world, store)
+    beats: list[str] = []
+    monkeypatch.setattr(broker, "keep_alive", lambda: beats.append("group"))
+    monkeypatch.setattr(process.events, "beat", lambda: beats.append("supervisor"))
+    pipeline = build(config, store, tokenizer())
+    pipeline.restore(store)
+    observer = Observer(process.events, pipeline.stages, clock=process.clock)
+    loop = Loop(pipeline, broker, config.daemon, encode_identity(config, tokenizer()), Ticking(), observer)
+
+    assert loop.step() == len(versions)
+    pipeline.stages.close()
+    store.close()
+
+    # A quarter of a second a run, and a beat after every five.
+    assert beats.count("supervisor") - 1 == beats.count("group")
+    assert beats.count("group") in (2, 3)
