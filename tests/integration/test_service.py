@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 import msgspec
 import pyarrow as pa
 import pytest
+from kafka import KafkaAdminClient
 
 from state.snapshot import MANIFEST
 from tests.integration.audit import audit, replay
