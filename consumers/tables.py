@@ -86,8 +86,7 @@ def documents_of(
     if fields.text not in present:
         raise Undecodable("no_text", no_text(fields, present))
     names = [name for name in fields.all if name and name in present]
-    # Of two columns with one name the last counts, as in JSON.
-    columns = [batch.column(len(present) - 1 - present[::-1].index(name)) for name in names]
+    columns = [batch.column(_place(name, present)) for name in names]
     # A column of nulls or of runs may have any number of rows in no bytes at all; strings take four bytes each.
     if not _is_text(columns[0].type):
         raise Undecodable("text_not_a_string", f"column {fields.text!r} holds {columns[0].type}, not strings")
@@ -118,7 +117,7 @@ def open_parquet(raw: Any, uri: str, fields: FieldNames) -> tuple[Any, list[str]
     present = table.schema_arrow.names
     if fields.text not in present:
         raise UsageError(f"{uri}: {no_text(fields, present)}")
-    kind = table.schema_arrow.field(present.index(fields.text)).type
+    kind = table.schema_arrow.field(_place(fields.text, present)).type
     if not _is_text(kind):
         raise UsageError(f"{uri}: column {fields.text!r} holds {kind}, not strings; name another in [input.fields]")
     return table, [name for name in fields.all if name and name in present]
@@ -127,6 +126,11 @@ def open_parquet(raw: Any, uri: str, fields: FieldNames) -> tuple[Any, list[str]
 def first_line(error: Exception) -> str:
     """What Arrow has to say, without its call stack."""
     return str(error).partition("\n")[0]
+
+
+def _place(name: str, present: list[str]) -> int:
+    """Which column counts: of two with one name the last, as in JSON."""
+    return len(present) - 1 - present[::-1].index(name)
 
 
 def _is_text(kind: Any) -> bool:
