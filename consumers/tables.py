@@ -15,7 +15,7 @@ from curatord.records import Document
 
 MAX_UNPACKED = 256 << 20  # characters of a dictionary column
 _FILE_MAGIC = b"ARROW1"
-_TEXT_TYPES = ("string", "large_string", "string_view", "binary", "large_binary")
+_TEXT_TYPES = ("string", "large_string", "string_view", "binary", "large_binary", "binary_view")
 
 
 def decode_arrow(
@@ -36,7 +36,7 @@ def decode_arrow(
                 index += 1
     except Undecodable as error:
         yield index, error.with_traceback(None)
-    except (pa.ArrowException, OSError, ValueError) as error:
+    except (pa.ArrowException, OSError, ValueError, KeyError) as error:  # KeyError: a type that only C++ knows
         yield index, Undecodable("not_arrow", f"not readable as Arrow IPC from row {index} on: {first_line(error)}")
 
 
@@ -53,7 +53,7 @@ def arrow_row(raw: bytes, index: int) -> bytes:
                     stream.write_batch(batch.slice(index - first, 1))
                 return bytes(sink.getvalue())
             first += len(batch)
-    except (pa.ArrowException, OSError, ValueError):
+    except (pa.ArrowException, OSError, ValueError, KeyError):
         pass
     return b""
 
@@ -65,14 +65,34 @@ def _batches(raw: bytes) -> Iterator[Any]:
     if raw.startswith(_FILE_MAGIC):
         with pa.ipc.open_file(raw) as file:
             for number in range(file.num_record_batches):
-                batch = file.get_batch(number)
-                batch.validate(full=True)
-                yield batch
+                yield _checked(file.get_batch(number))
         return
     with pa.ipc.open_stream(raw) as stream:
         for batch in stream:
-            batch.validate(full=True)
-            yield batch
+            yield _checked(batch)
+
+
+def _checked(batch: Any) -> Any:
+    """The batch, checked in full; with bytes for strings if one of them is no UTF-8, for that costs its row only."""
+    import pyarrow as pa
+
+    try:
+        batch.validate(full=True)
+    except pa.ArrowInvalid:
+        batch = pa.RecordBatch.from_arrays([*map(_as_bytes, batch.columns)], names=batch.schema.names)
+        batch.validate(full=True)
+    return batch
+
+
+def _as_bytes(column: Any) -> Any:
+    """The same buffers, as bytes if they were strings."""
+    import pyarrow as pa
+
+    if pa.types.is_dictionary(column.type):
+        return pa.DictionaryArray.from_arrays(column.indices, _as_bytes(column.dictionary), safe=False)
+    kinds = {"string": pa.binary(), "large_string": pa.large_binary(), "string_view": pa.binary_view()}
+    kind = kinds.get(str(column.type))
+    return column if kind is None else column.view(kind)
 
 
 def documents_of(
@@ -151,7 +171,7 @@ def _values(column: Any) -> list[Any]:
         column = column.cast(pa.timestamp(kind.unit)).cast(pa.timestamp("us"), safe=False)
     elif not (_is_text(kind) or pa.types.is_primitive(kind) or pa.types.is_null(kind)):
         return [{}] * len(column)  # an object, whatever is in it: no field may be one
-    if not pa.types.is_binary(kind) and not pa.types.is_large_binary(kind):
+    if str(kind) not in ("binary", "large_binary", "binary_view"):
         try:
             return list(column.to_pylist())
         except UnicodeDecodeError:

@@ -197,6 +197,16 @@ def test_one_row_of_a_message_can_be_sent_again_by_itself() -> None:
         assert part_of(whole, 2) == whole
 
 
+@pytest.mark.parametrize("as_file", [False, True])
+def test_a_row_of_a_table_with_bad_utf8_can_be_sent_again_by_itself(as_file: bool) -> None:
+    text = pa.array([b"x", b"caf\xe9", b"z"], pa.binary()).view(pa.string())
+    whole = arrow(pa.table({"id": ["a", "b", "c"], "text": text}), as_file=as_file)
+    assert reasons_of(arrivals_of(whole)) == ["", "not_utf8", ""]
+    assert letter_of(arrivals_of(part_of(whole, 1))).reason == "not_utf8"
+    (again,) = arrivals_of(part_of(whole, 2))
+    assert again.value == Document(id="c", text="z")
+
+
 def shapes_of(raw: bytes) -> list[bytes]:
     """Some bytes in every shape that a message may have."""
     shapes = [
