@@ -13,25 +13,36 @@ from consumers.codec import DEFAULT_FIELDS, MAX_DOCUMENT_BYTES, FieldNames, docu
 from curatord.errors import Undecodable, UsageError
 from curatord.records import Document
 
-MAX_UNPACKED = 256 << 20  # characters of a dictionary column
+# A message of more would take gigabytes as rows, however few bytes it came in: it is one dead letter.
+MAX_ROWS = 1 << 20
+MAX_UNPACKED = 256 << 20  # bytes of a batch in a message, characters of a dictionary column
+TOO_MANY = Undecodable("too_large", f"more than {MAX_ROWS:,} documents in one message; send smaller messages")
 _FILE_MAGIC = b"ARROW1"
 _TEXT_TYPES = ("string", "large_string", "string_view", "binary", "large_binary", "binary_view")
 
 
 def decode_arrow(
-    raw: bytes, fields: FieldNames = DEFAULT_FIELDS, *, max_document_bytes: int = MAX_DOCUMENT_BYTES
+    raw: bytes,
+    fields: FieldNames = DEFAULT_FIELDS,
+    *,
+    max_document_bytes: int = MAX_DOCUMENT_BYTES,
+    max_rows: int = MAX_ROWS,
 ) -> Iterator[tuple[int, Document | Undecodable]]:
     """The documents of a message that holds an Arrow IPC stream or file, with their row number.
 
     Only the named columns are read, so the metadata is empty. A stream that breaks off gives the documents before the
-    break and one `not_arrow` in place of the rest.
+    break and one `not_arrow` in place of the rest; a row numbered `max_rows` means that there are more.
     """
     import pyarrow as pa
 
     index = 0
     try:
         for batch in _batches(raw):
-            for value in documents_of(batch, fields, max_document_bytes):
+            values = documents_of(batch, fields, max_document_bytes)
+            if index + len(batch) > max_rows:  # known before any of them is an object
+                yield max_rows, TOO_MANY
+                return
+            for value in values:
                 yield index, value
                 index += 1
     except Undecodable as error:
@@ -53,7 +64,7 @@ def arrow_row(raw: bytes, index: int) -> bytes:
                     stream.write_batch(batch.slice(index - first, 1))
                 return bytes(sink.getvalue())
             first += len(batch)
-    except (pa.ArrowException, OSError, ValueError, KeyError):
+    except (Undecodable, pa.ArrowException, OSError, ValueError, KeyError):
         pass
     return b""
 
@@ -73,9 +84,17 @@ def _batches(raw: bytes) -> Iterator[Any]:
 
 
 def _checked(batch: Any) -> Any:
-    """The batch, checked in full; with bytes for strings if one of them is no UTF-8, for that costs its row only."""
+    """The batch, checked in full; with bytes for strings if one of them is no UTF-8, for that costs its row only.
+
+    Raises Undecodable for a batch that is small only as long as it is packed.
+    """
     import pyarrow as pa
 
+    size = batch.get_total_buffer_size()
+    if size > MAX_UNPACKED:
+        raise Undecodable(
+            "too_large", f"a batch unpacks to {size:,} bytes; {MAX_UNPACKED:,} are read; send smaller ones"
+        )
     try:
         batch.validate(full=True)
     except pa.ArrowInvalid:
@@ -100,7 +119,7 @@ def documents_of(
 ) -> Iterator[Document | Undecodable]:
     """The rows of one pyarrow.RecordBatch, by the rules of this module.
 
-    Raises Undecodable without a text column of strings, and for a table that is small only as long as it is packed.
+    Raises Undecodable without a text column of strings; the rows do for a table that is small only while it is packed.
     """
     present = batch.schema.names
     if fields.text not in present:
@@ -110,6 +129,13 @@ def documents_of(
     # A column of nulls or of runs may have any number of rows in no bytes at all; strings take four bytes each.
     if not _is_text(columns[0].type):
         raise Undecodable("text_not_a_string", f"column {fields.text!r} holds {columns[0].type}, not strings")
+    return _documents(names, columns, fields, max_document_bytes)
+
+
+def _documents(
+    names: list[str], columns: list[Any], fields: FieldNames, max_document_bytes: int
+) -> Iterator[Document | Undecodable]:
+    """The rows of the columns with these names."""
     for row in zip(*map(_values, columns), strict=True):
         try:
             if any(isinstance(value, Undecodable) for value in row):

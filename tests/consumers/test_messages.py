@@ -15,7 +15,7 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumers import messages
+from consumers import messages, tables
 from consumers.codec import DEFAULT_FIELDS, REASONS
 from consumers.documents import Arrival, decode_rows
 from consumers.inputs import InputConfig
@@ -154,6 +154,31 @@ def test_tables_that_are_small_only_as_long_as_they_are_packed_are_one_dead_lett
         value = arrow(table)
         assert len(value) < 2 << 20
         assert reasons_of(arrivals_of(value)) == [reason]
+
+
+def compressed(*tables: pa.Table) -> bytes:
+    sink = io.BytesIO()
+    with pa.ipc.new_stream(sink, tables[0].schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer:
+        for table in tables:
+            writer.write_table(table)
+    return sink.getvalue()
+
+
+def test_a_small_table_of_too_many_rows_is_refused_before_its_rows_are_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tables, "_values", None)  # what makes them
+    letter = letter_of(arrivals_of(compressed(pa.table({"text": pa.array([""]).take(pa.nulls(2 << 20, pa.int8()))}))))
+    assert (letter.reason, letter.index) == ("too_large", None)
+
+
+def test_a_batch_that_unpacks_to_too_much_costs_no_earlier_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tables, "MAX_UNPACKED", 100_000)
+    small, large = pa.table({"text": ["a", "b"]}), pa.table({"text": ["x" * 1000] * 101})
+    value = compressed(small, large)
+    assert len(value) < 2000
+    assert reasons_of(arrivals_of(value, max_document_bytes=2000)) == ["", "", "too_large"]
+    # Nothing is lost when it is sent again: it is whole.
+    assert part_of(value, 2) == value
+    assert ids_of(arrivals_of(part_of(value, 1))) == ["docs-3:42:0"]
 
 
 def test_trace_and_attempts_are_carried_to_the_dead_letter_and_nothing_malformed_is() -> None:
