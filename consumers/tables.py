@@ -203,7 +203,7 @@ def _values(column: Any) -> list[Any]:
         except UnicodeDecodeError:
             column = column.cast(pa.large_binary())
         except (ValueError, OverflowError):  # a time that Python cannot hold
-            return [None] * len(column)
+            return [_time_or_none(value) for value in column]
     values: list[Any] = []
     for raw in column.to_pylist():
         try:
@@ -211,6 +211,14 @@ def _values(column: Any) -> list[Any]:
         except UnicodeDecodeError as error:
             values.append(not_utf8(raw, error))
     return values
+
+
+def _time_or_none(value: Any) -> Any:
+    """A pyarrow.Scalar as a Python object; None if Python cannot hold it."""
+    try:
+        return value.as_py()
+    except (ValueError, OverflowError):
+        return None
 
 
 def _dictionary_values(column: Any) -> list[Any]:

@@ -354,6 +354,13 @@ def test_arrow_texts_are_bounded_in_bytes() -> None:
     assert second.reason == "too_large"
 
 
+def test_a_time_that_python_cannot_hold_costs_no_other_row_its_own() -> None:
+    times = pa.array([1, 1 << 62, None, 2]).cast(pa.timestamp("us"))
+    batch = pa.record_batch({"text": ["a", "b", "c", "d"], "timestamp": times})
+    found = [value.timestamp_us for value in documents_of(batch, FieldNames()) if isinstance(value, Document)]
+    assert found == [1, 0, 0, 2]
+
+
 def test_an_arrow_stream_that_breaks_off_gives_what_came_before() -> None:
     table = pa.table({"text": ["a"] * 100})
     raw = _arrow_stream(table, table)
