@@ -9,13 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
+
 from consumers.codec import DEFAULT_FIELDS, MAX_DOCUMENT_BYTES, FieldNames, document_of, no_text, not_utf8, too_large
 from curatord.errors import Undecodable, UsageError
 from curatord.records import Document
 
 # A message of more would take gigabytes as rows, however few bytes it came in: it is one dead letter.
 MAX_ROWS = 1 << 20
-MAX_UNPACKED = 256 << 20  # bytes of a batch in a message, characters of a dictionary column
+MAX_UNPACKED = 256 << 20  # bytes of a batch in a message; of a column whose rows may share them
 TOO_MANY = Undecodable("too_large", f"more than {MAX_ROWS:,} documents in one message; send smaller messages")
 _FILE_MAGIC = b"ARROW1"
 _TEXT_TYPES = ("string", "large_string", "string_view", "binary", "large_binary", "binary_view")
@@ -193,6 +195,11 @@ def _values(column: Any) -> list[Any]:
     kind = column.type
     if pa.types.is_dictionary(kind):
         return _dictionary_values(column)
+    if str(kind) in ("string_view", "binary_view") and len(column):
+        # A view is four numbers, its length first; of a null it may be anything.
+        views = np.frombuffer(column.buffers()[1], np.int32, 4 * (column.offset + len(column)))
+        lengths = views[4 * column.offset :: 4]
+        _check_unpacked(int(lengths[column.is_valid().to_numpy(zero_copy_only=False)].sum(dtype=np.int64)))
     if pa.types.is_timestamp(kind):  # to UTC without a zone; Python knows no nanoseconds
         column = column.cast(pa.timestamp(kind.unit)).cast(pa.timestamp("us"), safe=False)
     elif not (_is_text(kind) or pa.types.is_primitive(kind) or pa.types.is_null(kind)):
@@ -225,7 +232,11 @@ def _dictionary_values(column: Any) -> list[Any]:
     """The values of a dictionary column, each entry once in memory. Raises Undecodable if it unpacks to too much."""
     entries = _values(column.dictionary)
     values = [None if at is None else entries[at] for at in column.indices.to_pylist()]
-    size = sum(len(value) for value in values if isinstance(value, str))
-    if size > MAX_UNPACKED:
-        raise Undecodable("too_large", f"a dictionary column unpacks to {size:,} characters; {MAX_UNPACKED:,} are read")
+    _check_unpacked(sum(len(value) for value in values if isinstance(value, str)))
     return values
+
+
+def _check_unpacked(size: int) -> None:
+    """Raises Undecodable for a column whose rows are too much by themselves, however often they share their bytes."""
+    if size > MAX_UNPACKED:
+        raise Undecodable("too_large", f"a column unpacks to {size:,} characters; {MAX_UNPACKED:,} are read")

@@ -150,7 +150,16 @@ def test_tables_that_are_small_only_as_long_as_they_are_packed_are_one_dead_lett
     nulls = pa.table({"text": pa.nulls(1 << 30)})
     runs = pa.table({"text": pa.RunEndEncodedArray.from_arrays(pa.array([1 << 30], pa.int32()), pa.array(["x"]))})
     dictionary = pa.table({"text": pa.DictionaryArray.from_arrays(pa.array([0] * 1000), pa.array(["x" * (1 << 20)]))})
-    for table, reason in ((nulls, "text_not_a_string"), (runs, "text_not_a_string"), (dictionary, "too_large")):
+    text = b"x" * (1 << 20)
+    view = len(text).to_bytes(4, "little") + text[:4] + bytes(8)  # of all of the first buffer
+    buffers = [None, pa.py_buffer(view * 1000), pa.py_buffer(text)]
+    views = pa.table({"text": pa.Array.from_buffers(pa.string_view(), 1000, buffers)})
+    for table, reason in (
+        (nulls, "text_not_a_string"),
+        (runs, "text_not_a_string"),
+        (dictionary, "too_large"),
+        (views, "too_large"),
+    ):
         value = arrow(table)
         assert len(value) < 2 << 20
         assert reasons_of(arrivals_of(value)) == [reason]
