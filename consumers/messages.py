@@ -61,8 +61,8 @@ def rows_of(
     if value.startswith(_ARROW_MAGICS):
         problem = _NOTHING
         for index, document in decode_arrow(value, fields, max_document_bytes=max_document_bytes, max_rows=MAX_ROWS):
-            if index >= MAX_ROWS:
-                rows, problem = [], TOO_MANY
+            if index is None and isinstance(document, Undecodable):
+                rows, problem = [], document
                 break
             rows.append(RawDocument(source, offset, document, b"", index, "", timestamp_us, traceparent, attempts))
     elif b"\n" not in value or not _holds_lines(value):

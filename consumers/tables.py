@@ -29,11 +29,12 @@ def decode_arrow(
     *,
     max_document_bytes: int = MAX_DOCUMENT_BYTES,
     max_rows: int = MAX_ROWS,
-) -> Iterator[tuple[int, Document | Undecodable]]:
+) -> Iterator[tuple[int | None, Document | Undecodable]]:
     """The documents of a message that holds an Arrow IPC stream or file, with their row number.
 
     Only the named columns are read, so the metadata is empty. A stream that breaks off gives the documents before the
-    break and one `not_arrow` in place of the rest; a row numbered `max_rows` means that there are more.
+    break and one `not_arrow` in place of the rest. No number means the whole message, of which nothing is
+    to be taken: it cannot be read from its first row on, or holds more than `max_rows`.
     """
     import pyarrow as pa
 
@@ -42,15 +43,16 @@ def decode_arrow(
         for batch in _batches(raw):
             values = documents_of(batch, fields, max_document_bytes)
             if index + len(batch) > max_rows:  # known before any of them is an object
-                yield max_rows, TOO_MANY
+                yield None, TOO_MANY
                 return
             for value in values:
                 yield index, value
                 index += 1
     except Undecodable as error:
-        yield index, error.with_traceback(None)
+        yield index or None, error.with_traceback(None)
     except (pa.ArrowException, OSError, ValueError, KeyError) as error:  # KeyError: a type that only C++ knows
-        yield index, Undecodable("not_arrow", f"not readable as Arrow IPC from row {index} on: {first_line(error)}")
+        message = f"not readable as Arrow IPC from row {index} on: {first_line(error)}"
+        yield index or None, Undecodable("not_arrow", message)
 
 
 def arrow_row(raw: bytes, index: int) -> bytes:

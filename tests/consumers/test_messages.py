@@ -231,6 +231,13 @@ def test_one_row_of_a_message_can_be_sent_again_by_itself() -> None:
         assert part_of(whole, 2) == whole
 
 
+def test_a_table_of_which_no_row_can_be_read_is_sent_again_whole() -> None:
+    value = arrow(pa.table({"content": ["a", "b"]}))
+    letter = letter_of(arrivals_of(value))
+    assert (letter.reason, letter.index) == ("no_text", None)
+    assert part_of(value, letter.index) == value
+
+
 @pytest.mark.parametrize("as_file", [False, True])
 def test_a_row_of_a_table_with_bad_utf8_can_be_sent_again_by_itself(as_file: bool) -> None:
     text = pa.array([b"x", b"caf\xe9", b"z"], pa.binary()).view(pa.string())
