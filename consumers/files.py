@@ -23,6 +23,9 @@ from curatord.records import Document
 from state.epoch import Committed, Epoch
 from state.store import STATE_FOLDER, Store, explain_storage
 
+# A poll ends once its rows are this much together: a compressed file of many documents that are each within
+# max_document_bytes would else be gigabytes at once.
+MAX_POLL_BYTES = 64 << 20
 # What compressed text usually unpacks to; only the estimate of progress hangs on it.
 USUAL_COMPRESSION = 3.5
 
@@ -95,12 +98,17 @@ class FilesBroker:
         return Ownership.OWNER
 
     def poll(self, max_rows: int, timeout_s: float) -> list[RawDocument]:
-        """The next rows, across file ends."""
+        """The next rows, across file ends; no more once they are MAX_POLL_BYTES together."""
         rows: list[RawDocument] = []
+        num_bytes = 0
         while len(rows) < max_rows:
-            more = list(islice(self._rows, max_rows - len(rows)))
-            self._num_bytes_current += sum(map(_size, more))
-            rows += more
+            for row in islice(self._rows, max_rows - len(rows)):
+                rows.append(row)
+                size = _size(row)
+                self._num_bytes_current += size
+                num_bytes += size
+                if num_bytes >= MAX_POLL_BYTES:
+                    return rows
             if len(rows) < max_rows and not self._open_next():
                 break
         return rows

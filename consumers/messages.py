@@ -19,14 +19,12 @@ import msgspec
 from consumers.broker import RawDocument
 from consumers.codec import MAX_ID_BYTES, FieldNames
 from consumers.dead_letters import ATTEMPTS_HEADER, TIMESTAMP_HEADER, TRACE_HEADER
-from consumers.tables import arrow_row, decode_arrow
+from consumers.tables import MAX_ROWS, TOO_MANY, arrow_row, decode_arrow
 from curatord.errors import Undecodable
 from curatord.records import Retraction
 
 Headers = Sequence[tuple[str, bytes | None]]
 
-# A message of more would take gigabytes as rows, however few bytes it came in: it is one dead letter.
-MAX_ROWS = 1 << 20
 MAX_TIMESTAMP_US = 1 << 62
 
 _ARROW_MAGICS = (b"\xff\xff\xff\xff", b"ARROW1")  # of a stream, of a file
@@ -34,7 +32,6 @@ _BOM = b"\xef\xbb\xbf"
 _TRACEPARENT = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-[!-~]{0,64})?")
 
 _NOTHING = Undecodable("empty_message", "the message holds a table without rows: there is no document in it")
-_TOO_MANY = Undecodable("too_large", f"more than {MAX_ROWS:,} documents in one message; send smaller messages")
 
 _decode_raw = msgspec.json.Decoder(msgspec.Raw).decode
 
@@ -60,11 +57,14 @@ def rows_of(
         retraction = _retraction(key, timestamp_us)
         return [RawDocument(source, offset, retraction, key or b"", None, "", timestamp_us, traceparent, attempts)]
     rows: list[RawDocument] = []
+    problem = TOO_MANY
     if value.startswith(_ARROW_MAGICS):
-        for index, document in decode_arrow(value, fields, max_document_bytes=max_document_bytes):
-            rows.append(RawDocument(source, offset, document, b"", index, "", timestamp_us, traceparent, attempts))
-            if len(rows) > MAX_ROWS:
+        problem = _NOTHING
+        for index, document in decode_arrow(value, fields, max_document_bytes=max_document_bytes, max_rows=MAX_ROWS):
+            if index is None and isinstance(document, Undecodable):
+                rows, problem = [], document
                 break
+            rows.append(RawDocument(source, offset, document, b"", index, "", timestamp_us, traceparent, attempts))
     elif b"\n" not in value or not _holds_lines(value):
         return [RawDocument(source, offset, value, b"", None, _text(key), timestamp_us, traceparent, attempts)]
     elif value.count(b"\n") < MAX_ROWS:
@@ -73,9 +73,8 @@ def rows_of(
             for index, line in enumerate(value.removeprefix(_BOM).split(b"\n"))
             if line and not line.isspace()
         ]
-    if rows and len(rows) <= MAX_ROWS:
+    if rows:
         return rows
-    problem = _NOTHING if not rows and value.startswith(_ARROW_MAGICS) else _TOO_MANY
     return [RawDocument(source, offset, problem, value, None, "", timestamp_us, traceparent, attempts)]
 
 

@@ -214,15 +214,28 @@ def _table_rows(file: InputFile, start: int, fields: FieldNames, max_document_by
             )
             try:
                 for batch in batches:
-                    values = documents_of(batch, fields, max_document_bytes)
-                    rows = [Row(position, value) for position, value in enumerate(values, at)]
-                    at += len(rows)
-                    if at > start:
-                        yield [row for row in rows if row.position >= start]
+                    for rows in _batch_rows(batch, at, fields, max_document_bytes):
+                        at += len(rows)
+                        if at > start:
+                            yield [row for row in rows if row.position >= start]
             except (pa.ArrowException, OSError) as error:
                 if at >= start:
                     message = f"row group {group} is damaged: its rows {at} to {end - 1} are lost ({first_line(error)})"
                     yield [Row(at, Undecodable("damaged_file", message))]
+
+
+def _batch_rows(batch: Any, first: int, fields: FieldNames, max_document_bytes: int) -> Iterator[list[Row]]:
+    """The rows of a batch, the first at position `first`; in parts, where they unpack to too much for one list."""
+    try:
+        rows = [Row(at, value) for at, value in enumerate(documents_of(batch, fields, max_document_bytes), first)]
+    except Undecodable as error:
+        rows = [Row(first, error.with_traceback(None))]
+    if len(rows) >= len(batch):
+        yield rows
+        return
+    half = len(batch) // 2
+    yield from _batch_rows(batch.slice(0, half), first, fields, max_document_bytes)
+    yield from _batch_rows(batch.slice(half), first + half, fields, max_document_bytes)
 
 
 def _blocks(file: InputFile) -> Iterator[bytes | Undecodable]:

@@ -330,19 +330,34 @@ def test_an_arrow_row_means_what_the_same_record_means_as_json() -> None:
 
 
 @pytest.mark.parametrize(
-    "kind", [pa.string(), pa.large_string(), pa.binary(), pa.large_binary(), pa.dictionary(pa.int32(), pa.string())]
+    "kind",
+    [
+        pa.string(),
+        pa.large_string(),
+        pa.string_view(),
+        pa.binary(),
+        pa.large_binary(),
+        pa.binary_view(),
+        pa.dictionary(pa.int32(), pa.string()),
+    ],
 )
 def test_text_columns_of_any_kind_are_read_and_bad_utf8_costs_one_row(kind: pa.DataType) -> None:
-    values = [b"good", b"\xff\xfe", None, "漢".encode()]
+    raw = [b"good", b"\xff\xfe", None, "漢".encode()]
     if pa.types.is_dictionary(kind):
-        text = pa.array(values, pa.binary()).view(pa.string()).dictionary_encode()
+        text = pa.array(raw, pa.binary()).view(pa.string()).dictionary_encode()
     elif pa.types.is_binary(kind) or pa.types.is_string(kind):
-        text = pa.array(values, pa.binary()).view(kind)
+        text = pa.array(raw, pa.binary()).view(kind)
+    elif kind in (pa.string_view(), pa.binary_view()):
+        text = pa.array(raw, pa.binary_view()).view(kind)
     else:
-        text = pa.array(values, pa.large_binary()).view(kind)
+        text = pa.array(raw, pa.large_binary()).view(kind)
     batch = pa.record_batch({"text": text, "id": pa.array([1, 2, 3, 4])})
-    found = [(v.id, v.text) if isinstance(v, Document) else v.reason for v in documents_of(batch, FieldNames())]
-    assert found == [("1", "good"), "not_utf8", "no_text", ("4", "漢")]
+    expected = [("1", "good"), "not_utf8", "no_text", ("4", "漢")]
+    # The same in a message, and for the batch after it.
+    stream = decode_arrow(_arrow_stream(*2 * [pa.Table.from_batches([batch])]))
+    for values, count in ((documents_of(batch, FieldNames()), 1), ((value for _, value in stream), 2)):
+        found = [(v.id, v.text) if isinstance(v, Document) else v.reason for v in values]
+        assert found == expected * count
 
 
 def test_arrow_texts_are_bounded_in_bytes() -> None:
@@ -351,6 +366,13 @@ def test_arrow_texts_are_bounded_in_bytes() -> None:
     assert isinstance(first, Document)
     assert isinstance(second, Undecodable)
     assert second.reason == "too_large"
+
+
+def test_a_time_that_python_cannot_hold_costs_no_other_row_its_own() -> None:
+    times = pa.array([1, 1 << 62, None, 2]).cast(pa.timestamp("us"))
+    batch = pa.record_batch({"text": ["a", "b", "c", "d"], "timestamp": times})
+    found = [value.timestamp_us for value in documents_of(batch, FieldNames()) if isinstance(value, Document)]
+    assert found == [1, 0, 0, 2]
 
 
 def test_an_arrow_stream_that_breaks_off_gives_what_came_before() -> None:

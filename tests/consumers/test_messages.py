@@ -15,7 +15,7 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumers import messages
+from consumers import messages, tables
 from consumers.codec import DEFAULT_FIELDS, REASONS
 from consumers.documents import Arrival, decode_rows
 from consumers.inputs import InputConfig
@@ -150,10 +150,44 @@ def test_tables_that_are_small_only_as_long_as_they_are_packed_are_one_dead_lett
     nulls = pa.table({"text": pa.nulls(1 << 30)})
     runs = pa.table({"text": pa.RunEndEncodedArray.from_arrays(pa.array([1 << 30], pa.int32()), pa.array(["x"]))})
     dictionary = pa.table({"text": pa.DictionaryArray.from_arrays(pa.array([0] * 1000), pa.array(["x" * (1 << 20)]))})
-    for table, reason in ((nulls, "text_not_a_string"), (runs, "text_not_a_string"), (dictionary, "too_large")):
+    text = b"x" * (1 << 20)
+    view = len(text).to_bytes(4, "little") + text[:4] + bytes(8)  # of all of the first buffer
+    buffers = [None, pa.py_buffer(view * 1000), pa.py_buffer(text)]
+    views = pa.table({"text": pa.Array.from_buffers(pa.string_view(), 1000, buffers)})
+    for table, reason in (
+        (nulls, "text_not_a_string"),
+        (runs, "text_not_a_string"),
+        (dictionary, "too_large"),
+        (views, "too_large"),
+    ):
         value = arrow(table)
         assert len(value) < 2 << 20
         assert reasons_of(arrivals_of(value)) == [reason]
+
+
+def compressed(*tables: pa.Table) -> bytes:
+    sink = io.BytesIO()
+    with pa.ipc.new_stream(sink, tables[0].schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer:
+        for table in tables:
+            writer.write_table(table)
+    return sink.getvalue()
+
+
+def test_a_small_table_of_too_many_rows_is_refused_before_its_rows_are_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tables, "_values", None)  # what makes them
+    letter = letter_of(arrivals_of(compressed(pa.table({"text": pa.array([""]).take(pa.nulls(2 << 20, pa.int8()))}))))
+    assert (letter.reason, letter.index) == ("too_large", None)
+
+
+def test_a_batch_that_unpacks_to_too_much_costs_no_earlier_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tables, "MAX_UNPACKED", 100_000)
+    small, large = pa.table({"text": ["a", "b"]}), pa.table({"text": ["x" * 1000] * 101})
+    value = compressed(small, large)
+    assert len(value) < 2000
+    assert reasons_of(arrivals_of(value, max_document_bytes=2000)) == ["", "", "too_large"]
+    # Nothing is lost when it is sent again: it is whole.
+    assert part_of(value, 2) == value
+    assert ids_of(arrivals_of(part_of(value, 1))) == ["docs-3:42:0"]
 
 
 def test_trace_and_attempts_are_carried_to_the_dead_letter_and_nothing_malformed_is() -> None:
@@ -195,6 +229,23 @@ def test_one_row_of_a_message_can_be_sent_again_by_itself() -> None:
         whole = arrow(table, as_file=as_file)
         assert ids_of(arrivals_of(part_of(whole, 1))) == ["b"]
         assert part_of(whole, 2) == whole
+
+
+def test_a_table_of_which_no_row_can_be_read_is_sent_again_whole() -> None:
+    value = arrow(pa.table({"content": ["a", "b"]}))
+    letter = letter_of(arrivals_of(value))
+    assert (letter.reason, letter.index) == ("no_text", None)
+    assert part_of(value, letter.index) == value
+
+
+@pytest.mark.parametrize("as_file", [False, True])
+def test_a_row_of_a_table_with_bad_utf8_can_be_sent_again_by_itself(as_file: bool) -> None:
+    text = pa.array([b"x", b"caf\xe9", b"z"], pa.binary()).view(pa.string())
+    whole = arrow(pa.table({"id": ["a", "b", "c"], "text": text}), as_file=as_file)
+    assert reasons_of(arrivals_of(whole)) == ["", "not_utf8", ""]
+    assert letter_of(arrivals_of(part_of(whole, 1))).reason == "not_utf8"
+    (again,) = arrivals_of(part_of(whole, 2))
+    assert again.value == Document(id="c", text="z")
 
 
 def shapes_of(raw: bytes) -> list[bytes]:

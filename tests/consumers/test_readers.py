@@ -18,7 +18,7 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumers import readers
+from consumers import readers, tables
 from consumers.codec import FieldNames
 from consumers.inputs import KINDS, InputFile, expand
 from consumers.readers import Row, check_tables, read_rows
@@ -359,6 +359,36 @@ def test_a_damaged_row_group_costs_its_own_rows(tmp_path: Path) -> None:
     assert bad.position == 1000
     assert "rows 1000 to 1999 are lost" in str(_damage(bad))
     assert [row.position for row in _read(path, 1001)] == list(range(2000, 3000))
+
+
+def test_a_table_that_unpacks_to_too_much_at_once_is_read_in_parts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tables, "MAX_UNPACKED", 5000)
+    path = tmp_path / "a.parquet"
+    texts = ["x" * 900, "y" * 6000]
+    column = pa.DictionaryArray.from_arrays(pa.array([0] * 30 + [1] + [0] * 30, pa.int32()), pa.array(texts))
+    pq.write_table(pa.table({"id": range(61), "text": column}), path, row_group_size=40)
+    rows = _read(path)
+    assert [row.position for row in rows] == list(range(61))
+    for row in rows:
+        if row.position == 30:
+            assert isinstance(row.value, Undecodable)
+            assert row.value.reason == "too_large"
+        else:
+            assert row.value == Document(id=str(row.position), text=texts[0])
+    for start in (1, 29, 30, 31, 45, 60, 61):
+        assert list(map(_shown, _read(path, start))) == list(map(_shown, rows[start:]))
+
+
+def test_of_two_columns_with_the_name_of_the_text_the_last_one_counts(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    for first, last in ((["a"], ["b"]), ([1], ["b"])):
+        pq.write_table(pa.Table.from_arrays([pa.array(first), pa.array(last)], names=["text", "text"]), path)
+        assert _read(path) == [Row(0, Document(id=None, text="b"))]
+    pq.write_table(pa.Table.from_arrays([pa.array(["a"]), pa.array([1])], names=["text", "text"]), path)
+    with pytest.raises(UsageError, match=r"a\.parquet: column 'text' holds int64"):
+        _read(path)
 
 
 def test_files_behind_urls_are_read_like_local_ones() -> None:

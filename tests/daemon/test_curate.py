@@ -104,6 +104,21 @@ def test_two_runs_with_keep_open_equal_one(run: Run, tmp_path: Path) -> None:
     assert files_of(together)
 
 
+def test_how_many_bytes_are_read_at_once_leaves_no_trace(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tmp_path / "c.toml"
+    config.write_text(CONFIG)
+    documents = write_documents(tmp_path / "a.jsonl", range(150))
+    outputs = []
+    for name, max_bytes in (("much", 64 << 20), ("little", 5000)):
+        monkeypatch.setattr("consumers.files.MAX_POLL_BYTES", max_bytes)
+        assert run("curate", documents, "-o", tmp_path / name, "-c", config).exit_code == 0
+        outputs.append(files_of(tmp_path / name))
+    assert outputs[0] == outputs[1]
+    assert outputs[0]
+
+
 def test_more_documents_go_on_with_the_same_state(curated: Curated, run: Run, tmp_path: Path) -> None:
     more = write_documents(tmp_path / "more.jsonl", range(290, 330))
 
