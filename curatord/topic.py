@@ -111,10 +111,8 @@ class TopicSource:
         partitions = [p for p in self._partitions if p.partition in reading.expected]
         try:
             starts, ends = self._consumer.beginning_offsets(partitions), self._consumer.end_offsets(partitions)
-            places = {
-                p: self._find(p, (plan.generation, reading.expected[p.partition]), starts[p], ends[p])
-                for p in partitions
-            }
+            # From the same number in all: an end may lie before what a partition goes on with, and every rank meets it.
+            places = {p: self._find(p, (plan.generation, plan.first), starts[p], ends[p]) for p in partitions}
             self._consumer.assign(partitions)
             for partition, offset in places.items():
                 self._consumer.seek(partition, offset)

@@ -160,6 +160,18 @@ def test_a_round_that_is_not_whole_is_held_back(writer: Writer, url: str) -> Non
         stream.close()
 
 
+def test_every_rank_meets_an_end_that_lies_within_its_first_round(writer: Writer, url: str) -> None:
+    writer.write(range(9), end=9)
+    seen: list[list[int]] = []
+    streams = [PackedStream(url, rank=rank, world=4, start=8) for rank in range(4)]
+    for stream in streams:
+        reading = threading.Thread(target=lambda s: seen.append(numbers(s, 9)), args=[stream], daemon=True)
+        reading.start()
+        reading.join(20)
+
+    assert seen == [[], [], [], []]
+
+
 def test_lost_retention_says_where_to_start(broker: Broker, topic: str, writer: Writer, url: str) -> None:
     writer.write(range(100))
     writer.write(range(100, 200))
