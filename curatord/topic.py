@@ -103,6 +103,14 @@ class TopicSource:
             raise self._unreachable(error) from error
         return Bounds(generation=generation, first=first, end=max(first, end))
 
+    def stop_from(self, generation: int, first: int) -> int:
+        """The end of what there is: an end with sequences behind it is a past one.
+
+        A job that stands a part of a step before it would else stop there at every start, with nothing to train on. And
+        an end that stands at the start was met by whoever read up to here.
+        """
+        return max(first + 1, self.bounds(generation).end)
+
     def newest(self) -> int:
         return self._ahead
 
@@ -247,8 +255,7 @@ class _Reading:
             self._ended.add(number)
         if record.generation != plan.generation:
             return ""
-        # An end that stands at the start was met by whoever read up to here.
-        if record.is_end and record.seq_no > plan.first and self._end is None:
+        if record.is_end and record.seq_no >= plan.stop_from and self._end is None:
             self._end = decode_end(record.value)
         if record.seq_no < expected:
             return ""
