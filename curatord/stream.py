@@ -69,7 +69,8 @@ class PackedStream:
         - `rank`, `world`: of data-parallel ranks, those that read different data. Left out, there is one.
         - `start`: a state; a `seq_no`, or "earliest" or "latest" of what there is. Several ranks that start at
           "latest" would not see the same: let one ask `bounds()` and tell the others the number. None: "earliest".
-        - `generation`: of the context length; the newest if left out.
+        - `generation`: of the context length; the newest, or that of the state, if left out. With a state of an older
+          one the job begins at the beginning of this one.
         - `prefetch`: sequences that are read ahead.
         - `lead_limit`: sequences; the log warns when the topic is further ahead of training than this, so that what
           is trained on was chosen by an old policy.
@@ -213,9 +214,14 @@ class PackedStream:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on where a state was taken, under whatever `rank` and `world` this stream has.
 
+        If this stream was made with a `generation=` behind that of the state, go on at its beginning.
         Raises `ForeignStream` if the state is of another stream, `StreamError` if it is none.
         """
         loaded = state_from(state)
+        if self._generation is not None and loaded.generation < self._generation:
+            loaded = msgspec.structs.replace(
+                loaded, generation=self._generation, next_seq_no=0, skips=[], context_length=0
+            )
         if self._digest and loaded.tokenizer_digest and loaded.tokenizer_digest != self._digest:
             raise ForeignStream(
                 f"the state was taken with the tokenizer {loaded.tokenizer_digest}, this stream has {self._digest}"

@@ -181,6 +181,11 @@ def test_a_generation_ends_where_the_next_begins(folder: Path) -> None:
     assert len(list(islice(old, 34))) == 34  # 240 = 34 · 7 + 2: the last two have no whole round
     with pytest.raises(GenerationEnded, match="generation=1"):
         next(old)
+    old.skip(239, 246)
+    stream = PackedStream(folder, start=old.state_dict(), generation=1, context_length=64)
+    assert [(sequence.generation, sequence.seq_no) for sequence in stream] == [(1, seq_no) for seq_no in range(4)]
+    again = PackedStream(folder, start=stream.state_dict(consumed=3), generation=1)
+    assert [sequence.seq_no for sequence in again] == [3]
 
 
 def test_ranges_can_be_left_out(folder: Path) -> None:
