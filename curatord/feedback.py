@@ -20,6 +20,7 @@ log = logging.getLogger("curatord")
 # Records that may wait for the broker; a trainer that reports faster loses the newest.
 MAX_WAITING = 1024
 CLOSE_S = 5.0
+MAX_SEGMENTS = (1 << 16) - 1  # of a sequence; a record counts them as u16
 
 
 def segment_losses(
@@ -114,6 +115,10 @@ class Reporter:
         if regular < len(step.batch):
             # A record holds one run of numbers, and a step is one record. A step around a skipped range is rare.
             log.warning("step %d is not reported: its sequences are not every %dth", step.step, stride)
+            self.dropped += 1
+            return
+        if max(len(sequence.segment_lengths_S) for sequence in step.batch) > MAX_SEGMENTS:
+            log.warning("step %d is not reported: a sequence has more than %d segments", step.step, MAX_SEGMENTS)
             self.dropped += 1
             return
         policies = np.concatenate([sequence.policy_versions_S for sequence in step.batch])

@@ -100,19 +100,25 @@ class FolderSource:
             return Bounds(generation=generation, first=0, end=0)
         return Bounds(generation=generation, first=ours[0].first, end=ours[-1].last + 1)
 
+    def stop_from(self, generation: int, first: int) -> int:
+        """The last end that is known; or, behind it, the place where the next may be."""
+        latest = max(self._ends(generation), default=0)
+        if latest > first:
+            return latest
+        return first + 1 if self._ahead(generation, first) else first
+
     def newest(self) -> int:
         return self._newest
 
     def read(self, plan: Plan) -> Iterator[Found | EndOfStream | None]:
         at = plan.first  # the next number, whoever reads it
-        stop_from = self._stop_from(plan)
         while True:
             ahead = self._ahead(plan.generation, at)
             if ahead and ahead[0].first > at:
                 # While shards are moved into the folder, a list of it may hold a later one and lack an earlier one.
                 time.sleep(POLL_S)
                 ahead = self._ahead(plan.generation, at)
-            end = self._end(plan.generation, stop_from)
+            end = self._end(plan.generation, plan.stop_from)
             if at == end or (end is None and not ahead and self._is_over(plan.generation, at)):
                 yield EndOfStream(plan.generation, at)
                 return
@@ -154,16 +160,6 @@ class FolderSource:
         """Where runs of `curatord curate` ended, in order."""
         manifest = self._manifest()
         return list(manifest.get("ends", [])) if manifest.get("generation") == generation else []
-
-    def _stop_from(self, plan: Plan) -> int:
-        """The last end that is known when reading begins; or, behind it, the place where the next may be.
-
-        Fixed at the beginning, so that all ranks stop at the same end, even if somebody curates on while they read.
-        """
-        latest = max(self._ends(plan.generation), default=0)
-        if latest > plan.first:
-            return latest
-        return plan.first + 1 if self._ahead(plan.generation, plan.first) else plan.first
 
     def _end(self, generation: int, stop_from: int) -> int | None:
         """Where to stop, as far as it is known."""

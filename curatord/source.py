@@ -29,6 +29,7 @@ class Plan:
 
     generation: int
     first: int
+    stop_from: int  # ends before this number are passed
     rank: int = 0
     world: int = 1
     fill_gaps: bool = False  # give an empty sequence for one that is missing, instead of raising
@@ -60,6 +61,9 @@ class Source(Protocol):
 
         Raises `SequenceGap`, `RetentionLost`, `GenerationEnded`, `BrokerUnavailable`.
         """
+
+    def stop_from(self, generation: int, first: int) -> int:
+        """For a job that begins to read at `first` now: ends before this number are behind what is known already."""
 
     def newest(self) -> int:
         """About the `seq_no` after the last one of the generation that is read; may be a little old."""

@@ -42,7 +42,8 @@ class PackedStream:
     """An iterator of `PackedSequence`, read ahead by a thread.
 
     It ends where the stream was ended (`curatord finish`; a folder: where `curatord curate` ended); until then it
-    waits for more. All ranks end after the same number of sequences.
+    waits for more. An end that is a past one when reading begins is passed: more sequences follow it on the topic, or
+    there is a later end in the folder. All ranks end after the same number of sequences.
     """
 
     def __init__(
@@ -68,7 +69,8 @@ class PackedStream:
         - `rank`, `world`: of data-parallel ranks, those that read different data. Left out, there is one.
         - `start`: a state; a `seq_no`, or "earliest" or "latest" of what there is. Several ranks that start at
           "latest" would not see the same: let one ask `bounds()` and tell the others the number. None: "earliest".
-        - `generation`: of the context length; the newest if left out.
+        - `generation`: of the context length; the newest, or that of the state, if left out. With a state of an older
+          one the job begins at the beginning of this one.
         - `prefetch`: sequences that are read ahead.
         - `lead_limit`: sequences; the log warns when the topic is further ahead of training than this, so that what
           is trained on was chosen by an old policy.
@@ -93,6 +95,7 @@ class PackedStream:
         self._start: Any = "earliest" if start is None else start
         self._origin: StreamState | None = None  # where counting began; None until `start` is resolved
         self._taken = 0  # sequences that were given out since
+        self._stop_from: int | None = None  # ends before this number are passed; None until reading begins
         self._source: Source | None = None
         self._pid = 0  # of the process that opened the source
         self._share = Share()
@@ -162,14 +165,19 @@ class PackedStream:
 
     def _begin_reading(self) -> Reader:
         state = self._position()
+        source = self._opened()
+        if self._stop_from is None:
+            # Once: a rank that connects again stops at the same end as the others, even if more came behind it.
+            self._stop_from = source.stop_from(state.generation, state.next_seq_no)
         plan = Plan(
             generation=state.generation,
             first=state.next_seq_no,
+            stop_from=max(self._stop_from, state.next_seq_no),
             rank=self._rank,
             world=self._world,
             fill_gaps=self._on_gap == "fill",
         )
-        found = without_skipped(whole_rounds(self._opened(), plan), state, self._share)
+        found = without_skipped(whole_rounds(source, plan), state, self._share)
         return Reader(found, self._check, self._prefetch)
 
     def _check(self, sequence: PackedSequence) -> PackedSequence:
@@ -206,9 +214,14 @@ class PackedStream:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on where a state was taken, under whatever `rank` and `world` this stream has.
 
+        If this stream was made with a `generation=` behind that of the state, go on at its beginning.
         Raises `ForeignStream` if the state is of another stream, `StreamError` if it is none.
         """
         loaded = state_from(state)
+        if self._generation is not None and loaded.generation < self._generation:
+            loaded = msgspec.structs.replace(
+                loaded, generation=self._generation, next_seq_no=0, skips=[], context_length=0
+            )
         if self._digest and loaded.tokenizer_digest and loaded.tokenizer_digest != self._digest:
             raise ForeignStream(
                 f"the state was taken with the tokenizer {loaded.tokenizer_digest}, this stream has {self._digest}"
@@ -221,7 +234,7 @@ class PackedStream:
         self._stop_reading()
         self._digest = self._digest or loaded.tokenizer_digest
         self._context_length = self._context_length or loaded.context_length
-        self._origin, self._taken, self._is_ended = loaded, 0, False
+        self._origin, self._taken, self._stop_from, self._is_ended = loaded, 0, None, False
         for first, end in loaded.skips:
             self._check_skip(first, end)
 
@@ -274,9 +287,12 @@ class PackedStream:
 
     def bounds(self) -> Bounds:
         """What there is now."""
+        return self._bounds(self._generation)
+
+    def _bounds(self, generation: int | None) -> Bounds:
         source = open_source(self._url, self._client_options)
         try:
-            return source.bounds(self._generation)
+            return source.bounds(generation)
         finally:
             source.close()
 
@@ -292,7 +308,8 @@ class PackedStream:
         generation = self._resolved().generation
         source = open_source(self._url, self._client_options)
         try:
-            for item in source.read(Plan(generation=generation, first=first)):
+            stop_from = max(first, min(end, source.bounds(generation).end))
+            for item in source.read(Plan(generation=generation, first=first, stop_from=stop_from)):
                 if isinstance(item, EndOfStream) or (item is not None and item.seq_no >= end):
                     return
                 if item is not None:
@@ -304,8 +321,9 @@ class PackedStream:
 
     def dry_run(self, sequences: int = 1000) -> Preview:
         """What the next sequences, at most so many and no more than there are, are like: padding, cut documents."""
-        first = self._position().next_seq_no
-        end = min(first + sequences, self.bounds().end)
+        position = self._position()
+        first = position.next_seq_no
+        end = min(first + sequences, self._bounds(position.generation).end)
         return preview(list(self.replay(first, end)) if end > first else [])
 
     # Feedback.

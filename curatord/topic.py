@@ -103,6 +103,14 @@ class TopicSource:
             raise self._unreachable(error) from error
         return Bounds(generation=generation, first=first, end=max(first, end))
 
+    def stop_from(self, generation: int, first: int) -> int:
+        """The end of what there is: an end with sequences behind it is a past one.
+
+        A job that stands a part of a step before it would else stop there at every start, with nothing to train on. And
+        an end that stands at the start was met by whoever read up to here.
+        """
+        return max(first + 1, self.bounds(generation).end)
+
     def newest(self) -> int:
         return self._ahead
 
@@ -111,10 +119,8 @@ class TopicSource:
         partitions = [p for p in self._partitions if p.partition in reading.expected]
         try:
             starts, ends = self._consumer.beginning_offsets(partitions), self._consumer.end_offsets(partitions)
-            places = {
-                p: self._find(p, (plan.generation, reading.expected[p.partition]), starts[p], ends[p])
-                for p in partitions
-            }
+            # From the same number in all: an end may lie before what a partition goes on with, and every rank meets it.
+            places = {p: self._find(p, (plan.generation, plan.first), starts[p], ends[p]) for p in partitions}
             self._consumer.assign(partitions)
             for partition, offset in places.items():
                 self._consumer.seek(partition, offset)
@@ -249,8 +255,7 @@ class _Reading:
             self._ended.add(number)
         if record.generation != plan.generation:
             return ""
-        # An end that stands at the start was met by whoever read up to here.
-        if record.is_end and record.seq_no > plan.first and self._end is None:
+        if record.is_end and record.seq_no >= plan.stop_from and self._end is None:
             self._end = decode_end(record.value)
         if record.seq_no < expected:
             return ""

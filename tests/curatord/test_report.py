@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from curatord.feedback import segment_losses
+from curatord.feedback import MAX_SEGMENTS, Reporter, segment_losses
 from curatord.sequence import HEAD_PRESENT, NO_LOSS, TAIL_PRESENT, PackedSequence
 from tests.curatord.streams import row
 
@@ -71,3 +71,13 @@ def test_losses_that_do_not_fit_are_refused() -> None:
         segment_losses(np.zeros((2, 9)), [of_lengths([9], [3])], shifted=False)
     with pytest.raises(ValueError, match="8 losses for the 9 tokens"):
         segment_losses(np.zeros((1, 8)), [of_lengths([9], [3])], shifted=False)
+
+
+def test_a_step_with_more_segments_than_a_record_counts_is_dropped() -> None:
+    reporter = Reporter("127.0.0.1:1", "feedback", {}, run_id="run", rank=0, world=1)
+    count = MAX_SEGMENTS + 1
+
+    reporter.report(np.zeros((1, count)), [of_lengths([1] * count, [0] * count)], step=0, shifted=False, skipped=False)
+    reporter.close()
+
+    assert (reporter.sent, reporter.dropped) == (0, 1)

@@ -125,6 +125,7 @@ def test_it_stops_at_the_end_that_was_known_when_it_began(folder: Path) -> None:
     first = next(stream)
     add_shard(folder, 240, 250)
     write_manifest(folder, ends=[240, 250])
+    stream.close()
 
     assert [first.seq_no, *(sequence.seq_no for sequence in stream)] == list(range(240))
     assert [s.seq_no for s in PackedStream(folder, start=stream.state_dict())] == list(range(240, 250))
@@ -180,6 +181,11 @@ def test_a_generation_ends_where_the_next_begins(folder: Path) -> None:
     assert len(list(islice(old, 34))) == 34  # 240 = 34 · 7 + 2: the last two have no whole round
     with pytest.raises(GenerationEnded, match="generation=1"):
         next(old)
+    old.skip(239, 246)
+    stream = PackedStream(folder, start=old.state_dict(), generation=1, context_length=64)
+    assert [(sequence.generation, sequence.seq_no) for sequence in stream] == [(1, seq_no) for seq_no in range(4)]
+    again = PackedStream(folder, start=stream.state_dict(consumed=3), generation=1)
+    assert [sequence.seq_no for sequence in again] == [3]
 
 
 def test_ranges_can_be_left_out(folder: Path) -> None:
@@ -212,6 +218,17 @@ def test_looking_does_not_move(folder: Path) -> None:
     assert (seen.sequences, seen.tokens) == (20, tokens)
     assert seen.padding == pytest.approx(1 - tokens / (20 * CONTEXT))
     assert seen.fragments == 0
+
+
+def test_looking_goes_past_ends_of_the_generation_of_the_state(folder: Path) -> None:
+    write_manifest(folder, ends=[25, 240])
+    assert [sequence.seq_no for sequence in PackedStream(folder).replay(20, 40)] == list(range(20, 40))
+    assert [sequence.seq_no for sequence in PackedStream(folder).replay(235, 400)] == list(range(235, 240))
+
+    add_shard(folder, 0, 4, generation=1, context=64)
+    write_manifest(folder, ends=[4], generation=1)
+
+    assert PackedStream(folder, start={"generation": 0, "next_seq_no": 20}).dry_run(100).sequences == 100
 
 
 @pytest.mark.parametrize("workers", [1, 2, 3])

@@ -128,11 +128,12 @@ def test_every_rank_finds_its_sequences_among_transactions(writer: Writer, url: 
 
 
 def test_it_follows_a_topic_that_grows_and_goes_on_after_an_end(writer: Writer, url: str) -> None:
-    seen: list[int] = []
     stream = PackedStream(url)
+    writer.write(range(10))
+    seen = [next(stream).seq_no]
     reading = threading.Thread(target=lambda: seen.extend(sequence.seq_no for sequence in stream))
     reading.start()
-    for first in range(0, 30, 10):
+    for first in (10, 20):
         writer.write(range(first, first + 10))
     writer.write([], end=30)
     writer.write(range(30, 40), end=40)
@@ -158,6 +159,53 @@ def test_a_round_that_is_not_whole_is_held_back(writer: Writer, url: str) -> Non
     assert [sequence.seq_no for stream in ranks[1:] for sequence in stream] == [4, 5]
     for stream in ranks:
         stream.close()
+
+
+def test_every_rank_meets_an_end_that_lies_within_its_first_round(writer: Writer, url: str) -> None:
+    writer.write(range(9), end=9)
+    seen: list[list[int]] = []
+    streams = [PackedStream(url, rank=rank, world=4, start=8) for rank in range(4)]
+    for stream in streams:
+        reading = threading.Thread(target=lambda s: seen.append(numbers(s, 9)), args=[stream], daemon=True)
+        reading.start()
+        reading.join(20)
+
+    assert seen == [[], [], [], []]
+
+
+def test_an_end_within_a_step_does_not_hold_the_job_at_every_start(writer: Writer, url: str) -> None:
+    writer.write(range(9), end=9)
+    writer.write(range(9, 20))
+    ranks = [PackedStream(url, rank=rank, world=4, start=8) for rank in range(4)]
+    first = [next(stream).seq_no for stream in ranks]
+    writer.write(range(20, 24), end=24)
+
+    assert first == [8, 9, 10, 11]
+    assert [numbers(stream, 9) for stream in ranks] == [[12 + rank, 16 + rank, 20 + rank] for rank in range(4)]
+
+
+def test_a_rank_that_reads_anew_stops_at_the_end_of_the_others(writer: Writer, url: str) -> None:
+    writer.write(range(8))
+    stream = PackedStream(url)
+    assert [next(stream).seq_no for _ in range(4)] == [0, 1, 2, 3]
+    writer.write([], end=8)
+    writer.write(range(8, 20), end=20)
+    stream.close()
+
+    assert numbers(stream, 20) == [4, 5, 6, 7]
+    stream.load_state_dict(stream.state_dict())
+    assert numbers(stream, 20) == list(range(8, 20))
+
+
+def test_looking_goes_past_ends(writer: Writer, url: str) -> None:
+    writer.write(range(30), end=30)
+    writer.write(range(30, 50), end=50)
+    stream = PackedStream(url, start=20)
+
+    assert [sequence.seq_no for sequence in stream.replay(20, 40)] == list(range(20, 40))
+    assert [sequence.seq_no for sequence in stream.replay(45, 60)] == list(range(45, 50))
+    assert stream.dry_run(100).sequences == 30
+    stream.close()
 
 
 def test_lost_retention_says_where_to_start(broker: Broker, topic: str, writer: Writer, url: str) -> None:
