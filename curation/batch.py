@@ -36,25 +36,26 @@ class Batch:
 
     def keep(self, mask_B: NDArray[np.bool_]) -> Batch:
         """The documents whose mask is set; the buffer is shared, not copied."""
-        if mask_B.all():
-            return self
-        kept = np.flatnonzero(mask_B).tolist()
+        return self if mask_B.all() else self.take(np.flatnonzero(mask_B))
+
+    def take(self, rows_B: NDArray[np.int64]) -> Batch:
+        """The documents in these rows; costs what they are, not what the batch is."""
+        rows = rows_B.tolist()
         return replace(
             self,
-            ordinals_B=self.ordinals_B[mask_B],
-            doc_nos_B=self.doc_nos_B[mask_B],
-            ids=tuple(self.ids[i] for i in kept),
-            texts=tuple(self.texts[i] for i in kept),
-            sources=tuple(self.sources[i] for i in kept),
-            languages=tuple(self.languages[i] for i in kept),
-            starts_B=self.starts_B[mask_B],
-            ends_B=self.ends_B[mask_B],
+            ordinals_B=self.ordinals_B[rows_B],
+            doc_nos_B=self.doc_nos_B[rows_B],
+            ids=tuple(self.ids[i] for i in rows),
+            texts=tuple(self.texts[i] for i in rows),
+            sources=tuple(self.sources[i] for i in rows),
+            languages=tuple(self.languages[i] for i in rows),
+            starts_B=self.starts_B[rows_B],
+            ends_B=self.ends_B[rows_B],
         )
 
-    def numbered(self, mask_B: NDArray[np.bool_], first: int) -> Batch:
-        """The documents whose mask is set, numbered from `first`."""
-        batch = self.keep(mask_B)
-        return replace(batch, doc_nos_B=np.arange(first, first + len(batch)))
+    def numbered(self, first: int) -> Batch:
+        """The same documents, numbered from `first`."""
+        return replace(self, doc_nos_B=np.arange(first, first + len(self)))
 
 
 def join_texts(texts: list[str]) -> tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.int64]]:

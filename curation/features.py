@@ -81,6 +81,10 @@ def best_pairs(shared_KO: NDArray[np.int64]) -> dict[int, int]:
     return pairs
 
 
+# Types of a sum and of the sums of halves: in memory, and in what is stored.
+_EXACT, _STORED = ("<f8", "<f8"), ("<f4", "<f2")
+
+
 def _row(dimension: int, sum_type: str, half_type: str) -> np.dtype[np.void]:
     return np.dtype(
         [
@@ -101,8 +105,8 @@ class Features:
 
     def __init__(self, dimension: int) -> None:
         self.dimension = dimension
-        self._row = _row(dimension, "<f8", "<f8")
-        self._stored_row = _row(dimension, "<f4", "<f2")
+        self._row = _row(dimension, *_EXACT)
+        self._stored_row = _row(dimension, *_STORED)
         self._table_K = np.zeros(0, self._row)
 
     def __len__(self) -> int:
@@ -215,7 +219,7 @@ class Features:
     @staticmethod
     def dimension_of(value: bytes) -> int:
         """Of the vectors in what `row_bytes` gave."""
-        scalars, one_dimension = (_row(dimension, "<f4", "<f2").itemsize for dimension in (0, 1))
+        scalars, one_dimension = (_row(dimension, *_STORED).itemsize for dimension in (0, 1))
         return (len(value) - scalars) // (one_dimension - scalars)
 
     def put(self, cluster: int, value: bytes | None) -> None:

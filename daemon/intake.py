@@ -8,7 +8,7 @@ result is that of taking the documents one by one.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import msgspec
 import numpy as np
@@ -99,26 +99,6 @@ def _gather(arrivals: Sequence[Arrival], known_ids: HashIndex) -> _Poll:
     )
 
 
-def _pick(batch: Batch, rows_B: NDArray[np.int64], first_doc_no: int) -> Batch:
-    """These documents of a poll, numbered from `first_doc_no`."""
-    first, last = (int(rows_B[0]), int(rows_B[-1]) + 1) if len(rows_B) else (0, 0)
-    part = slice(first, last)
-    span = replace(
-        batch,
-        ordinals_B=batch.ordinals_B[part],
-        doc_nos_B=batch.doc_nos_B[part],
-        ids=batch.ids[part],
-        texts=batch.texts[part],
-        sources=batch.sources[part],
-        languages=batch.languages[part],
-        starts_B=batch.starts_B[part],
-        ends_B=batch.ends_B[part],
-    )
-    mask_B = np.zeros(len(span), np.bool_)
-    mask_B[rows_B - first] = True
-    return span.numbered(mask_B, first_doc_no)
-
-
 class Intake:
     """All ids seen and not retracted, and the tombstones of those that were."""
 
@@ -195,7 +175,7 @@ class Intake:
         retraction: Retraction | None = None,
     ) -> Run:
         rows_B = np.array(rows, np.int64)
-        batch = _pick(poll.batch, rows_B, self.next_doc_no)
+        batch = poll.batch.take(rows_B).numbered(self.next_doc_no)
         arrivals = tuple(poll.arrivals[row] for row in rows)
         id_keys_B2 = poll.id_keys_B2[rows_B]
         withheld_B = np.zeros(len(rows), np.bool_)
