@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import uuid
 from collections.abc import Iterator
 from typing import NoReturn
@@ -71,7 +70,8 @@ def instance(lane: Lane) -> Iterator[Instance]:
     """A daemon of the test's own `lane`, not started yet."""
     instance = Instance(lane, "a", lane.bootstrap)
     yield instance
-    instance.send(signal.SIGKILL)
+    if instance.process is not None:
+        instance.kill()
 
 
 def _open_maven_broker() -> MavenBroker:

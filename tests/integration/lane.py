@@ -19,7 +19,7 @@ from click.testing import CliRunner, Result
 from prometheus_client.parser import text_string_to_metric_families
 
 from daemon.cli import cli
-from tests.integration.world import create_topics
+from tests.integration.world import PATIENCE_S, create_topics
 
 TOPICS = ("documents", "sequences", "dead_letters", "feedback", "journal", "artifacts")
 NEVER_RESTARTED = {65, 78}  # as in the unit file
@@ -93,13 +93,12 @@ class Instance:
 
     def start(self) -> None:
         config = self.lane.config(self.name, self.bootstrap)
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "curatord", "run", "-c", str(config)],
                 stdout=log,
                 stderr=log,
-                env=environment,
+                env={**os.environ, "OMP_NUM_THREADS": "1"},
                 cwd=Path(__file__).parents[2],
             )
 
@@ -120,7 +119,7 @@ class Instance:
         self.send(signal.SIGKILL)
         self.wait()
 
-    def wait(self, timeout_s: float = 60.0) -> int:
+    def wait(self, timeout_s: float = PATIENCE_S) -> int:
         assert self.process is not None
         code = self.process.wait(timeout_s)
         self.exits.append(code)
@@ -141,7 +140,7 @@ class Instance:
                     found.append(event)
         return found
 
-    def wait_for(self, name: str, timeout_s: float = 60.0, *, count: int = 1) -> dict[str, Any]:
+    def wait_for(self, name: str, timeout_s: float = PATIENCE_S, *, count: int = 1) -> dict[str, Any]:
         """The `count`th event of this name, when it is there."""
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
@@ -173,7 +172,7 @@ class Instance:
         families = text_string_to_metric_families(text)
         return sum(sample.value for family in families for sample in family.samples if sample.name == name)
 
-    def stop(self, timeout_s: float = 60.0) -> int:
+    def stop(self, timeout_s: float = PATIENCE_S) -> int:
         """TERM, and wait."""
         self.send(signal.SIGCONT)
         self.send(signal.SIGTERM)

@@ -105,7 +105,7 @@ def main() -> None:
     )
     try:
         instance.start()
-        instance.wait_for("restored", 120)
+        instance.wait_for("restored")
         began = time.monotonic()
         producer.start()
         while time.monotonic() - began < 60 * arguments.minutes:
@@ -114,7 +114,7 @@ def main() -> None:
             producer.read = int(samples.documents[-1])
         producer.stopping.set()
         producer.join()
-        instance.wait_for("idle_flushed", 300)
+        instance.wait_for("idle_flushed")
         exit_code = instance.stop()
         ledger = replay(read_topic(lane.bootstrap, lane.topics["journal"])).ledger
         letters = read_topic(lane.bootstrap, lane.topics["dead_letters"])

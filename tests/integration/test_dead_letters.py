@@ -88,8 +88,8 @@ def test_poison_is_listed_shown_and_replayed_twice_at_most_and_verdicts_tell_the
     instance.start()
     run = command(lane)
     try:
-        instance.wait_for("restored", 120)
-        wait_until(lambda: len(letters_of(lane)) == len(POISON), "the dead letters", timeout_s=60)
+        instance.wait_for("restored")
+        wait_until(lambda: len(letters_of(lane)) == len(POISON), "the dead letters")
         check_first_letters(lane, run)
 
         assert run("replay", "--dry-run").exit_code == 0

@@ -136,7 +136,7 @@ def test_a_stream_ends_goes_on_and_is_held_against_what_runs_may_need(lane: Lane
 
     # What runs said outlives the process.
     instance.start()
-    lost = instance.wait_for("checkpoint_lost", 60)
+    lost = instance.wait_for("checkpoint_lost")
     assert (lost["run_id"], lost["safe_seq_no"], lost["retained_from"]) == ("old", 4, 6)
     address = instance.events("started")[-1]["listening"].removeprefix("http://")
     config.write_text(config.read_text().replace("127.0.0.1:0", address))

@@ -29,7 +29,7 @@ from tests.integration.audit import audit
 from tests.integration.lane import Instance, Lane
 from tests.integration.maven_broker import MavenBroker
 from tests.integration.proxy import Proxy
-from tests.integration.world import end_offsets
+from tests.integration.world import PATIENCE_S, end_offsets
 from tests.simulation.world import make_rows, run, visible
 
 SETTINGS = """
@@ -54,7 +54,8 @@ batch_quantum = 2
 [log]
 level = "info"
 """
-STANDSTILL_S = 90.0
+STANDSTILL_S = PATIENCE_S
+SLOW_START_S = 240.0  # that the documents last longer than the faults should take: on a slow machine starts take long
 FAULTS = ("kill", "kill", "wipe", "freeze", "term", "cut", "delay", "half_open", "broker")
 
 
@@ -80,13 +81,13 @@ class Feeder(threading.Thread):
         super().__init__(name="feeder", daemon=True)
         self._lane, self._rows, self._rate = lane, rows, rate
         self.sent = 0
-        self.stop_at: int | None = None
+        self.stopping = threading.Event()
 
     def run(self) -> None:
         with KafkaProducer(
             bootstrap_servers=self._lane.bootstrap, linger_ms=5, delivery_timeout_ms=600_000, retry_backoff_ms=100
         ) as producer:
-            while self.sent < len(self._rows) and self.sent != self.stop_at:
+            while self.sent < len(self._rows) and not self.stopping.is_set():
                 producer.send(self._lane.topics["documents"], self._rows[self.sent], partition=0)
                 self.sent += 1
                 time.sleep(1 / self._rate)
@@ -109,7 +110,7 @@ def torture(
     began = time.monotonic()
     lane = Lane(broker.bootstrap, prefix, folder, SETTINGS)
     lane.create_topics()
-    rows = [row.value for row in make_rows(seed, int(rate * (pause_s * 3 + 4) * num_faults) + 2000)]
+    rows = [row.value for row in make_rows(seed, int(rate * ((pause_s * 3 + 4) * num_faults + SLOW_START_S)))]
     rows = [row for row in rows if isinstance(row, bytes)]
     rows = without_new_versions(rows)
     with Proxy.before(broker) as proxy:
@@ -127,7 +128,9 @@ def torture(
                     instance.supervise()
                 time.sleep(0.1)
             wait_for_progress(lane, instances, report)
-        feeder.stop_at = feeder.sent
+        if not feeder.is_alive():
+            report.anomalies.append("the documents ran out before the faults did: the lane was idle in between")
+        feeder.stopping.set()
         feeder.join()
         report.rows = feeder.sent
         settle(lane, instances, report)
@@ -182,7 +185,7 @@ def fault(rng: random.Random, instances: list[Instance], proxy: Proxy, broker: M
         broker.start()
 
 
-def settle(lane: Lane, instances: list[Instance], report: Report, timeout_s: float = 240.0) -> None:
+def settle(lane: Lane, instances: list[Instance], report: Report, timeout_s: float = PATIENCE_S) -> None:
     """Wait until everything that went in is decided, and the idle flush is over; then stop."""
     deadline = time.monotonic() + timeout_s
     flushes = sum(len(instance.events("idle_flushed")) for instance in instances)

@@ -14,6 +14,9 @@ from kafka.producer.future import RecordMetadata
 
 from curatord.sequence import PackedSequence, decode_sequence
 
+# How long a test waits for what should come within seconds: a machine that others use as well must not fail it.
+PATIENCE_S = 300.0
+
 
 def create_topics(bootstrap: str, topics: Mapping[str, int], configs: Mapping[str, str] | None = None) -> None:
     """Topics by name with their number of partitions, all with the same settings. Returns when they have leaders."""
@@ -95,7 +98,7 @@ def end_offsets(bootstrap: str, topic: str) -> dict[int, int]:
         return {partition.partition: end for partition, end in _ends(consumer, topic).items()}
 
 
-def wait_until(holds: Callable[[], object], what: str, *, timeout_s: float = 30.0) -> None:
+def wait_until(holds: Callable[[], object], what: str, *, timeout_s: float = PATIENCE_S) -> None:
     """Returns as soon as it holds. Raises AssertionError, naming what was waited for, if it does not in time."""
     deadline = time.monotonic() + timeout_s
     while not holds():
