@@ -45,8 +45,8 @@ DefaultRecordBatch._read_msg = _read_any_record
 # A consumer holds this much for each broker, raw, and as much again decoded.
 FETCH_BYTES = 16 << 20
 PARTITION_FETCH_BYTES = 4 << 20
-# An idempotent producer has one batch in flight for each partition, so batches are large.
-BATCH_BYTES = 512 << 10
+# An idempotent producer has one batch in flight for each partition, so batches are as large as brokers take them.
+BATCH_BYTES = 1_000_000
 LINGER_MS = 5
 # Far above any record: the limits of our own come first, since a record over this one would be lost silently.
 MAX_REQUEST_BYTES = 256 << 20

@@ -16,7 +16,8 @@ from curatord.errors import StateError
 from state.epoch import Change
 from state.store import Store
 
-PART_BYTES = 512 << 10
+# With its headers within the 1,048,588 bytes that a broker takes unless told otherwise; few, as one follows another.
+PART_BYTES = 900_000
 _POSITION = ("meta", b"journal")  # in the store alone: where the journal goes on after the store's epoch
 _LEVEL = 3  # half as much time again as 1, and a tenth smaller
 

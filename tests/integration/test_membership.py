@@ -16,6 +16,7 @@ from consumers.clients import group_offsets
 from consumers.kafka import KafkaBroker
 from curatord.errors import LaneLost, StateError
 from daemon.lifecycle import catch_up
+from state.journal import PART_BYTES
 from tests.integration.broker import Broker
 from tests.integration.test_kafka_python import evict, transactional_producer
 from tests.integration.test_lane import World, become_owner, facts, make_epoch, run, stand_by
@@ -170,7 +171,7 @@ def test_all_positions_are_committed_again_before_they_expire(world: World, monk
 
 def test_a_large_value_comes_back_from_the_topic_of_artifacts(world: World) -> None:
     owner, store = world.owner("a")
-    table = bytes(range(256)) * 6000  # three chunks
+    table = bytes(range(256)) * 8000  # three chunks
     epoch = make_epoch(owner, store)
     epoch.put("embedding", b"table", table)
     owner.commit(epoch)
@@ -181,7 +182,7 @@ def test_a_large_value_comes_back_from_the_topic_of_artifacts(world: World) -> N
     assert restored.get("embedding", b"table") == table
     journal = read_topic(world.bootstrap, world.topics.journal)
     assert sum(len(record.value) for record in journal) < 1000
-    assert [len(record.value) for record in read_topic(world.bootstrap, world.topics.artifacts)][:2] == [512 << 10] * 2
+    assert [len(record.value) for record in read_topic(world.bootstrap, world.topics.artifacts)][:2] == [PART_BYTES] * 2
 
 
 def test_a_journal_that_was_cut_restores_only_whoever_has_what_is_gone(world: World) -> None:
