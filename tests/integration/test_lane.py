@@ -31,7 +31,7 @@ from state.store import Store
 from tests.integration.broker import Broker
 from tests.integration.maven_broker import MavenBroker
 from tests.integration.proxy import Proxy
-from tests.integration.test_kafka_python import committed, evict
+from tests.integration.test_kafka_python import evict
 from tests.integration.world import create_topics, produce_documents, read_topic, wait_until
 
 IDENTITY = '{"tokenizer": "t"}'
@@ -472,7 +472,7 @@ def test_a_state_that_lost_its_end_with_the_power_is_brought_up_by_the_journal(w
 def test_a_topic_that_was_made_anew_is_noticed(world: World, grown: int) -> None:
     produce_documents(world.bootstrap, world.topics.documents, [b"{}"] * 100, partition=0)
     owner, store = world.owner("a")
-    while committed(world.bootstrap, world.prefix)[0].offset < 60:
+    while int(store.get("inputs", f"{world.topics.documents}-0".encode()) or 0) < 60:
         run(owner, store, 1)
     owner.close()
     with KafkaAdminClient(bootstrap_servers=world.bootstrap) as admin:
