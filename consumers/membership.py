@@ -3,6 +3,7 @@
 - Callbacks run on the client's thread: they note what happened and place the consumer, nothing else.
 - The group's metadata are a snapshot of the latest `poll`. The live ones become generation -1 after an eviction, and a
   broker checks no membership for those: a process that lost the lane could commit.
+- A rebalance goes on only within `poll`: whoever polls without waiting may join over and over, and never be in.
 - Partitions that are taken away end the process; their records may be in an open epoch already.
 """
 
@@ -33,6 +34,7 @@ from curatord.errors import BrokerUnavailable, StateError
 MAX_POLL_INTERVAL_MS = 300_000
 METADATA_AGE_MS = 30_000  # new partitions are found after at most this long
 SETTLING_S = 0.1
+JOINING_S = 0.5
 
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # kafka-python has no types
@@ -158,7 +160,9 @@ class Membership:
         if not self._consumer.subscription():
             return
         self._consumer.pause(*self._consumer.assignment())
-        self.poll(0, 1)
+        # kafka-python drops a join that is answered between two polls, and begins it anew: with 0, for ever.
+        is_joining = self._consumer._coordinator.need_rejoin()
+        self.poll(JOINING_S if is_joining else 0, 1)
         if self._reading:
             self._consumer.resume(*self._consumer.assignment())
 

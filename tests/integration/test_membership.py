@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -130,6 +131,29 @@ def test_an_owner_that_hears_in_the_middle_of_work_that_it_lost_the_lane_commits
     with pytest.raises(LaneLost):
         owner.commit(epoch)
     assert world.outputs() == [b"1"]
+
+
+def test_a_join_that_is_answered_while_a_member_works_is_not_begun_anew(world: World) -> None:
+    owner, _ = world.owner("a")
+    membership = owner._membership
+    coordinator, former = membership._consumer._coordinator, membership.snapshot
+    join, joins = coordinator._do_join_and_sync_async, []
+
+    async def join_slowly() -> object:
+        joins.append(time.monotonic())
+        answer = await join()
+        await coordinator._net.sleep(0.1)  # longer than a poll that does not wait
+        return answer
+
+    coordinator._do_join_and_sync_async = join_slowly
+    evict(world.bootstrap, world.prefix, former.member_id)
+    while (coordinator.need_rejoin() or not joins) and len(joins) < 20:
+        membership.keep_alive()
+        time.sleep(0.3)
+
+    assert len(joins) < 20
+    assert membership._is_member()
+    assert membership.snapshot != former
 
 
 def test_nothing_is_committed_without_the_offset_of_an_input_that_was_read(world: World) -> None:
