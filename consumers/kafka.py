@@ -266,7 +266,9 @@ class KafkaBroker:
         deadline = time.monotonic() + self._kafka.session_timeout_s
         while self.ownership() is not Ownership.LOST and time.monotonic() < deadline:
             self._membership.keep_alive()
-            if self.ownership() is Ownership.OWNER and self._membership.snapshot != former:
+            is_owner = self.ownership() is Ownership.OWNER
+            # While it joins, what it has is of a generation that is about to end.
+            if is_owner and not self._membership.is_joining and self._membership.snapshot != former:
                 return self._membership.snapshot
             time.sleep(REJOIN_POLL_S)
         raise LaneLost("the lane went to another process in the middle of a commit")

@@ -107,6 +107,11 @@ class Membership:
         """Seconds since the latest poll; a process that was frozen does not know yet what it lost meanwhile."""
         return time.monotonic() - self._polled_at
 
+    @property
+    def is_joining(self) -> bool:
+        """Whether the group moves on, and this member is not in its next generation yet."""
+        return bool(self._consumer._coordinator.need_rejoin())
+
     def _is_member(self) -> bool:
         return self._snapshot.generation_id >= 1 and bool(self._snapshot.member_id)
 
@@ -123,10 +128,13 @@ class Membership:
         return sorted(self._consumer.assignment())
 
     def poll(self, timeout_s: float, max_records: int) -> list[Any]:
-        """The next messages of all partitions, each partition in its order.
+        """The next messages of all partitions, each partition in its order; while it joins, it waits for the answer.
 
         Raises `StateError` where the input cannot be continued exactly, `BrokerUnavailable` on what does not pass.
         """
+        # A join that is answered between two polls is dropped, and begun anew: with 0 for ever.
+        if self.is_joining:
+            timeout_s = max(timeout_s, JOINING_S)
         try:
             fetched = self._consumer.poll(int(timeout_s * 1000), max_records=max_records)
             self._snapshot, self._polled_at = self._consumer.group_metadata(), time.monotonic()
@@ -160,9 +168,7 @@ class Membership:
         if not self._consumer.subscription():
             return
         self._consumer.pause(*self._consumer.assignment())
-        # kafka-python drops a join that is answered between two polls, and begins it anew: with 0, for ever.
-        is_joining = self._consumer._coordinator.need_rejoin()
-        self.poll(JOINING_S if is_joining else 0, 1)
+        self.poll(0, 1)
         if self._reading:
             self._consumer.resume(*self._consumer.assignment())
 

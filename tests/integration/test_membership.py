@@ -147,7 +147,7 @@ def test_a_join_that_is_answered_while_a_member_works_is_not_begun_anew(world: W
 
     coordinator._do_join_and_sync_async = join_slowly
     evict(world.bootstrap, world.prefix, former.member_id)
-    while (coordinator.need_rejoin() or not joins) and len(joins) < 20:
+    while (membership.is_joining or not joins) and len(joins) < 20:
         membership.keep_alive()
         time.sleep(0.3)
 
