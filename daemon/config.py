@@ -44,7 +44,7 @@ class DaemonConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     epoch_documents: Annotated[int, msgspec.Meta(ge=1, le=10_000_000)] = 5000
     """Documents after which a commit is made."""
     epoch_s: Annotated[float, msgspec.Meta(gt=0, le=3600)] = 0.5
-    """Seconds after which a commit is made although fewer documents came; a kill repeats at most that much work."""
+    """Seconds after which a commit is made although fewer documents came; four times as many while more wait."""
     drain_timeout_s: Annotated[float, msgspec.Meta(gt=0, le=3600)] = 30.0
     """Seconds that the service may take to commit and leave after it was asked to stop; then it ends as it is."""
 

@@ -27,6 +27,7 @@ from state.journal import apply_journalled
 from state.store import Store
 
 MAX_FEEDBACK_RECORDS = 256  # between two polls for documents; each costs about as much as a few documents
+BEHIND = 4  # times as long may an epoch be while more waits: fewer commits, and no newest document waits for one
 POLL_S = 0.2  # a signal is seen after this long
 BEAT_S = 5.0  # in the middle of rows that take longer
 
@@ -192,15 +193,16 @@ class Loop:
     def step(self) -> int:
         """Poll once, and commit if it is time; the number of rows."""
         self._pipeline.stages.phases.enter("poll")
-        room = self._config.epoch_documents - self._epoch.num_rows
-        rows = self._broker.poll(min(self._config.poll_documents, room), min(self._config.epoch_s, POLL_S))
+        wanted = min(self._config.poll_documents, self._config.epoch_documents - self._epoch.num_rows)
+        rows = self._broker.poll(wanted, min(self._config.epoch_s, POLL_S))
         self._alive_at = self._clock()
         if self._observer is not None:
             self._observer.polled(rows)
         self._pipeline.process(rows, self._epoch, self._stay_alive)
         self._pipeline.learn_from(self._broker.feedback(MAX_FEEDBACK_RECORDS), self._epoch)
+        patience_s = self._config.epoch_s * (BEHIND if len(rows) >= wanted else 1)
         # The end comes after all sequences of its epoch, so no row may follow it there.
-        is_due = self._clock() - self._began >= self._config.epoch_s or self._epoch.end is not None
+        is_due = self._clock() - self._began >= patience_s or self._epoch.end is not None
         if is_due or self._epoch.num_rows >= self._config.epoch_documents:
             self.commit()
         return len(rows)

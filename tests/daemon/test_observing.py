@@ -166,6 +166,29 @@ def test_two_processes_of_a_lane_have_the_same_hash() -> None:
     assert config_hash(Config()) == config_hash(parse_config(own, "test"))
 
 
+def test_an_epoch_is_longer_while_more_documents_wait(tmp_path: Path) -> None:
+    world = new_world(5, 11 * 50 + 30, tmp_path)
+    config = make_config(daemon={"poll_documents": 50, "epoch_documents": 1000, "epoch_s": 1.0})
+    store = Store(state_folder(tmp_path))
+    broker = MemoryBroker(world, store)
+    pipeline = build(config, store, tokenizer())
+    pipeline.restore(store)
+    now = 0.0
+    loop = Loop(pipeline, broker, config.daemon, encode_identity(config, tokenizer()), lambda: now)
+    sizes = []
+    while not broker.ended():
+        now += 1.1
+        number, before = loop.epoch.number, loop.epoch.num_rows
+        num_rows = loop.step()
+        if loop.epoch.number > number:
+            sizes.append(before + num_rows)
+    pipeline.stages.close()
+    store.close()
+
+    # Full polls: four steps of 1.1 s make four seconds. The last poll is not full.
+    assert sizes == [200, 200, 180]
+
+
 def test_rows_that_take_long_do_not_keep_the_loop_from_saying_that_it_lives(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
