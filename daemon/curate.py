@@ -27,6 +27,7 @@ from daemon.lifecycle import Interrupted, Loop, StopRequest
 from daemon.pipeline import Pipeline
 from daemon.progress import CurateProgress
 from daemon.summary import print_summary, summary, write_manifest
+from ops.open_files import raise_open_files
 from packing.packer import as_stored
 from state.store import STATE_FOLDER, Store, explain_storage, state_folder
 
@@ -65,6 +66,7 @@ def curate_files(
 ) -> int:
     """Curate the inputs; the exit code."""
     config = load_config(config_path)
+    raise_open_files()
     inputs = expand(arguments, shuffle_seed, exclude=output)
     check_tables(inputs, config.input.fields)
     with (

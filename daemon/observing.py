@@ -24,6 +24,7 @@ from ops.events import EpochCommitted, Events
 from ops.health import Health
 from ops.log import libraries_log_to, open_log
 from ops.metrics import MAX_CLUSTERS, Metrics
+from ops.open_files import raise_open_files
 from ops.server import MetricsConfig, serving
 from ops.systemd import ServiceManager
 from state.epoch import Epoch
@@ -44,7 +45,11 @@ def observed(config: Config, *, file: BinaryIO | None = None) -> Iterator[Events
     events = Events(metrics, log, health, ServiceManager())
     with libraries_log_to(log), serving(config.metrics, health, metrics.registry) as listening:
         events.started(
-            version=__version__, lane=config.kafka.lane, config_hash=config_hash(config), listening=listening
+            version=__version__,
+            lane=config.kafka.lane,
+            config_hash=config_hash(config),
+            listening=listening,
+            open_files=raise_open_files(),
         )
         try:
             yield events

@@ -25,7 +25,7 @@ from state.safe_points import read_safe_points
 
 PATIENCE_S = 5.0  # of somebody who waits at a terminal
 DEGRADED = 1
-_SAMPLE = re.compile(r"^curatord_(\w+?)(?:\{(.*)\})? ([-+.e\dinfa]+)$", re.MULTILINE | re.IGNORECASE)
+_SAMPLE = re.compile(r"^(?:curatord_)?(\w+?)(?:\{(.*)\})? ([-+.e\dinfa]+)$", re.MULTILINE | re.IGNORECASE)
 _LABEL = re.compile(r'\w+="([^"]*)"')
 
 
@@ -164,6 +164,8 @@ def _lines(config: Config, status: Status) -> Iterator[str]:
         yield f"Run       {run.run_id} may read again from sequence {run.safe_seq_no:,} of generation {run.generation}"
     if status.headroom is not None:
         yield f"Headroom  {status.headroom:,.0f} sequences until retention reaches the first that a run may need"
+    if "process_open_fds" in metrics and "process_max_fds" in metrics:
+        yield f"Files     {metrics['process_open_fds']['']:,.0f} open of {metrics['process_max_fds']['']:,.0f}"
     phases = {name: spent for name, spent in metrics.get("loop_seconds_total", {}).items() if spent}
     if phases:
         total = sum(phases.values())

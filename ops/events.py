@@ -98,14 +98,16 @@ class Events:
         self._manager.beat()
         self._log_epochs()
 
-    def started(self, *, version: str, lane: str, config_hash: str, listening: str) -> None:
-        """The process began, and looks for its cluster."""
+    def started(self, *, version: str, lane: str, config_hash: str, listening: str, open_files: int) -> None:
+        """The process began, and looks for its cluster. It may have so many `open_files`."""
         self._lane = lane
         self.metrics.build_info.replace({version: 1})
         self.metrics.config_info.replace({config_hash: 1})
         self.metrics.owner.replace({lane: 0})
         self._become(Status.CONNECTING, "connecting to the broker")
-        self._log.info("started", version=version, lane=lane, config=config_hash, listening=listening)
+        self._log.info(
+            "started", version=version, lane=lane, config=config_hash, listening=listening, open_files=open_files
+        )
 
     def standing_by(self, epoch: int) -> None:
         """Follows the journal of the owner, and has caught up with it."""

@@ -82,24 +82,32 @@ class Snapshots:
     def begin(self, store: Store) -> bool:
         """Start a snapshot of the store; False if there is one of this epoch, or one is still being copied.
 
-        Raises `StorageError` if there is no room.
+        A snapshot that cannot be started has failed like one that could not be copied: `finished` says why.
         """
         committed = store.committed()
-        if committed is None or self._thread is not None or self._path(committed.epoch).exists():
+        if committed is None or self._thread is not None:
             return False
         checkpoint = store.folder.with_name(store.folder.name + ".checkpoint")
-        shutil.rmtree(checkpoint, ignore_errors=True)
-        store.checkpoint(checkpoint)
-        manifest = Manifest(
-            epoch=committed.epoch, identity=committed.identity, journal_offset=journal_position(store), files={}
-        )
-        self._thread = threading.Thread(target=self._copy, args=[checkpoint, manifest], name="snapshot", daemon=True)
-        self._thread.start()
+        try:
+            if self._path(committed.epoch).exists():
+                return False
+            shutil.rmtree(checkpoint, ignore_errors=True)
+            store.checkpoint(checkpoint)
+            manifest = Manifest(
+                epoch=committed.epoch, identity=committed.identity, journal_offset=journal_position(store), files={}
+            )
+            copying = threading.Thread(target=self._copy, args=[checkpoint, manifest], name="snapshot", daemon=True)
+            copying.start()
+        except (OSError, StorageError, RuntimeError) as error:  # RuntimeError: there is no room for a thread
+            self._result = error if isinstance(error, StorageError) else explain_storage(error, checkpoint)
+            shutil.rmtree(checkpoint, ignore_errors=True)
+            return False
+        self._thread = copying
         return True
 
     def finished(self) -> Finished | StorageError | None:
         """What the last `begin` came to, once; None while it is being copied, or if there was none."""
-        if self._thread is None or self._thread.is_alive():
+        if self._thread is not None and self._thread.is_alive():
             return None
         self._thread = None
         result, self._result = self._result, None
@@ -129,10 +137,10 @@ class Snapshots:
                 seconds=time.monotonic() - began,
                 cut_before=self._cut_before(),
             )
-        except OSError as error:
-            self._result = explain_storage(error, self._folder)
         except StateError as error:
             self._result = StorageError(str(error))
+        except Exception as error:  # whatever it is, it must be told
+            self._result = explain_storage(error, self._folder)
         finally:
             shutil.rmtree(checkpoint, ignore_errors=True)
 

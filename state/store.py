@@ -16,6 +16,7 @@ from rocksdict import (
     AccessType,
     BlockBasedOptions,
     Checkpoint,
+    DBCompactionStyle,
     DBCompressionType,
     Options,
     Rdict,
@@ -30,6 +31,7 @@ STATE_FOLDER = ".curatord"  # inside an output folder
 FORMAT_VERSION = b"2"
 WRITE_BUFFER_BYTES = 32 << 20
 MAX_WAL_BYTES = 256 << 20  # bounds the time to open after a kill
+MAX_OPEN_FILES = 512  # of 64 MB each; others are opened when they are read
 
 
 def state_folder(output: Path) -> Path:
@@ -43,6 +45,10 @@ def _options() -> Options:
     options.set_write_buffer_size(WRITE_BUFFER_BYTES)
     options.set_max_total_wal_size(MAX_WAL_BYTES)
     options.set_compression_type(DBCompressionType.zstd())
+    # Each checkpoint writes out what is in memory, some kilobytes a family. Compaction by levels moves such files down
+    # as they are where keys only grow, and never merges them; this one merges files of like size.
+    options.set_compaction_style(DBCompactionStyle.universal())
+    options.set_max_open_files(MAX_OPEN_FILES)
     options.set_keep_log_file_num(2)
     table = BlockBasedOptions()
     table.set_bloom_filter(10, False)

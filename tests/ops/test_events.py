@@ -94,7 +94,7 @@ def test_ready_follows_what_happens(process: Process) -> None:
         assert status == health.readiness().status.value
         return status, health.readiness().is_ready
 
-    events.started(version="1", lane="main", config_hash="abc", listening="")
+    events.started(version="1", lane="main", config_hash="abc", listening="", open_files=1024)
     assert seen() == ("connecting", False)
     events.restoring(41, 100)
     assert seen() == ("restoring", False)
@@ -162,7 +162,7 @@ def test_odd_names_make_one_line_of_json(process: Process, source: str) -> None:
 
 
 def test_a_stop_says_why(process: Process) -> None:
-    process.events.started(version="1", lane="main", config_hash="abc", listening="")
+    process.events.started(version="1", lane="main", config_hash="abc", listening="", open_files=1024)
     process.events.stopped(exit_code=69, reason="the broker cannot be reached")
 
     line = process.lines()[-1]
@@ -188,7 +188,7 @@ def test_snapshots_and_cuts_of_the_journal_are_seen(process: Process) -> None:
 
 def test_headroom_is_there_while_a_run_needs_it_and_a_lost_checkpoint_is_told(process: Process) -> None:
     events = process.events
-    events.started(version="1", lane="main", config_hash="abc", listening="")
+    events.started(version="1", lane="main", config_hash="abc", listening="", open_files=1024)
     assert process.series("curatord_retention_headroom_sequences") == {}
 
     events.headroom_measured(run_id="r", safe_seq_no=12, retained_from=12)

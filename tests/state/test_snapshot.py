@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -108,6 +109,39 @@ def test_the_journal_is_never_cut_for_snapshots_on_the_own_disk(tmp_path: Path, 
         made = snapshot(snapshots, store)
         assert isinstance(made, Finished)
         assert made.cut_before is None
+    store.close()
+
+
+def test_the_files_of_a_store_are_bounded_whatever_the_number_of_snapshots(tmp_path: Path) -> None:
+    """Keys only grow, and each snapshot writes out what is in memory: a file for each family that changed."""
+    open_files = Path("/proc/self/fd")
+    before = len(list(open_files.iterdir()))
+    store = Store(tmp_path / "state")
+    for epoch in range(500):
+        key = b"%012d" % epoch
+        store.apply([(family, key, os.urandom(300)) for family in ("documents", "held", "assignments", "placements")])
+        store.checkpoint(tmp_path / "checkpoint")
+        copied = len(list((tmp_path / "checkpoint").iterdir()))
+        shutil.rmtree(tmp_path / "checkpoint")
+
+    assert len(list(open_files.iterdir())) - before <= 100
+    assert copied <= 100
+    store.close()
+
+
+def test_a_snapshot_that_cannot_begin_is_reported_and_leaves_the_store_alone(tmp_path: Path, store: Store) -> None:
+    commit(store, 1)
+    blocked = tmp_path / "state.checkpoint"
+    blocked.write_text("not a folder")
+    snapshots = Snapshots(tmp_path / "snapshots", own_disk=tmp_path)
+
+    assert not snapshots.begin(store)
+
+    assert isinstance(snapshots.finished(), StorageError)
+    assert snapshots.finished() is None
+    blocked.unlink()
+    assert isinstance(snapshot(snapshots, store), Finished)
+    commit(store, 2)
     store.close()
 
 
