@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from starlette.applications import Starlette
 
 STOP_TIMEOUT_S: Final = 3.0
-MAX_CONNECTIONS: Final = 64
 
 
 class MetricsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -63,19 +62,22 @@ def serving(config: MetricsConfig, health: Health, registry: CollectorRegistry) 
         return
     import uvicorn
 
+    from ops.http_limits import MAX_HEADER_BYTES, BoundedConnection
+
     listener = _listen(config)
     host, port = listener.getsockname()[:2]
     server = uvicorn.Server(
         uvicorn.Config(
             application(config, health, registry),
             loop="asyncio",
-            http="h11",
+            http=BoundedConnection,
             ws="none",
             lifespan="off",
             log_config=None,
             access_log=False,
             server_header=False,
-            limit_concurrency=MAX_CONNECTIONS,
+            headers=[("connection", "close")],
+            h11_max_incomplete_event_size=MAX_HEADER_BYTES,
             timeout_graceful_shutdown=1,
         )
     )
@@ -122,7 +124,7 @@ def _listen(config: MetricsConfig) -> socket.socket:
             listener = on_failure.enter_context(socket.socket(family, kind, protocol))
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind(address)
-            listener.listen(MAX_CONNECTIONS)
+            listener.listen()
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
                 raise AddressTaken(
