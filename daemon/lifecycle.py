@@ -6,14 +6,13 @@ drain commits what was read and stops; it does not flush, so nothing that is hel
 
 from __future__ import annotations
 
-import faulthandler
 import os
 import signal
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from types import FrameType
 
 from consumers.broker import Broker, JournalRecord
@@ -22,6 +21,7 @@ from daemon.config import DaemonConfig
 from daemon.observing import Observer
 from daemon.pipeline import Pipeline
 from ops.events import Events
+from ops.stacks import stacks_on
 from state.epoch import Committed, Epoch
 from state.journal import apply_journalled
 from state.store import Store
@@ -56,10 +56,9 @@ class StopRequest:
         """Handle the signals of this process for a while. Main thread only."""
         before = [(number, signal.signal(number, self._handle)) for number in (signal.SIGINT, signal.SIGTERM)]
         before.append((signal.SIGHUP, signal.signal(signal.SIGHUP, self._hang_up)))
-        if sys.__stderr__ is not None:
-            faulthandler.register(signal.SIGUSR1, file=sys.__stderr__, all_threads=True)
         try:
-            yield self
+            with nullcontext() if sys.__stderr__ is None else stacks_on(signal.SIGUSR1, sys.__stderr__):
+                yield self
         finally:
             for number, handler in before:
                 signal.signal(number, handler)
