@@ -122,8 +122,14 @@ def _load(model: str) -> Any:
 
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
-        return SentenceTransformer(_resolve(model), device="cpu").eval()
+        # Before version 6 the code of a local folder was run whatever was said here.
+        return SentenceTransformer(_resolve(model), device="cpu", trust_remote_code=False).eval()
     except Exception as error:  # the libraries raise a dozen kinds for "no such model"
+        if "trust_remote_code" in str(error):
+            raise ValueError(
+                f"embedding.model: {model!r} brings program code of its own, which is never run. Name a model that "
+                f"sentence-transformers knows by itself, or leave {DEFAULT_MODEL!r}."
+            ) from error
         raise ValueError(
             f"embedding.model: cannot load {model!r} ({type(error).__name__}: {error}). Give the folder of a "
             f"sentence-transformers model, a hub name that this machine can download, or leave {DEFAULT_MODEL!r}."

