@@ -6,7 +6,6 @@ URL. The first document with a key keeps it for as long as it is not retracted.
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 from curation.batch import Batch
 from curation.hash_index import HashIndex
 from curation.kernels.characters import character_properties, find_composing
+from curation.kernels.nfc import nfc
 from curation.kernels.text_masks import read_only
 from curation.kernels.whitespace import SLACK_BYTES, collapse_whitespace
 
@@ -98,9 +98,9 @@ def text_keys(batch: Batch) -> NDArray[np.uint64]:
     composing_B = np.empty(len(batch), np.bool_)
     find_composing(read_only(batch.buffer_N), batch.starts_B, batch.ends_B, character_properties(), composing_B)
     for i in np.flatnonzero(composing_B).tolist():
-        text = batch.texts[i]
-        if not unicodedata.is_normalized("NFC", text):
-            digests[i] = digest(" ".join(unicodedata.normalize("NFC", text).split()).encode())
+        normal = nfc(batch.texts[i])
+        if normal != batch.texts[i]:
+            digests[i] = digest(" ".join(normal.split()).encode())
     return np.frombuffer(b"".join(digests), np.uint64).reshape(-1, 2)
 
 

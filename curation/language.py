@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from functools import cache
 from typing import Annotated, NamedTuple
-from unicodedata import normalize
 
 import msgspec
 import numpy as np
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from curation.batch import join_texts
 from curation.kernels.characters import character_properties
 from curation.kernels.langid import COLUMNS, FETCH_AHEAD, SEGMENTS, classify_documents, longest_ngram
+from curation.kernels.nfc import nfc
 from curation.kernels.text_masks import read_only
 from ops.memory import lookup_table
 
@@ -110,7 +110,7 @@ def identify_languages(
     changed = np.flatnonzero(normalise_B)
     if len(changed):
         texts = [bytes(buffer_N[starts_B[b] : prefix_ends_B[b]]).decode() for b in changed.tolist()]
-        texts = [normalize("NFC", text.lower() if text.isupper() else text) for text in texts]
+        texts = [nfc(text.lower() if text.isupper() else text) for text in texts]
         classes_B[changed], scores_B[changed], _ = _classify(*join_texts(texts), as_is=True)
     return [languages[k] if k >= 0 else UNDETERMINED for k in classes_B.tolist()], scores_B
 

@@ -25,6 +25,7 @@ import numpy as np
 from numba import njit, uint64
 from numpy.typing import NDArray
 
+from curation.kernels.nfc import nfc
 from curation.kernels.simd import (
     PADDING_BYTES,
     load_u64,
@@ -91,7 +92,7 @@ def code_point_table() -> NDArray[np.uint64]:
 
 def normal_form(text: str) -> str:
     """Lower case in NFC. (Full case folding would be too much: it makes daß and dass, two words of German, one.)"""
-    return unicodedata.normalize("NFC", text.lower())
+    return nfc(text.lower())
 
 
 def fold(character: str) -> bytes:
