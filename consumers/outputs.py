@@ -69,7 +69,12 @@ class Outputs:
 
     def records(self, epoch: Epoch, store: Store) -> list[Outgoing]:
         """Everything that the epoch sends, in order."""
-        records = [self._sequence(sequence) for sequence in chain.from_iterable(epoch.sequences)]
+        records = []
+        for sequence in chain.from_iterable(epoch.sequences):
+            if sequence.generation and not sequence.seq_no:
+                # A few sequences do not reach every partition, and a reader of the one before waits on all of them.
+                records += self._ends(EndOfStream(sequence.generation, 0))
+            records.append(self._sequence(sequence))
         if epoch.end is not None:
             records += self._ends(epoch.end)
         records += [self._dead_letter(letter) for letter in epoch.dead_letters]

@@ -119,6 +119,8 @@ class FolderSource:
                 time.sleep(POLL_S)
                 ahead = self._ahead(plan.generation, at)
             end = self._end(plan.generation, plan.stop_from)
+            if at == end and at - plan.first < plan.world:
+                self._check_newest(plan.generation, at)  # there was no step left to take in this one
             if at == end or (end is None and not ahead and self._is_over(plan.generation, at)):
                 yield EndOfStream(plan.generation, at)
                 return
@@ -158,8 +160,8 @@ class FolderSource:
 
     def _ends(self, generation: int) -> list[int]:
         """Where runs of `curatord curate` ended, in order."""
-        manifest = self._manifest()
-        return list(manifest.get("ends", [])) if manifest.get("generation") == generation else []
+        ends: list[int] = self._manifest().get("ends", {}).get(str(generation), [])
+        return ends
 
     def _end(self, generation: int, stop_from: int) -> int | None:
         """Where to stop, as far as it is known."""
@@ -167,6 +169,11 @@ class FolderSource:
 
     def _is_over(self, generation: int, at: int) -> bool:
         """Whether nobody is going to add to the generation, whose shards all lie before `at`."""
+        self._check_newest(generation, at)
+        return not (self._folder / _MANIFEST.parent).is_dir()
+
+    def _check_newest(self, generation: int, at: int) -> None:
+        """Raise `GenerationEnded` if there is a newer one than that whose shards all lie before `at`."""
         shards = self._shards()
         if shards and shards[-1].generation > generation:
             raise GenerationEnded(
@@ -174,7 +181,6 @@ class FolderSource:
                 f"context length, as generation {shards[-1].generation}: make a stream with generation="
                 f"{shards[-1].generation}"
             )
-        return not (self._folder / _MANIFEST.parent).is_dir()
 
     def _gap(self, plan: Plan, at: int, shard: _Shard) -> Iterator[Found]:
         """What is missing before a shard."""

@@ -126,11 +126,19 @@ class TopicSource:
                 self._consumer.seek(partition, offset)
             reading.is_whole = {p.partition for p in partitions if not starts[p]}
             while True:
-                yield from reading.ready()
+                for item in reading.ready():
+                    if isinstance(item, EndOfStream) and item.seq_no - plan.first < plan.world:
+                        self._check_newest(plan.generation, item.seq_no)  # there was no step left to take in this one
+                    yield item
                 yield None
                 self._fetch(partitions, reading)
         except KafkaError as error:
             raise self._unreachable(error) from error
+
+    def _check_newest(self, generation: int, end: int) -> None:
+        """Raise `GenerationEnded` if the topic goes on with a newer one."""
+        if self.bounds(None).generation > generation:
+            raise _ended(generation, end)
 
     def _fetch(self, partitions: list[TopicPartition], reading: _Reading) -> None:
         """Wait a little for more."""
@@ -289,8 +297,11 @@ class _Reading:
         if self._end is not None and self._next >= self._end.seq_no:
             yield self._end
         elif self._next % self._count in self._ended:
-            generation = self.plan.generation
-            raise GenerationEnded(
-                f"generation {generation} ended before sequence {self._next}; the topic goes on with another context "
-                f"length: make a stream with generation={generation + 1}"
-            )
+            raise _ended(self.plan.generation, self._next)
+
+
+def _ended(generation: int, end: int) -> GenerationEnded:
+    return GenerationEnded(
+        f"generation {generation} ended before sequence {end}; the topic goes on with another context length: make a "
+        f"stream with generation={generation + 1}"
+    )

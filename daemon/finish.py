@@ -154,9 +154,11 @@ def _wait_for_end(reader: KafkaConsumer, outputs: list[TopicPartition], is_runni
     looked_at, was_running = time.monotonic(), True
     while len(ends) < len(outputs) or len(set(ends.values())) > 1:
         for partition, records in reader.poll(POLL_MS).items():
-            marked = [record for record in records if END_HEADER in dict(record.headers)]
+            marks = [decode_end(record.value) for record in records if END_HEADER in dict(record.headers)]
+            # An end before the first sequence is where a generation begins.
+            marked = [end for end in marks if end.seq_no or not end.generation]
             if marked:
-                ends[partition] = decode_end(marked[-1].value)
+                ends[partition] = marked[-1]
         if time.monotonic() - looked_at > LOOK_S:
             runs = is_running()
             if was_running and not runs:

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 from rich.cells import cell_len
 from rich.console import Console
@@ -18,6 +19,7 @@ from rich.text import Text
 
 from curatord import __version__
 from daemon.pipeline import Pipeline
+from packing.rows import Generation
 from state.ledger import Ledger
 from state.store import STATE_FOLDER, Store
 from state.verdicts import find_document, read_segments, verdict_of
@@ -28,7 +30,7 @@ NUM_RULES = 6
 RULE_WIDTH = 36
 WIDTH_WITHOUT_TERMINAL = 100
 NAME_WIDTH = 13
-MAX_ENDS = 100  # that the manifest remembers
+MAX_ENDS = 100  # of a generation, that the manifest remembers
 # What each stage is called on the screen, in the order of the way of a document.
 STAGES = {
     "documents": "unusable",
@@ -73,7 +75,7 @@ class Summary:
     num_clusters: int
     documents_held: int
     tokens_held: int
-    context_length: int
+    generations: tuple[Generation, ...]
     rows: int
     rows_flushed: int
     padding: float  # share of the tokens of rows that closed by themselves
@@ -85,14 +87,13 @@ class Summary:
 
     def as_dict(self) -> dict[str, Any]:
         """For machines."""
-        return asdict(self)
+        return {**asdict(self), "generations": [msgspec.structs.asdict(generation) for generation in self.generations]}
 
 
 def summary(store: Store, pipeline: Pipeline, *, before: int, seconds: float, unchanged: int) -> Summary:
     """Read it off the stages and the store."""
     stages = pipeline.stages
     stats = stages.packer.stats
-    length = stages.config.packing.context_length
     ledger = stages.ledger
     return Summary(
         rows_this_run=ledger.rows_read - before,
@@ -106,11 +107,11 @@ def summary(store: Store, pipeline: Pipeline, *, before: int, seconds: float, un
         num_clusters=len(stages.clusters),
         documents_held=len(stages.held),
         tokens_held=stages.held.unemitted_tokens(),
-        context_length=length,
+        generations=stages.packer.generations,
         rows=stats.rows,
         rows_flushed=stats.rows_flushed,
-        padding=stats.padding_tokens / max(1, (stats.rows - stats.rows_flushed) * length),
-        padding_flushed=stats.padding_tokens_flushed / max(1, stats.rows_flushed * length),
+        padding=stats.padding,
+        padding_flushed=stats.padding_flushed,
         documents_cut=stats.documents_cut,
         documents_split=stats.documents_split,
         documents_per_sequence=stats.pieces_per_row,
@@ -156,11 +157,14 @@ def write_manifest(output: Path, pipeline: Pipeline, *, complete: bool) -> None:
     """
     stages = pipeline.stages
     path = output / STATE_FOLDER / "manifest.json"
-    ends = _ends(path, stages.packer.generation)
-    end = stages.packer.num_given_out
-    if complete and end and end not in ends:
-        ends.append(end)
-    tokenizer, packing = stages.tokenizer, stages.config.packing
+    ends = _ends(path)
+    if complete:
+        known = ends.setdefault(str(stages.packer.generation), [])
+        end = stages.packer.num_given_out
+        if end not in known:
+            known.append(end)
+        del known[:-MAX_ENDS]
+    tokenizer, packing, generations = stages.tokenizer, stages.config.packing, stages.packer.generations
     manifest = {
         "curatord": __version__,
         "tokenizer": tokenizer.name,
@@ -169,10 +173,10 @@ def write_manifest(output: Path, pipeline: Pipeline, *, complete: bool) -> None:
         "bos_id": tokenizer.bos_id,
         "eos_id": tokenizer.eos_id,
         "lossless": tokenizer.lossless,
-        "context_length": packing.context_length,
         "generation": stages.packer.generation,
+        "context_length": generations[-1].context_length if generations else packing.context_length,
         "batch_quantum": packing.batch_quantum,
-        "ends": ends[-MAX_ENDS:],
+        "ends": ends,
         "sequences": stages.ledger.sequences,
         "tokens": stages.ledger.tokens_emitted_first + stages.ledger.tokens_emitted_again,
     }
@@ -184,13 +188,13 @@ def write_manifest(output: Path, pipeline: Pipeline, *, complete: bool) -> None:
     unfinished.replace(path)
 
 
-def _ends(path: Path, generation: int) -> list[int]:
-    """Where runs of this generation ended before: the `seq_no` that would have come next."""
+def _ends(path: Path) -> dict[str, list[int]]:
+    """Where runs ended before, by generation: the `seq_no` that would have come next."""
     try:
-        manifest = json.loads(path.read_bytes())
-    except (FileNotFoundError, ValueError):
-        return []
-    return list(manifest.get("ends", [])) if manifest.get("generation") == generation else []
+        ends: dict[str, list[int]] = json.loads(path.read_bytes())["ends"]
+    except (FileNotFoundError, ValueError, KeyError):
+        return {}
+    return ends
 
 
 def print_summary(result: Summary, output: Path) -> None:
@@ -291,7 +295,7 @@ def _fact_lines(result: Summary) -> list[Text]:
         f" beside {result.training_seconds:.1f} s of training the student" if result.training_seconds > 0.1 else ""
     )
     facts = {
-        "Sequences": f"{ledger['sequences']:,} of {result.context_length:,} tokens; {emitted:,} tokens in them",
+        "Sequences": f"{_sequences(result.generations)}; {emitted:,} tokens in them",
         "Padding": f"{result.padding:.3%}; {result.padding_flushed:.2%} in the rows that were closed at the end",
         "Documents": f"{result.documents_cut} cut; {result.documents_split:,} longer than a sequence",
         "": f"{result.documents_per_sequence:.1f} a sequence, coherence {result.coherence:.2f}",
@@ -302,6 +306,13 @@ def _fact_lines(result: Summary) -> list[Text]:
         facts["Inputs"] = f"{result.unchanged_inputs:,} did not change since they were read"
     facts["Time"] = f"{result.rows_this_run:,} rows in {working:.1f} s, {rate:,.0f} a second{training}"
     return [Text.assemble((f"{name:<{NAME_WIDTH}}", "bold"), fact) for name, fact in facts.items()]
+
+
+def _sequences(generations: Sequence[Generation]) -> str:
+    """How many of which length. A change of the context length begins a generation."""
+    if not generations:
+        return "none yet"
+    return ", then ".join(f"{made.sequences:,} of {made.context_length:,} tokens" for made in generations)
 
 
 def _command_lines(result: Summary, output: Path, width: int) -> list[Text]:

@@ -28,6 +28,7 @@ from packing.rows import (
     OPEN_ROW_PREFIX,
     PIECE_PREFIX,
     ClosedRow,
+    Generation,
     PackingStats,
     Piece,
     PieceFact,
@@ -51,7 +52,7 @@ class PackingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """The section [packing]."""
 
     context_length: Annotated[int, msgspec.Meta(ge=256, le=1_048_576)] = 4096
-    """Tokens of a training sequence. May change when nothing is held; then a new generation begins."""
+    """Tokens of a training sequence. May change when nothing is held; the next row then begins a generation."""
     mode: Literal["sculpt", "best_fit"] = "sculpt"
     """What rows are made of: "sculpt" puts related documents together, "best_fit" only minds the padding."""
     pool_documents: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 1000
@@ -128,7 +129,12 @@ class Packer:
     def __init__(self, config: PackingConfig, *, dimension: int, seed: int = 0) -> None:
         self._config = config
         self._dimension = dimension
-        self._blocks = RowBlocks(seed=seed, block_rows=config.shuffle_block_rows, batch_quantum=config.batch_quantum)
+        self._blocks = RowBlocks(
+            seed=seed,
+            block_rows=config.shuffle_block_rows,
+            batch_quantum=config.batch_quantum,
+            context_length=config.context_length,
+        )
         self._rows = self._empty_rows()
         self._pieces: dict[int, Piece] = {}  # all that are held, by number
         self._arrivals: dict[int, int] = {}  # their arrival numbers; -1 for full rows, which never wait
@@ -170,8 +176,13 @@ class Packer:
 
     @property
     def generation(self) -> int:
-        """Generation of the rows that close now."""
+        """Generation of the rows that got their places last; rows that wait for theirs may begin another."""
         return self._blocks.generation
+
+    @property
+    def generations(self) -> tuple[Generation, ...]:
+        """All that went out, by generation."""
+        return self._blocks.generations
 
     @property
     def num_given_out(self) -> int:
@@ -320,6 +331,8 @@ class Packer:
             rows_flushed=stats.rows_flushed + (len(rows) if flushed else 0),
             pieces=stats.pieces + len(pieces),
             tokens=stats.tokens + tokens,
+            room=stats.room + length * len(rows),
+            room_flushed=stats.room_flushed + (length * len(rows) if flushed else 0),
             padding_tokens=stats.padding_tokens + (0 if flushed else padding),
             padding_tokens_flushed=stats.padding_tokens_flushed + (padding if flushed else 0),
             documents_cut=stats.documents_cut
@@ -373,6 +386,8 @@ class Packer:
             rows_flushed=stats.rows_flushed - (gone and row.flushed),
             pieces=stats.pieces - 1,
             tokens=stats.tokens - tokens,
+            room=stats.room - length * gone,
+            room_flushed=stats.room_flushed - (length * gone if row.flushed else 0),
             padding_tokens=stats.padding_tokens + (0 if row.flushed else padding),
             padding_tokens_flushed=stats.padding_tokens_flushed + (padding if row.flushed else 0),
         )
@@ -421,7 +436,7 @@ class Packer:
 
         Call it after the last `apply`, and whenever embeddings change their version. After a change of `mode` open
         rows are taken apart and their pieces wait again. Raises IdentityError if `context_length` was changed while
-        something is held; otherwise a change begins a new generation.
+        something is held; otherwise the next row begins a new generation.
         """
         rows = self._rows.open_rows()
         if self._restoring:
@@ -440,14 +455,13 @@ class Packer:
         """Bring the facts in line with the configuration; the rows that stay open."""
         config = self._config
         counters = _COUNTERS_DECODER.decode(self._stored_counters) if self._stored_counters else None
-        if counters is not None and counters.context_length != config.context_length:
-            if self._pieces or len(self._blocks):
-                raise IdentityError(
-                    f"packing.context_length was {counters.context_length} and is now {config.context_length}, but "
-                    f"rows of the old length wait, and {self._held_tokens} tokens for such: set it back, flush, change "
-                    "it again"
-                )
-            self._blocks.begin_generation()
+        is_empty = not self._pieces and not len(self._blocks)
+        if counters is not None and counters.context_length != config.context_length and not is_empty:
+            raise IdentityError(
+                f"packing.context_length was {counters.context_length} and is now {config.context_length}, but "
+                f"rows of the old length wait, and {self._held_tokens} tokens for such: set it back, flush "
+                "(`curatord curate` without --keep-open, `curatord finish`), change it again"
+            )
         if counters is not None and counters.mode != config.mode:
             return []
         return [self._stored_open[number] for number in sorted(self._stored_open)]

@@ -50,6 +50,8 @@ class PackingStats(msgspec.Struct, frozen=True, kw_only=True):
     rows_flushed: int = 0
     pieces: int = 0
     tokens: int = 0
+    room: int = 0  # tokens that the rows could hold; context lengths may differ
+    room_flushed: int = 0
     padding_tokens: int = 0  # in rows that closed by themselves
     padding_tokens_flushed: int = 0
     documents_cut: int = 0  # pieces of documents that would have fitted a row whole: must be 0
@@ -62,6 +64,16 @@ class PackingStats(msgspec.Struct, frozen=True, kw_only=True):
     def pieces_per_row(self) -> float:
         """Mean number of pieces."""
         return self.pieces / max(self.rows, 1)
+
+    @property
+    def padding(self) -> float:
+        """Share of the room of rows that closed by themselves."""
+        return self.padding_tokens / max(self.room - self.room_flushed, 1)
+
+    @property
+    def padding_flushed(self) -> float:
+        """Share of the room of rows that were closed by a flush."""
+        return self.padding_tokens_flushed / max(self.room_flushed, 1)
 
     @property
     def coherence(self) -> float:
@@ -100,12 +112,20 @@ class RowFact(msgspec.Struct, frozen=True, array_like=True):
     seq_no: int | None
 
 
+class Generation(msgspec.Struct, frozen=True, array_like=True):
+    """Sequences of one context length, numbered from 0."""
+
+    context_length: int
+    sequences: int
+
+
 class _Counters(msgspec.Struct, array_like=True):
-    generation: int = 0
+    context_length: int = 0  # of the generation; 0 before the first row has its place
     next_ordinal: int = 0
     block_start: int = 0  # first ordinal of the block that is filling
     next_seq_no: int = 0
     given_out: int = 0  # sequences with a lower seq_no went out
+    past: tuple[Generation, ...] = ()  # the generations before
 
 
 _ROW_DECODER = msgspec.msgpack.Decoder(RowFact)
@@ -120,19 +140,21 @@ class RowBlocks:
     """Closed rows until they are given out.
 
     A row waits for the other rows of its block, then for the rest of its quantum: `batch_quantum` sequences are given
-    out together or not at all.
+    out together or not at all. A generation begins with the first row of another context length that gets its place:
+    one without a sequence would leave its readers with nothing to wait for.
 
-    >>> blocks = RowBlocks(seed=0, block_rows=4, batch_quantum=1)
+    >>> blocks = RowBlocks(seed=0, block_rows=4, batch_quantum=1, context_length=256)
     >>> [row.seq_no for number in range(5) for row in blocks.close([number], flushed=False)]
     [0, 1, 2, 3]
     >>> [(row.seq_no, row.numbers) for row in blocks.flush()]
     [(4, (4,))]
     """
 
-    def __init__(self, *, seed: int, block_rows: int, batch_quantum: int) -> None:
+    def __init__(self, *, seed: int, block_rows: int, batch_quantum: int, context_length: int) -> None:
         self._seed = seed
         self._block_rows = block_rows
         self._batch_quantum = batch_quantum
+        self._context_length = context_length
         self._rows: dict[int, ClosedRow] = {}  # ordinal -> row
         self._counters = _Counters()
         # What the facts are: rows below the mark, but for those changed or gone since.
@@ -148,20 +170,34 @@ class RowBlocks:
 
     @property
     def generation(self) -> int:
-        """Generation of the rows that close now."""
-        return self._counters.generation
+        """Generation of the rows that got their places last; rows that wait for theirs may begin another."""
+        return len(self._counters.past)
 
     @property
     def num_given_out(self) -> int:
         """Sequences of the generation that went out: those of whole quanta."""
         return self._counters.given_out
 
-    def begin_generation(self) -> None:
-        """Number sequences from 0 again. Nothing may be held."""
-        if self._rows:
+    @property
+    def generations(self) -> tuple[Generation, ...]:
+        """All that went out, by generation."""
+        counters = self._counters
+        if not counters.context_length:
+            return ()
+        return (*counters.past, Generation(counters.context_length, counters.given_out))
+
+    @property
+    def _begins_generation(self) -> bool:
+        """The next row that gets its place is the first of its length."""
+        return self._counters.context_length not in (0, self._context_length)
+
+    def _begin_generation(self) -> None:
+        """Number sequences from 0 again. No row of the old length may be held."""
+        counters = self._counters
+        if any(row.seq_no is not None for row in self._rows.values()):
             raise AssertionError("a generation ends with all its rows given out")
-        self._counters.generation += 1
-        self._counters.next_seq_no = self._counters.given_out = 0
+        counters.past = self.generations
+        counters.next_seq_no = counters.given_out = 0
 
     def close(self, numbers: list[int], *, flushed: bool) -> list[ClosedRow]:
         """Take in the next row; the rows that this gives out, in order of seq_no."""
@@ -179,7 +215,8 @@ class RowBlocks:
         With `fill`, for the end of a stream, fillers complete the quantum; without, rows short of one stay held.
         """
         self._complete_block()
-        if fill:
+        # Without a row of the new length there is nothing to complete: the old generation ended as it is.
+        if fill and not self._begins_generation:
             counters = self._counters
             while counters.next_seq_no % self._batch_quantum:
                 row = ClosedRow(counters.next_ordinal, (), True, counters.next_seq_no)
@@ -209,6 +246,10 @@ class RowBlocks:
         """Give the rows of the block their places."""
         counters = self._counters
         ordinals = sorted(ordinal for ordinal in self._rows if ordinal >= counters.block_start)
+        if ordinals:
+            if self._begins_generation:
+                self._begin_generation()
+            counters.context_length = self._context_length
         draws = draw(np.array(ordinals, np.uint64), seed=self._seed, purpose="row order").tolist()
         for _, ordinal in sorted(zip(draws, ordinals, strict=True)):
             self._rows[ordinal] = replace(self._rows[ordinal], seq_no=counters.next_seq_no)

@@ -45,7 +45,13 @@ def add_shard(folder: Path, first: int, end: int, *, generation: int = 0, contex
 
 
 def write_manifest(folder: Path, *, ends: list[int], generation: int = 0) -> None:
-    """What `curatord curate` says of the folder: where it ended."""
+    """What `curatord curate` says of the folder: where it ended, by generation."""
     (folder / ".curatord").mkdir(parents=True, exist_ok=True)
-    manifest = {"generation": generation, "ends": ends, "tokenizer_digest": f"{DIGEST:016x}"}
-    (folder / ".curatord" / "manifest.json").write_text(json.dumps(manifest))
+    path = folder / ".curatord" / "manifest.json"
+    before = json.loads(path.read_text())["ends"] if path.exists() else {}
+    manifest = {
+        "generation": generation,
+        "ends": {**before, str(generation): ends},
+        "tokenizer_digest": f"{DIGEST:016x}",
+    }
+    path.write_text(json.dumps(manifest))

@@ -179,8 +179,10 @@ def test_a_generation_ends_where_the_next_begins(folder: Path) -> None:
     assert [sequence.context_length for sequence in PackedStream(folder)] == [64] * 4
     old = PackedStream(folder, generation=0, rank=1, world=7)
     assert len(list(islice(old, 34))) == 34  # 240 = 34 · 7 + 2: the last two have no whole round
+    with pytest.raises(StopIteration):
+        next(old)  # the end that was known
     with pytest.raises(GenerationEnded, match="generation=1"):
-        next(old)
+        next(PackedStream(folder, start=old.state_dict(), rank=1, world=7))
     old.skip(239, 246)
     stream = PackedStream(folder, start=old.state_dict(), generation=1, context_length=64)
     assert [(sequence.generation, sequence.seq_no) for sequence in stream] == [(1, seq_no) for seq_no in range(4)]

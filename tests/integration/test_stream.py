@@ -249,9 +249,10 @@ def test_a_hole_is_an_error_or_filled(writer: Writer, url: str) -> None:
 
 def test_a_new_generation_is_another_stream(writer: Writer, url: str) -> None:
     writer.write(range(50))
-    writer.write(range(20), generation=1, context=64)
+    writer.write([], generation=1, context=64, end=0)  # as the daemon marks it, on every partition
+    writer.write(range(1), generation=1, context=64)  # on one of them
 
-    assert numbers(PackedStream(url), 5) == [0, 1, 2, 3, 4]
+    assert [PackedStream(url).bounds().first, PackedStream(url).bounds().end] == [0, 1]
     with PackedStream(url) as stream:
         assert next(stream).context_length == 64
     old = PackedStream(url, generation=0, rank=1, world=2, start=40)
@@ -259,8 +260,26 @@ def test_a_new_generation_is_another_stream(writer: Writer, url: str) -> None:
     with pytest.raises(GenerationEnded, match="generation=1"):
         next(old)
     old.close()
+    writer.write(range(1, 20), generation=1, context=64)
+    assert numbers(PackedStream(url), 5) == [0, 1, 2, 3, 4]
     bounds = PackedStream(url, generation=0).bounds()
     assert (bounds.first, bounds.end) == (0, 50)
+
+
+def test_a_job_that_stands_at_the_end_of_a_generation_is_told_of_the_next(writer: Writer, url: str) -> None:
+    writer.write(range(50), end=50)
+    for start, world in ((50, 1), (48, 3)):
+        assert numbers(PackedStream(url, start=start - world, world=world, rank=0), 9) == [start - world]
+    writer.write([], generation=1, context=64, end=0)
+    writer.write(range(1), generation=1, context=64)
+
+    for start, world in ((50, 1), (48, 3)):
+        for rank in range(world):
+            with (
+                PackedStream(url, start=start, generation=0, rank=rank, world=world) as stream,
+                pytest.raises(GenerationEnded, match="generation=1"),
+            ):
+                next(stream)
 
 
 def test_a_topic_made_anew_is_another_stream(broker: Broker, topic: str, writer: Writer, url: str) -> None:

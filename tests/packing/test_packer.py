@@ -225,9 +225,14 @@ def test_another_context_length_begins_a_generation_when_nothing_is_held() -> No
     for key, value in [*held, *first.changes()]:
         second.apply(key, value)
     second.restore_embeddings(stream.embed)
+    assert second.flush(fill=True) == []
+    assert second.generation == 0  # until there is a row
+    assert second.num_given_out == first.num_given_out
     rows = add(second, stream, 100, 700) + second.flush()
     assert {row.generation for row in rows} == {1}
     assert [row.seq_no for row in rows] == list(range(len(rows)))
+    assert [made.context_length for made in second.generations] == [1024, 2048]
+    assert [made.sequences for made in second.generations] == [first.num_given_out, len(rows)]
 
 
 def test_rows_that_retractions_left_empty_are_held_too() -> None:

@@ -6,11 +6,11 @@ from itertools import pairwise
 
 import pytest
 
-from packing.rows import ClosedRow, RowBlocks
+from packing.rows import ClosedRow, Generation, RowBlocks
 
 
-def blocks_of(block_rows: int = 8, batch_quantum: int = 1) -> RowBlocks:
-    return RowBlocks(seed=3, block_rows=block_rows, batch_quantum=batch_quantum)
+def blocks_of(block_rows: int = 8, batch_quantum: int = 1, context_length: int = 256) -> RowBlocks:
+    return RowBlocks(seed=3, block_rows=block_rows, batch_quantum=batch_quantum, context_length=context_length)
 
 
 def close_all(blocks: RowBlocks, numbers: range) -> list[ClosedRow]:
@@ -56,7 +56,7 @@ def test_blocks_of_one_row_keep_the_order_of_closing() -> None:
 
 
 def test_another_seed_gives_another_order() -> None:
-    other = RowBlocks(seed=4, block_rows=8, batch_quantum=1)
+    other = RowBlocks(seed=4, block_rows=8, batch_quantum=1, context_length=256)
     assert [row.ordinal for row in close_all(other, range(8))] != [
         row.ordinal for row in close_all(blocks_of(), range(8))
     ]
@@ -106,15 +106,19 @@ def test_a_row_that_has_its_place_becomes_a_filler() -> None:
     assert sum(row.numbers == () for row in rows) == 1
 
 
-def test_a_generation_begins_at_sequence_0_and_only_with_nothing_held() -> None:
-    blocks = blocks_of(block_rows=2)
+def test_a_generation_begins_with_the_first_row_of_another_length_that_gets_its_place() -> None:
+    blocks = blocks_of(block_rows=2, batch_quantum=2)
     close_all(blocks, range(3))
-    with pytest.raises(AssertionError, match="all its rows"):
-        blocks.begin_generation()
-    blocks.flush()
-    blocks.begin_generation()
-    assert blocks.generation == 1
-    assert [row.seq_no for row in close_all(blocks, range(2))] == [0, 1]
+    blocks.flush(fill=True)
+    longer = blocks_of(block_rows=2, batch_quantum=3, context_length=512)
+    for key, value in blocks.changes():
+        longer.apply(key, value)
+    assert longer.flush(fill=True) == []  # which completes no quantum of the other length
+    assert close_all(longer, range(1)) == []
+    assert (longer.generation, longer.num_given_out) == (0, 4)
+    rows = close_all(longer, range(1, 2)) + longer.flush(fill=True)
+    assert (longer.generation, [row.seq_no for row in rows]) == (1, [0, 1, 2])
+    assert longer.generations == (Generation(256, 4), Generation(512, 3))
 
 
 @pytest.mark.parametrize("batch_quantum", [1, 3])
