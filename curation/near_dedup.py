@@ -45,7 +45,7 @@ class NearDedupConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     band_rows: Annotated[int, Meta(ge=2, le=32, multiple_of=2)] = 8
     """Permutations of a band. Part of identity."""
     shingle_words: Annotated[int, Meta(ge=1, le=32)] = 5
-    """Consecutive words of a shingle (characters in scripts without spaces). Part of identity."""
+    """Consecutive words of a shingle (letters with their marks in scripts without spaces). Part of identity."""
     min_similarity: Annotated[float, Meta(gt=0.0, le=1.0)] = 0.76
     """Estimated Jaccard similarity from which a document counts as a near-duplicate. Slightly below the similarity
     aimed at (0.8), since estimates scatter around the truth."""

@@ -9,6 +9,7 @@ from curation.bandit import Bandit
 from curation.clusters import Clusters
 from curation.embedder import Embedder
 from curation.exact_dedup import ExactDedup
+from curation.kernels import words
 from curation.mixture import Mixture
 from curation.near_dedup import IDENTITY_OPTIONS, NearDedup
 from curation.quality import Quality
@@ -114,6 +115,7 @@ def identity(config: Config, tokenizer: Tokenizer) -> dict[str, str]:
     return {
         "state format": FORMAT_VERSION.decode(),
         **{f"dedup.near.{name}": str(getattr(near, name)) for name in IDENTITY_OPTIONS},
+        "words": words.DEFINITION,
         "tokenizer": f"{tokenizer.name} ({tokenizer.digest:016x})",
         "embedding.mode": config.embedding.mode,
         "embedding.model": config.embedding.model,

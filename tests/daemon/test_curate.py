@@ -204,6 +204,16 @@ def test_an_option_that_gives_the_state_its_meaning_is_refused_with_both_values(
     assert "--output" in result.output
 
 
+def test_a_state_made_with_other_words_is_refused(curated: Curated, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    from curation.kernels import words
+
+    made_with = words.DEFINITION
+    monkeypatch.setattr(words, "DEFINITION", "another")
+    result = run("curate", curated.folder / "documents.jsonl", "-o", curated.output, "-c", curated.config)
+    assert result.exit_code == 65
+    assert f"words: it was made with {made_with}, now it is another" in result.output
+
+
 def test_a_second_writer_is_refused(curated: Curated, run: Run) -> None:
     from state.store import Store, state_folder
 
