@@ -9,12 +9,15 @@ from typing import Any
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import ConfigResource, ConfigResourceType
-from kafka.errors import KafkaError
+from kafka.errors import AuthorizationError, KafkaError
 from kafka.record.default_records import DefaultRecordBatch
 from kafka.structs import OffsetAndMetadata
 
-from consumers.connection import KafkaConfig, client_options
-from curatord.errors import BrokerUnavailable, ConfigError
+from consumers.connection import NAMES, KafkaConfig, client_options
+from consumers.rights import check_described, check_rights, no_right
+from consumers.topics import TopicsConfig
+from curatord.access import check_access
+from curatord.errors import BrokerUnavailable, ConfigError, CuratordError
 
 
 class _Lenient(bytes):
@@ -53,11 +56,27 @@ MAX_REQUEST_BYTES = 256 << 20
 COORDINATOR_ATTEMPTS, COORDINATOR_WAIT_S = 20, 0.25
 
 
+_let_in: set[KafkaConfig] = set()
+
+
+def _options(config: KafkaConfig) -> dict[str, Any]:
+    """`client_options` that the cluster lets in; asked once. Raises `AccessRefused`, `ConfigError`."""
+    options = client_options(config)
+    if config not in _let_in:
+        _check_access(config, options)
+        _let_in.add(config)
+    return options
+
+
+def _check_access(config: KafkaConfig, options: dict[str, Any]) -> None:
+    check_access(options, NAMES, has_certificate=bool(config.ssl_certificate_file))
+
+
 def connected_consumer(config: KafkaConfig, **options: Any) -> KafkaConsumer:
-    """A consumer that never moves its position by itself. Raises `BrokerUnavailable`."""
+    """A consumer that never moves its position by itself. Raises `AccessRefused`, `BrokerUnavailable`."""
     try:
         return KafkaConsumer(
-            **client_options(config),
+            **_options(config),
             **{"max_partition_fetch_bytes": PARTITION_FETCH_BYTES, **options},
             enable_auto_commit=False,
             auto_offset_reset="none",
@@ -70,10 +89,10 @@ def connected_consumer(config: KafkaConfig, **options: Any) -> KafkaConsumer:
 
 
 def connected_producer(config: KafkaConfig, **options: Any) -> KafkaProducer:
-    """An idempotent producer. Raises `BrokerUnavailable`."""
+    """An idempotent producer. Raises `AccessRefused`, `BrokerUnavailable`."""
     try:
         return KafkaProducer(
-            **client_options(config),
+            **_options(config),
             **options,
             # Before the transaction's own end, or the cluster would abort what is still being retried.
             delivery_timeout_ms=int(max(config.request_timeout_s * 1000 + LINGER_MS, config.commit_timeout_s * 750)),
@@ -90,11 +109,22 @@ def connected_producer(config: KafkaConfig, **options: Any) -> KafkaProducer:
 
 
 def connected_admin(config: KafkaConfig) -> KafkaAdminClient:
-    """A client for topics and their options. Raises `BrokerUnavailable`."""
+    """A client for topics and their options. Raises `AccessRefused`, `BrokerUnavailable`."""
     try:
-        return KafkaAdminClient(**client_options(config), bootstrap_timeout_ms=int(config.request_timeout_s * 1000))
+        return KafkaAdminClient(**_options(config), bootstrap_timeout_ms=int(config.request_timeout_s * 1000))
     except KafkaError as error:
         raise unreachable(config, error) from error
+
+
+def check_lane_rights(config: KafkaConfig, topics: TopicsConfig) -> None:
+    """Raise `AccessRefused` naming every right that the lane lacks, `BrokerUnavailable`."""
+    admin = connected_admin(config)
+    try:
+        check_rights(admin, config, topics)
+    except KafkaError as error:
+        raise unreachable(config, error) from error
+    finally:
+        admin.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +141,7 @@ def describe_topics(config: KafkaConfig, names: Sequence[str]) -> dict[str, Topi
     admin = connected_admin(config)
     try:
         described = {topic["name"]: topic for topic in admin.describe_topics(list(names))}
+        check_described(config, described, dict.fromkeys(names, ("Describe", "DescribeConfigs")))
         missing = [name for name in names if described[name]["error_code"]]
         if missing:
             raise ConfigError(
@@ -150,8 +181,15 @@ def group_offsets(admin: KafkaAdminClient, group: str) -> dict[TopicPartition, O
     return next(iter(admin.list_group_offsets(group).values()), {})
 
 
-def unreachable(config: KafkaConfig, error: Exception) -> BrokerUnavailable:
-    """The error for a cluster that does not answer."""
+def unreachable(config: KafkaConfig, error: Exception) -> CuratordError:
+    """The error for a cluster that does not answer, or does not let this client in any more."""
+    if isinstance(error, AuthorizationError):
+        return no_right(config, error)
+    _let_in.discard(config)
+    try:
+        _check_access(config, client_options(config))
+    except CuratordError as refused:
+        return refused
     return BrokerUnavailable(
         f"no broker answers at {config.bootstrap_servers} ({error}). "
         "Is the cluster up, and kafka.bootstrap_servers right?"

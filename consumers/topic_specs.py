@@ -12,12 +12,13 @@ from typing import Any, Literal
 
 from kafka import KafkaAdminClient
 from kafka.admin import ConfigResource, ConfigResourceType
-from kafka.errors import KafkaError, NoError, UnknownTopicOrPartitionError, for_code
+from kafka.errors import AuthorizationError, KafkaError, NoError, UnknownTopicOrPartitionError, for_code
 
 from consumers.clients import unreachable
 from consumers.connection import KafkaConfig
 from consumers.dead_letters import MAX_ENVELOPE_BYTES
 from consumers.outputs import batch_bytes, max_sequence_bytes
+from consumers.rights import check_described, no_right
 from consumers.topics import TopicsConfig
 from consumers.verdicts import MAX_RECORD_BYTES as MAX_VERDICTS_BYTES
 from curatord.errors import ConfigError, CuratordError
@@ -141,6 +142,7 @@ def check_topics(admin: KafkaAdminClient, kafka: KafkaConfig, specs: Sequence[To
     """Everything that is not as it must be; nothing is changed. Raises `BrokerUnavailable`, `ConfigError`."""
     try:
         described = {topic["name"]: topic for topic in admin.describe_topics([spec.name for spec in specs])}
+        check_described(kafka, described, {spec.name: ("Describe", "DescribeConfigs") for spec in specs})
         present = [spec for spec in specs if _exists(described[spec.name])]
         resources = [
             ConfigResource(ConfigResourceType.TOPIC, spec.name, dict.fromkeys([*spec.exactly, *spec.at_least]))
@@ -204,6 +206,8 @@ def mend_topics(
 
 def refused(kafka: KafkaConfig, error: KafkaError) -> CuratordError:
     """The error for a request of an administrator that failed."""
+    if isinstance(error, AuthorizationError):
+        return no_right(kafka, error, operation="Create")
     if error.retriable:
         return unreachable(kafka, error)
     return ConfigError(f"the cluster at {kafka.bootstrap_servers} refused: {error}")

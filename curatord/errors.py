@@ -3,6 +3,7 @@
 CuratordError                  exit  1   anything below; never raised itself
 ├── UsageError                       2   an argument of a command cannot be used (no such file, an empty glob)
 ├── ConfigError                     78   the configuration is wrong: an unknown key, a wrong type, a contradiction
+│   └── AccessRefused               78   the cluster does not let this client in, or gives it no right
 ├── StateError                      65   the state is damaged, newer than this program, or belongs to another identity
 │   └── IdentityError               65   an option that gives the state its meaning was changed under it
 ├── StateBusy                        1   another process owns the state folder
@@ -40,6 +41,10 @@ class ConfigError(CuratordError):
     """The configuration cannot be used; the message lists every mistake found."""
 
     exit_code = 78
+
+
+class AccessRefused(ConfigError):
+    """The cluster does not let this client in, or gives it no right to what it asks for."""
 
 
 class StateError(CuratordError):

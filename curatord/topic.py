@@ -13,9 +13,18 @@ from functools import partial
 from typing import Any
 
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
-from kafka.errors import KafkaError, OffsetOutOfRangeError
+from kafka.errors import AuthorizationError, KafkaError, OffsetOutOfRangeError, TopicAuthorizationFailedError
 
-from curatord.errors import BrokerUnavailable, GenerationEnded, RetentionLost, SequenceGap, StreamError
+from curatord.access import OptionNames, acl_command, check_access
+from curatord.errors import (
+    AccessRefused,
+    BrokerUnavailable,
+    CuratordError,
+    GenerationEnded,
+    RetentionLost,
+    SequenceGap,
+    StreamError,
+)
 from curatord.partition import HeadedRecord, committed_messages, headed_record, whole_from
 from curatord.sequence import EndOfStream, decode_end, decode_sequence
 from curatord.source import Bounds, Found, Plan, missing
@@ -39,9 +48,14 @@ class TopicSource:
     """The sequences on a topic."""
 
     def __init__(self, servers: str, topic: str, options: Mapping[str, Any]) -> None:
-        """`options` are further ones of kafka-python's clients. Raises `BrokerUnavailable`, `StreamError`."""
+        """`options` are further ones of kafka-python's clients.
+
+        Raises `AccessRefused`, `BrokerUnavailable`, `StreamError`.
+        """
         self._servers, self._topic = servers, topic
         common = {"bootstrap_servers": servers.split(","), "client_id": "curatord-stream", **options}
+        self._user = options.get("sasl_plain_username", "")
+        check_access(common, OptionNames(), has_certificate=bool(options.get("ssl_certfile")))
         self.identity = self._topic_id(common)
         try:
             self._consumer = KafkaConsumer(
@@ -67,11 +81,23 @@ class TopicSource:
                 admin.close()
         except KafkaError as error:
             raise self._unreachable(error) from error
+        allowed = described.get("authorized_operations")  # old brokers do not say
+        if described["error_code"] == TopicAuthorizationFailedError.errno or (allowed and "READ" not in allowed):
+            raise self._no_right()
         if described["error_code"]:
             raise StreamError(f"no topic {self._topic} at {self._servers}: `curatord topics create` makes it")
         return str(described["topic_id"])
 
-    def _unreachable(self, error: Exception) -> BrokerUnavailable:
+    def _no_right(self) -> AccessRefused:
+        command = acl_command(self._servers, self._user, ("Describe", "Read"), "topic", self._topic)
+        whom = f"user {self._user}" if self._user else "this client (NAME: as the cluster calls it)"
+        return AccessRefused(
+            f"the cluster gives {whom} no right to read topic {self._topic}. This grants it:\n  {command}"
+        )
+
+    def _unreachable(self, error: Exception) -> CuratordError:
+        if isinstance(error, AuthorizationError):
+            return self._no_right()
         return BrokerUnavailable(f"no broker answers at {self._servers} ({error}): is the address right?")
 
     def bounds(self, generation: int | None) -> Bounds:

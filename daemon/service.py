@@ -12,6 +12,7 @@ from contextlib import closing
 from pathlib import Path
 
 from consumers.broker import Broker
+from consumers.clients import check_lane_rights
 from consumers.kafka import KafkaBroker
 from consumers.outputs import open_outputs
 from curatord.errors import BrokerUnavailable, CorruptSequence, CuratordError, StorageError
@@ -78,7 +79,8 @@ def snapshots_of(config: Config) -> Snapshots | None:
 
 
 def open_broker(config: Config, tokenizer: Tokenizer, store: Store) -> KafkaBroker:
-    """A member of the cluster. Raises `BrokerUnavailable`, or `ConfigError` if topics are missing."""
+    """A member of the cluster. Raises `BrokerUnavailable`, or `ConfigError` if topics or rights are missing."""
+    check_lane_rights(config.kafka, config.topics)
     outputs = open_outputs(
         config.kafka,
         config.topics,

@@ -22,9 +22,12 @@ def validate(config_path: Path | None, output: Path | None, *, environment: bool
     click.echo(f"{config_path or 'defaults'}: every option is known and of its type, and they agree with each other")
     if not environment:
         return
+    from consumers.connection import client_options
     from daemon.app import build_restored, encode_identity
 
     is_service = output is None and _names_cluster(config_path)
+    if is_service:
+        client_options(config.kafka)  # reads the files that it names
     own_state = Path(config.state.dir) if is_service else state_folder(output) if output is not None else None
     with tempfile.TemporaryDirectory(prefix="curatord-validate-") as folder:
         if own_state is not None and (own_state / "CURRENT").exists():
@@ -56,12 +59,13 @@ def _check_service(config: Config, identity: str, own_lane: str | None) -> None:
     from kafka import TopicPartition
     from kafka.errors import KafkaError
 
-    from consumers.clients import connected_admin, describe_topics, group_offsets, unreachable
+    from consumers.clients import check_lane_rights, connected_admin, describe_topics, group_offsets, unreachable
     from consumers.kafka import check_partitions, decode_marker
     from consumers.topic_specs import check_topics
     from daemon.topics_command import wanted_topics
 
     kafka, specs = wanted_topics(config)
+    check_lane_rights(kafka, config.topics)
     admin = connected_admin(kafka)
     try:
         differences = check_topics(admin, kafka, specs)

@@ -99,6 +99,7 @@ class MavenBroker:
             self.bootstrap = f"127.0.0.1:{self.port}"
             self.proxied_bootstrap = f"127.0.0.1:{self.proxy_port}"
             properties = SERVER_PROPERTIES.format(controller_port=controller_port, **vars(self))
+            properties += self._more_properties(controller_port)
             (self.folder / "server.properties").write_text(properties)
             (self.folder / "log4j2.properties").write_text(LOG4J2_PROPERTIES)
             self._format()
@@ -155,6 +156,14 @@ class MavenBroker:
         shutil.rmtree(self.folder, ignore_errors=True)
         atexit.unregister(self.close)
 
+    def _more_properties(self, controller_port: int) -> str:
+        """Of a special kind of broker; a property that is given twice counts as it is given last."""
+        return ""
+
+    def _format_arguments(self) -> list[str]:
+        """Of a special kind of broker."""
+        return []
+
     def _answers(self) -> bool:
         with socket.socket() as attempt:
             if attempt.connect_ex(("127.0.0.1", self.port)) != 0:
@@ -167,6 +176,7 @@ class MavenBroker:
         cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()
         # With "=", because an id may begin with "-".
         arguments = ["format", f"--cluster-id={cluster_id}", "-c", str(self.folder / "server.properties")]
+        arguments += self._format_arguments()
         command = self._java("kafka.tools.StorageTool", *arguments)
         done = subprocess.run(command, capture_output=True, text=True, timeout=START_TIMEOUT_S, check=False)
         if done.returncode != 0:
