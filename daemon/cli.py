@@ -15,6 +15,7 @@ import click
 
 from curatord import __version__
 from curatord.errors import CuratordError
+from curatord.printable import printable
 
 DEFAULT_CONFIGS = (Path("curatord.toml"), Path("/etc/curatord/curatord.toml"))
 
@@ -346,7 +347,7 @@ def run_guarded(command: Callable[..., Any]) -> None:
     try:
         command(prog_name="curatord")
     except CuratordError as error:
-        click.echo(f"curatord: {error}", err=True)
+        click.echo(f"curatord: {printable(str(error), keep=chr(10))}", err=True)
         sys.exit(error.exit_code)
     except BrokenPipeError:
         sys.stderr.close()
@@ -354,7 +355,7 @@ def run_guarded(command: Callable[..., Any]) -> None:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS):
             raise
-        where = f" ({error.filename})" if error.filename else ""
+        where = f" ({printable(str(error.filename))})" if error.filename else ""
         click.echo(
             f"curatord: {error.strerror}{where}. Everything committed is safe; make room and run the command again",
             err=True,

@@ -26,6 +26,7 @@ from daemon.kernels import are_compiled
 from daemon.lifecycle import Interrupted, Loop, StopRequest
 from daemon.pipeline import Pipeline
 from daemon.progress import CurateProgress
+from daemon.screen import show
 from daemon.summary import print_summary, summary, write_manifest
 from ops.open_files import raise_open_files
 from packing.packer import as_stored
@@ -99,9 +100,10 @@ def curate_files(
 
 def _say_how_to_go_on(output: Path) -> None:
     command = " ".join(["curatord", *sys.argv[1:]])
-    click.echo(
-        f"Stopped. Everything that was committed is safe in {output}; what is held stays held.\n"
-        f"To go on exactly here, run the same command again:\n  {command}",
+    show(
+        f"Stopped. Everything that was committed is safe in {output}; what is held stays held.",
+        "To go on exactly here, run the same command again:",
+        f"  {command}",
         err=True,
     )
 
@@ -124,4 +126,4 @@ def retract_documents(doc_ids: Sequence[str], output: Path, config_path: Path | 
     from daemon.explain import describe_retraction
 
     for doc_id in doc_ids:
-        click.echo(describe_retraction(doc_id, output))
+        show(describe_retraction(doc_id, output))

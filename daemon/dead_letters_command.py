@@ -24,6 +24,7 @@ from curatord.errors import StateError, UsageError
 from curatord.records import DeadLetter
 from daemon.config import Config, load_config
 from daemon.facts import Damage, opened_for_reading
+from daemon.screen import show
 
 NUM_NEWEST = 3  # examples of each reason
 SEND_AT_ONCE = 500
@@ -96,9 +97,9 @@ def list_letters(config_path: Path | None, output: Path | None, wanted: Filter, 
         counts = {name: dict(getattr(overview, name)) for name in ("by_reason", "by_source", "by_day")}
         click.echo(json.dumps({"letters": overview.letters, **counts, "newest": newest}, indent=2))
     else:
-        click.echo("\n".join(_overview_lines(overview)))
+        show(*_overview_lines(overview))
         for problem in damage.problems:
-            click.echo(f"DAMAGED, read as far as possible: {problem}")
+            show(f"DAMAGED, read as far as possible: {problem}")
     return StateError.exit_code if damage.problems else 0
 
 
@@ -116,7 +117,7 @@ def show_letter(config_path: Path | None, output: Path | None, place: str, *, as
     elif as_json:
         click.echo(json.dumps(_tree(stored), indent=2))
     else:
-        click.echo("\n".join(_letter_lines(stored)))
+        show(*_letter_lines(stored))
 
 
 def replay_letters(
@@ -157,9 +158,9 @@ def replay_letters(
         click.echo(json.dumps({"dry_run": dry_run, "replayed": dict(replayed), "refused": listed}, indent=2))
     else:
         for refusal in refused:
-            click.echo(f"{refusal.stored.place} stays: {refusal.why}")
+            show(f"{refusal.stored.place} stays: {refusal.why}")
         reasons = ", ".join(f"{reason} {count:,}" for reason, count in replayed.most_common()) or "none"
-        click.echo(f"{'would be ' if dry_run else ''}sent to {topics.documents}: {reasons}; {len(refused):,} refused")
+        show(f"{'would be ' if dry_run else ''}sent to {topics.documents}: {reasons}; {len(refused):,} refused")
     return 1 if refused else 0
 
 

@@ -19,6 +19,7 @@ from daemon.app import build
 from daemon.config import Config, load_config
 from daemon.lifecycle import StopRequest
 from daemon.pipeline import Pipeline
+from daemon.screen import show
 from packing.tokenizer import open_tokenizer
 from state.epoch import Epoch
 from state.store import Store
@@ -90,9 +91,9 @@ def _report(pipeline: Pipeline, rows: int, seconds: float, *, as_json: bool) -> 
         tree = {name: getattr(ledger, name) for name in ledger.__struct_fields__}
         click.echo(json.dumps({"rows": rows, "seconds": seconds, "ledger": tree}, indent=2))
         return
-    click.echo(f"{rows:,} rows in {seconds:.1f} s; nothing was written, sent or committed")
+    show(f"{rows:,} rows in {seconds:.1f} s; nothing was written, sent or committed")
     for outcome, count in ledger.rows.items():
-        click.echo(f"  {outcome:<14}{count:>10,}  {count / max(rows, 1):6.1%}")
+        show(f"  {outcome:<14}{count:>10,}  {count / max(rows, 1):6.1%}")
     for title, counts in (
         ("Rejected, by stage and reason", ledger.rejections),
         ("Unreadable, by reason", ledger.dead),
@@ -100,7 +101,7 @@ def _report(pipeline: Pipeline, rows: int, seconds: float, *, as_json: bool) -> 
         ("Would be dropped if the rule were enforced", ledger.would_drop),
     ):
         if any(counts.values()):
-            click.echo(title)
+            show(title)
             for name, count in sorted(counts.items(), key=lambda item: -item[1]):
-                click.echo(f"  {name:<32}{count:>10,}")
-    click.echo(f"{ledger.sequences:,} sequences, {ledger.tokens_emitted_first:,} tokens")
+                show(f"  {name:<32}{count:>10,}")
+    show(f"{ledger.sequences:,} sequences, {ledger.tokens_emitted_first:,} tokens")

@@ -16,6 +16,7 @@ import numpy as np
 from curatord.errors import StateError, UsageError
 from curatord.records import DeadLetter
 from daemon.facts import Damage, HeldPiece, buffered_documents, held_pieces, opened_for_reading, ticked
+from daemon.screen import show
 from packing.emission import Placements
 from packing.held import SAMPLED_PREFIX, Sampled
 from state.store import Store
@@ -70,9 +71,9 @@ def explain(doc_id: str, output: Path, *, as_json: bool) -> None:
         click.echo(json.dumps([_plain(asdict(story)) for story in stories], indent=2))
     else:
         for story in stories:
-            click.echo("\n".join(_lines(story)))
+            show(*_lines(story))
     for problem in damage.problems:
-        click.echo(f"curatord: the state is damaged, so something may be missing above: {problem}", err=True)
+        show(f"curatord: the state is damaged, so something may be missing above: {problem}", err=True)
 
 
 def _find(store: Store, doc_id: str, damage: Damage) -> Iterator[Verdict]:

@@ -30,6 +30,7 @@ from curatord.partition import END_HEADER, committed_messages
 from curatord.records import EndRequest, encode_feedback
 from curatord.sequence import EndOfStream, decode_end
 from daemon.config import load_config
+from daemon.screen import show
 
 LOOK_S = 1.0
 POLL_MS = 200
@@ -62,7 +63,7 @@ def finish(config_path: Path | None, *, now: bool, as_json: bool) -> int:
         _send_request(kafka, topics.feedback)
         end = _wait_for_end(reader, outputs, lambda: _is_running(admin, kafka.lane))
     except KeyboardInterrupt:
-        click.echo(f"curatord: interrupted; {interrupted}", err=True)
+        show(f"curatord: interrupted; {interrupted}", err=True)
         return INTERRUPTED
     except KafkaError as error:
         raise unreachable(kafka, error) from error
@@ -73,7 +74,7 @@ def finish(config_path: Path | None, *, now: bool, as_json: bool) -> int:
         told = {"generation": end.generation, "seq_no": end.seq_no, "partitions": len(outputs)}
         click.echo(json.dumps(told, indent=2))
     else:
-        click.echo(_told(end, topics.sequences, len(outputs)))
+        show(*_told(end, topics.sequences, len(outputs)).splitlines())
     return 0
 
 
@@ -100,7 +101,7 @@ def _wait_for_input(admin: KafkaAdminClient, kafka: KafkaConfig, inputs: list[To
             else:
                 return
             if missing != told:
-                click.echo(f"curatord: {missing}", err=True)
+                show(f"curatord: {missing}", err=True)
             told = missing
             time.sleep(LOOK_S)
 
@@ -149,7 +150,7 @@ def _send_request(kafka: KafkaConfig, topic: str) -> None:
 
 def _wait_for_end(reader: KafkaConsumer, outputs: list[TopicPartition], is_running: Callable[[], bool]) -> EndOfStream:
     """The end, when it is on every partition. Raises `KafkaError`, `CorruptSequence`."""
-    click.echo("curatord: the end was asked for; waiting for the lane to send what it holds", err=True)
+    show("curatord: the end was asked for; waiting for the lane to send what it holds", err=True)
     ends: dict[TopicPartition, EndOfStream] = {}
     looked_at, was_running = time.monotonic(), True
     while len(ends) < len(outputs) or len(set(ends.values())) > 1:
@@ -162,6 +163,6 @@ def _wait_for_end(reader: KafkaConsumer, outputs: list[TopicPartition], is_runni
         if time.monotonic() - looked_at > LOOK_S:
             runs = is_running()
             if was_running and not runs:
-                click.echo("curatord: no process is in the lane's group any more: start `curatord run`", err=True)
+                show("curatord: no process is in the lane's group any more: start `curatord run`", err=True)
             looked_at, was_running = time.monotonic(), runs
     return ends[outputs[0]]

@@ -16,6 +16,7 @@ from curation.bandit import SHARED_KEY
 from curatord.errors import StateError, UsageError
 from curatord.sequence import HEAD_PRESENT, TAIL_PRESENT
 from daemon.facts import Damage, buffered_documents, held_pieces, opened_for_reading, retracted_documents
+from daemon.screen import show
 from state.epoch import FAMILIES
 from state.ledger import OUTCOMES, decode_ledger
 from state.store import Store
@@ -59,7 +60,7 @@ def inspect_state(output: Path, *, as_json: bool) -> int:
     if as_json:
         click.echo(json.dumps(asdict(report), indent=2))
     else:
-        click.echo("\n".join(_state_lines(report, output)))
+        show(*_state_lines(report, output))
     is_damaged = report.problems or any(family.problems for family in report.families.values())
     return StateError.exit_code if is_damaged else 0
 
@@ -176,14 +177,14 @@ def inspect_output(output: Path, *, as_json: bool) -> int:
     if as_json:
         click.echo(json.dumps(asdict(report), indent=2))
     else:
-        click.echo(
+        show(
             f"{report.shards:,} shards, {report.sequences:,} sequences, {report.tokens:,} tokens, "
             f"{report.padding:,} tokens of padding, {report.documents:,} documents in {report.segments:,} segments, "
             f"{report.split_documents:,} of them longer than a sequence"
         )
         for problem in report.problems:
-            click.echo(f"  {problem}")
-        click.echo(f"{report.num_problems} problems" if report.num_problems else "Nothing is wrong.")
+            show(f"  {problem}")
+        show(f"{report.num_problems} problems" if report.num_problems else "Nothing is wrong.")
     return 1 if report.num_problems else 0
 
 

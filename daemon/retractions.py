@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import click
-
 from consumers.clients import connected_producer
 from curatord.errors import BrokerUnavailable
 from daemon.config import load_config
+from daemon.screen import show
 
 
 def send_retractions(doc_ids: Sequence[str], config_path: Path | None) -> None:
@@ -27,7 +26,7 @@ def send_retractions(doc_ids: Sequence[str], config_path: Path | None) -> None:
             f"not every retraction arrived at {config.topics.documents}: {failed.exception}. Send them again: one that "
             "comes twice does no harm"
         )
-    click.echo(
+    show(
         f"{len(doc_ids)} sent to {config.topics.documents}. The service takes them in their turn; then "
         "`curatord explain DOC_ID` says what became of each."
     )

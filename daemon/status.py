@@ -21,6 +21,7 @@ from consumers.kafka import decode_marker
 from curatord.errors import BrokerUnavailable, StateError, UsageError
 from daemon.config import Config, load_config
 from daemon.facts import opened_for_reading
+from daemon.screen import show
 from state.safe_points import read_safe_points
 
 PATIENCE_S = 5.0  # of somebody who waits at a terminal
@@ -77,7 +78,7 @@ def print_status(config_path: Path | None, *, as_json: bool) -> int:
     if as_json:
         click.echo(json.dumps(asdict(status), indent=2))
     else:
-        click.echo("\n".join(_lines(config, status)))
+        show(*_lines(config, status))
     return DEGRADED if status.problems else 0
 
 

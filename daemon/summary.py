@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.text import Text
 
 from curatord import __version__
+from curatord.printable import printable
 from daemon.pipeline import Pipeline
 from packing.rows import Generation
 from state.ledger import Ledger
@@ -318,9 +319,9 @@ def _sequences(generations: Sequence[Generation]) -> str:
 def _command_lines(result: Summary, output: Path, width: int) -> list[Text]:
     """What to try next. A command stands on one line, however long, so that it can be copied."""
     example = result.near_duplicates[0].doc_id if result.near_duplicates else "DOC_ID"
-    folder = shlex.quote(str(output))
+    folder = _quoted(str(output))
     commands = (
-        (f"curatord explain {shlex.quote(example)} -o {folder}", "the way of one document"),
+        (f"curatord explain {_quoted(example)} -o {folder}", "the way of one document"),
         (f"curatord inspect output -o {folder}", "check every sequence"),
         (f"datasets.load_dataset('parquet', data_dir={str(output)!r})", "train on it"),
     )
@@ -330,6 +331,13 @@ def _command_lines(result: Summary, output: Path, width: int) -> list[Text]:
         fits = 2 + len(command) + len(comment) <= width
         lines.append(Text.assemble(f"  {command}", (comment if fits else "", "dim")))
     return lines
+
+
+def _quoted(word: str) -> str:
+    """For a shell, and for the terminal that it is copied from."""
+    if word.isprintable():
+        return shlex.quote(word)
+    return "$'" + printable(word.replace("\\", r"\\").replace("'", r"\'")) + "'"
 
 
 def _fitting(counts: dict[str, int], width: int) -> str:
@@ -345,7 +353,7 @@ def _fitting(counts: dict[str, int], width: int) -> str:
 
 def _end(text: str, width: int) -> str:
     """At most `width` columns of one line; the end of an id says more than its beginning."""
-    text = "".join(character if character.isprintable() else "\ufffd" for character in text)
+    text = printable(text)
     if cell_len(text) <= width:
         return text
     while cell_len(text) > width - 1:

@@ -17,6 +17,7 @@ from consumers.connection import KafkaConfig
 from consumers.topic_specs import DEFAULT_PARTITIONS, Difference, TopicSpec, check_topics, mend_topics, topic_specs
 from curatord.errors import BrokerUnavailable, UsageError
 from daemon.config import Config, load_config
+from daemon.screen import show
 
 PATIENCE_S = 10.0  # of somebody who waits at a terminal
 
@@ -52,7 +53,7 @@ def topics_create(config_path: Path | None, *, yes: bool, num_partitions: int, r
                 raise UsageError("nothing was changed")
             mend_topics(admin, kafka, specs, possible, replication_factor=replication_factor)
             _wait_until_seen(admin, kafka, specs)
-            click.echo(f"{len(possible)} changes made")
+            show(f"{len(possible)} changes made")
     finally:
         admin.close()
     return 0 if len(possible) == len(differences) else 1
@@ -83,6 +84,6 @@ def _show(specs: Sequence[TopicSpec], differences: Sequence[Difference]) -> None
     for spec in specs:
         own = [difference for difference in differences if difference.topic == spec.name]
         for difference in own:
-            click.echo(str(difference))
+            show(str(difference))
         if not own:
-            click.echo(f"= {spec.name}: as it must be ({spec.what})")
+            show(f"= {spec.name}: as it must be ({spec.what})")

@@ -6,10 +6,9 @@ import tempfile
 import tomllib
 from pathlib import Path
 
-import click
-
 from curatord.errors import ConfigError
 from daemon.config import Config, load_config
+from daemon.screen import show
 from state.store import Store, state_folder
 
 
@@ -19,7 +18,7 @@ def validate(config_path: Path | None, output: Path | None, *, environment: bool
     Raises `ConfigError`, `IdentityError`, `StateError` or `BrokerUnavailable` at the first tier that fails.
     """
     config = load_config(config_path)
-    click.echo(f"{config_path or 'defaults'}: every option is known and of its type, and they agree with each other")
+    show(f"{config_path or 'defaults'}: every option is known and of its type, and they agree with each other")
     if not environment:
         return
     from consumers.connection import client_options
@@ -41,9 +40,9 @@ def validate(config_path: Path | None, output: Path | None, *, environment: bool
         finally:
             store.close()
     tokenizer = pipeline.stages.tokenizer
-    click.echo(f"tokenizer {tokenizer.name}: {tokenizer.vocabulary_size:,} ids, EOS {tokenizer.eos_id}")
-    click.echo(f"embedding model {config.embedding.model}: {pipeline.stages.embedder.dimension} dimensions")
-    click.echo(f"built over {where}: ready to run")
+    show(f"tokenizer {tokenizer.name}: {tokenizer.vocabulary_size:,} ids, EOS {tokenizer.eos_id}")
+    show(f"embedding model {config.embedding.model}: {pipeline.stages.embedder.dimension} dimensions")
+    show(f"built over {where}: ready to run")
     if is_service:
         _check_service(config, encode_identity(config, tokenizer), None if lane is None else lane.decode())
 
@@ -80,10 +79,10 @@ def _check_service(config: Config, identity: str, own_lane: str | None) -> None:
             f"the topics at {kafka.bootstrap_servers} are not as the service needs them:\n{listed}\n"
             "`curatord topics create` makes what can be made."
         )
-    click.echo(f"cluster {kafka.bootstrap_servers}: reachable, {len(specs)} topics as they should be")
+    show(f"cluster {kafka.bootstrap_servers}: reachable, {len(specs)} topics as they should be")
     found = offsets.get(TopicPartition(config.topics.journal, 0))
     if found is None:
-        click.echo(f"lane {kafka.lane}: new")
+        show(f"lane {kafka.lane}: new")
     else:
         marker = decode_marker(found.metadata)
         if own_lane is not None and own_lane != marker.lane:
@@ -93,20 +92,18 @@ def _check_service(config: Config, identity: str, own_lane: str | None) -> None:
         check_partitions(marker, num_partitions, topic=sequences, lane=kafka.lane)
         if msgspec.json.decode(marker.id) != msgspec.json.decode(identity):
             raise ConfigError(f"lane {kafka.lane} was made with {marker.id}, the configuration says {identity}")
-        click.echo(f"lane {kafka.lane}: at epoch {marker.e:,}, of this identity")
+        show(f"lane {kafka.lane}: at epoch {marker.e:,}, of this identity")
     _check_disks(config)
 
 
 def _check_disks(config: Config) -> None:
     """Say where a loss of disks would hurt."""
     if not config.state.snapshot_dir:
-        click.echo("warning: no state.snapshot_dir, so the journal is never cut and grows with the input")
+        show("warning: no state.snapshot_dir, so the journal is never cut and grows with the input")
         return
     places = [_existing(Path(folder)) for folder in (config.state.dir, config.state.snapshot_dir)]
     if places[0].stat().st_dev == places[1].stat().st_dev:
-        click.echo(
-            f"warning: {config.state.snapshot_dir} is on the disk of {config.state.dir}, so the journal is never cut"
-        )
+        show(f"warning: {config.state.snapshot_dir} is on the disk of {config.state.dir}, so the journal is never cut")
 
 
 def _existing(folder: Path) -> Path:

@@ -53,9 +53,14 @@ def open_log(config: LogConfig, file: BinaryIO | None = None) -> FilteringBoundL
 def _encode(fields: Any, **_: Any) -> bytes:
     """JSON, whatever is in it: a line must never end the process."""
     try:
-        return orjson.dumps(fields, default=repr)
+        line = orjson.dumps(fields, default=repr)
+        if line.decode().isprintable():
+            return line
+        fields = orjson.loads(line)
     except TypeError:  # half a surrogate pair, an integer of more than 64 bits
-        return json.dumps(fields, default=repr).encode()
+        pass
+    # In ASCII: a terminal obeys controls beyond those that JSON has to escape.
+    return json.dumps(fields, default=repr, separators=(",", ":")).replace("\x7f", r"\u007f").encode()
 
 
 class RateLimit:
