@@ -17,7 +17,7 @@ from daemon.screen import show
 from ops.log import LogConfig, open_log
 from tests.daemon.conftest import Curated, Run, text_of
 
-# A title, a cleared screen, a colour by C1, text from right to left, isolates, nothing visible, DEL, markup, a new line.
+# A title, a cleared screen, a colour by C1, text from right to left, isolates, nothing visible, DEL, markup, a line.
 HOSTILE = "\x1b]0;title\x07\x1b[2J\x9b31m\u202eabc\u2066\u200b\ufeff\u2028\x7f\x00\U000e0041[red]loud[/red]\r\nFAKE"
 
 
