@@ -11,7 +11,7 @@ from kafka.errors import KafkaError, OffsetOutOfRangeError
 
 from consumers.clients import connected_consumer
 from consumers.connection import KafkaConfig
-from curatord.errors import BrokerUnavailable, CuratordError, StateError
+from curatord.errors import BrokerUnavailable, CuratordError, JournalUnusable
 from state.journal import PART_BYTES, Artifact
 
 # The student's table; the parts of it are as large as its own store made them.
@@ -39,7 +39,7 @@ class ArtifactReader:
         self._partition = TopicPartition(topic, 0)
 
     def fetch(self, artifact: Artifact) -> bytes:
-        """The value. Raises `StateError` if it is not there any more, `BrokerUnavailable` if it does not come."""
+        """The value. Raises `JournalUnusable` if it is not there any more, `BrokerUnavailable` if it does not come."""
         consumer = connected_consumer(self._config, group_id=None, isolation_level="read_committed")
         chunks: list[bytes] = []
         try:
@@ -71,8 +71,8 @@ class ArtifactReader:
             )
         return self._missing(f"nothing is at offset {offset}")
 
-    def _missing(self, why: str) -> StateError:
-        return StateError(
+    def _missing(self, why: str) -> JournalUnusable:
+        return JournalUnusable(
             f"topic {self._partition.topic} does not hold a part of the state that the journal names: {why}. "
-            "It must be kept for ever (retention.ms = -1); restore a backup of the state folder"
+            "It must be kept for ever (retention.ms = -1)"
         )

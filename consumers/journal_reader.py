@@ -15,7 +15,7 @@ from consumers.broker import JournalRecord
 from consumers.clients import connected_admin, connected_consumer
 from consumers.connection import KafkaConfig
 from consumers.topics import TopicsConfig
-from curatord.errors import BrokerUnavailable, StateError
+from curatord.errors import BrokerUnavailable, JournalUnusable, StateError
 from state.journal import decode_changes, resolved
 
 POLL_S = 0.1
@@ -53,7 +53,7 @@ class JournalReader:
                 if part == 0:
                     parts.clear()
                 if part != len(parts):
-                    raise StateError(f"the journal lacks part {len(parts)} of epoch {headers['epoch'].decode()}")
+                    raise JournalUnusable(f"the journal lacks part {len(parts)} of epoch {headers['epoch'].decode()}")
                 parts.append(record.value)
                 if len(parts) == int(headers["parts"]):
                     changes = resolved(decode_changes(parts), self._artifacts.fetch)
@@ -97,7 +97,7 @@ class JournalReader:
             fetched = list(self._consumer.poll(int(POLL_S * 1000)).get(self._partition, []))
         except OffsetOutOfRangeError as error:
             self._check_end(self._next if end is None else end)
-            raise StateError(
+            raise JournalUnusable(
                 f"the journal {self._partition.topic} does not reach back to offset {start}, where this state ends. "
                 "Remove the state folder, and a snapshot will be taken instead (state.snapshot_dir)"
             ) from error

@@ -5,6 +5,8 @@ CuratordError                  exit  1   anything below; never raised itself
 ├── ConfigError                     78   the configuration is wrong: an unknown key, a wrong type, a contradiction
 │   └── AccessRefused               78   the cluster does not let this client in, or gives it no right
 ├── StateError                      65   the state is damaged, newer than this program, or belongs to another identity
+│   ├── JournalUnusable             65   the journal does not bring a state to where its lane is
+│   ├── StateAhead                  65   a state has epochs that its lane does not know
 │   └── IdentityError               65   an option that gives the state its meaning was changed under it
 ├── StateBusy                        1   another process owns the state folder
 ├── StorageError                     1   a disk is full or not writable; nothing was lost, run again after mending it
@@ -51,6 +53,18 @@ class StateError(CuratordError):
     """The state on disk cannot be read, or is not of this version."""
 
     exit_code = 65
+
+
+class JournalUnusable(StateError):
+    """The journal was cut before it was read, has a gap, or cannot be read, so the state cannot follow."""
+
+
+class StateAhead(StateError):
+    """The state has epochs that its lane, which is at epoch `end`, does not know."""
+
+    def __init__(self, message: str, *, end: int) -> None:
+        super().__init__(message)
+        self.end = end
 
 
 class IdentityError(StateError):

@@ -16,7 +16,7 @@ from contextlib import contextmanager, nullcontext
 from types import FrameType
 
 from consumers.broker import Broker, JournalRecord
-from curatord.errors import StateError
+from curatord.errors import JournalUnusable, StateAhead, StateError
 from daemon.config import DaemonConfig
 from daemon.observing import Observer
 from daemon.pipeline import Pipeline
@@ -121,9 +121,11 @@ def catch_up(
     local = store.committed()
     at, end = (known.epoch if known else -1 for known in (local, committed))
     if at > end:
-        raise StateError(
-            f"the state in {store.folder} is at epoch {at}, the journal ends at {end}: they are not of the same lane, "
-            "or the journal was lost. Remove the state to restore it from the journal"
+        known = f"the lane is at epoch {end}" if end >= 0 else "the cluster knows nothing of the lane"
+        raise StateAhead(
+            f"the state in {store.folder} is at epoch {at}, and {known}: it is of another lane (kafka.lane, "
+            "kafka.bootstrap_servers), or the cluster lost what was committed",
+            end=end,
         )
     for record in broker.journal(after=at, follow=False) if at < end else ():
         tend()
@@ -138,11 +140,9 @@ def take_in(record: JournalRecord, store: Store) -> None:
     """One epoch of the journal into the store. Raises `StateError` if it is not the next."""
     at = epoch_of(store)
     if at >= 0 and record.epoch != at + 1:
-        raise StateError(f"the journal goes from epoch {at} to {record.epoch}: restore from a snapshot")
+        raise JournalUnusable(f"the journal goes on with epoch {record.epoch}, and the state is at epoch {at}")
     if at < 0 and record.epoch > 1:
-        raise StateError(
-            f"the journal begins at epoch {record.epoch}, and this state is empty: restore from a snapshot"
-        )
+        raise JournalUnusable(f"the journal begins at epoch {record.epoch}, and the state is empty")
     apply_journalled(store, record.changes, record.next_offset)
 
 

@@ -21,10 +21,9 @@ from daemon.config import Config, changed_options, load_config
 from daemon.lifecycle import Interrupted, Loop, StopRequest, catch_up, epoch_of, stand_by
 from daemon.observing import Observer, observed
 from daemon.pipeline import Pipeline
+from daemon.restore import explained, open_state, restore_journalled, snapshots_of
 from ops.events import Events
 from packing.tokenizer import Tokenizer, open_tokenizer
-from state.epoch import Committed
-from state.snapshot import Snapshots
 from state.store import Store
 
 LAG_INTERVAL_S = 5.0
@@ -42,14 +41,15 @@ def run_service(config_path: Path | None) -> int:
     config = load_config(config_path)
     with observed(config) as events, StopRequest(config.daemon.drain_timeout_s).installed() as stop:
         tokenizer = open_tokenizer(config.tokenizer)
-        store = open_state(config)
+        store = open_state(config, events)
         try:
             broker = connect(config, tokenizer, store, events, stop)
             if broker is None:
                 return 0
             try:
                 # What the journal holds comes first: with a trained student the teacher need not be loaded.
-                restore_journalled(broker, store, events, stop)
+                with explained(config, store):
+                    restore_journalled(broker, store, events, stop)
                 pipeline = build(config, store, tokenizer, progress=lambda done, total: stay_alive(broker, events))
                 with closing(pipeline.stages):
                     Service(broker, pipeline, store, config, tokenizer, events, config_path).serve(stop)
@@ -60,22 +60,6 @@ def run_service(config_path: Path | None) -> int:
         finally:
             store.close()
     return 0
-
-
-def open_state(config: Config) -> Store:
-    """The state; a lost one comes back from the newest snapshot. The journal brings what is missing."""
-    folder = Path(config.state.dir)
-    snapshots = snapshots_of(config)
-    if snapshots is not None and not (folder / "CURRENT").exists():
-        snapshots.restore(folder)
-    return Store(folder)
-
-
-def snapshots_of(config: Config) -> Snapshots | None:
-    """The snapshots of the lane, if it makes any."""
-    if not config.state.snapshot_dir:
-        return None
-    return Snapshots(Path(config.state.snapshot_dir) / config.kafka.lane, own_disk=Path(config.state.dir))
 
 
 def open_broker(config: Config, tokenizer: Tokenizer, store: Store) -> KafkaBroker:
@@ -119,20 +103,6 @@ def connect(
     return None
 
 
-def restore_journalled(broker: Broker, store: Store, events: Events, stop: StopRequest) -> Committed | None:
-    """Bring the store to the epoch that the world has seen; that epoch. Raises `Interrupted` on a request to stop."""
-
-    def tend() -> None:
-        events.beat()
-        stop.check()
-
-    committed = broker.committed()
-    at = epoch_of(store)
-    for record in catch_up(store, broker, committed, tend):
-        events.restoring(record.epoch - at, (committed.epoch if committed else at) - at)
-    return committed
-
-
 def stay_alive(broker: Broker, events: Events) -> None:
     """In the middle of work that takes long: neither the group nor the supervisor is to think that this hangs."""
     events.beat()
@@ -174,7 +144,8 @@ class Service:
         self._pipeline.load(self._store, self._events.beat)
         self._pipeline.compile()
         self._broker.join()
-        stand_by(self._broker, self._store, self._pipeline, self._events, stop, lambda: self._tend(stop))
+        with explained(self._config, self._store):
+            stand_by(self._broker, self._store, self._pipeline, self._events, stop, lambda: self._tend(stop))
         loop = None if stop.requested else self._take_over(stop)
         if loop is not None:
             self._work(loop, stop)
@@ -196,9 +167,10 @@ class Service:
         self._events.became_owner(end)
         if committed is not None:
             check_identity(self._config, self._tokenizer, committed, f"lane {self._config.kafka.lane}")
-        for record in catch_up(self._store, self._broker, committed, tend):
-            self._pipeline.follow(record.changes, self._store)
-            self._events.restoring(record.epoch - at, end - at)
+        with explained(self._config, self._store):
+            for record in catch_up(self._store, self._broker, committed, tend):
+                self._pipeline.follow(record.changes, self._store)
+                self._events.restoring(record.epoch - at, end - at)
         self._pipeline.restore(self._store)
         self._events.restored(epoch_of(self._store), self._clock() - began)
         return Loop(

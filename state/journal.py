@@ -12,7 +12,7 @@ from itertools import chain
 import msgspec
 import zstandard
 
-from curatord.errors import StateError
+from curatord.errors import JournalUnusable
 from state.epoch import Change
 from state.store import Store
 
@@ -44,7 +44,7 @@ def encode_changes(changes: Iterable[JournalledChange]) -> list[bytes]:
 def decode_changes(parts: Sequence[bytes]) -> list[JournalledChange]:
     """What `encode_changes` was given.
 
-    Raises `StateError` if the parts are damaged.
+    Raises `JournalUnusable` if the parts are damaged.
 
     >>> decode_changes(encode_changes([("meta", b"epoch", b"1"), ("held", b"x", None)]))
     [('meta', b'epoch', b'1'), ('held', b'x', None)]
@@ -52,7 +52,7 @@ def decode_changes(parts: Sequence[bytes]) -> list[JournalledChange]:
     try:
         return _decode(zstandard.ZstdDecompressor().decompress(b"".join(parts)))
     except (zstandard.ZstdError, msgspec.DecodeError) as error:
-        raise StateError(f"a record of the journal cannot be read: {error}. Restore a newer snapshot") from error
+        raise JournalUnusable(f"a record of the journal cannot be read: {error}") from error
 
 
 def resolved(changes: Iterable[JournalledChange], fetch: Callable[[Artifact], bytes]) -> tuple[Change, ...]:

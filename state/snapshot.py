@@ -153,13 +153,26 @@ class Snapshots:
 
     def usable(self) -> Iterator[tuple[Path, Manifest]]:
         """Snapshots whose checksums hold, newest first."""
+        return ((path, found) for path, found in self.survey() if isinstance(found, Manifest))
+
+    def is_newest(self, manifest: Manifest) -> bool:
+        """Whether no finished snapshot is newer, damaged or not."""
+        return self._paths()[:1] == [self._path(manifest.epoch)]
+
+    def survey(self) -> Iterator[tuple[Path, Manifest | str]]:
+        """All snapshots, newest first: what is in them, or why they cannot be used."""
         for path in self._paths():
             try:
                 manifest = msgspec.json.decode((path / MANIFEST).read_bytes(), type=Manifest)
                 _verify(path, manifest)
-            except (OSError, msgspec.DecodeError, StateError):
-                continue
-            yield path, manifest
+            except OSError as error:
+                yield path, f"{error.filename or path}: {error.strerror or error}"
+            except msgspec.DecodeError as error:
+                yield path, f"{path / MANIFEST} cannot be read: {error}"
+            except StateError as error:
+                yield path, str(error)
+            else:
+                yield path, manifest
 
     def _cut_before(self) -> int | None:
         """Offset before which the journal is not needed: that of the older of two snapshots on another disk."""
@@ -177,13 +190,23 @@ class Snapshots:
                 unfinished.mkdir(parents=True)
                 for name in manifest.files:
                     _copy_file(path / name, unfinished / name)
-                if folder.exists():
-                    folder.rmdir()
-                unfinished.rename(folder)
+                _put_in_place(unfinished, folder)
             except OSError as error:
                 raise explain_storage(error, folder) from error
             return manifest
         return None
+
+
+def _put_in_place(made: Path, folder: Path) -> None:
+    """A folder that is the root of a disk stays, and so does what the system keeps there."""
+    with suppress(OSError):
+        folder.rmdir()
+    if not folder.exists():
+        made.rename(folder)
+        return
+    for path in sorted(made.iterdir(), key=lambda path: path.name == "CURRENT"):  # without it there is no state
+        shutil.move(path, folder / path.name)
+    made.rmdir()
 
 
 def _copy_file(source: Path, target: Path) -> str:

@@ -56,6 +56,22 @@ def _options() -> Options:
     return options
 
 
+def way_out(folder: Path) -> str:
+    """What to do about a state that is damaged."""
+    if folder.parent.name == STATE_FOLDER:
+        return f"Put a backup of {folder.parent.parent} in its place, or curate the inputs again into another --output"
+    return (
+        f"Move {folder} away and start `curatord run` again: it is made anew, from the newest snapshot that is whole "
+        "and the journal. See docs/operating.md#restore"
+    )
+
+
+def holds_state(folder: Path) -> bool:
+    """Whether there is a state, or parts of one: more than what is left of one that was never opened."""
+    logged = (path.stat().st_size for path in folder.glob("*.log"))
+    return (folder / "CURRENT").exists() or any(folder.glob("*.sst")) or any(logged)
+
+
 def explain_storage(error: Exception, folder: Path) -> StorageError:
     """The message for a disk that cannot be written."""
     text = str(error)
@@ -79,6 +95,8 @@ class Store:
         self.read_only = read_only
         if read_only and not (folder / "CURRENT").exists():
             raise StateError(f"there is no state in {folder}; `curatord curate` makes one")
+        if not (folder / "CURRENT").exists() and holds_state(folder):
+            raise StateError(f"{folder} holds parts of a state, but its file CURRENT is missing. {way_out(folder)}")
         access = AccessType.read_only(False) if read_only else AccessType.read_write()
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -99,10 +117,7 @@ class Store:
                 ) from error
             if "No space left" in text:
                 raise explain_storage(error, folder) from error
-            raise StateError(
-                f"the state in {folder} cannot be opened: {text}. Look at it with `curatord inspect state`; "
-                "restore a backup, or remove the folder to start from nothing"
-            ) from error
+            raise StateError(f"the state in {folder} cannot be opened: {text}. {way_out(folder)}") from error
         version = self.get("meta", b"format")
         if version is None and not read_only:
             batch = WriteBatch(raw_mode=True)
@@ -163,8 +178,8 @@ class Store:
 
     def _damaged(self, family: str, error: Exception) -> StateError:
         return StateError(
-            f"the state in {self.folder} is damaged, in family {family}: {error}. Look at what can still be read with "
-            "`curatord inspect state`; restore a backup, or remove the folder to start from nothing"
+            f"the state in {self.folder} is damaged, in family {family}: {error}. `curatord inspect state` shows what "
+            f"can still be read. {way_out(self.folder)}"
         )
 
     def apply(self, changes: Iterable[Change], *, durable: bool = True) -> None:

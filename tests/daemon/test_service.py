@@ -11,7 +11,7 @@ from consumers.broker import JournalRecord
 from consumers.memory import MemoryBroker, World
 from curatord.errors import StateError
 from daemon.lifecycle import Interrupted, StopRequest, take_in
-from daemon.service import restore_journalled
+from daemon.restore import restore_journalled
 from state.epoch import Committed
 from state.store import Store
 from tests.ops.conftest import Process

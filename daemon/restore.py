@@ -1,0 +1,112 @@
+"""Restore: from a state folder, snapshots and the journal to where the lane is; and a way out where that fails."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from consumers.broker import Broker
+from curatord.errors import JournalUnusable, StateAhead, StateError
+from daemon.config import Config
+from daemon.lifecycle import StopRequest, catch_up, epoch_of
+from ops.events import Events
+from state.epoch import Committed
+from state.snapshot import Manifest, Snapshots
+from state.store import Store, holds_state
+
+NEW_LANE = (
+    "If another process of the lane is ready, let it run until its log says `snapshot_written` (state.snapshot_dir "
+    "must be set), then move {state} away and start this one again. If none is, begin a new lane: see "
+    "docs/operating.md#new-lane"
+)
+
+
+def open_state(config: Config, events: Events) -> Store:
+    """The state; a lost one comes back from the newest snapshot. The journal brings what is missing."""
+    folder = Path(config.state.dir)
+    snapshots = snapshots_of(config)
+    if snapshots is not None and not holds_state(folder):
+        taken = snapshots.restore(folder)
+        for path, found in snapshots.survey() if taken is None or not snapshots.is_newest(taken) else ():
+            if isinstance(found, str):
+                events.snapshot_failed(f"the snapshot {path.name} was passed over: {found}")
+    return Store(folder)
+
+
+def snapshots_of(config: Config) -> Snapshots | None:
+    """The snapshots of the lane, if it makes any."""
+    if not config.state.snapshot_dir:
+        return None
+    return Snapshots(Path(config.state.snapshot_dir) / config.kafka.lane, own_disk=Path(config.state.dir))
+
+
+def restore_journalled(broker: Broker, store: Store, events: Events, stop: StopRequest) -> Committed | None:
+    """Bring the store to the epoch that the world has seen; that epoch. Raises `Interrupted` on a request to stop."""
+
+    def tend() -> None:
+        events.beat()
+        stop.check()
+
+    committed = broker.committed()
+    at = epoch_of(store)
+    for record in catch_up(store, broker, committed, tend):
+        events.restoring(record.epoch - at, (committed.epoch if committed else at) - at)
+    return committed
+
+
+@contextmanager
+def explained(config: Config, store: Store) -> Iterator[None]:
+    """Whoever fails to follow the journal is told what there is, and a way out."""
+    try:
+        yield
+    except JournalUnusable as error:
+        raise StateError(f"{error}. {_way_past_journal(config, epoch_of(store))}") from error
+    except StateAhead as error:
+        raise StateError(f"{error}. {_way_back(config, error.end)}") from error
+
+
+def _way_past_journal(config: Config, at: int) -> str:
+    """For a state at an epoch from where the journal leads nowhere: a snapshot behind that."""
+    found = _survey(config)
+    newest = next((manifest for _, manifest in found if isinstance(manifest, Manifest)), None)
+    if newest is not None and newest.epoch > at:
+        return (
+            f"Move {config.state.dir} away and start again: the snapshot of epoch {newest.epoch} is whole, and is "
+            "taken instead"
+        )
+    return f"{_told(config, found, f'is newer than epoch {at} and whole')} {NEW_LANE.format(state=config.state.dir)}"
+
+
+def _way_back(config: Config, end: int) -> str:
+    """For a state that is ahead of its lane: a snapshot that is not, or the journal alone."""
+    found = _survey(config)
+    usable = [(path, manifest) for path, manifest in found if isinstance(manifest, Manifest)]
+    ahead = [path for path, manifest in usable if manifest.epoch > end]
+    moved = ", ".join(map(str, (Path(config.state.dir), *ahead)))
+    if end < 0:
+        return f"If the lane is to begin anew on this cluster, move {moved} away and start again"
+    back = next((manifest for _, manifest in usable if manifest.epoch <= end), None)
+    source = (
+        f"the snapshot of epoch {back.epoch}, and the journal from there"
+        if back
+        else "the journal, if it was never cut"
+    )
+    return f"If it is of this lane, move {moved} away and start again: it is made anew from {source}"
+
+
+def _survey(config: Config) -> list[tuple[Path, Manifest | str]]:
+    snapshots = snapshots_of(config)
+    return [] if snapshots is None else list(snapshots.survey())
+
+
+def _told(config: Config, found: list[tuple[Path, Manifest | str]], wanted: str) -> str:
+    """That no snapshot helps, and what there is."""
+    if not config.state.snapshot_dir:
+        return "There are no snapshots (state.snapshot_dir is not set)."
+    if not found:
+        return f"There is no snapshot in {Path(config.state.snapshot_dir) / config.kafka.lane}."
+    listed = "; ".join(
+        f"{path.name}: {'whole' if isinstance(manifest, Manifest) else manifest}" for path, manifest in found
+    )
+    return f"No snapshot {wanted} ({listed})."
