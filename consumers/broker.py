@@ -20,6 +20,10 @@ from curatord.errors import Undecodable
 from curatord.records import Document, Retraction
 from state.epoch import Change, Committed, Epoch
 
+# A poll ends once its rows are this much together: many documents that are each within max_document_bytes, in a packed
+# file or in messages that unpack to much, would else be gigabytes at once.
+MAX_POLL_BYTES = 64 << 20
+
 
 class Ownership(Enum):
     """Whether this process may commit."""
@@ -44,6 +48,12 @@ class RawDocument(msgspec.Struct, frozen=True, gc=False):
     timestamp_us: int = 0  # when the message was made, microseconds since 1970 UTC; 0 if unknown
     traceparent: str = ""  # W3C trace context
     attempts: int = 0  # how often it was a dead letter and replayed before
+
+
+def row_bytes(row: RawDocument) -> int:
+    """Bytes of a row, about."""
+    value = row.value
+    return len(value) if isinstance(value, bytes) else len(value.text) if isinstance(value, Document) else 0
 
 
 @dataclass(frozen=True, slots=True)

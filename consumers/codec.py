@@ -2,56 +2,68 @@
 
 The rules, where JSON or the data leave room:
 
-- Two things must be right, the text and the id; anything else never costs a document. A url, source or language that
-  is no string, and a timestamp that cannot be read, count as unknown and stay in the metadata under their own name.
+- One thing must be right, the text; anything beside it never costs a document. A url, source or language that is no
+  string, and a timestamp that cannot be read, count as unknown and stay in the metadata under their own name. What JSON
+  does not know but Python writes (NaN, half a surrogate pair) is read beside the text: `consumers.lenient`.
 - The text is kept exactly as received: escapes decoded, nothing normalised; NUL and the other controls (as escapes),
   noncharacters and every line separator are text. An empty text is a document (and for the quality rules to judge).
 - A lone surrogate (`"\\ud800"`) is no text: it has no UTF-8, so no tokenizer and no writer could take it.
-- An id is a string or an integer (becomes its decimal string); null or "" means none. At most 1,024 bytes of UTF-8.
+- An id is a string or a whole number (becomes its decimal string; 7.0 is 7, as pandas writes integers with gaps); null,
+  NaN or "" means none. At most 1,024 bytes of UTF-8. One that cannot be used costs the id, not the document, which is
+  then named by its place: `Document.id_problem` says why.
+- A name with dots, `doc.body.text`, looks into objects where no field has that name as it is.
 - A source or language of more than 256 bytes of UTF-8 is cut there, between characters: both are remembered by name.
-- A key that comes twice: the last one counts. A byte-order mark before the record is skipped. NaN and Infinity are not
-  JSON. A number too large for a double makes the record unreadable, since it cannot be carried on as it was.
-- Nesting is bounded (MAX_DEPTH), so a hostile record meets a limit of ours and never the one of the C stack.
+- A key that comes twice: the last one counts. A byte-order mark before the record is skipped.
+- Metadata is bounded: a value nested deeper than MAX_DEPTH is left out, and beside a text in a record of more than
+  LARGE_BYTES so is a value of more than 1 MiB, since it would take many times that as objects.
 
 Cost: one pass of msgspec, 3 to 5 µs for 4 KB, the same for any field names; only failures are looked at closely.
 """
 
 from __future__ import annotations
 
-import json
 import math
 from datetime import UTC, date, datetime, timedelta
 from typing import Annotated, Any
 
 import msgspec
 
+from consumers.lenient import MAX_DEPTH, half_surrogate, read_object, with_whole_characters
 from curatord.errors import Undecodable
 from curatord.records import Document
 
 MAX_DOCUMENT_BYTES = 64 << 20
 MAX_ID_BYTES = 1024
 MAX_NAME_BYTES = 256  # of a source or language: state, alarms and weights are kept by them
-MAX_DEPTH = 128  # levels; Python's own limit of 1,000 frames would depend on the caller's stack
+LARGE_BYTES = 4 << 20  # of a record; a larger one is not made into objects as a whole
+MAX_EXACT = 1 << 53  # integers up to this are exact in a double
 
 REASONS = {
     "not_utf8": "The bytes are not UTF-8; convert the file, or check that it is not compressed or binary.",
     "not_json": "The record is not one JSON value: cut off, malformed, or followed by something else.",
+    "schema_registry": "The message begins with the header of a schema registry's serializer.",
     "not_arrow": "The message is not a readable Arrow IPC stream or file.",
     "not_an_object": "The record is valid JSON but no object, so it has no fields.",
     "no_text": "The record has no text field, or null in it; [input.fields] names the field to use.",
     "text_not_a_string": "The text field holds something else than a string.",
     "lone_surrogate": "A string holds half a surrogate pair, which no UTF-8 text can hold.",
-    "chat_record": "A conversation, not a text: render it with the model's chat template first.",
-    "bad_field": "The id is neither a string nor an integer.",
-    "id_too_long": f"The id is longer than {MAX_ID_BYTES} bytes.",
-    "number_out_of_range": "A number of the record is too large to be represented.",
+    "chat_record": "A conversation or an instruction, not a text: render it with the model's chat template first.",
+    "bad_field": f"The key of a retraction is no id: UTF-8 of at most {MAX_ID_BYTES} bytes.",
     "too_large": "The record is larger than [input] max_document_bytes, or a message holds too many.",
     "too_deep": f"The record is nested deeper than {MAX_DEPTH} levels.",
     "empty_message": "The message holds no document, and is no retraction either.",
     "damaged_file": "The file ends early or is damaged from here on; what came before was read.",
 }
 
-_CHAT_FIELDS = ("messages", "conversations", "conversation")
+_CHAT_FIELDS = ("messages", "conversations", "conversation", "dialogue", "turns")
+_INSTRUCTION_FIELDS = (
+    ("instruction", "output"),
+    ("prompt", "completion"),
+    ("prompt", "response"),
+    ("instruction", "response"),
+    ("question", "answer"),
+    ("prompt", "chosen"),
+)
 _BOM = b"\xef\xbb\xbf"
 _LISTED_FIELDS = 8
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -59,6 +71,7 @@ _MICROSECOND = timedelta(microseconds=1)
 _MAX_TIMESTAMP_US = 1 << 62
 
 _decode = msgspec.json.Decoder().decode
+_decode_raw = msgspec.json.Decoder(msgspec.Raw).decode
 
 
 class FieldNames(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -99,35 +112,38 @@ def decode_document(
     if len(raw) > max_document_bytes:
         raise too_large(len(raw), max_document_bytes)
     try:
-        record = _decode(raw)
+        record = _decode(raw) if len(raw) <= LARGE_BYTES else None
     except (ValueError, RecursionError) as error:
-        record = _decode_again(raw, error)
+        return _decode_again(raw, error, fields)
+    if record is None:
+        return _decode_again(raw, None, fields)
     if type(record) is not dict:
-        raise Undecodable("not_an_object", f"{_kind(record)} where an object with a text was expected")
+        raise _not_an_object(record)
     return document_of(record, fields)
 
 
 def document_of(record: dict[str, Any], fields: FieldNames, *, keep_metadata: bool = True) -> Document:
     """The document in a decoded record, which is used up. Raises Undecodable."""
-    text = record.pop(fields.text, None)
+    text = _take(record, fields.text)
     if type(text) is not str:
         raise _bad_text(text, record, fields)
-    name = record.pop(fields.id, None) if fields.id else None
+    name = _take(record, fields.id) if fields.id else None
+    id_problem = ""
     if name is not None:
-        name = _checked_id(name)
+        name, id_problem = _usable_id(name)
     url = _text_or_unknown(record, fields.url)
     source = _cut_name(_text_or_unknown(record, fields.source))
     language = _cut_name(_text_or_unknown(record, fields.language))
     timestamp_us = 0
-    if fields.timestamp and fields.timestamp in record:
-        timestamp_us = parse_timestamp(record[fields.timestamp])
-        if timestamp_us:
-            del record[fields.timestamp]
+    if fields.timestamp and (moment := _take(record, fields.timestamp)) is not None:
+        timestamp_us = parse_timestamp(moment)
+        if not timestamp_us:
+            record[fields.timestamp] = moment
     if not keep_metadata:
         record = {}
-    for value in record.values():
-        if type(value) in (dict, list) and _deeper_than(value, MAX_DEPTH - 1):
-            raise Undecodable("too_deep", f"nested deeper than {MAX_DEPTH} levels")
+    deep = [key for key, value in record.items() if type(value) in (dict, list) and _deeper_than(value, MAX_DEPTH - 1)]
+    for key in deep:
+        del record[key]
     return Document(
         id=name,
         text=text,
@@ -136,6 +152,7 @@ def document_of(record: dict[str, Any], fields: FieldNames, *, keep_metadata: bo
         language=language,
         timestamp_us=timestamp_us,
         metadata=record,
+        id_problem=id_problem,
     )
 
 
@@ -181,22 +198,47 @@ def not_utf8(raw: bytes, error: UnicodeDecodeError) -> Undecodable:
 
 
 _MAGICS = (
-    (b"\x1f\x8b", "this looks like gzip: give the file a name ending in .gz"),
-    (b"\x28\xb5\x2f\xfd", "this looks like zstd: give the file a name ending in .zst"),
-    (b"PAR1", "this looks like Parquet: give the file a name ending in .parquet"),
+    (b"\x1f\x8b", "this looks like gzip, which is unpacked in files only: let the producer's client compress"),
+    (b"\x28\xb5\x2f\xfd", "this looks like zstd, which is unpacked in files only: let the producer's client compress"),
+    (b"PAR1", "this looks like Parquet, which is read in files only: send Arrow"),
     (b"\xff\xfe", "this looks like UTF-16: convert it with iconv -f UTF-16 -t UTF-8"),
     (b"\xfe\xff", "this looks like UTF-16: convert it with iconv -f UTF-16 -t UTF-8"),
+    (b"BZh", "this looks like bzip2: unpack it, or pack it anew as .gz or .zst"),
+    (b"\xfd7zXZ", "this looks like xz: unpack it, or pack it anew as .gz or .zst"),
+    (b"\x04\x22\x4d\x18", "this looks like lz4: unpack it, or pack it anew as .gz or .zst"),
+    (b"PK\x03\x04", "this looks like a zip archive: unpack it"),
 )
 
 
-def _decode_again(raw: bytes, error: Exception) -> Any:
-    """The value behind a byte-order mark, which msgspec refuses. Raises Undecodable."""
-    if raw.startswith(_BOM):
+def _decode_again(raw: bytes, error: Exception | None, fields: FieldNames) -> Document:
+    """The document in a record that msgspec refuses, or is not to make into objects. Raises Undecodable."""
+    whole = raw.removeprefix(_BOM)
+    record = read_object(whole, fields)
+    if record is None:
         try:
-            return _decode(raw[len(_BOM) :])
+            value = _decode(whole)
         except (ValueError, RecursionError) as second_error:
-            error = second_error
-    raise explain(raw, error) from None
+            raise explain(whole, second_error if error is None or whole is not raw else error) from None
+        raise _not_an_object(value)
+    document = document_of(record, fields)
+    if half_surrogate(document.text):
+        try:
+            raw.decode()
+        except UnicodeDecodeError as utf8_error:
+            raise not_utf8(raw, utf8_error) from None
+        raise Undecodable(
+            "lone_surrogate", "the text holds half a surrogate pair, as in \\ud800: it is not Unicode text"
+        )
+    return msgspec.structs.replace(document, metadata=with_whole_characters(document.metadata))
+
+
+def is_json(raw: bytes) -> bool:
+    """Whether it is one JSON value, or an object as `consumers.lenient` reads it."""
+    try:
+        _decode_raw(raw)
+    except (ValueError, RecursionError):
+        return read_object(raw, DEFAULT_FIELDS) is not None
+    return True
 
 
 def explain(raw: bytes, error: Exception) -> Undecodable:
@@ -204,21 +246,10 @@ def explain(raw: bytes, error: Exception) -> Undecodable:
     if isinstance(error, RecursionError):
         return Undecodable("too_deep", f"nested deeper than {MAX_DEPTH} levels")
     try:
-        text = raw.decode()
+        raw.decode()
     except UnicodeDecodeError as utf8_error:
         return not_utf8(raw, utf8_error)
-    if isinstance(error, msgspec.ValidationError):
-        return Undecodable("number_out_of_range", str(error))
-    try:
-        # The standard library passes lone surrogates; what it takes and msgspec does not, holds one.
-        json.loads(text.removeprefix("\ufeff"), parse_constant=_refuse_constant)
-    except (ValueError, RecursionError):
-        return Undecodable("not_json", str(error))
-    return Undecodable("lone_surrogate", "a string holds half a surrogate pair, as in \\ud800: it is not Unicode text")
-
-
-def _refuse_constant(name: str) -> float:
-    raise ValueError(f"{name} is not JSON")
+    return Undecodable("not_json", str(error))
 
 
 _KINDS: dict[type, str] = {
@@ -236,15 +267,44 @@ def _kind(value: object) -> str:
     return _KINDS.get(type(value), type(value).__name__)
 
 
+def _not_an_object(value: object) -> Undecodable:
+    hint = ""
+    if type(value) is str or (type(value) is list and value and type(value[0]) is str):
+        hint = "; if its strings are the texts, make records of them: jq -c '{text: .}' FILE, or '{text: .[]}'"
+    elif type(value) is list and value and type(value[0]) is dict:
+        hint = "; if its elements are the records, write them one a line: jq -c '.[]' FILE"
+    return Undecodable("not_an_object", f"{_kind(value)} where an object with a text was expected{hint}")
+
+
 def _bad_text(text: object, record: dict[str, Any], fields: FieldNames) -> Undecodable:
     if text is not None:
-        return Undecodable("text_not_a_string", f"field {fields.text!r} holds {_kind(text)}, not a string")
+        hint = "not a string"
+        if type(text) is dict:
+            named = next((name for name, value in text.items() if type(value) is str and len(name) <= 40), "KEY")
+            hint = f'not a string; a field inside of it: [input.fields] text = "{fields.text}.{named}"'
+        elif type(text) is list:
+            hint = f"not a string; join its parts first: jq -c '.{fields.text} |= join(\"\\n\")' FILE"
+        return Undecodable("text_not_a_string", f"field {fields.text!r} holds {_kind(text)}, {hint}")
     for name in _CHAT_FIELDS:
         if isinstance(record.get(name), list):
             return Undecodable(
                 "chat_record",
                 f"a conversation in {name!r} and no text: render it to one string with the chat template of the model "
                 f"that will be trained, and put that into {fields.text!r}",
+            )
+    for names in _INSTRUCTION_FIELDS:
+        if all(name in record for name in names):
+            return Undecodable(
+                "chat_record",
+                f"an instruction in {' and '.join(map(repr, names))} and no text: render them to one string with the "
+                f"prompt template of the model that will be trained, and put that into {fields.text!r}",
+            )
+    for name, value in record.items():
+        if type(value) is list and value and type(value[0]) is dict:
+            return Undecodable(
+                "no_text",
+                f"no text in field {fields.text!r}, but {len(value):,} objects in {name[:40]!r}: if they are the "
+                f"documents, write them one a line: jq -c '.{name[:40]}[]' FILE",
             )
     return Undecodable("no_text", no_text(fields, list(record)))
 
@@ -257,26 +317,54 @@ def no_text(fields: FieldNames, present: list[str]) -> str:
     return f'no text in field {fields.text!r}; {there}. Another name for it: [input.fields] text = "NAME"'
 
 
-def _checked_id(value: object) -> str | None:
+def _take(record: dict[str, Any], name: str) -> Any:
+    """The value of a field, taken out of the record; where there is none of that name, dots lead into objects."""
+    if name in record or "." not in name:
+        return record.pop(name, None)
+    *outer, last = name.split(".")
+    inner: Any = record
+    for part in outer:
+        inner = inner.get(part)
+        if type(inner) is not dict:
+            return None
+    return inner.pop(last, None)
+
+
+def _usable_id(value: object) -> tuple[str | None, str]:
+    """A value as an id, None if there is none; and why it cannot be used, or ""."""
+    if type(value) is float:
+        if math.isnan(value):
+            return None, ""
+        if not value.is_integer() or abs(value) > MAX_EXACT:
+            return None, f"the id is {value!r}, a fractional number or one that is not exact"
+        value = int(value)
     if type(value) is int:
         # Longer than an id may be; Python refuses to print much longer ones.
-        if value.bit_length() > MAX_ID_BYTES * 4:
-            raise Undecodable("id_too_long", f"an integer of {value.bit_length():,} bits as id")
+        if value.bit_length() > MAX_ID_BYTES * 3:
+            return None, f"the id is an integer of {value.bit_length():,} bits"
         value = str(value)
     if type(value) is not str:
-        raise Undecodable("bad_field", f"the id is {_kind(value)}; it must be a string or an integer")
-    if 4 * len(value) > MAX_ID_BYTES:
-        size = len(value.encode())
+        return None, f"the id is {_kind(value)}; it must be a string or a whole number"
+    if 4 * len(value) > MAX_ID_BYTES or not value.isascii():
+        try:
+            size = len(value.encode())
+        except UnicodeEncodeError:
+            return None, "the id is no Unicode text: it holds half a surrogate pair"
         if size > MAX_ID_BYTES:
-            raise Undecodable("id_too_long", f"an id of {size:,} bytes, where {MAX_ID_BYTES:,} are allowed")
-    return value or None
+            return None, f"the id has {size:,} bytes, where {MAX_ID_BYTES:,} are allowed"
+    return value or None, ""
 
 
 def _text_or_unknown(record: dict[str, Any], name: str) -> str:
     """The string in field `name`, taken out of the record; anything else stays there and gives ""."""
-    if not name or type(record.get(name)) is not str:
+    if not name or record.get(name, "") is None:
         return ""
-    return str(record.pop(name))
+    value = _take(record, name)
+    if type(value) is str:
+        return value
+    if value is not None:
+        record[name] = value
+    return ""
 
 
 def _cut_name(name: str) -> str:

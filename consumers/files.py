@@ -15,17 +15,21 @@ from pathlib import Path
 
 import msgspec
 
-from consumers.broker import CommitReport, JournalRecord, Ownership, RawDocument, RawFeedback
+from consumers.broker import (
+    MAX_POLL_BYTES,
+    CommitReport,
+    JournalRecord,
+    Ownership,
+    RawDocument,
+    RawFeedback,
+    row_bytes,
+)
 from consumers.inputs import InputConfig, InputFile
 from consumers.readers import read_rows
 from consumers.sequences import shard_name, write_holdout, write_sequences
-from curatord.records import Document
 from state.epoch import Committed, Epoch
 from state.store import STATE_FOLDER, Store, explain_storage
 
-# A poll ends once its rows are this much together: a compressed file of many documents that are each within
-# max_document_bytes would else be gigabytes at once.
-MAX_POLL_BYTES = 64 << 20
 # What compressed text usually unpacks to; only the estimate of progress hangs on it.
 USUAL_COMPRESSION = 3.5
 
@@ -37,12 +41,6 @@ class Progress(msgspec.Struct, frozen=True, array_like=True):
     size: int  # bytes of the file when it was read
     mtime_ns: int
     done: bool  # read to its end
-
-
-def _size(row: RawDocument) -> int:
-    """Bytes of a row, about."""
-    value = row.value
-    return len(value) if isinstance(value, bytes) else len(value.text) if isinstance(value, Document) else 0
 
 
 def sync_folder(folder: Path) -> None:
@@ -104,7 +102,7 @@ class FilesBroker:
         while len(rows) < max_rows:
             for row in islice(self._rows, max_rows - len(rows)):
                 rows.append(row)
-                size = _size(row)
+                size = row_bytes(row)
                 self._num_bytes_current += size
                 num_bytes += size
                 if num_bytes >= MAX_POLL_BYTES:

@@ -49,6 +49,8 @@ class InputConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """What the fields of a record are called."""
     max_document_bytes: Annotated[int, msgspec.Meta(ge=1 << 10, le=1 << 30)] = MAX_DOCUMENT_BYTES
     """Largest record that is read, in bytes before decoding; a larger one becomes a dead letter."""
+    schema_registry: bool = False
+    """Pass over what the JSON serializer of a schema registry puts before a message: 5 bytes (Confluent) to 18."""
 
 
 class InputFile(msgspec.Struct, frozen=True, kw_only=True):

@@ -4,7 +4,8 @@ What a message holds is seen from its bytes, so that producers may change their 
 JSON begins with. One JSON value is one document, over however many lines it is printed. Several values, one a line, are
 JSON lines; so is what is no JSON as a whole but has a line that is an object by itself, for a damaged line must not
 cost the others. JSON is handed on as it came: it is decoded with the rows of all messages, and a line that cannot be
-read goes to the dead letters by itself.
+read goes to the dead letters by itself. UTF-16 and UTF-32 become UTF-8 first; the header of a schema registry is passed
+over if [input] schema_registry says so, and named if not.
 
 Who a document is: docs/decisions/0008-message-identity.md.
 """
@@ -17,8 +18,10 @@ from collections.abc import Sequence
 import msgspec
 
 from consumers.broker import RawDocument
-from consumers.codec import MAX_ID_BYTES, FieldNames
+from consumers.codec import MAX_ID_BYTES, FieldNames, is_json
 from consumers.dead_letters import ATTEMPTS_HEADER, TIMESTAMP_HEADER, TRACE_HEADER
+from consumers.encodings import as_utf8
+from consumers.framing import json_behind_header, why_framed
 from consumers.tables import MAX_ROWS, TOO_MANY, arrow_row, decode_arrow
 from curatord.errors import Undecodable
 from curatord.records import Retraction
@@ -28,12 +31,11 @@ Headers = Sequence[tuple[str, bytes | None]]
 MAX_TIMESTAMP_US = 1 << 62
 
 _ARROW_MAGICS = (b"\xff\xff\xff\xff", b"ARROW1")  # of a stream, of a file
+_FRAMED = (b"\0", b"\1", b"\3")  # first bytes of the headers of schema registries
 _BOM = b"\xef\xbb\xbf"
 _TRACEPARENT = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-[!-~]{0,64})?")
 
 _NOTHING = Undecodable("empty_message", "the message holds a table without rows: there is no document in it")
-
-_decode_raw = msgspec.json.Decoder(msgspec.Raw).decode
 
 
 def rows_of(
@@ -45,6 +47,7 @@ def rows_of(
     timestamp_us: int,
     fields: FieldNames,
     max_document_bytes: int,
+    schema_registry: bool = False,
 ) -> list[RawDocument]:
     """The rows of one message, at least one. Never raises on content. `timestamp_us` below 0 is unknown."""
     traceparent, attempts = "", 0
@@ -53,9 +56,14 @@ def rows_of(
         timestamp_us = made_us or timestamp_us
     if not 0 <= timestamp_us <= MAX_TIMESTAMP_US:
         timestamp_us = min(max(timestamp_us, 0), MAX_TIMESTAMP_US)
+    if schema_registry:
+        key, value = _without_header(key), json_behind_header(value or b"") or value
     if value is None:
         retraction = _retraction(key, timestamp_us)
         return [RawDocument(source, offset, retraction, key or b"", None, "", timestamp_us, traceparent, attempts)]
+    if value[:1] in _FRAMED and (framed := why_framed(value)) is not None:
+        return [RawDocument(source, offset, framed, value, None, _text(key), timestamp_us, traceparent, attempts)]
+    value = as_utf8(value)
     rows: list[RawDocument] = []
     problem = TOO_MANY
     if value.startswith(_ARROW_MAGICS):
@@ -88,6 +96,7 @@ def part_of(value: bytes, index: int | None) -> bytes:
         return value
     if value.startswith(_ARROW_MAGICS):
         return arrow_row(value, index) or value
+    value = as_utf8(json_behind_header(value) or value)
     lines = value.removeprefix(_BOM).split(b"\n", index + 1)
     return lines[index] if index < len(lines) else value
 
@@ -97,20 +106,23 @@ def _holds_lines(value: bytes) -> bool:
     first, newline, rest = value.strip().removeprefix(_BOM).partition(b"\n")
     if not newline:
         return False
-    if _is_json(first):
+    if is_json(first):
         return True
-    if _is_json(value.removeprefix(_BOM)):
+    if is_json(value.removeprefix(_BOM)):
         return False
     # What pretty-printers write inside of an object is indented.
-    return any(line.startswith(b"{") and _is_json(line) for line in rest.split(b"\n", MAX_ROWS))
+    return any(line.startswith(b"{") and is_json(line) for line in rest.split(b"\n", MAX_ROWS))
 
 
-def _is_json(raw: bytes) -> bool:
+def _without_header(key: bytes | None) -> bytes | None:
+    """A key without the header of a schema registry, and without the quotes that its JSON has."""
+    framed = json_behind_header(key or b"")
+    if framed is None:
+        return key
     try:
-        _decode_raw(raw)
-    except (ValueError, RecursionError):
-        return False
-    return True
+        return msgspec.json.decode(framed, type=str).encode()
+    except ValueError:
+        return key
 
 
 def _retraction(key: bytes | None, timestamp_us: int) -> Retraction | Undecodable:

@@ -7,7 +7,9 @@ JSON: the rules are those of `consumers.codec`.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 import numpy as np
 
@@ -126,25 +128,31 @@ def documents_of(
     Raises Undecodable without a text column of strings; the rows do for a table that is small only while it is packed.
     """
     present = batch.schema.names
-    if fields.text not in present:
+    paths = _paths(batch.schema, fields)
+    if fields.text not in paths:
         raise Undecodable("no_text", no_text(fields, present))
-    names = [name for name in fields.all if name and name in present]
-    columns = [batch.column(_place(name, present)) for name in names]
+    columns = {name: _column(batch, path) for name, path in paths.items()}
     # A column of nulls or of runs may have any number of rows in no bytes at all; strings take four bytes each.
-    if not _is_text(columns[0].type):
-        raise Undecodable("text_not_a_string", f"column {fields.text!r} holds {columns[0].type}, not strings")
-    return _documents(names, columns, fields, max_document_bytes)
+    if not _is_text(columns[fields.text].type):
+        kind = columns[fields.text].type
+        raise Undecodable("text_not_a_string", f"column {fields.text!r} holds {kind}, not strings")
+    return _documents(columns, fields, max_document_bytes)
 
 
 def _documents(
-    names: list[str], columns: list[Any], fields: FieldNames, max_document_bytes: int
+    columns: dict[str, Any], fields: FieldNames, max_document_bytes: int
 ) -> Iterator[Document | Undecodable]:
-    """The rows of the columns with these names."""
-    for row in zip(*map(_values, columns), strict=True):
+    """The rows of the columns with these names, the text first."""
+    names = list(columns)
+    values = [id_values(column) if name == fields.id else _values(column) for name, column in columns.items()]
+    for row in zip(*values, strict=True):
         try:
-            if any(isinstance(value, Undecodable) for value in row):
-                raise next(value for value in row if isinstance(value, Undecodable))
-            document = document_of(dict(zip(names, row, strict=True)), fields, keep_metadata=False)
+            if isinstance(row[0], Undecodable):
+                raise row[0]
+            record = {
+                name: None if isinstance(value, Undecodable) else value for name, value in zip(names, row, strict=True)
+            }
+            document = document_of(record, fields, keep_metadata=False)
             # UTF-8 is at most four bytes a character: most texts need no second look.
             if 4 * len(document.text) > max_document_bytes:
                 size = len(document.text.encode())
@@ -153,6 +161,44 @@ def _documents(
             yield document
         except Undecodable as error:
             yield error.with_traceback(None)
+
+
+def _paths(schema: Any, fields: FieldNames) -> dict[str, tuple[str, ...]]:
+    """Where the fields are that the schema has: a column of that name or, behind its dots, a member of structs."""
+    found = {}
+    for name in fields.all:
+        path = _path(schema, name) if name else ()
+        if path:
+            found[name] = path
+    return found
+
+
+def _path(schema: Any, name: str) -> tuple[str, ...]:
+    """The way to one field; empty if there is none."""
+    import pyarrow as pa
+
+    if name in schema.names:
+        return (name,)
+    first, *rest = path = tuple(name.split("."))
+    if not rest or first not in schema.names:
+        return ()
+    kind = schema.field(_place(first, schema.names)).type
+    for part in rest:
+        if not pa.types.is_struct(kind) or kind.get_field_index(part) < 0:
+            return ()
+        kind = kind.field(part).type
+    return path
+
+
+def _column(batch: Any, path: tuple[str, ...]) -> Any:
+    """The column at the end of a way, without the clothes of an extension type."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    column = batch.column(_place(path[0], batch.schema.names))
+    if len(path) > 1:
+        column = pc.struct_field(column, list(path[1:]))
+    return column.storage if isinstance(column.type, pa.BaseExtensionType) else column
 
 
 def open_parquet(raw: Any, uri: str, fields: FieldNames) -> tuple[Any, list[str]]:
@@ -164,13 +210,21 @@ def open_parquet(raw: Any, uri: str, fields: FieldNames) -> tuple[Any, list[str]
         table = ParquetFile(raw)
     except (pa.ArrowException, OSError) as error:
         raise UsageError(f"{uri}: not a readable Parquet file: {first_line(error)}") from None
-    present = table.schema_arrow.names
-    if fields.text not in present:
-        raise UsageError(f"{uri}: {no_text(fields, present)}")
-    kind = table.schema_arrow.field(_place(fields.text, present)).type
-    if not _is_text(kind):
-        raise UsageError(f"{uri}: column {fields.text!r} holds {kind}, not strings; name another in [input.fields]")
-    return table, [name for name in fields.all if name and name in present]
+    schema = table.schema_arrow
+    paths = _paths(schema, fields)
+    if fields.text not in paths:
+        raise UsageError(f"{uri}: {no_text(fields, schema.names)}")
+    columns = {}
+    for name, path in paths.items():
+        kind = schema.field(_place(path[0], schema.names)).type
+        for part in path[1:]:
+            kind = kind.field(part).type
+        columns[name] = kind.storage_type if isinstance(kind, pa.BaseExtensionType) else kind
+    if not _is_text(columns[fields.text]):
+        raise UsageError(
+            f"{uri}: column {fields.text!r} holds {columns[fields.text]}, not strings; name another in [input.fields]"
+        )
+    return table, [".".join(paths[name]) for name, kind in columns.items() if name == fields.id or _is_plain(kind)]
 
 
 def first_line(error: Exception) -> str:
@@ -190,6 +244,77 @@ def _is_text(kind: Any) -> bool:
     return str(kind.value_type if pa.types.is_dictionary(kind) else kind) in _TEXT_TYPES
 
 
+def _is_plain(kind: Any) -> bool:
+    """Whether it has one value a row: no list, no struct, no map."""
+    import pyarrow as pa
+
+    return not pa.types.is_nested(kind) or pa.types.is_dictionary(kind)
+
+
+def id_values(column: Any) -> list[Any]:
+    """The values of a column of ids, each as `document_of` takes it: an object stands for one that cannot be an id.
+
+    Bytes are their UTF-8 if they are; 16 in a column of that width are a UUID, others hexadecimal. Decimals are whole
+    numbers or the string of all their digits, times their string in ISO 8601: of two ids none becomes the other.
+    """
+    import pyarrow as pa
+
+    kind = column.type
+    if isinstance(kind, pa.BaseExtensionType):
+        return id_values(column.storage)
+    if pa.types.is_dictionary(kind):
+        entries = id_values(column.dictionary)
+        return [None if at is None else entries[at] for at in column.indices.to_pylist()]
+    if _is_text(kind):
+        return [_bytes_as_id(value) if isinstance(value, bytes) else value for value in _strings_or_bytes(column)]
+    if pa.types.is_fixed_size_binary(kind):
+        as_id = _uuid if kind.byte_width == 16 else bytes.hex
+        return [None if value is None else as_id(value) for value in column.to_pylist()]
+    if pa.types.is_decimal(kind):
+        return [None if value is None else _decimal_as_id(value) for value in column.to_pylist()]
+    if pa.types.is_floating(kind):
+        return [None if value is None else float(value) for value in column.to_pylist()]
+    if pa.types.is_duration(kind):
+        return list(column.cast(pa.int64()).to_pylist())
+    if pa.types.is_temporal(kind):
+        if pa.types.is_timestamp(kind):  # as UTC: the names of zones are not known everywhere
+            column = column.cast(pa.timestamp(kind.unit))
+        return list(column.cast(pa.string()).to_pylist())
+    if pa.types.is_integer(kind) or pa.types.is_boolean(kind) or pa.types.is_null(kind):
+        return list(column.to_pylist())
+    return [{}] * len(column)
+
+
+def _bytes_as_id(raw: bytes) -> str:
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return raw.hex()
+
+
+def _uuid(raw: bytes) -> str:
+    return str(UUID(bytes=raw))
+
+
+def _decimal_as_id(value: Decimal) -> int | str:
+    return int(value) if value == value.to_integral_value() else str(value)
+
+
+def _strings_or_bytes(column: Any) -> list[Any]:
+    """The values of a column of strings or bytes; as bytes if one of them is no UTF-8. Raises as `_check_unpacked`."""
+    import pyarrow as pa
+
+    if str(column.type) in ("string_view", "binary_view") and len(column):
+        # A view is four numbers, its length first; of a null it may be anything.
+        views = np.frombuffer(column.buffers()[1], np.int32, 4 * (column.offset + len(column)))
+        lengths = views[4 * column.offset :: 4]
+        _check_unpacked(int(lengths[column.is_valid().to_numpy(zero_copy_only=False)].sum(dtype=np.int64)))
+    try:
+        return list(column.to_pylist())
+    except UnicodeDecodeError:
+        return list(column.cast(pa.large_binary()).to_pylist())
+
+
 def _values(column: Any) -> list[Any]:
     """The values of one Arrow column as Python objects; a string that is no UTF-8 becomes an Undecodable."""
     import pyarrow as pa
@@ -197,29 +322,23 @@ def _values(column: Any) -> list[Any]:
     kind = column.type
     if pa.types.is_dictionary(kind):
         return _dictionary_values(column)
-    if str(kind) in ("string_view", "binary_view") and len(column):
-        # A view is four numbers, its length first; of a null it may be anything.
-        views = np.frombuffer(column.buffers()[1], np.int32, 4 * (column.offset + len(column)))
-        lengths = views[4 * column.offset :: 4]
-        _check_unpacked(int(lengths[column.is_valid().to_numpy(zero_copy_only=False)].sum(dtype=np.int64)))
+    if _is_text(kind):
+        return [_text_or_error(value) if isinstance(value, bytes) else value for value in _strings_or_bytes(column)]
     if pa.types.is_timestamp(kind):  # to UTC without a zone; Python knows no nanoseconds
         column = column.cast(pa.timestamp(kind.unit)).cast(pa.timestamp("us"), safe=False)
-    elif not (_is_text(kind) or pa.types.is_primitive(kind) or pa.types.is_null(kind)):
+    elif not (pa.types.is_primitive(kind) or pa.types.is_null(kind)):
         return [{}] * len(column)  # an object, whatever is in it: no field may be one
-    if str(kind) not in ("binary", "large_binary", "binary_view"):
-        try:
-            return list(column.to_pylist())
-        except UnicodeDecodeError:
-            column = column.cast(pa.large_binary())
-        except (ValueError, OverflowError):  # a time that Python cannot hold
-            return [_time_or_none(value) for value in column]
-    values: list[Any] = []
-    for raw in column.to_pylist():
-        try:
-            values.append(raw if raw is None else raw.decode())
-        except UnicodeDecodeError as error:
-            values.append(not_utf8(raw, error))
-    return values
+    try:
+        return list(column.to_pylist())
+    except (ValueError, OverflowError):  # a time that Python cannot hold
+        return [_time_or_none(value) for value in column]
+
+
+def _text_or_error(raw: bytes) -> str | Undecodable:
+    try:
+        return raw.decode()
+    except UnicodeDecodeError as error:
+        return not_utf8(raw, error)
 
 
 def _time_or_none(value: Any) -> Any:

@@ -6,6 +6,7 @@ URL. The first document with a key keeps it for as long as it is not retracted.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -27,6 +28,9 @@ from curation.kernels.whitespace import SLACK_BYTES, collapse_whitespace
 TRACKING = frozenset(
     ("fbclid", "gclid", "dclid", "msclkid", "mc_cid", "mc_eid", "igshid", "yclid", "_ga", "ref_src", "spm")
 )
+# A host without a scheme before it, as in `example.org/page`.
+_BARE_HOST = re.compile(r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*\.[A-Za-z][A-Za-z0-9-]+(:[0-9]+)?/")
+_HAS_NAME = re.compile(r"\w")
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -61,19 +65,26 @@ class Duplicates:
 
 def normalise_url(url: str) -> str:
     """The same address for the same page: lower-case host without `www.`, no fragment, default port, tracking
-    parameters or trailing slash, http for https, parameters sorted. An address that cannot be parsed stays itself.
+    parameters or trailing slash, http for https, parameters sorted. What has no host is no address, and gives "":
+    "N/A", "about:blank", "http://", a path. Without a scheme a name with a dot before a slash is a host.
 
-    >>> normalise_url("HTTPS://www.Example.org:443/a/?utm_source=x&b=1#top")
-    'http://example.org/a?b=1'
+    >>> normalise_url("HTTPS://www.Example.org:443/a/?utm_source=x&b=1#top"), normalise_url("N/A")
+    ('http://example.org/a?b=1', '')
     """
+    url = url.strip()
     try:
-        parts = urlsplit(url.strip())
-        port = parts.port
-        host = (parts.hostname or "").removeprefix("www.")
+        parts = urlsplit(f"http://{url}" if "://" not in url and _BARE_HOST.match(url) else url)
+        host = (parts.hostname or "").strip(".").removeprefix("www.")
     except ValueError:
-        return url.strip()
-    if not host:
-        return url.strip()
+        return ""
+    if not _HAS_NAME.search(host):
+        return ""
+    try:
+        port = parts.port
+    except ValueError:
+        return url
+    if ":" in host:
+        host = f"[{host}]"
     if port is not None and port != DEFAULT_PORTS.get(parts.scheme):
         host = f"{host}:{port}"
     query = [
@@ -106,9 +117,10 @@ def text_keys(batch: Batch) -> NDArray[np.uint64]:
 
 def url_keys(urls: Sequence[str]) -> NDArray[np.uint64]:
     """keys_B2 of the normalised addresses, zero where there is none. Pure."""
+    addresses = [normalise_url(url) if url else "" for url in urls]
     digests = [
-        xxhash.xxh3_128_digest(normalise_url(url).encode("utf-8", "surrogatepass")) if url else bytes(16)
-        for url in urls
+        xxhash.xxh3_128_digest(address.encode("utf-8", "surrogatepass")) if address else bytes(16)
+        for address in addresses
     ]
     return np.frombuffer(b"".join(digests), np.uint64).reshape(-1, 2)
 

@@ -32,8 +32,9 @@ def arrivals_of(
     headers: Sequence[tuple[str, bytes | None]] = (),
     timestamp_us: int = 7_000,
     max_document_bytes: int = 1 << 20,
+    schema_registry: bool = False,
 ) -> list[Arrival]:
-    rows = rows_of("docs-3", 42, key, value, headers, timestamp_us, DEFAULT_FIELDS, max_document_bytes)
+    rows = rows_of("docs-3", 42, key, value, headers, timestamp_us, DEFAULT_FIELDS, max_document_bytes, schema_registry)
     assert rows
     assert {(row.source, row.position) for row in rows} == {("docs-3", 42)}
     return decode_rows(rows, 0, InputConfig(max_document_bytes=max_document_bytes), 1 << 10)
@@ -365,3 +366,54 @@ def test_no_damaged_table_raises(sample: bytes, data: st.DataObject) -> None:
     value = bytes(raw[: data.draw(st.integers(8, len(raw)))])
     check_decided(arrivals_of(value))
     assert part_of(value, 1)
+
+
+HEADERS_OF_REGISTRIES = [
+    b"\0" + (7).to_bytes(4, "big"),
+    b"\0" + (7).to_bytes(8, "big"),
+    b"\1" + bytes(range(16)),
+    b"\3\0" + bytes(range(16)),
+]
+
+
+@pytest.mark.parametrize("header", HEADERS_OF_REGISTRIES, ids=["Confluent", "Apicurio", "GUID", "Glue"])
+def test_json_behind_the_header_of_a_registry_is_read_if_asked_for_and_named_if_not(header: bytes) -> None:
+    one, lines = header + b'{"id":"a","text":"x"}', header + b'{"id":"a","text":"x"}\n{"id":"b","text":"y"}'
+    for value in (one, lines):
+        letter = letter_of(arrivals_of(value))
+        assert (letter.reason, letter.original) == ("schema_registry", value)
+        assert "schema_registry = true" in letter.message
+    assert ids_of(arrivals_of(one, schema_registry=True)) == ["a"]
+    assert ids_of(arrivals_of(lines, schema_registry=True)) == ["a", "b"]
+    assert ids_of(arrivals_of(part_of(lines, 0), schema_registry=True)) == ["a"]
+    assert ids_of(arrivals_of(part_of(lines, 1), schema_registry=True)) == ["b"]
+    # The key has the header too; without a value it retracts.
+    (retraction,) = arrivals_of(None, key=header + b'"a"', schema_registry=True)
+    assert retraction.value == Retraction(id="a", timestamp_us=7_000)
+    assert ids_of(arrivals_of(header + b'{"text":"x"}', key=header + b'"k"', schema_registry=True)) == ["k"]
+    assert ids_of(arrivals_of(b'{"id":"a","text":"x"}', key=b"k", schema_registry=True)) == ["a"]
+
+
+def test_avro_behind_the_header_of_a_registry_is_named() -> None:
+    for asked_for in (False, True):
+        letter = letter_of(arrivals_of(b"\0" + (7).to_bytes(4, "big") + b"\x02\x0e", schema_registry=asked_for))
+        assert letter.reason == "schema_registry"
+        assert "Avro or Protobuf with schema 7" in letter.message
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be"])
+def test_messages_in_wide_unicode_are_read(encoding: str) -> None:
+    one = json.dumps({"id": "a", "text": "漢 \u0a0a"}, ensure_ascii=False)
+    (arrival,) = arrivals_of(one.encode(encoding))
+    assert isinstance(arrival.value, Document)
+    assert (arrival.value.id, arrival.value.text) == ("a", "漢 \u0a0a")
+    lines = (one + "\n" + '{"id":"b","text":"y"}\n').encode(encoding)
+    assert ids_of(arrivals_of(lines)) == ["a", "b"]
+    assert ids_of(arrivals_of(part_of(lines, 1))) == ["b"]
+    arrivals_of(lines[:-1])
+
+
+def test_lines_with_what_only_python_takes_for_json_are_lines() -> None:
+    lines = b'{"id":"a","text":"x","n":NaN}\n{"id":"b","text":"y","n":"\\ud800"}\n'
+    assert ids_of(arrivals_of(lines)) == ["a", "b"]
+    assert ids_of(arrivals_of(b'{\n "id": "a",\n "text": "x",\n "n": NaN\n}\n')) == ["a"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -84,6 +85,58 @@ def test_the_same_page_under_another_spelling_is_a_duplicate_by_address() -> Non
     duplicates = dedup.find_duplicates(np.arange(4), keys)
 
     assert duplicates.by_url_B.tolist() == [-1, 0, -1, -1]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "N/A",
+        "None",
+        "null",
+        "nan",
+        "-",
+        "#",
+        "unknown",
+        "localhost",
+        "index.html",
+        "/a/b",
+        "about:blank",
+        "mailto:a@example.org",
+        "javascript:void(0)",
+        "data:,",
+        "urn:isbn:1",
+        "file:///a/b",
+        "http://",
+        "https:///",
+        "http:///a",
+        "http://.",
+        "http://?",
+        "http://#",
+        "http://[bad",
+        " ",
+        "C:\\a",
+    ],
+)
+def test_what_has_no_host_is_no_address(url: str) -> None:
+    assert not normalise_url(url)
+    assert not url_keys([url, url]).any()
+
+
+@pytest.mark.parametrize(
+    ("url", "address"),
+    [
+        ("example.org/a", "http://example.org/a"),
+        ("www.example.org:80/a/", "http://example.org/a"),
+        ("http://localhost:8000/a", "http://localhost:8000/a"),
+        ("http://[::1]:80/a", "http://[::1]/a"),
+        ("http://例え.jp/a", "http://例え.jp/a"),
+        ("s3://bucket/a", "s3://bucket/a"),
+        ("http://host:99999/a", "http://host:99999/a"),
+    ],
+)
+def test_what_has_a_host_is_an_address(url: str, address: str) -> None:
+    assert normalise_url(url) == address
+    assert normalise_url(address) == address
 
 
 @given(st.text())

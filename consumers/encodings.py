@@ -1,0 +1,42 @@
+"""Which Unicode encoding bytes are in, by their first ones: a byte-order mark, or where the zeros of JSON are."""
+
+from __future__ import annotations
+
+import re
+
+HEAD_BYTES = 8
+
+# A mark, or one of the characters that JSON begins with and one more. UTF-32 first: its mark begins as that of UTF-16.
+_BEGINNINGS = (
+    ("utf-32-le", re.compile(rb'\xff\xfe\0\0|[ \t\r\n{\["\x1e]\0\0\0(?!\0\0\0\0)..[\0-\x10]\0', re.DOTALL)),
+    ("utf-32-be", re.compile(rb'\0\0\xfe\xff|\0\0\0[ \t\r\n{\["\x1e](?!\0\0\0\0)\0[\0-\x10]..', re.DOTALL)),
+    ("utf-16-le", re.compile(rb'\xff\xfe|[ \t\r\n{\["\x1e]\0(?!\0\0)..', re.DOTALL)),
+    ("utf-16-be", re.compile(rb'\xfe\xff|\0[ \t\r\n{\["\x1e](?!\0\0)..', re.DOTALL)),
+)
+
+
+def wide_encoding(head: bytes, *, is_json: bool = True) -> str:
+    """The name of UTF-16 or UTF-32, if that is what JSON, or another text with a mark, begins in; else "".
+
+    >>> wide_encoding('{"text"'.encode("utf-16-le")), wide_encoding(b'{"text"')
+    ('utf-16-le', '')
+    """
+    if b"\0" not in head and (is_json or head[:1] not in (b"\xff", b"\xfe")):
+        return ""
+    return next((name for name, beginning in _BEGINNINGS if beginning.match(head)), "")
+
+
+def as_utf8(raw: bytes) -> bytes:
+    """The same text in UTF-8, without a mark, if it is in UTF-16 or UTF-32.
+
+    Half surrogate pairs stay what they are, so that they cost no more than their own row; of other damage the bytes
+    become U+FFFD.
+    """
+    name = wide_encoding(raw[:HEAD_BYTES])
+    if not name:
+        return raw
+    try:
+        text = raw.decode(name, "surrogatepass")
+    except UnicodeDecodeError:
+        text = raw.decode(name, "replace")
+    return text.removeprefix("\ufeff").encode("utf-8", "surrogatepass")
