@@ -52,6 +52,7 @@ REASONS = {
     "too_large": "The record is larger than [input] max_document_bytes, or a message holds too many.",
     "too_deep": f"The record is nested deeper than {MAX_DEPTH} levels.",
     "empty_message": "The message holds no document, and is no retraction either.",
+    "window_too_large": "The zstd window of the file is larger than [input] max_window_bytes.",
     "damaged_file": "The file ends early or is damaged from here on; what came before was read.",
 }
 
@@ -106,14 +107,23 @@ DEFAULT_FIELDS = FieldNames()
 
 
 def decode_document(
-    raw: bytes, fields: FieldNames = DEFAULT_FIELDS, *, max_document_bytes: int = MAX_DOCUMENT_BYTES
+    raw: bytes,
+    fields: FieldNames = DEFAULT_FIELDS,
+    *,
+    max_document_bytes: int = MAX_DOCUMENT_BYTES,
+    encoding: str = "",
 ) -> Document:
-    """The document in one JSON object. Raises Undecodable, and nothing else, whatever the bytes."""
+    """The document in one JSON object, in `encoding` if it is no UTF-8.
+
+    Raises Undecodable, and nothing else, whatever the bytes.
+    """
     if len(raw) > max_document_bytes:
         raise too_large(len(raw), max_document_bytes)
     try:
         record = _decode(raw) if len(raw) <= LARGE_BYTES else None
     except (ValueError, RecursionError) as error:
+        if encoding and not _is_utf8(raw):
+            return decode_document(raw.decode(encoding, "replace").encode(), fields, max_document_bytes=4 * len(raw))
         return _decode_again(raw, error, fields)
     if record is None:
         return _decode_again(raw, None, fields)
@@ -192,9 +202,8 @@ def too_large(size: int, limit: int) -> Undecodable:
 def not_utf8(raw: bytes, error: UnicodeDecodeError) -> Undecodable:
     """The error for bytes that are no UTF-8, with a guess of what they are instead."""
     looks_like = next((what for magic, what in _MAGICS if raw.startswith(magic)), "")
-    return Undecodable(
-        "not_utf8", f"byte {error.start:,} is not UTF-8 ({error.reason})" + (f"; {looks_like}" if looks_like else "")
-    )
+    hint = looks_like or 'if all is in another encoding, name it: [input] encoding, in Western Europe mostly "cp1252"'
+    return Undecodable("not_utf8", f"byte {error.start:,} is not UTF-8 ({error.reason}); {hint}")
 
 
 _MAGICS = (
@@ -230,6 +239,14 @@ def _decode_again(raw: bytes, error: Exception | None, fields: FieldNames) -> Do
             "lone_surrogate", "the text holds half a surrogate pair, as in \\ud800: it is not Unicode text"
         )
     return msgspec.structs.replace(document, metadata=with_whole_characters(document.metadata))
+
+
+def _is_utf8(raw: bytes) -> bool:
+    try:
+        raw.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def is_json(raw: bytes) -> bool:

@@ -71,6 +71,8 @@ def _decode(row: RawDocument, config: InputConfig) -> Document | Retraction | Un
     if not isinstance(row.value, bytes):
         return row.value
     try:
-        return decode_document(row.value, config.fields, max_document_bytes=config.max_document_bytes)
+        return decode_document(
+            row.value, config.fields, max_document_bytes=config.max_document_bytes, encoding=config.encoding
+        )
     except Undecodable as error:
         return error

@@ -137,8 +137,7 @@ class FilesBroker:
         return False
 
     def _read(self, file: InputFile, start: int) -> Iterator[RawDocument]:
-        limit = self._config.max_document_bytes
-        for rows in read_rows(file, start, fields=self._config.fields, max_document_bytes=limit):
+        for rows in read_rows(file, start, self._config):
             for row in rows:
                 yield RawDocument(file.uri, row.position, row.value, row.original)
 

@@ -21,7 +21,7 @@ import xxhash
 from consumers.codec import MAX_DOCUMENT_BYTES, MAX_ID_BYTES, FieldNames, parse_timestamp
 from curatord.errors import UsageError
 
-Kind = Literal["jsonl", "json", "parquet", "text"]
+Kind = Literal["jsonl", "json", "parquet", "arrow", "text"]
 Compression = Literal["", "gzip", "zstd"]
 
 KINDS: dict[str, Kind] = {
@@ -29,12 +29,15 @@ KINDS: dict[str, Kind] = {
     ".ndjson": "jsonl",
     ".json": "json",
     ".parquet": "parquet",
+    ".arrow": "arrow",
+    ".feather": "arrow",
     ".txt": "text",
     ".md": "text",
     ".rst": "text",
 }
 COMPRESSIONS: dict[str, Compression] = {".gz": "gzip", ".zst": "zstd", ".zstd": "zstd"}
-READABLE = f"{', '.join(KINDS)}, each but .parquet also compressed ({', '.join(COMPRESSIONS)})"
+_TABLES: tuple[Kind, ...] = ("parquet", "arrow")
+READABLE = f"{', '.join(KINDS)}; all but tables also compressed ({', '.join(COMPRESSIONS)})"
 
 STDIN = "-"
 STDIN_HEAD_BYTES = 64 << 10
@@ -49,8 +52,22 @@ class InputConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """What the fields of a record are called."""
     max_document_bytes: Annotated[int, msgspec.Meta(ge=1 << 10, le=1 << 30)] = MAX_DOCUMENT_BYTES
     """Largest record that is read, in bytes before decoding; a larger one becomes a dead letter."""
+    max_window_bytes: Annotated[int, msgspec.Meta(ge=1 << 20, le=1 << 31)] = 1 << 31
+    """Largest window of a zstd file that is read, in bytes; reading a file takes the memory of its window."""
+    encoding: str = ""
+    """Encoding of texts and records that are no UTF-8, UTF-16 or UTF-32, as "cp1252"; "" makes them dead letters."""
     schema_registry: bool = False
     """Pass over what the JSON serializer of a schema registry puts before a message: 5 bytes (Confluent) to 18."""
+
+    def __post_init__(self) -> None:
+        if self.encoding:
+            try:
+                b"a".decode(self.encoding)
+            except LookupError:
+                raise ValueError(f"encoding = {self.encoding!r} is no encoding that Python knows") from None
+
+
+DEFAULT_INPUT = InputConfig()
 
 
 class InputFile(msgspec.Struct, frozen=True, kw_only=True):
@@ -127,7 +144,7 @@ def kind_of(name: str) -> tuple[Kind, Compression] | None:
     if compression:
         stem, suffix = os.path.splitext(stem)
     kind = KINDS.get(suffix) if suffix or not compression else "jsonl"
-    if kind is None or (kind == "parquet" and compression):
+    if kind is None or (kind in _TABLES and compression):
         return None
     return kind, compression
 
@@ -286,7 +303,11 @@ def _mtime_ns(info: dict[str, Any]) -> int:
 
 
 def _suffix(path: str) -> str:
-    return os.path.splitext(path)[1].lower() or "(no suffix)"
+    """The ending that says what a file holds, with that of its compression behind it."""
+    stem, suffix = os.path.splitext(os.path.basename(path).lower())
+    if suffix in COMPRESSIONS:
+        suffix = os.path.splitext(stem)[1] + suffix
+    return suffix or "(no suffix)"
 
 
 def _unknown_kind(path: str) -> str:

@@ -1,46 +1,33 @@
 """Rows of one input file, from any row on. A damaged file gives what can be read, then one dead letter for the rest.
 
-Positions count every line (blank ones too, which give no row), element of a JSON array or row of a table, from 0; they
-do not depend on how the file is cut into blocks. Lines end at LF only: the other separators of Unicode are text.
-Memory is bounded by a block, a longest document and, for a JSON array, MAX_ARRAY_BYTES, however small the file was
-compressed. JSON lines cost one slice and one Row each, 0.4 µs.
+Positions count every line (blank ones too, which give no row), value of JSON that is not one a line, or row of a table,
+from 0; they do not depend on how the file is cut into blocks. Lines end at LF only: the other separators of Unicode are
+text. Memory is bounded by a block and a longest document, however small the file was packed. JSON lines cost one slice
+and one Row each, 0.4 µs.
 """
 
 from __future__ import annotations
 
-import os
-import sys
-import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from itertools import chain
 from typing import Any
 
 import msgspec
-import zstandard
 
-from consumers.codec import (
-    DEFAULT_FIELDS,
-    MAX_DOCUMENT_BYTES,
-    FieldNames,
-    explain,
-    not_utf8,
-    too_large,
-)
-from consumers.inputs import Compression, InputFile
-from consumers.tables import documents_of, first_line, open_parquet
+from consumers.arrow_sizes import record_batches
+from consumers.codec import not_utf8, too_large
+from consumers.content import BLOCK_BYTES, Blocks, blocks_of, compression_of, opened, peek
+from consumers.inputs import DEFAULT_INPUT, InputConfig, InputFile, Kind
+from consumers.json_values import BOM, HEAD_BYTES, holds_lines, values_of
+from consumers.parquet_pages import largest_page, largest_repeated
+from consumers.tables import MAX_UNPACKED, check_schema, checked, documents_of, first_line, open_parquet, unread_ids
 from curatord.errors import Undecodable, UsageError
 from curatord.records import Document
 
-BLOCK_BYTES = 1 << 20
 BLOCK_ROWS = 1000
-HEAD_BYTES = 64 << 10  # kept of what cannot be read
-MAX_ARRAY_BYTES = 256 << 20
-FEED_BYTES = 512  # unpacks to 16 MiB at the very most (zstd; gzip 0.5 MiB), so a bomb goes off in small pieces
-
-_BOM = b"\xef\xbb\xbf"
-_decode_raw = msgspec.json.Decoder(msgspec.Raw).decode
-_decode_array = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_MAGICS: tuple[tuple[bytes, Kind], ...] = ((b"PAR1", "parquet"), (b"ARROW1", "arrow"))
+MAX_BATCH_BYTES = 64 << 20  # of a batch of a table whose rows repeat their values
 
 
 class Row(msgspec.Struct, frozen=True, gc=False):
@@ -51,44 +38,63 @@ class Row(msgspec.Struct, frozen=True, gc=False):
     original: bytes = b""  # the beginning of what could not be read, where it is at hand
 
 
-def read_rows(
-    file: InputFile,
-    start: int = 0,
-    *,
-    fields: FieldNames = DEFAULT_FIELDS,
-    max_document_bytes: int = MAX_DOCUMENT_BYTES,
-) -> Iterator[list[Row]]:
+def read_rows(file: InputFile, start: int = 0, config: InputConfig = DEFAULT_INPUT) -> Iterator[list[Row]]:
     """The rows at positions `start` and later, in lists of about 1 MiB; a growing file only to its size at opening.
 
-    Raises UsageError if the file cannot be opened or read at all, or is a table without the text column.
+    A file that cannot be opened as what it is, or is a table without the text column, is one row that says so.
+    Raises UsageError if the file cannot be opened or read at all.
     """
-    if file.kind == "parquet":
-        yield from _table_rows(file, start, fields, max_document_bytes)
-    elif file.kind == "json":
-        yield from _json_rows(_blocks(file), start, max_document_bytes)
-    elif file.kind == "jsonl":
-        yield from _line_rows(_blocks(file), start, max_document_bytes)
-    elif start == 0:
-        yield [_text_row(file, max_document_bytes)]
+    if file.kind == "text":
+        if start == 0:
+            yield [_text_row(file, config)]
+        return
+    kind = _kind(file)
+    if kind == "parquet":
+        yield from _table_rows(file, start, config)
+    elif kind == "arrow":
+        yield from _arrow_rows(file, start, config)
+    else:
+        head, blocks = peek(blocks_of(file, config.max_window_bytes), BLOCK_BYTES)
+        if holds_lines(head, named_lines=kind == "jsonl"):
+            yield from _line_rows(blocks, start, config.max_document_bytes)
+        else:
+            yield from _value_rows(blocks, start, config.max_document_bytes)
 
 
-def check_tables(files: Sequence[InputFile], fields: FieldNames = DEFAULT_FIELDS) -> None:
-    """Open every Parquet file, before any work starts. Raises UsageError listing all that cannot be used."""
-    problems: list[str] = []
+def _kind(file: InputFile) -> Kind:
+    """What the file holds, by its first bytes; by its name if they say nothing."""
+    if file.is_stdin:
+        return file.kind
+    with ExitStack() as stack:
+        try:
+            head = opened(file, stack).read(8)
+        except OSError as error:
+            raise UsageError(f"{file.uri}: cannot be read: {error.strerror or error}") from None
+    for magic, kind in _MAGICS:
+        if head.startswith(magic):
+            return kind
+    is_json = head[:1] in (b"{", b"[") or bool(compression_of(head))
+    return "jsonl" if is_json and file.kind in ("parquet", "arrow") else file.kind
+
+
+def check_tables(files: Sequence[InputFile], config: InputConfig = DEFAULT_INPUT) -> dict[str, str]:
+    """What is wrong with the tables that cannot be used, by uri, before any work starts."""
+    problems: dict[str, str] = {}
     for file in files:
         if file.kind == "parquet":
             try:
+                if _kind(file) != "parquet":
+                    continue
                 with ExitStack() as stack:
-                    open_parquet(_open(file, stack), file.uri, fields)
+                    open_parquet(opened(file, stack), config.fields)
             except UsageError as error:
-                problems.append(str(error))
-    if len(problems) > 1:
-        raise UsageError(f"{len(problems)} inputs cannot be used:\n  " + "\n  ".join(problems))
-    if problems:
-        raise UsageError(problems[0])
+                problems[file.uri] = str(error)
+            except Undecodable as error:
+                problems[file.uri] = f"{file.uri}: {error}"
+    return problems
 
 
-def _line_rows(blocks: Iterator[bytes | Undecodable], start: int, max_document_bytes: int) -> Iterator[list[Row]]:
+def _line_rows(blocks: Blocks, start: int, max_document_bytes: int) -> Iterator[list[Row]]:
     """Rows of JSON lines. Of a line over the limit only the beginning and the length are kept while it passes by."""
     position = 0
     tail: list[bytes] = []  # what is kept of the line in progress
@@ -110,7 +116,7 @@ def _line_rows(blocks: Iterator[bytes | Undecodable], start: int, max_document_b
                     rows = [Row(position, too_large(size, max_document_bytes), tail[0][:HEAD_BYTES])]
                     lines[0] = b""
             if position == 0:
-                lines[0] = lines[0].removeprefix(_BOM)
+                lines[0] = lines[0].removeprefix(BOM)
             if position + len(lines) > start:
                 rows += [Row(at, line) for at, line in enumerate(lines, position) if line and not line.isspace()]
                 yield rows if position >= start else [row for row in rows if row.position >= start]
@@ -122,195 +128,159 @@ def _line_rows(blocks: Iterator[bytes | Undecodable], start: int, max_document_b
             tail = [b"".join(piece[:HEAD_BYTES] for piece in tail)[:HEAD_BYTES]]
 
 
-def _json_rows(blocks: Iterator[bytes | Undecodable], start: int, max_document_bytes: int) -> Iterator[list[Row]]:
-    """Rows of a .json file: JSON lines, one array of objects, or one object printed over many lines."""
-    first = next(blocks, b"")
-    if isinstance(first, Undecodable) or _is_json_lines(first):
-        yield from _line_rows(chain((first,), blocks), start, max_document_bytes)
-        return
-    is_array = first.removeprefix(_BOM).lstrip().startswith(b"[")
-    read, problem = _read_whole(chain((first,), blocks), MAX_ARRAY_BYTES if is_array else max_document_bytes)
-    values: list[bytes] = []
-    if problem is None:
-        values, problem = _json_values(b"".join(read).removeprefix(_BOM), is_array)  # type: ignore[arg-type]
-    if problem is None:
-        for at in range(start, len(values), BLOCK_ROWS):
-            yield [Row(position, value) for position, value in enumerate(values[at : at + BLOCK_ROWS], at)]
-    elif not is_array:
-        yield from _line_rows(chain(read, blocks), start, max_document_bytes)
-    elif start == 0:
-        yield [Row(0, problem, first[:HEAD_BYTES])]
+def _value_rows(blocks: Blocks, start: int, max_document_bytes: int) -> Iterator[list[Row]]:
+    """Rows of JSON that is not one value a line."""
+    position = 0
+    for values in values_of(blocks, max_document_bytes):
+        rows = [Row(at, value, original) for at, (value, original) in enumerate(values, position)]
+        position += len(rows)
+        if position > start:
+            yield [row for row in rows if row.position >= start]
 
 
-def _is_json_lines(block: bytes) -> bool:
-    """Whether the first line is a whole JSON value, and more follows."""
-    line, _, rest = block.removeprefix(_BOM).lstrip().partition(b"\n")
-    if not rest or rest.isspace():
-        return False
-    try:
-        _decode_raw(line)
-    except (ValueError, RecursionError):
-        return False
-    return True
-
-
-def _json_values(whole: bytes, is_array: bool) -> tuple[list[bytes], Undecodable | None]:
-    """The elements of an array, or the one value, still to be decoded; or why they cannot be told apart."""
-    try:
-        return [bytes(value) for value in (_decode_array(whole) if is_array else [_decode_raw(whole)])], None
-    except (ValueError, RecursionError) as error:
-        return [], explain(whole, error)
-
-
-def _text_row(file: InputFile, max_document_bytes: int) -> Row:
+def _text_row(file: InputFile, config: InputConfig) -> Row:
     """A text file is one document, named by its uri. A byte-order mark is no part of the text."""
-    read, problem = _read_whole(_blocks(file), max_document_bytes)
-    raw = b"".join(piece for piece in read if isinstance(piece, bytes))
+    read: list[bytes] = []
+    problem: Undecodable | None = None
+    size = 0
+    for block in blocks_of(file, config.max_window_bytes, is_json=False):
+        if isinstance(block, Undecodable):
+            problem = block
+            break
+        read.append(block)
+        size += len(block)
+        if size > config.max_document_bytes:
+            problem = too_large(size, config.max_document_bytes)
+            break
+    raw = b"".join(read).removeprefix(BOM)
     if problem is None:
         try:
-            return Row(0, Document(id=file.uri, text=raw.removeprefix(_BOM).decode()))
+            return Row(0, Document(id=file.uri, text=raw.decode()))
         except UnicodeDecodeError as error:
             problem = not_utf8(raw, error)
+            if config.encoding:
+                return Row(0, Document(id=file.uri, text=raw.decode(config.encoding, "replace")))
     return Row(0, problem, raw[:HEAD_BYTES])
 
 
-def _read_whole(
-    blocks: Iterator[bytes | Undecodable], limit: int
-) -> tuple[list[bytes | Undecodable], Undecodable | None]:
-    """The blocks as long as they are not more than `limit` bytes together, and what keeps them from being whole."""
-    read: list[bytes | Undecodable] = []
-    size = 0
-    for block in blocks:
-        read.append(block)
-        if isinstance(block, Undecodable):
-            return read, block
-        size += len(block)
-        if size > limit:
-            return read, Undecodable(
-                "too_large",
-                f"more than {limit:,} bytes in one piece; split it, or make JSON lines of an array: jq -c '.[]' FILE",
-            )
-    return read, None
-
-
-def _table_rows(file: InputFile, start: int, fields: FieldNames, max_document_bytes: int) -> Iterator[list[Row]]:
+def _table_rows(file: InputFile, start: int, config: InputConfig) -> Iterator[list[Row]]:
     """Rows of a Parquet file. A damaged row group gives one dead letter for the rest of it; the next are read."""
     import pyarrow as pa
 
     with ExitStack() as stack:
-        table, columns = open_parquet(_open(file, stack), file.uri, fields)
+        raw = opened(file, stack)
+        try:
+            table, columns = open_parquet(raw, config.fields)
+        except Undecodable as error:
+            if start == 0:
+                yield [Row(0, error.with_traceback(None))]
+            return
+        id_problem = unread_ids(table.schema_arrow, config.fields)
         end = 0
         for group in range(table.num_row_groups):
-            group_metadata = table.metadata.row_group(group)
-            at, end = end, end + group_metadata.num_rows
+            at, end = end, end + table.metadata.row_group(group).num_rows
             if end <= start:
                 continue
-            row_bytes = max(1, group_metadata.total_byte_size // max(1, group_metadata.num_rows))
-            batches = table.iter_batches(
-                batch_size=max(1, min(BLOCK_ROWS, BLOCK_BYTES // row_bytes)),
-                row_groups=[group],
-                columns=columns,
-                use_threads=False,
-            )
             try:
+                batches = table.iter_batches(
+                    batch_size=_rows_at_once(raw, table, group, columns),
+                    row_groups=[group],
+                    columns=columns,
+                    use_threads=False,
+                )
                 for batch in batches:
-                    for rows in _batch_rows(batch, at, fields, max_document_bytes):
+                    for rows in _batch_rows(batch, at, config, id_problem):
                         at += len(rows)
                         if at > start:
                             yield [row for row in rows if row.position >= start]
+            except Undecodable as error:
+                if at >= start:
+                    yield [Row(at, Undecodable(error.reason, f"row group {group}, rows {at} to {end - 1}: {error}"))]
             except (pa.ArrowException, OSError) as error:
                 if at >= start:
                     message = f"row group {group} is damaged: its rows {at} to {end - 1} are lost ({first_line(error)})"
                     yield [Row(at, Undecodable("damaged_file", message))]
 
 
-def _batch_rows(batch: Any, first: int, fields: FieldNames, max_document_bytes: int) -> Iterator[list[Row]]:
+def _rows_at_once(raw: Any, table: Any, group: int, columns: list[str]) -> int:
+    """How many rows of a group may be unpacked together. Raises Undecodable if not even one page may."""
+    metadata = table.metadata.row_group(group)
+    row_bytes = max(1, int(metadata.total_byte_size) // max(1, metadata.num_rows))
+    count: int = max(1, min(BLOCK_ROWS, BLOCK_BYTES // row_bytes))
+    for number in range(metadata.num_columns):
+        chunk = metadata.column(number)
+        if chunk.path_in_schema not in columns:
+            continue
+        page, repeated = largest_page(raw, chunk), largest_repeated(raw, chunk)
+        if max(page, repeated) > MAX_UNPACKED:
+            raise Undecodable(
+                "too_large",
+                f"one page of column {chunk.path_in_schema!r} unpacks to {max(page, repeated):,} bytes, where "
+                f"{MAX_UNPACKED:,} are read; write the file anew with smaller pages",
+            )
+        if repeated * count > MAX_BATCH_BYTES:
+            if "DELTA_BYTE_ARRAY" not in chunk.encodings:
+                repeated = _longest_entry(raw, group, chunk.path_in_schema) or repeated
+            count = max(1, min(count, MAX_BATCH_BYTES // repeated))
+    return count
+
+
+def _longest_entry(raw: Any, group: int, column: str) -> int:
+    """Bytes of the longest entry of a dictionary; 0 if it cannot be told."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    from pyarrow.parquet import ParquetFile
+
+    longest = 0
+    file = ParquetFile(raw, read_dictionary=[column])
+    for batch in file.iter_batches(batch_size=1, row_groups=[group], columns=[column], use_threads=False):
+        values = batch.column(0)
+        if pa.types.is_dictionary(values.type):
+            longest = int(pc.max(pc.binary_length(values.dictionary)).as_py() or 1)
+    return longest
+
+
+def _arrow_rows(file: InputFile, start: int, config: InputConfig) -> Iterator[list[Row]]:
+    """Rows of an Arrow IPC file or stream, as `datasets` saves them."""
+    import pyarrow as pa
+
+    at = 0
+    try:
+        with ExitStack() as stack:
+            if file.is_remote:
+                raw = pa.py_buffer(opened(file, stack).read())
+            else:
+                raw = stack.enter_context(pa.memory_map(file.uri)).read_buffer()
+            for batch in record_batches(raw, MAX_UNPACKED, in_all=False):
+                check_schema(batch.schema, config.fields)
+                part = checked(batch)
+                for first in range(0, len(part), BLOCK_ROWS):
+                    if at + len(part) - first <= start:
+                        at += len(part) - first
+                        break
+                    for rows in _batch_rows(part.slice(first, BLOCK_ROWS), at, config):
+                        at += len(rows)
+                        if at > start:
+                            yield [row for row in rows if row.position >= start]
+    except Undecodable as error:
+        if at >= start:
+            yield [Row(at, error.with_traceback(None))]
+    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
+        if at >= start:
+            message = f"not readable as Arrow IPC from row {at} on: {first_line(error)}"
+            yield [Row(at, Undecodable("damaged_file", message))]
+
+
+def _batch_rows(batch: Any, first: int, config: InputConfig, id_problem: str = "") -> Iterator[list[Row]]:
     """The rows of a batch, the first at position `first`; in parts, where they unpack to too much for one list."""
     try:
-        rows = [Row(at, value) for at, value in enumerate(documents_of(batch, fields, max_document_bytes), first)]
+        values = documents_of(batch, config.fields, config.max_document_bytes, id_problem)
+        rows = [Row(at, value) for at, value in enumerate(values, first)]
     except Undecodable as error:
         rows = [Row(first, error.with_traceback(None))]
     if len(rows) >= len(batch):
         yield rows
         return
     half = len(batch) // 2
-    yield from _batch_rows(batch.slice(0, half), first, fields, max_document_bytes)
-    yield from _batch_rows(batch.slice(half), first + half, fields, max_document_bytes)
-
-
-def _blocks(file: InputFile) -> Iterator[bytes | Undecodable]:
-    """The unpacked content, in blocks of about 1 MiB; if it cannot be had to its end, the reason comes last."""
-    if not file.compression:
-        yield from _source(file)
-        return
-    pieces: list[bytes] = []
-    size = 0
-    damage: Undecodable | None = None
-    for piece in _unpacked(_source(file), file.compression):
-        if isinstance(piece, Undecodable):
-            damage = piece
-            break
-        pieces.append(piece)
-        size += len(piece)
-        if size >= BLOCK_BYTES:
-            yield b"".join(pieces)
-            pieces, size = [], 0
-    yield b"".join(pieces)
-    if damage is not None:
-        yield damage
-
-
-def _unpacked(source: Iterator[bytes], compression: Compression) -> Iterator[bytes | Undecodable]:
-    """The content of a gzip file of any number of members, or a zstd file of any number of frames."""
-    unpacker: Any = None  # None between members
-    try:
-        for block in source:
-            for at in range(0, len(block), FEED_BYTES):
-                data = block[at : at + FEED_BYTES]
-                while data := data.lstrip(b"\0") if unpacker is None else data:  # members may be padded with zeros
-                    if unpacker is None:
-                        unpacker = _new_unpacker(compression)
-                    yield unpacker.decompress(data)
-                    data = b""
-                    if unpacker.eof:
-                        data, unpacker = unpacker.unused_data, None
-    except (zlib.error, zstandard.ZstdError) as error:
-        yield Undecodable("damaged_file", f"the {compression} data is damaged, the rest of the file is lost ({error})")
-    else:
-        if unpacker is not None:
-            yield Undecodable("damaged_file", f"the {compression} data ends early, as after an interrupted copy")
-
-
-def _new_unpacker(compression: Compression) -> Any:
-    return zlib.decompressobj(wbits=31) if compression == "gzip" else zstandard.ZstdDecompressor().decompressobj()
-
-
-def _source(file: InputFile) -> Iterator[bytes]:
-    """The bytes of the file as it lies there. Raises UsageError."""
-    if file.is_stdin:
-        yield file.head
-        while block := sys.stdin.buffer.read1(BLOCK_BYTES):  # type: ignore[union-attr]
-            yield block
-        return
-    try:
-        with ExitStack() as stack:
-            raw = _open(file, stack)
-            size = (getattr(raw, "size", None) or file.size) if file.is_remote else os.fstat(raw.fileno()).st_size
-            left = size or sys.maxsize  # some servers do not tell
-            while block := raw.read(min(BLOCK_BYTES, left)):
-                left -= len(block)
-                yield block
-    except OSError as error:
-        raise UsageError(f"{file.uri}: cannot be read: {error.strerror or error}") from None
-
-
-def _open(file: InputFile, stack: ExitStack) -> Any:
-    """The file, open for reading until the stack closes. Raises UsageError."""
-    try:
-        if not file.is_remote:
-            return stack.enter_context(open(file.uri, "rb"))
-        import fsspec
-
-        return stack.enter_context(fsspec.open(file.uri, "rb"))
-    except OSError as error:
-        raise UsageError(f"{file.uri}: cannot be opened: {error.strerror or error}") from None
+    yield from _batch_rows(batch.slice(0, half), first, config, id_problem)
+    yield from _batch_rows(batch.slice(half), first + half, config, id_problem)

@@ -11,17 +11,18 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
+import msgspec
 import numpy as np
 
+from consumers.arrow_sizes import record_batches
 from consumers.codec import DEFAULT_FIELDS, MAX_DOCUMENT_BYTES, FieldNames, document_of, no_text, not_utf8, too_large
-from curatord.errors import Undecodable, UsageError
+from curatord.errors import Undecodable
 from curatord.records import Document
 
 # A message of more would take gigabytes as rows, however few bytes it came in: it is one dead letter.
 MAX_ROWS = 1 << 20
-MAX_UNPACKED = 256 << 20  # bytes of a batch in a message; of a column whose rows may share them
+MAX_UNPACKED = 256 << 20  # bytes of the batches of a message; of a column whose rows may share them
 TOO_MANY = Undecodable("too_large", f"more than {MAX_ROWS:,} documents in one message; send smaller messages")
-_FILE_MAGIC = b"ARROW1"
 _TEXT_TYPES = ("string", "large_string", "string_view", "binary", "large_binary", "binary_view")
 
 
@@ -40,14 +41,17 @@ def decode_arrow(
     """
     import pyarrow as pa
 
-    index = 0
+    index = unpacked = 0
     try:
-        for batch in _batches(raw):
+        for batch in checked_batches(raw):
             values = documents_of(batch, fields, max_document_bytes)
             if index + len(batch) > max_rows:  # known before any of them is an object
                 yield None, TOO_MANY
                 return
             for value in values:
+                unpacked += len(value.text) if isinstance(value, Document) else 0
+                if unpacked > MAX_UNPACKED:
+                    raise Undecodable("too_large", f"more than {MAX_UNPACKED:,} characters in one message")
                 yield index, value
                 index += 1
     except Undecodable as error:
@@ -63,7 +67,7 @@ def arrow_row(raw: bytes, index: int) -> bytes:
 
     first = 0
     try:
-        for batch in _batches(raw):
+        for batch in checked_batches(raw):
             if first <= index < first + len(batch):
                 sink = pa.BufferOutputStream()
                 with pa.ipc.new_stream(sink, batch.schema) as stream:
@@ -75,32 +79,15 @@ def arrow_row(raw: bytes, index: int) -> bytes:
     return b""
 
 
-def _batches(raw: bytes) -> Iterator[Any]:
+def checked_batches(raw: bytes) -> Iterator[Any]:
     """The record batches, checked to their last byte: what comes out may be looked at without fear."""
+    return map(checked, record_batches(raw, MAX_UNPACKED, in_all=True))
+
+
+def checked(batch: Any) -> Any:
+    """The batch, checked in full; with bytes for strings if one of them is no UTF-8, for that costs its row only."""
     import pyarrow as pa
 
-    if raw.startswith(_FILE_MAGIC):
-        with pa.ipc.open_file(raw) as file:
-            for number in range(file.num_record_batches):
-                yield _checked(file.get_batch(number))
-        return
-    with pa.ipc.open_stream(raw) as stream:
-        for batch in stream:
-            yield _checked(batch)
-
-
-def _checked(batch: Any) -> Any:
-    """The batch, checked in full; with bytes for strings if one of them is no UTF-8, for that costs its row only.
-
-    Raises Undecodable for a batch that is small only as long as it is packed.
-    """
-    import pyarrow as pa
-
-    size = batch.get_total_buffer_size()
-    if size > MAX_UNPACKED:
-        raise Undecodable(
-            "too_large", f"a batch unpacks to {size:,} bytes; {MAX_UNPACKED:,} are read; send smaller ones"
-        )
     try:
         batch.validate(full=True)
     except pa.ArrowInvalid:
@@ -121,9 +108,9 @@ def _as_bytes(column: Any) -> Any:
 
 
 def documents_of(
-    batch: Any, fields: FieldNames, max_document_bytes: int = MAX_DOCUMENT_BYTES
+    batch: Any, fields: FieldNames, max_document_bytes: int = MAX_DOCUMENT_BYTES, id_problem: str = ""
 ) -> Iterator[Document | Undecodable]:
-    """The rows of one pyarrow.RecordBatch, by the rules of this module.
+    """The rows of one pyarrow.RecordBatch, by the rules of this module; `id_problem` if their ids were not even read.
 
     Raises Undecodable without a text column of strings; the rows do for a table that is small only while it is packed.
     """
@@ -136,7 +123,12 @@ def documents_of(
     if not _is_text(columns[fields.text].type):
         kind = columns[fields.text].type
         raise Undecodable("text_not_a_string", f"column {fields.text!r} holds {kind}, not strings")
-    return _documents(columns, fields, max_document_bytes)
+    documents = _documents(columns, fields, max_document_bytes)
+    return (_without_id(document, id_problem) for document in documents) if id_problem else documents
+
+
+def _without_id(document: Document | Undecodable, id_problem: str) -> Document | Undecodable:
+    return msgspec.structs.replace(document, id_problem=id_problem) if isinstance(document, Document) else document
 
 
 def _documents(
@@ -201,30 +193,64 @@ def _column(batch: Any, path: tuple[str, ...]) -> Any:
     return column.storage if isinstance(column.type, pa.BaseExtensionType) else column
 
 
-def open_parquet(raw: Any, uri: str, fields: FieldNames) -> tuple[Any, list[str]]:
-    """The Parquet file in an open binary file, and which of its columns to read. Raises UsageError, naming `uri`."""
+def open_parquet(raw: Any, fields: FieldNames) -> tuple[Any, list[str]]:
+    """The Parquet file in an open binary file, and which of its columns to read. Raises Undecodable."""
     import pyarrow as pa
     from pyarrow.parquet import ParquetFile
 
     try:
         table = ParquetFile(raw)
     except (pa.ArrowException, OSError) as error:
-        raise UsageError(f"{uri}: not a readable Parquet file: {first_line(error)}") from None
-    schema = table.schema_arrow
-    paths = _paths(schema, fields)
-    if fields.text not in paths:
-        raise UsageError(f"{uri}: {no_text(fields, schema.names)}")
-    columns = {}
-    for name, path in paths.items():
-        kind = schema.field(_place(path[0], schema.names)).type
-        for part in path[1:]:
-            kind = kind.field(part).type
-        columns[name] = kind.storage_type if isinstance(kind, pa.BaseExtensionType) else kind
-    if not _is_text(columns[fields.text]):
-        raise UsageError(
-            f"{uri}: column {fields.text!r} holds {columns[fields.text]}, not strings; name another in [input.fields]"
+        raise Undecodable("damaged_file", f"not a readable Parquet file: {first_line(error)}") from None
+    check_schema(table.schema_arrow, fields)
+    return table, columns_to_read(table.schema_arrow, fields)
+
+
+def check_schema(schema: Any, fields: FieldNames) -> None:
+    """Raise Undecodable if a table has no column of texts."""
+    path = _path(schema, fields.text)
+    if not path:
+        raise Undecodable("no_text", no_text(fields, schema.names))
+    kind = _kind_at(schema, path)
+    if not _is_text(kind):
+        hint = (
+            f'a field inside of it: [input.fields] text = "{fields.text}.NAME"'
+            if "struct" in str(kind)[:7]
+            else ("name another in [input.fields]")
         )
-    return table, [".".join(paths[name]) for name, kind in columns.items() if name == fields.id or _is_plain(kind)]
+        raise Undecodable("text_not_a_string", f"column {fields.text!r} holds {kind}, not strings; {hint}")
+
+
+def columns_to_read(schema: Any, fields: FieldNames) -> list[str]:
+    """The columns that have a meaning, and one value a row: lists and structs would be unpacked for nothing."""
+    paths = _paths(schema, fields)
+    return [".".join(path) for name, path in paths.items() if not _is_nested(_kind_at(schema, path))]
+
+
+def unread_ids(schema: Any, fields: FieldNames) -> str:
+    """Why the column of ids is not among those to read; "" if it is, or there is none."""
+    path = _path(schema, fields.id) if fields.id else ()
+    return (
+        f"the id is {_kind_at(schema, path)}; it must be a string or a whole number"
+        if path and _is_nested(_kind_at(schema, path))
+        else ""
+    )
+
+
+def _kind_at(schema: Any, path: tuple[str, ...]) -> Any:
+    """The type at the end of a way, without the clothes of an extension type."""
+    import pyarrow as pa
+
+    kind = schema.field(_place(path[0], schema.names)).type
+    for part in path[1:]:
+        kind = kind.field(part).type
+    return kind.storage_type if isinstance(kind, pa.BaseExtensionType) else kind
+
+
+def _is_nested(kind: Any) -> bool:
+    import pyarrow as pa
+
+    return pa.types.is_nested(kind) and not pa.types.is_dictionary(kind)
 
 
 def first_line(error: Exception) -> str:
@@ -242,13 +268,6 @@ def _is_text(kind: Any) -> bool:
     import pyarrow as pa
 
     return str(kind.value_type if pa.types.is_dictionary(kind) else kind) in _TEXT_TYPES
-
-
-def _is_plain(kind: Any) -> bool:
-    """Whether it has one value a row: no list, no struct, no map."""
-    import pyarrow as pa
-
-    return not pa.types.is_nested(kind) or pa.types.is_dictionary(kind)
 
 
 def id_values(column: Any) -> list[Any]:

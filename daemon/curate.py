@@ -17,7 +17,7 @@ from consumers.broker import RawDocument
 from consumers.files import FilesBroker
 from consumers.inputs import expand
 from consumers.readers import check_tables
-from curatord.errors import StorageError
+from curatord.errors import StorageError, UsageError
 from curatord.records import Retraction
 from daemon.app import build_restored, encode_identity
 from daemon.config import Config, load_config
@@ -69,7 +69,9 @@ def curate_files(
     config = load_config(config_path)
     raise_open_files()
     inputs = expand(arguments, shuffle_seed, exclude=output)
-    check_tables(inputs, config.input.fields)
+    problems = check_tables(inputs, config.input)
+    if problems:
+        raise UsageError("\n".join(problems.values()))
     with (
         StopRequest().installed() as stop,
         CurateProgress(stop) as progress,

@@ -212,7 +212,7 @@ STRANGE_METADATA = [
     b'"a\tb\x00\x1f"',
     b"[" * 200 + b"]" * 200,
     b'{"a":' * 100_000 + b"1" + b"}" * 100_000,
-    b"[" + b"[]," * 2_000_000 + b"1]",
+    b"[" + b"[]," * 350_100 + b"1]",
 ]
 
 
@@ -231,7 +231,7 @@ def test_metadata_never_costs_a_document(value: bytes) -> None:
 
 
 def test_ten_million_members_are_not_all_kept() -> None:
-    raw = b'{"text":"a",' + b",".join(b'"%d":1' % number for number in range(500_000)) + b',"id":"7"}'
+    raw = b'{"text":"a",' + b",".join(b'"%d":1' % number for number in range(350_000)) + b',"id":"7"}'
     document = decode_document(raw)
     assert (document.id, document.text) == ("7", "a")
     assert len(document.metadata) <= 10_000

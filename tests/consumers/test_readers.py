@@ -7,8 +7,11 @@ import io
 import json
 import os
 import tracemalloc
+from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import fsspec
 import pyarrow as pa
@@ -18,9 +21,10 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
+from consumers import content as contents
 from consumers import readers, tables
-from consumers.codec import FieldNames
-from consumers.inputs import KINDS, InputFile, expand
+from consumers.codec import FieldNames, decode_document
+from consumers.inputs import KINDS, InputConfig, InputFile, expand
 from consumers.readers import Row, check_tables, read_rows
 from curatord.errors import Undecodable, UsageError
 from curatord.records import Document
@@ -28,7 +32,7 @@ from curatord.records import Document
 
 def _read(path: Path | str, start: int = 0, **options: Any) -> list[Row]:
     (file,) = expand([str(path)])
-    return [row for rows in read_rows(file, start, **options) for row in rows]
+    return [row for rows in read_rows(file, start, InputConfig(**options)) for row in rows]
 
 
 def _shown(row: Row) -> tuple[int, Any]:
@@ -100,9 +104,9 @@ def test_lines_are_those_of_split_however_the_file_comes_in_blocks(
 
 @pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz", "a.jsonl.zst", "a.json", "array.json", "a.parquet"])
 def test_a_restart_at_any_row_gives_the_same_rows(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(readers, "BLOCK_BYTES", 200)
+    monkeypatch.setattr(contents, "BLOCK_BYTES", 200)
     monkeypatch.setattr(readers, "BLOCK_ROWS", 7)
-    monkeypatch.setattr(readers, "FEED_BYTES", 50)
+    monkeypatch.setattr(contents, "FEED_BYTES", 50)
     lines = _lines(60)
     lines[10:10] = [b"", b"  "]
     content = b"\n".join(lines)
@@ -177,12 +181,94 @@ def test_a_flipped_byte_costs_the_rest_of_the_file_only(tmp_path: Path, suffix: 
     assert last.position == len(rows)
 
 
+@pytest.mark.parametrize("name", ["a.jsonl.gz", "a.jsonl.zst", "a.json.zst", "a.jsonl", "a.json", "a.parquet"])
+@pytest.mark.parametrize(
+    "pack", [bytes, gzip.compress, zstandard.compress, lambda raw: gzip.compress(zstandard.compress(raw))]
+)
+def test_the_first_bytes_say_how_a_file_is_packed_and_not_its_name(tmp_path: Path, name: str, pack: Any) -> None:
+    lines = _lines(300)
+    (tmp_path / name).write_bytes(pack(b"\n".join(lines)))
+    assert [row.value for row in _read(tmp_path / name)] == lines
+    (tmp_path / "a.txt.gz").write_bytes(pack("ä".encode()))
+    assert _read(tmp_path / "a.txt.gz") == [Row(0, Document(id=str(tmp_path / "a.txt.gz"), text="ä"))]
+
+
+def test_tables_are_read_whatever_their_name(tmp_path: Path) -> None:
+    table = pa.table({"id": [1, 2], "text": ["a", "b"]})
+    expected = [Row(0, Document(id="1", text="a")), Row(1, Document(id="2", text="b"))]
+    pq.write_table(table, tmp_path / "a.jsonl")
+    with pa.ipc.new_file(tmp_path / "b.parquet", table.schema) as writer:
+        writer.write_table(table)
+    pq.write_table(table, tmp_path / "c.arrow")
+    for name in ("a.jsonl", "b.parquet", "c.arrow"):
+        assert _read(tmp_path / name) == expected
+    assert check_tables(expand([str(tmp_path)])) == {}
+
+
 @pytest.mark.parametrize("name", ["a.jsonl.gz", "a.jsonl.zst", "a.txt.gz", "a.json.zst"])
-def test_what_is_not_compressed_at_all_is_one_dead_letter(tmp_path: Path, name: str) -> None:
-    (tmp_path / name).write_bytes(b'{"text":"a"}\n' * 100)
+def test_what_is_neither_packed_nor_text_is_one_dead_letter(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"\x00\x01\x02" * 1000)
     (row,) = _read(tmp_path / name)
     assert row.position == 0
-    assert _damage(row)
+    assert "begins with 00 01 02 00" in str(_damage(row))
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be"])
+@pytest.mark.parametrize("name", ["a.jsonl", "a.json", "a.jsonl.gz"])
+def test_wide_unicode_is_read_with_and_without_a_mark(tmp_path: Path, name: str, encoding: str) -> None:
+    pack = gzip.compress if name.endswith("gz") else bytes
+    lines = [json.dumps({"text": f"漢😀\u0a0a {number}"}, ensure_ascii=False) for number in range(5000)]
+    raw = "\n".join(lines).encode(encoding)
+    (tmp_path / name).write_bytes(pack(raw))
+    assert [bytes(row.value).decode() for row in _read(tmp_path / name)] == lines
+    (tmp_path / name).write_bytes(pack(raw[:-1]))
+    *rows, last = _read(tmp_path / name)
+    assert [bytes(row.value).decode() for row in rows] == lines[:-1]
+    assert _damage(last)
+
+
+def test_half_a_surrogate_pair_in_wide_unicode_costs_its_row(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_bytes('{"text":"a"}\n{"text":"\ud800"}\n{"text":"b","n":"\udc00"}\n'.encode("utf-16", "surrogatepass"))
+    decoded = [decode_document(row.value) if number != 1 else row for number, row in enumerate(_read(path))]
+    assert [decoded[0].text, decoded[2].text] == ["a", "b"]
+    with pytest.raises(Undecodable):
+        decode_document(decoded[1].value)
+
+
+def test_an_encoding_that_is_no_unicode_is_read_if_it_is_named_and_asked_for_if_not(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes("größer".encode("latin-1"))
+    (row,) = _read(tmp_path / "a.txt")
+    assert isinstance(row.value, Undecodable)
+    assert '[input] encoding, in Western Europe mostly "cp1252"' in str(row.value)
+    (row,) = _read(tmp_path / "a.txt", encoding="cp1252")
+    assert row.value == Document(id=str(tmp_path / "a.txt"), text="größer")
+    for encoding in ("cp1252", "shift_jis", "gb18030"):
+        text = "größer" if encoding == "cp1252" else "日本ソ"
+        raw = json.dumps({"text": text, "id": text}, ensure_ascii=False).encode(encoding)
+        assert decode_document(raw, encoding=encoding) == Document(id=text, text=text)
+        utf8 = json.dumps({"text": text}, ensure_ascii=False).encode()
+        assert decode_document(utf8, encoding=encoding).text == text
+    with pytest.raises(ValueError, match="no encoding"):
+        InputConfig(encoding="cp99")
+
+
+@pytest.mark.parametrize("window_log", [27, 28, 31])
+def test_a_window_of_zstd_is_read_up_to_the_limit_and_named_beyond(tmp_path: Path, window_log: int) -> None:
+    parameters = zstandard.ZstdCompressionParameters(window_log=window_log, enable_ldm=True)
+    packer = zstandard.ZstdCompressor(compression_params=parameters).compressobj()
+    lines = _lines(1000)
+    path = tmp_path / "a.jsonl.zst"
+    path.write_bytes(
+        zstandard.compress(b"\n".join(lines[:500]) + b"\n") + packer.compress(b"\n".join(lines[500:])) + packer.flush()
+    )
+    assert [row.value for row in _read(path)] == lines
+    *rows, last = _read(path, max_window_bytes=1 << 26)
+    assert [row.value for row in rows] == lines[:500]
+    assert isinstance(last.value, Undecodable)
+    assert last.value.reason == "window_too_large"
+    assert f"window too large: zstd needs {1 << window_log:,} bytes" in str(last.value)
+    assert "[input] max_window_bytes" in str(last.value)
 
 
 def test_a_line_over_the_limit_is_passed_without_being_held(tmp_path: Path) -> None:
@@ -251,36 +337,33 @@ def test_a_json_array_gives_one_row_an_element(tmp_path: Path, indent: int | Non
     (b'\n{"text":"a"}\nbroken\n{"text":"b"}', 3),
     (b'broken\n{"text":"a"}\n', 2),
     (b'[1]\n{"text":"a"}\n', 2),
+    (b'{\n "text":"a"\n}\n{\n "text":"b"\n}\n{\n "text":"c"\n}\n', 3),
+    (b'{"text":"a"}{"text":"b"}{"text":"c"}', 3),
+    (b'\x1e{"text":"a"}\n\x1e{"text":"b"}\n', 2),
+    (b'{"text":"a"},\n{"text":"b"},\n', 2),
+    (b'[{"text":"a"},{"text":"b"},]', 2),
+    (b'[{"text":"a"}]\n[{"text":"b"}]\n', 2),
+    (b'[[{"text":"a"}],[{"text":"b"}]]', 2),
     (b"[]", 0),
 ])  # fmt: skip
-def test_a_json_file_may_be_lines_or_one_printed_object(tmp_path: Path, content: bytes, num_rows: int) -> None:
-    path = tmp_path / "a.json"
-    path.write_bytes(content)
-    assert len(_read(path)) == num_rows
+def test_a_json_file_may_be_lines_or_values_of_any_form(tmp_path: Path, content: bytes, num_rows: int) -> None:
+    for name in ("a.json", "a.jsonl"):
+        (tmp_path / name).write_bytes(content)
+        assert len(_read(tmp_path / name)) == num_rows
 
 
-@pytest.mark.parametrize(("content", "reason"), [
-    (b'[{"text":"a"},\n{"text":"b"', "not_json"),
-    (b"[" * 100_000, "too_deep"),
-    (b'[{"text":\n"\xff"}]', ""),
-])  # fmt: skip
-def test_an_array_that_cannot_be_taken_apart_is_one_dead_letter(tmp_path: Path, content: bytes, reason: str) -> None:
+def test_what_is_whole_of_an_array_that_is_cut_off_is_read(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
-    path.write_bytes(content)
+    path.write_bytes(b'[{"text":"a"},\n{"text":"b"')
+    assert _read(path) == [Row(0, b'{"text":"a"}'), Row(1, b'{"text":"b"')]
+    path.write_bytes(b"[" * 100_000)
     (row,) = _read(path)
+    with pytest.raises(Undecodable, match="nested deeper"):
+        decode_document(row.value)
     # Bad bytes inside an element are for the decoder to find.
-    assert (row.value.reason if isinstance(row.value, Undecodable) else "") == reason
+    path.write_bytes(b'[{"text":\n"\xff"}]')
+    assert _read(path) == [Row(0, b'{"text":\n"\xff"}')]
     assert _read(path, 1) == []
-
-
-def test_an_array_too_large_to_hold_is_one_dead_letter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(readers, "MAX_ARRAY_BYTES", 1000)
-    path = tmp_path / "a.json"
-    path.write_bytes(b"[" + b'{"text":"a"},' * 1000 + b"1]")
-    (row,) = _read(path)
-    assert isinstance(row.value, Undecodable)
-    assert row.value.reason == "too_large"
-    assert "jq" in str(row.value)
 
 
 @pytest.mark.parametrize("name", ["a.txt", "a.md", "a.rst", "a.txt.gz", "a.md.zst"])
@@ -290,11 +373,13 @@ def test_a_text_file_is_one_document_named_by_its_path(tmp_path: Path, name: str
     path.write_bytes(pack(b"\xef\xbb\xbf one\r\ntwo \x00\n\n"))
     assert _read(path) == [Row(0, Document(id=str(path), text=" one\r\ntwo \x00\n\n"))]
     assert _read(path, 1) == []
-    path.write_bytes(pack(b"\xff\xfea\x00"))
+    for encoding in ("utf-16", "utf-32"):
+        path.write_bytes(pack("漢字\n".encode(encoding)))
+        assert _read(path) == [Row(0, Document(id=str(path), text="漢字\n"))]
+    path.write_bytes(pack(b"a\xff"))
     (row,) = _read(path)
     assert isinstance(row.value, Undecodable)
-    assert (row.value.reason, row.original) == ("not_utf8", b"\xff\xfea\x00")
-    assert "UTF-16" in str(row.value)
+    assert (row.value.reason, row.original) == ("not_utf8", b"a\xff")
     path.write_bytes(pack(b"x" * 2000))
     (row,) = _read(path, max_document_bytes=1999)
     assert isinstance(row.value, Undecodable)
@@ -325,18 +410,17 @@ def test_tables_that_cannot_be_used_are_told_before_the_work_starts(tmp_path: Pa
     (tmp_path / "empty.parquet").write_bytes(b"")
     good = (tmp_path / "good.parquet").read_bytes()
     (tmp_path / "cut.parquet").write_bytes(good[: len(good) // 2])
-    files = expand([str(tmp_path)])
-    with pytest.raises(UsageError) as caught:
-        check_tables(files)
-    message = str(caught.value)
-    assert message.startswith("5 inputs cannot be used:")
-    assert "other.parquet: no text in field 'text'; the fields are 'content', 'id'" in message
-    assert "list.parquet: column 'text' holds list" in message
+    problems = {Path(uri).stem: problem for uri, problem in check_tables(expand([str(tmp_path)])).items()}
+    assert set(problems) == {"other", "list", "broken", "empty", "cut"}
+    assert "other.parquet: no text in field 'text'; the fields are 'content', 'id'" in problems["other"]
+    assert "list.parquet: column 'text' holds list" in problems["list"]
     for name in ("broken", "empty", "cut"):
-        assert f"{name}.parquet: not a readable Parquet file" in message
-    check_tables(expand([str(tmp_path / "good.parquet")]))
-    with pytest.raises(UsageError, match=r"other\.parquet"):
-        _read(tmp_path / "other.parquet")
+        assert f"{name}.parquet: not a readable Parquet file" in problems[name]
+    for name, reason in (("other", "no_text"), ("list", "text_not_a_string"), ("cut", "damaged_file")):
+        (row,) = _read(tmp_path / f"{name}.parquet")
+        assert isinstance(row.value, Undecodable)
+        assert (row.position, row.value.reason) == (0, reason)
+        assert _read(tmp_path / f"{name}.parquet", 1) == []
 
 
 def test_a_damaged_row_group_costs_its_own_rows(tmp_path: Path) -> None:
@@ -387,8 +471,80 @@ def test_of_two_columns_with_the_name_of_the_text_the_last_one_counts(tmp_path: 
         pq.write_table(pa.Table.from_arrays([pa.array(first), pa.array(last)], names=["text", "text"]), path)
         assert _read(path) == [Row(0, Document(id=None, text="b"))]
     pq.write_table(pa.Table.from_arrays([pa.array(["a"]), pa.array([1])], names=["text", "text"]), path)
-    with pytest.raises(UsageError, match=r"a\.parquet: column 'text' holds int64"):
-        _read(path)
+    (row,) = _read(path)
+    assert "column 'text' holds int64" in str(row.value)
+
+
+@pytest.mark.parametrize("as_file", [True, False])
+def test_arrow_files_and_streams_are_read_from_any_row(
+    tmp_path: Path, as_file: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(readers, "BLOCK_ROWS", 7)
+    table = pa.table({"id": range(60), "text": [str(number) * number for number in range(60)], "l": [[1]] * 60})
+    path = tmp_path / "data-00000-of-00001.arrow"
+    with (pa.ipc.new_file if as_file else pa.ipc.new_stream)(path, table.schema) as writer:
+        writer.write_table(table, max_chunksize=25)
+    whole = _read(path)
+    assert whole == [Row(n, Document(id=str(n), text=str(n) * n)) for n in range(60)]
+    for start in range(62):
+        assert _read(path, start) == whole[start:]
+    raw = path.read_bytes()
+    path.write_bytes(raw[: len(raw) * 2 // 3])
+    *_, last = _read(path)
+    assert _damage(last)
+    with pa.ipc.new_stream(path, pa.schema([("content", pa.string())])) as writer:
+        writer.write_table(pa.table({"content": ["a"]}))
+    (row,) = _read(path)
+    assert "Another name for it" in str(row.value)
+
+
+def test_ids_of_any_type_of_column_are_ids(tmp_path: Path) -> None:
+    uuid = UUID("12345678-1234-5678-1234-567812345678")
+    moment = datetime(2024, 1, 31, 10)
+    columns: list[tuple[pa.Array, list[str | None]]] = [
+        (pa.array([1.0, None, 3.0]), ["1", None, "3"]),
+        (pa.array([1.0, float("nan"), 2.0**53]), ["1", None, str(2**53)]),
+        (pa.array([1.0, 2.0, 3.0], pa.float16()), ["1", "2", "3"]),
+        (pa.array([uuid.bytes, None, bytes(16)], pa.binary(16)), [str(uuid), None, str(UUID(int=0))]),
+        (pa.array([uuid.bytes, None, bytes(16)], pa.uuid()), [str(uuid), None, str(UUID(int=0))]),
+        (pa.array([b"\xff" * 20, None, b"abcd" * 5], pa.binary(20)), ["ff" * 20, None, "61626364" * 5]),
+        (pa.array([b"\xff\x00", None, "ä".encode()], pa.binary()), ["ff00", None, "ä"]),
+        (pa.array([b"\xff\x00", None, b"a"], pa.binary()).view(pa.string()), ["ff00", None, "a"]),
+        (pa.array([Decimal("7.00"), None, Decimal("7.50")]), ["7", None, "7.50"]),
+        (pa.array([10**50, None, 1], pa.decimal256(60)), [str(10**50), None, "1"]),
+        (pa.array([2**64 - 1, None, 0], pa.uint64()), [str(2**64 - 1), None, "0"]),
+        (pa.array(["x", None, "y"]).dictionary_encode(), ["x", None, "y"]),
+        (pa.array([1.0, None, 2.0]).dictionary_encode(), ["1", None, "2"]),
+        (pa.array([moment, None, moment], pa.timestamp("ns")), ["2024-01-31 10:00:00.000000000", None] * 2),
+        (pa.array([moment.date(), None, moment.date()]), ["2024-01-31", None, "2024-01-31"]),
+        (pa.nulls(3), [None, None, None]),
+    ]
+    for number, (column, expected) in enumerate(columns):
+        path = tmp_path / f"{number}.arrow"
+        table = pa.table({"id": column, "text": ["a", "b", "c"]})
+        with pa.ipc.new_file(path, table.schema) as writer:
+            writer.write_table(table)
+        documents = [row.value for row in _read(path)]
+        assert [document.id for document in documents if isinstance(document, Document)] == expected[:3]
+        assert not any(document.id_problem for document in documents if isinstance(document, Document))
+
+
+def test_an_id_column_that_cannot_be_used_costs_the_ids(tmp_path: Path) -> None:
+    table = pa.table({"text": ["a", "b"], "id": [1.5, 2.0], "list": [[1], [2]], "flag": [True, False]})
+    pq.write_table(table, tmp_path / "a.parquet")
+    for name, num_problems in (("id", 1), ("flag", 2), ("list", 2)):
+        rows = _read(tmp_path / "a.parquet", fields=FieldNames(id=name))
+        documents = [row.value for row in rows if isinstance(row.value, Document)]
+        assert [document.text for document in documents] == ["a", "b"]
+        assert sum(bool(document.id_problem) for document in documents) == num_problems
+
+
+def test_bytes_that_are_no_utf8_beside_the_text_cost_no_row(tmp_path: Path) -> None:
+    bad = pa.array([b"\xff", b"a"], pa.binary()).view(pa.string())
+    table = pa.table({"text": ["a", "b"], "url": bad, "source": bad, "language": bad, "timestamp": bad})
+    with pa.ipc.new_file(tmp_path / "a.arrow", table.schema) as writer:
+        writer.write_table(table)
+    assert [row.value.source for row in _read(tmp_path / "a.arrow") if isinstance(row.value, Document)] == ["", "a"]
 
 
 def test_files_behind_urls_are_read_like_local_ones() -> None:
