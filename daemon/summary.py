@@ -21,6 +21,7 @@ from curatord import __version__
 from curatord.printable import printable
 from daemon.pipeline import Pipeline
 from packing.rows import Generation
+from packing.tokenizer import Loss, example_of_loss
 from state.ledger import Ledger
 from state.store import STATE_FOLDER, Store
 from state.verdicts import find_document, read_segments, verdict_of
@@ -85,6 +86,8 @@ class Summary:
     documents_split: int
     documents_per_sequence: float
     coherence: float
+    lossless: bool  # whether decoded tokens give every text back
+    loss: Loss | None  # an example, if they do not
 
     def as_dict(self) -> dict[str, Any]:
         """For machines."""
@@ -117,6 +120,8 @@ def summary(store: Store, pipeline: Pipeline, *, before: int, seconds: float, un
         documents_split=stats.documents_split,
         documents_per_sequence=stats.pieces_per_row,
         coherence=stats.coherence,
+        lossless=stages.tokenizer.lossless,
+        loss=example_of_loss(stages.tokenizer),
     )
 
 
@@ -174,6 +179,7 @@ def write_manifest(output: Path, pipeline: Pipeline, *, complete: bool) -> None:
         "bos_id": tokenizer.bos_id,
         "eos_id": tokenizer.eos_id,
         "lossless": tokenizer.lossless,
+        "loss": None if (loss := example_of_loss(tokenizer)) is None else asdict(loss),
         "generation": stages.packer.generation,
         "context_length": generations[-1].context_length if generations else packing.context_length,
         "batch_quantum": packing.batch_quantum,
@@ -301,6 +307,9 @@ def _fact_lines(result: Summary) -> list[Text]:
         "Documents": f"{result.documents_cut} cut; {result.documents_split:,} longer than a sequence",
         "": f"{result.documents_per_sequence:.1f} a sequence, coherence {result.coherence:.2f}",
     }
+    if not result.lossless:
+        example = f": {result.loss.text!r} comes back as {result.loss.decoded[:40]!r}" if result.loss else ""
+        facts["Tokenizer"] = f"does not give every text back{example}"
     if result.documents_held:
         facts["Held"] = f"{result.documents_held:,} documents, {result.tokens_held:,} tokens, for rows to come"
     if result.unchanged_inputs:

@@ -23,6 +23,7 @@ def validate(config_path: Path | None, output: Path | None, *, environment: bool
         return
     from consumers.connection import client_options
     from daemon.app import build_restored, encode_identity
+    from packing.tokenizer import loss_of_text
 
     is_service = output is None and _names_cluster(config_path)
     if is_service:
@@ -41,6 +42,8 @@ def validate(config_path: Path | None, output: Path | None, *, environment: bool
             store.close()
     tokenizer = pipeline.stages.tokenizer
     show(f"tokenizer {tokenizer.name}: {tokenizer.vocabulary_size:,} ids, EOS {tokenizer.eos_id}")
+    if not tokenizer.lossless:
+        show(f"warning: {loss_of_text(tokenizer)}")
     show(f"embedding model {config.embedding.model}: {pipeline.stages.embedder.dimension} dimensions")
     show(f"built over {where}: ready to run")
     if is_service:

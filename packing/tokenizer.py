@@ -13,8 +13,12 @@ import tiktoken
 import xxhash
 from numpy.typing import NDArray
 
+from curation.batch import join_texts
+from curation.hub import hub_file
 from curatord.errors import ConfigError
-from packing.vocabularies import Codec, Vocabulary, read_huggingface, read_tekken, read_tiktoken
+from packing.codecs import Codec
+from packing.tokenizer_files import tokenizer_file, unreadable
+from packing.vocabularies import Vocabulary, read_huggingface, read_tekken, read_tiktoken
 
 
 class TokenizerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -93,13 +97,50 @@ class Tokenizer:
         return self.codec.decode(np.asarray(tokens_T, np.int64))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loss:
+    """A text that a tokenizer does not give back, and the one that it gives instead."""
+
+    text: str
+    decoded: str
+
+
+# Each loses something else: case and spaces before signs, runs of spaces and line ends, composed and compatible
+# characters, characters that few vocabularies have, signs that stand for spaces, controls.
+_PROBES = (
+    "Hello, World!", "a  b\n\tc", "e\u0301 Café", "½ ﬁ ①", "東京 🦩", "\u2581a \u0120b", " a ", "a\0b",
+)  # fmt: skip
+
+
+def example_of_loss(tokenizer: Tokenizer) -> Loss | None:
+    """A text that comes back as another; None if the tokenizer gives all of the usual kinds back."""
+    if tokenizer.lossless:
+        return None
+    for text in _PROBES:
+        tokens_T, _ = tokenizer.encode_batch([text], *join_texts([text]))
+        decoded = tokenizer.decode(tokens_T)
+        if decoded != text:
+            return Loss(text=text, decoded=decoded)
+    return None
+
+
+def loss_of_text(tokenizer: Tokenizer) -> str:
+    """The warning about a tokenizer that is not lossless, with an example."""
+    loss = example_of_loss(tokenizer)
+    example = f"{loss.text!r} comes back as {loss.decoded!r}" if loss else "no example is known"
+    return (
+        f"tokenizer {tokenizer.name} does not give every text back: {example}. What is lost there is lost to training; "
+        "byte-level tokenizers, such as tekken, lose nothing"
+    )
+
+
 def open_tokenizer(config: TokenizerConfig) -> Tokenizer:
     """The tokenizer that the configuration names.
 
     Raises:
         ConfigError: it cannot be found or read, or BOS or EOS is wanted and there is no such token.
     """
-    vocabulary = _read(config.name)
+    vocabulary = _read(config)
     bos_id = _control_id(config, vocabulary, "bos") if config.bos else None
     eos_id = _control_id(config, vocabulary, "eos") if config.eos else None
     framing = f"bos={bos_id} eos={eos_id}".encode()
@@ -130,13 +171,14 @@ def _control_id(config: TokenizerConfig, vocabulary: Vocabulary, which: str) -> 
     return token_id
 
 
-def _read(name: str) -> Vocabulary:
+def _read(config: TokenizerConfig) -> Vocabulary:
     """The vocabulary behind any of the names that the configuration takes."""
+    name = config.name
     if name == "tekken":
         return read_tekken()
     path = Path(name).expanduser()
     if path.exists():
-        return _read_file(path)
+        return _read_file(path, config)
     if name in tiktoken.list_encoding_names():
         try:
             return read_tiktoken(tiktoken.get_encoding(name))
@@ -147,32 +189,29 @@ def _read(name: str) -> Vocabulary:
             ) from error
     if path.suffix == ".json" or path.is_absolute() or name.startswith((".", "~")):
         raise ConfigError(f"tokenizer.name = {name!r}: no such file or folder")
-    return _read_file(_fetch(name))
+    return _read_file(_fetch(name), config)
 
 
-def _read_file(path: Path) -> Vocabulary:
+def _read_file(path: Path, config: TokenizerConfig) -> Vocabulary:
     """A vocabulary from a file, or from the folder that holds it."""
-    if path.is_dir():
-        found = [path / file for file in ("tokenizer.json", "tekken.json") if (path / file).is_file()]
-        if not found:
-            raise ConfigError(f"tokenizer.name = {str(path)!r}: the folder holds no tokenizer.json and no tekken.json")
-        path = found[0]
+    path = tokenizer_file(path)
     try:
-        return read_tekken(path) if path.name.startswith("tekken") else read_huggingface(path)
+        if path.name.startswith("tekken"):
+            return read_tekken(path)
+        return read_huggingface(path, named=(config.bos_token, config.eos_token))
     except ConfigError:
         raise
     # The tokenizers library raises bare Exception.
     except Exception as error:
-        raise ConfigError(f"tokenizer.name = {str(path)!r} cannot be read as a tokenizer: {_short(error)}") from error
+        raise unreadable(path, error) from error
 
 
 def _fetch(name: str) -> Path:
     """`tokenizer.json` of a model on the hub, from the hub's cache if it is there."""
-    from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError
 
     try:
-        path = Path(hf_hub_download(name, "tokenizer.json"))
+        path = hub_file(name, "tokenizer.json")
     except Exception as error:
         raise ConfigError(
             f"tokenizer.name = {name!r} is no file, no tiktoken name, and could not be had from the Hugging Face hub "
@@ -180,7 +219,7 @@ def _fetch(name: str) -> Path:
         ) from error
     # It names EOS; not every model has it.
     with contextlib.suppress(EntryNotFoundError, OSError):
-        hf_hub_download(name, "tokenizer_config.json")
+        hub_file(name, "tokenizer_config.json")
     return path
 
 

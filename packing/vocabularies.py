@@ -12,48 +12,25 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
-import numpy as np
 import tiktoken
 import tokenizers
-from numpy.typing import NDArray
 
-from curatord.errors import ConfigError
+from packing.added_tokens import MAX_SEARCHED, added_words, control_tokens, pair_of, without_control_tokens
 from packing.bpe import GPT2, ONIGURUMA_PATTERNS, PATTERNS, BytePairEncoder, tiktoken_engine
+from packing.codecs import AddedWordsCodec, BytePairCodec, Codec, HuggingFaceCodec, TiktokenCodec
 
 # The default, which mistral-common carries: no download.
 TEKKEN_FILE = "tekken_240911.json"
 # Names that tokenizers give the token that ends a document, where no file beside them says.
 _END_NAMES = ("</s>", "<|endoftext|>", "<|end_of_text|>", "<eos>", "<|im_end|>", "[SEP]")
 _BEGIN_NAMES = ("<s>", "<|startoftext|>", "<|begin_of_text|>", "<bos>", "<|im_start|>", "[CLS]")
-
-
-class Codec(Protocol):
-    """Between text and ids."""
-
-    @property
-    def lossless(self) -> bool:
-        """Whether decoding gives back every text exactly."""
-
-    def encode(
-        self,
-        texts: Sequence[str],
-        buffer_N: NDArray[np.uint8],
-        starts_B: NDArray[np.int64],
-        ends_B: NDArray[np.int64],
-        bos: int,
-        eos: int,
-    ) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
-        """(tokens_T, offsets_B1) with `bos` before and `eos` after each document, where they are not -1."""
-
-    def decode(self, tokens_T: NDArray[np.int64]) -> str:
-        """Text of the tokens; control tokens have none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,89 +43,6 @@ class Vocabulary:
     bos_id: int | None
     eos_id: int | None
     codec: Codec
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BytePairCodec:
-    """Our kernels. Control tokens take up the first `shift` ids, or are empty tokens of the encoder."""
-
-    encoder: BytePairEncoder
-    shift: int
-    lossless: bool = True
-
-    def encode(
-        self,
-        texts: Sequence[str],
-        buffer_N: NDArray[np.uint8],
-        starts_B: NDArray[np.int64],
-        ends_B: NDArray[np.int64],
-        bos: int,
-        eos: int,
-    ) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
-        return self.encoder.encode(buffer_N, starts_B, ends_B, shift=self.shift, bos=bos, eos=eos)
-
-    def decode(self, tokens_T: NDArray[np.int64]) -> str:
-        return self.encoder.bytes_of(tokens_T[tokens_T >= self.shift] - self.shift).decode("utf-8", "replace")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TiktokenCodec:
-    """tiktoken itself, for expressions that the kernels do not know."""
-
-    encoding: tiktoken.Encoding
-    tokens: Sequence[bytes]
-    shift: int
-    lossless: bool = True
-
-    def encode(
-        self,
-        texts: Sequence[str],
-        buffer_N: NDArray[np.uint8],
-        starts_B: NDArray[np.int64],
-        ends_B: NDArray[np.int64],
-        bos: int,
-        eos: int,
-    ) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
-        ids = [np.array(self.encoding.encode_ordinary(text), np.uint32) + np.uint32(self.shift) for text in texts]
-        return _join_ids(ids, bos, eos)
-
-    def decode(self, tokens_T: NDArray[np.int64]) -> str:
-        ids = tokens_T[(tokens_T >= self.shift) & (tokens_T < self.shift + len(self.tokens))] - self.shift
-        return b"".join([self.tokens[i] for i in ids.tolist()]).decode("utf-8", "replace")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HuggingFaceCodec:
-    """The tokenizers library, for models and normalizers that are not plain byte-level BPE."""
-
-    tokenizer: tokenizers.Tokenizer
-    lossless: bool
-
-    def encode(
-        self,
-        texts: Sequence[str],
-        buffer_N: NDArray[np.uint8],
-        starts_B: NDArray[np.int64],
-        ends_B: NDArray[np.int64],
-        bos: int,
-        eos: int,
-    ) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
-        encodings = self.tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
-        return _join_ids([np.array(encoding.ids, np.uint32) for encoding in encodings], bos, eos)
-
-    def decode(self, tokens_T: NDArray[np.int64]) -> str:
-        text: str = self.tokenizer.decode(tokens_T.tolist(), skip_special_tokens=True)
-        return text
-
-
-def _join_ids(ids: list[NDArray[np.uint32]], bos: int, eos: int) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
-    """One array over the ids of B documents, with BOS and EOS, and the offsets of each."""
-    before = np.array([bos] if bos >= 0 else [], np.uint32)
-    after = np.array([eos] if eos >= 0 else [], np.uint32)
-    parts = [part for tokens in ids for part in (before, tokens, after)]
-    lengths_B = np.fromiter(map(len, ids), np.int64, count=len(ids)) + len(before) + len(after)
-    offsets_B1 = np.concatenate((np.zeros(1, np.int64), np.cumsum(lengths_B)))
-    return np.concatenate([np.zeros(0, np.uint32), *parts]), offsets_B1
 
 
 # ---------------------------------------------------------------------------------------------------------- Tekken
@@ -235,69 +129,31 @@ def read_tiktoken(encoding: tiktoken.Encoding) -> Vocabulary:
 # ---------------------------------------------------------------------------------------------------- Hugging Face
 
 
-def read_huggingface(path: Path) -> Vocabulary:
-    """A `tokenizer.json`; `tokenizer_config.json` beside it, if there, names BOS and EOS."""
+def read_huggingface(path: Path, named: Collection[str] = ()) -> Vocabulary:
+    """A `tokenizer.json`; `tokenizer_config.json` beside it, if there, names control tokens, BOS and EOS among them.
+
+    `named` are control tokens too.
+    """
     content = path.read_bytes()
     definition = json.loads(content)
     if not isinstance(definition, dict) or "model" not in definition:
-        raise ConfigError(f"tokenizer: {path} is no tokenizer.json of Hugging Face's: it has no `model`")
+        raise ValueError("it has no `model`")
     digest = hashlib.sha256(content).digest()
-    control = control_tokens(definition)
     settings_path = path.with_name("tokenizer_config.json")
     settings = json.loads(settings_path.read_bytes()) if settings_path.is_file() else {}
+    control = control_tokens(definition, settings, named)
     ordinary = without_control_tokens(definition, control, digest)
     tokenizer = tokenizers.Tokenizer.from_str(json.dumps(ordinary))
     tokenizer.encode_special_tokens = True
     return Vocabulary(
-        digest=digest,
+        # Which texts become control tokens is part of what the ids mean.
+        digest=hashlib.sha256(content + json.dumps(sorted(control.items())).encode()).digest(),
         size=max(tokenizer.get_vocab(with_added_tokens=True).values()) + 1,
         ids=control,
         bos_id=_named(settings.get("bos_token"), _BEGIN_NAMES, control),
         eos_id=_named(settings.get("eos_token"), _END_NAMES, control),
         codec=_huggingface_codec(definition, control, tokenizer),
     )
-
-
-def control_tokens(definition: Mapping[str, Any]) -> dict[str, int]:
-    """Added tokens that no text may become, with their ids.
-
-    Those marked as special, and all others that are not part of the model's own vocabulary, such as `<think>`:
-    whoever trains on a page that mentions them must not find the control token there. Runs of white space, which
-    some tokenizers add to the vocabulary in this way, stay ordinary.
-    """
-    vocab = definition["model"]["vocab"]
-    names = set(vocab) if isinstance(vocab, dict) else {entry[0] for entry in vocab}
-    return {
-        token["content"]: token["id"]
-        for token in definition.get("added_tokens", ())
-        if token.get("special") or not (token["content"] in names or token["content"].isspace())
-    }
-
-
-def without_control_tokens(definition: Mapping[str, Any], control: Mapping[str, int], digest: bytes) -> dict[str, Any]:
-    """The same tokenizer, with names for the control tokens that no page can hold, so that no text becomes one.
-
-    Leaving them out would shift the ids of others; the library's own switch (`encode_special_tokens`) stops the
-    search for them in the text, but a model whose vocabulary lists them still finds them piece by piece. Padding,
-    truncation and what frames a sentence go too: documents are encoded whole and bare.
-    """
-    names = {name: f"\U0010ffff{digest.hex()}{token}" for name, token in control.items()}
-    model = dict(definition["model"])
-    if isinstance(model["vocab"], dict):
-        model["vocab"] = {names.get(name, name): token for name, token in model["vocab"].items()}
-    else:
-        model["vocab"] = [[names.get(name, name), score] for name, score in model["vocab"]]
-    if model.get("unk_token") in names:
-        model["unk_token"] = names[model["unk_token"]]
-    if "merges" in model:
-        pairs = [_pair(merge) for merge in model["merges"]]
-        model["merges"] = [list(p) for p in pairs if not {p[0], p[1], p[0] + p[1]} & names.keys()]
-    added = [
-        {**token, "content": names[token["content"]], "special": True} if token["content"] in names else token
-        for token in definition.get("added_tokens", ())
-    ]
-    bare = {"post_processor": None, "padding": None, "truncation": None}
-    return {**definition, **bare, "model": model, "added_tokens": added}
 
 
 def _huggingface_codec(definition: Mapping[str, Any], control: Mapping[str, int], tokenizer: Any) -> Codec:
@@ -308,33 +164,48 @@ def _huggingface_codec(definition: Mapping[str, Any], control: Mapping[str, int]
         model.get("type") == "BPE"
         and definition.get("normalizer") is None
         and not any(model.get(key) for key in ("dropout", "continuing_subword_prefix", "end_of_word_suffix"))
-        and all(token["content"] in control for token in definition.get("added_tokens", ()))
     )
-    lossless = plain and expression is not None
-    if lossless and expression in ONIGURUMA_PATTERNS:
-        encoder = _byte_level_encoder(model, control, expression)
-        if encoder is not None:
-            return BytePairCodec(encoder=encoder, shift=0)
-    return HuggingFaceCodec(tokenizer=tokenizer, lossless=lossless)
-
-
-def _byte_level_encoder(
-    model: Mapping[str, Any], control: Mapping[str, int], expression: str
-) -> BytePairEncoder | None:
-    """Our encoder for a byte-level BPE model; None if its vocabulary is not one of bytes."""
-    bytes_of = byte_alphabet()
-    vocab = {name: token for name, token in model["vocab"].items() if name not in control}
-    tokens = [b""] * (max(vocab.values()) + 1)
+    words = added_words(definition, control)
+    vocab = {name: token for name, token in model["vocab"].items() if name not in control} if plain else {}
+    tokens = _spelled(vocab, {word["content"] for word in words}) if plain and expression is not None else None
+    if tokens is None:
+        return HuggingFaceCodec(tokenizer=tokenizer, lossless=False)
+    written = [*tokens, *[b""] * (1 + max((word["id"] for word in words), default=0) - len(tokens))]
+    lossless = not any(word["lstrip"] or word["rstrip"] for word in words)
+    for word in words:
+        # One that the vocabulary spells otherwise stands for two texts.
+        lossless &= written[word["id"]] in (b"", word["content"].encode())
+        written[word["id"]] = word["content"].encode()
+    library = HuggingFaceCodec(tokenizer=tokenizer, lossless=lossless, tokens=written)
+    if expression not in ONIGURUMA_PATTERNS or len(words) > MAX_SEARCHED:
+        return library
+    pairs = [pair_of(merge) for merge in model["merges"]]
     try:
-        for name, token in vocab.items():
-            tokens[token] = bytes(bytes_of[character] for character in name)
-        pairs = [_pair(merge) for merge in model["merges"]]
-        merges = [(vocab[left], vocab[right], vocab[left + right]) for left, right in pairs if left + right in vocab]
-        return BytePairEncoder.from_merges(
-            tokens, merges, expression, oniguruma_engine, whole_pieces=bool(model.get("ignore_merges"))
+        encoder = BytePairEncoder.from_merges(
+            tokens,
+            [(vocab[left], vocab[right], vocab[left + right]) for left, right in pairs if left + right in vocab],
+            expression,
+            oniguruma_engine,
+            whole_pieces=bool(model.get("ignore_merges")),
         )
     except (KeyError, ValueError):
-        return None
+        return library
+    kernels = BytePairCodec(encoder=encoder, shift=0)
+    if not words:
+        return kernels
+    return AddedWordsCodec(kernels=kernels, library=library, words=tuple(word["content"] for word in words))
+
+
+def _spelled(vocab: Mapping[str, int], words: Collection[str]) -> list[bytes] | None:
+    """Bytes of every token; None if the vocabulary is not one of bytes, or lacks one. Added words have none here."""
+    bytes_of = byte_alphabet()
+    tokens = [b""] * (max(vocab.values(), default=0) + 1)
+    for name, token in vocab.items():
+        if all(character in bytes_of for character in name):
+            tokens[token] = bytes(bytes_of[character] for character in name)
+        elif name not in words:
+            return None
+    return tokens if len({token for token in tokens if len(token) == 1}) == 256 else None
 
 
 def _byte_level_expression(definition: Mapping[str, Any]) -> str | None:
@@ -366,12 +237,6 @@ def byte_alphabet() -> dict[str, int]:
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = [byte for byte in range(256) if byte not in set(printable)]
     return {chr(byte): byte for byte in printable} | {chr(256 + n): byte for n, byte in enumerate(others)}
-
-
-def _pair(merge: str | Sequence[str]) -> tuple[str, str]:
-    """A merge in either of its spellings."""
-    left, right = merge.split(" ") if isinstance(merge, str) else merge
-    return left, right
 
 
 def _named(setting: Any, names: Sequence[str], control: Mapping[str, int]) -> int | None:

@@ -118,3 +118,15 @@ def test_configuration_refuses_unknown_keys_and_bad_values() -> None:
     for bad in ({"modle": "x"}, {"mode": "none"}, {"student_tokens": 0}, {"warmup_documents": 1}):
         with pytest.raises(msgspec.ValidationError):
             msgspec.convert(bad, EmbeddingConfig)
+
+
+@pytest.mark.parametrize("name", ["nobody/no-such-model", "no-such-model"])
+def test_a_model_that_nobody_has_is_refused_without_waiting_for_the_hub(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def must_not_sleep(seconds: float) -> None:
+        raise AssertionError(f"the hub was waited for: {seconds} s")
+
+    monkeypatch.setattr("time.sleep", must_not_sleep)
+    with pytest.raises(ValueError, match=r"cannot load .* Give the folder"):
+        Teacher(name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from importlib import resources
@@ -25,8 +25,10 @@ from tokenizers import Tokenizer as HuggingFaceTokenizer
 from curation.batch import join_texts
 from curatord.errors import ConfigError
 from packing import vocabularies
+from packing.added_tokens import MAX_SEARCHED, control_tokens
 from packing.bpe import ONIGURUMA_PATTERNS, PATTERNS
-from packing.tokenizer import Tokenizer, TokenizerConfig, open_tokenizer
+from packing.codecs import AddedWordsCodec, BytePairCodec, HuggingFaceCodec
+from packing.tokenizer import Tokenizer, TokenizerConfig, example_of_loss, loss_of_text, open_tokenizer
 from tests.corpus import read_zst_jsonl
 
 CONTROL_LOOKALIKES = [
@@ -226,7 +228,7 @@ PLAIN = [text for text in TEXTS if not any(mark in text for mark in "<[")]
 def test_byte_level_tokenizers_keep_their_ids(tmp_path: Path, expression: str | None, ignore_merges: bool) -> None:
     reference = byte_level(expression, ignore_merges=ignore_merges)
     tokenizer = open_tokenizer(TokenizerConfig(name=str(saved(reference, tmp_path)), eos=False))
-    native = isinstance(tokenizer.codec, vocabularies.BytePairCodec)
+    native = isinstance(tokenizer.codec, BytePairCodec)
     assert native == (expression is None or expression in ONIGURUMA_PATTERNS)
     assert tokenizer.lossless
     assert tokenizer.dtype is np.uint16
@@ -314,12 +316,11 @@ def wordpiece_like() -> HuggingFaceTokenizer:
 def test_text_that_looks_like_a_control_token_never_becomes_one(
     tmp_path: Path, reference: HuggingFaceTokenizer
 ) -> None:
-    reference.add_tokens([AddedToken("<think>", special=False)])
-    reference.add_special_tokens(["<|endoftext|>", "[INST]"])
+    reference.add_special_tokens(["<|endoftext|>", "[INST]", "<think>"])
     tokenizer = open_tokenizer(TokenizerConfig(name=str(saved(reference, tmp_path)), eos=False))
-    control = vocabularies.control_tokens(json.loads(reference.to_str()))
+    control = control_tokens(json.loads(reference.to_str()), {})
     unknown = {control[name] for name in ("<unk>", "[UNK]") if name in control}
-    assert {"<think>", "[INST]"} <= control.keys()
+    assert {"</s>", "[INST]"} <= control.keys()
     for text, ids in zip(TEXTS, encode(tokenizer, TEXTS), strict=True):
         allowed = unknown if not tokenizer.lossless else set()
         assert not (set(ids) & set(control.values())) - allowed, text
@@ -333,11 +334,135 @@ def test_long_documents_are_not_truncated(tmp_path: Path) -> None:
 
 def test_added_tokens_of_white_space_stay_ordinary(tmp_path: Path) -> None:
     reference = byte_level()
-    reference.add_tokens([AddedToken("<think>", special=False), AddedToken("    ", special=False)])
+    reference.add_tokens([AddedToken("    ", special=False)])
     tokenizer = open_tokenizer(TokenizerConfig(name=str(saved(reference, tmp_path)), eos=False))
     text = "if x:\n    the fox"
     assert encode(tokenizer, [text]) == [bare_ids(reference, text)]
     assert reference.token_to_id("    ") in encode(tokenizer, [text])[0]
+
+
+WORDS = [
+    AddedToken("library", special=False),
+    AddedToken("newspaper", single_word=True, special=False),
+    AddedToken("<think>", lstrip=True, special=False),
+    AddedToken("<tool>", rstrip=True, special=False),
+    AddedToken("Äpfel", normalized=False, special=False),
+    AddedToken("日本", special=False),
+    AddedToken("\n\n", special=False),
+]
+ADDED_TEXTS = [
+    "the library", "a library of newspapers", "newspaper", "newspaper, newspapers", "liblibraryrary",
+    "fox <think> the ", "<tool>   fox", "Straße Äpfel ÄPFEL A\u0308pfel äpfel", "日本語 日本", "a\n\nb\n\n\n",
+    "LIBRARY Library", "the fox", "é",
+    "library</s>library<s>", "", "  <think>", "<think", "</think>library",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("words", [WORDS, WORDS[:1], [*WORDS, *(f"w{n}" for n in range(MAX_SEARCHED))]], ids=len)
+@pytest.mark.parametrize(
+    "reference",
+    [byte_level, lambda: byte_level(r"\s+|\S+"), lambda: lower(byte_level()), sentencepiece_like, unigram_like,
+     wordpiece_like, lambda: lower(wordpiece_like())],
+    ids=["byte", "other byte", "lower byte", "bpe", "uni", "word", "lower word"],
+)  # fmt: skip
+def test_words_that_were_added_to_a_tokenizer_keep_the_librarys_ids(
+    tmp_path: Path, reference: Callable[[], HuggingFaceTokenizer], words: list[AddedToken | str]
+) -> None:
+    library = reference()
+    library.no_truncation()
+    library.add_tokens(words)
+    tokenizer = open_tokenizer(TokenizerConfig(name=str(saved(library, tmp_path)), eos=False))
+    for text, ids in zip(ADDED_TEXTS, encode(tokenizer, ADDED_TEXTS), strict=True):
+        if "s>" not in text:
+            assert ids == bare_ids(library, text), text
+    spelled = encode(tokenizer, ["library</s>library<s>"])[0]
+    assert library.token_to_id("library") in spelled
+    assert not {library.token_to_id("</s>"), library.token_to_id("<s>")} & set(spelled)
+
+
+def lower(tokenizer: HuggingFaceTokenizer) -> HuggingFaceTokenizer:
+    tokenizer.normalizer = normalizers.Lowercase()
+    return tokenizer
+
+
+@pytest.mark.parametrize(("words", "lossless"), [(WORDS, False), ([WORDS[0], WORDS[1], *WORDS[4:]], True)])
+@pytest.mark.parametrize("expression", [None, r"\s+|\S+"])
+def test_byte_level_tokenizers_with_added_words_give_texts_back_unless_a_word_takes_its_spaces(
+    tmp_path: Path, expression: str | None, words: list[AddedToken], lossless: bool
+) -> None:
+    reference = byte_level(expression)
+    reference.add_tokens(words)
+    tokenizer = open_tokenizer(TokenizerConfig(name=str(saved(reference, tmp_path)), eos=False))
+    assert isinstance(tokenizer.codec, HuggingFaceCodec if expression else AddedWordsCodec)
+    assert tokenizer.lossless == lossless
+    texts = [*ADDED_TEXTS, *TEXTS]
+    decoded = [tokenizer.decode(ids) for ids in encode(tokenizer, texts)]
+    assert (decoded == texts) == lossless
+
+
+def test_what_the_settings_or_the_configuration_call_a_control_token_is_one(tmp_path: Path) -> None:
+    reference = byte_level()
+    reference.add_tokens(["<end>", "<pad>", "<img>", "<old>", "<stop>"])
+    folder = str(saved(reference, tmp_path, {
+        "eos_token": {"content": "<end>"}, "pad_token": "<pad>", "additional_special_tokens": ["<img>"],
+        "added_tokens_decoder": {"9": {"content": "<old>", "special": True}},
+    }))  # fmt: skip
+    names = ["<end>", "<pad>", "<img>", "<old>", "<stop>"]
+    for stop in ("", "<stop>"):
+        tokenizer = open_tokenizer(TokenizerConfig(name=folder, eos_token=stop))
+        assert tokenizer.eos_id == reference.token_to_id(stop or "<end>")
+        ids = {token for ids in encode(tokenizer, names) for token in ids[:-1]}
+        assert [name for name in names if reference.token_to_id(name) in ids] == ([] if stop else ["<stop>"])
+
+
+def test_a_run_on_which_tiktokens_engine_gives_up_is_encoded_in_parts() -> None:
+    ranks = {bytes([b]): b for b in range(256)} | {b"  ": 256}
+    reference = tiktoken.Encoding("small", pat_str=r"\s+(?!\S)|\s+|\S+", mergeable_ranks=ranks, special_tokens={})
+    codec = vocabularies.read_tiktoken(reference).codec
+    for text in ("a b", "a" + " " * 1_100_000 + "b"):
+        tokens_T, _ = codec.encode([text], *join_texts([text]), -1, -1)
+        assert codec.decode(tokens_T.astype(np.int64)) == text
+    assert len(tokens_T) < 600_000
+
+
+LOSSY = {
+    "white space": (lambda: pre_tokenized(pre_tokenizers.Whitespace()), "Hello, World!"),
+    "bert": (lambda: pre_tokenized(pre_tokenizers.BertPreTokenizer()), "Hello, World!"),
+    "lower case": (lambda: lower(byte_level()), "Hello, World!"),
+    "nfc": (lambda: normalized(normalizers.NFC()), "e\u0301 Café"),
+    "nfkc": (lambda: normalized(normalizers.NFKC()), "½ ﬁ ①"),
+    "strip": (lambda: normalized(normalizers.Strip()), " a "),
+}
+
+
+def normalized(normalizer: Any) -> HuggingFaceTokenizer:
+    tokenizer = byte_level()
+    tokenizer.normalizer = normalizer
+    return tokenizer
+
+
+def pre_tokenized(pre_tokenizer: Any) -> HuggingFaceTokenizer:
+    tokenizer = byte_level()
+    tokenizer.pre_tokenizer = pre_tokenizer
+    tokenizer.decoder = None
+    return tokenizer
+
+
+@pytest.mark.parametrize("kind", LOSSY)
+def test_a_tokenizer_that_loses_text_gives_an_example_of_it(tmp_path: Path, kind: str) -> None:
+    reference, text = LOSSY[kind]
+    tokenizer = open_tokenizer(TokenizerConfig(name=str(saved(reference(), tmp_path))))
+    loss = example_of_loss(tokenizer)
+    assert loss is not None
+    assert not tokenizer.lossless
+    assert (loss.text == text) or kind in ("nfkc", "nfc", "strip")
+    assert loss.decoded != loss.text
+    assert tokenizer.decode(encode(tokenizer, [loss.text])[0]) == loss.decoded
+    assert repr(loss.decoded) in loss_of_text(tokenizer)
+
+
+def test_a_tokenizer_that_loses_nothing_has_no_example() -> None:
+    assert example_of_loss(tekken()) is None
 
 
 def test_a_normalizer_makes_a_tokenizer_lossy(tmp_path: Path) -> None:
@@ -367,6 +492,25 @@ def test_eos_comes_from_the_settings_beside_the_file_or_from_the_option(tmp_path
 # ---- what cannot be
 
 
+SENTENCEPIECE = b"\n\x0e\n\x05<unk>\x15\0\0\0\0\x18\x02\x9a\xff"
+OTHER_FILES = {
+    "slow/tokenizer.model": (SENTENCEPIECE, r"SentencePiece; only tokenizer\.json is read.*save_pretrained"),
+    "spiece.bin": (SENTENCEPIECE, "SentencePiece"),
+    "o200k.tiktoken": (b"IQ== 0\nIg== 1\n", "ranks of tiktoken's"),
+    "ranks.txt": (b"IQ== 0\nIg== 1\n", "ranks of tiktoken's"),
+    "nothing.json": (b"", "it is empty"),
+    "tokenizer.json.gz": (b"\x1f\x8b\x08\0\0", "compressed with gzip: unpack it"),
+    "tokenizer.json.zst": (b"\x28\xb5\x2f\xfd\0", "compressed with zstd: unpack it"),
+    "model.gguf": (b"GGUF\x03\0\0\0", "GGUF"),
+    "pointer.json": (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
+    "vocab.json": (b'{"a": 0, "b": 1}', r"bare vocabulary \(vocab\.json\)"),
+    "tokenizer_config.json": (b'{"tokenizer_class": "LlamaTokenizer"}', "settings of a tokenizer"),
+    "list.json": (b"[1, 2]", "of another kind"),
+    "vocab.txt": (b"[PAD]\n[UNK]\nthe\n", "only tokenizer"),
+    "latin.json": (b"\xe9\xff", "it is no JSON"),
+}  # fmt: skip
+
+
 def test_every_mistake_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     without_end = HuggingFaceTokenizer(models.WordLevel({"a": 0, "<none>": 1}, unk_token="<none>"))
     (tmp_path / "bare").mkdir()
@@ -374,7 +518,12 @@ def test_every_mistake_says_what_to_do(tmp_path: Path, monkeypatch: pytest.Monke
     (tmp_path / "broken.json").write_text("{")
     (tmp_path / "other.json").write_text('{"a": 1}')
     bare = str(saved(without_end, tmp_path / "bare"))
+    (tmp_path / "slow").mkdir()
+    for name, content in OTHER_FILES.items():
+        (tmp_path / name).write_bytes(content[0])
     for name, message in {
+        **{str(tmp_path / name): message for name, (_, message) in OTHER_FILES.items()},
+        str(tmp_path / "slow"): r"it holds tokenizer\.model; make one .*save_pretrained",
         bare: r"name it with tokenizer\.eos_token, or set tokenizer\.eos = false",
         str(tmp_path / "empty"): "holds no tokenizer.json",
         str(tmp_path / "missing.json"): "no such file or folder",
@@ -390,11 +539,15 @@ def test_every_mistake_says_what_to_do(tmp_path: Path, monkeypatch: pytest.Monke
 def test_without_a_network_names_say_how_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(tmp_path))
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(ConfigError, match="TIKTOKEN_CACHE_DIR"):
         open_tokenizer(TokenizerConfig(name="p50k_edit"))
+    monkeypatch.setattr("time.sleep", _must_not_sleep)
     with pytest.raises(ConfigError, match=r"download its tokenizer\.json"):
         open_tokenizer(TokenizerConfig(name="nobody/no-such-model"))
+
+
+def _must_not_sleep(seconds: float) -> None:
+    raise AssertionError(f"the hub was waited for: {seconds} s")
 
 
 def test_the_section_refuses_unknown_keys() -> None:
