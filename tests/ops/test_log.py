@@ -8,6 +8,7 @@ import logging
 from datetime import datetime
 
 import pytest
+from kafka.errors import UnstableOffsetCommitError
 
 from ops.log import MAX_KEYS, LogConfig, RateLimit, libraries_log_to, open_log
 
@@ -62,6 +63,17 @@ def test_a_chatty_client_is_heard_once_in_ten_seconds_with_a_count() -> None:
     assert first["message"] == "Node kafka:9092 connection failed (attempt 0)"
     assert second["suppressed"] == third["suppressed"] == 79
     assert (last["level"], last["error"]) == ("error", "TimeoutError('too late')")
+
+
+def test_the_wait_for_a_transaction_of_the_owner_before_is_no_error() -> None:
+    file = io.BytesIO()
+    with libraries_log_to(open_log(LogConfig(), file)):
+        logging.getLogger("kafka.coordinator.consumer").error(
+            "Unknown error fetching offsets for %s: %s", "journal-0", UnstableOffsetCommitError()
+        )
+        logging.getLogger("kafka.coordinator.consumer").error("Unknown error fetching offsets for %s: %s", "x", "y")
+
+    assert [line["message"] for line in lines(file)] == ["Unknown error fetching offsets for x: y"]
 
 
 def test_afterwards_libraries_log_as_before() -> None:
