@@ -91,6 +91,7 @@ class Events:
         self._lane = ""
         self._unlogged = _Unlogged()
         self._uncut_bytes = 0
+        self._is_training = False
 
     def beat(self) -> None:
         """The loop moved: at every poll, and now and then in anything that takes long."""
@@ -143,8 +144,20 @@ class Events:
         self._become(Status.READY, f"curating from epoch {epoch}")
         self._log.info("restored", epoch=epoch, seconds=round(seconds, 3))
 
+    def training(self, done: int, total: int, *, version: int) -> None:
+        """Documents wait for the student after `version`; so many texts of its training are done. Call it often."""
+        share = int(100 * done / max(1, total))
+        self._is_training = True
+        what = "training the next student" if version else "warming up"
+        self._become(Status.READY, f"{what}, {share} %: documents wait")
+        self._manager.beat()
+        self._often(INFO, "training", {"version": version + 1, "share": share / 100, "done": done, "total": total})
+
     def epoch_committed(self, epoch: EpochCommitted) -> None:
         """One line in 10 s at most; it adds up the epochs since the line before."""
+        if self._is_training:
+            self._is_training = False
+            self._become(Status.READY, f"curating, epoch {epoch.epoch}")
         self._count_documents(epoch)
         self._count_output(epoch)
         self._count_commit(epoch)

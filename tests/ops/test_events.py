@@ -118,6 +118,23 @@ def test_ready_follows_what_happens(process: Process) -> None:
     assert seen() == ("draining", False)
 
 
+def test_a_training_that_documents_wait_for_is_told_every_ten_seconds_with_its_share(process: Process) -> None:
+    events, health = process.events, process.health
+    events.restored(0, 0.1)
+    for done in range(0, 2048, 32):
+        events.training(done, 2048, version=0)
+        process.clock.now += 1
+
+    assert health.readiness().is_ready
+    assert health.readiness().reason == "warming up, 98 %: documents wait"
+    told = [line["share"] for line in process.lines() if line["event"] == "training"]
+    assert told == [0.0, 0.15, 0.31, 0.46, 0.62, 0.78, 0.93]
+    events.epoch_committed(EPOCH)
+    assert health.readiness().reason == "curating, epoch 7"
+    events.training(1, 2048, version=1)
+    assert health.readiness().reason.startswith("training the next student")
+
+
 def test_an_outage_is_counted_once_however_often_it_is_noticed(process: Process) -> None:
     for _ in range(30):
         process.events.broker_away("timeout")
