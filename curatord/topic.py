@@ -196,7 +196,8 @@ class TopicSource:
         rate = len(self._partitions) * 1.0
         if last.offset > first.offset:
             rate = (last.seq_no - first.seq_no) / (last.offset - first.offset)
-        self._ahead = max(self._ahead, last.seq_no + 1, int(last.seq_no + behind * rate))
+        # An end has the number of what comes after it.
+        self._ahead = max(self._ahead, last.seq_no + (not last.is_end), int(last.seq_no + behind * rate))
 
     def _gap(self, reading: _Reading, partition: TopicPartition, record: HeadedRecord) -> SequenceGap:
         expected = reading.expected[partition.partition]

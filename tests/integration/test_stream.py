@@ -123,6 +123,9 @@ def test_every_rank_finds_its_sequences_among_transactions(writer: Writer, url: 
         assert 450 <= stream.lead <= 650
         assert stream.dry_run(100).sequences == 100
         state = stream.state_dict(consumed=7)
+    with PackedStream(url, start=300) as stream:
+        assert len(list(stream)) == 300
+        assert stream.lead == 0  # though markers and aborted records lie behind the last
     assert numbers(PackedStream(url, start=state, rank=1, world=2), 2) == [7, 9]
     assert numbers(PackedStream(url, start=595, rank=3, world=4), 9) == [595]  # 599 has no whole round of four
 
