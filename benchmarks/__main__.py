@@ -34,9 +34,10 @@ SCENARIOS = {
     "web": "benchmarks.web",
     "service": "benchmarks.service",
     "take-over": "benchmarks.take_over",
+    "processors": "benchmarks.processors",
 }
 VERSIONS_OF = (
-    "numpy", "numba", "faiss-cpu", "torch", "tiktoken", "tokenizers", "mistral-common", "datasketch", "rensa",
+    "numpy", "numba", "torch", "tiktoken", "tokenizers", "mistral-common", "datasketch", "rensa",
     "rocksdict", "pyarrow", "trl", "datatrove", "scikit-learn", "kafka-python", "msgspec", "crc32c",
 )  # fmt: skip
 

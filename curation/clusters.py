@@ -26,6 +26,7 @@ from curation.embedding import unit_vectors
 from curation.features import Features, best_pairs, highest_pair, split_gap
 from curation.isodata import found, isodata
 from curation.kernels.features import add_members, keep_most_central
+from curation.kernels.products import dots, products
 from curation.lineage import Lineage, LineageEvent
 from curation.novelty import Novelty, Worth
 
@@ -140,7 +141,7 @@ class Clusters:
         # Without itself: each document pulled its centre towards it.
         rest_SD = self._features.column("sum")[labels_S] - vectors_SD
         has_rest_S = self._features.column("weight")[labels_S] > 1.5
-        similarities_S = np.einsum("sd,sd->s", unit_vectors(rest_SD).astype(np.float64), vectors_SD)
+        similarities_S = dots(unit_vectors(rest_SD), vectors_SD)
         self._novelty.observe(similarities_S[has_rest_S])
         self._features.settle()
 
@@ -223,7 +224,7 @@ class Clusters:
     def neighbours(self, k: int) -> list[tuple[int, int, float]]:
         """Pairs (a, b, cosine distance of the centres), a < b, where one is among the k nearest of the other."""
         centres_KD = self._features.centres()
-        distances_KK = np.maximum(1.0 - (centres_KD @ centres_KD.T).astype(np.float64), 0.0)
+        distances_KK = np.maximum(1.0 - products(centres_KD, centres_KD).astype(np.float64), 0.0)
         np.fill_diagonal(distances_KK, np.inf)
         ids = self._features.column("cluster").tolist()
         order_KK = np.argsort(distances_KK, axis=1, kind="stable")[:, : min(k, len(ids) - 1)]
@@ -279,16 +280,10 @@ class Clusters:
         self._written, self._dirty, self._is_dirty = set(clusters), set(), False
 
     def _nearest(self, embeddings_BD: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Slot of the nearest centre and the cosine to it. Always searches 512 rows, so that no bit depends on B."""
-        import faiss
-
-        faiss.omp_set_num_threads(1)
-        index = faiss.IndexFlatIP(embeddings_BD.shape[1])
-        index.add(self._features.centres())
-        queries_TD = np.zeros((TICK_DOCUMENTS, embeddings_BD.shape[1]), np.float32)
-        queries_TD[: len(embeddings_BD)] = embeddings_BD
-        similarities_T1, slots_T1 = index.search(queries_TD, 1)
-        return slots_T1[: len(embeddings_BD), 0].copy(), similarities_T1[: len(embeddings_BD), 0].copy()
+        """Slot of the nearest centre, the first among equals, and the cosine to it."""
+        cosines_BK = products(embeddings_BD, self._features.centres())
+        slots_B = cosines_BK.argmax(axis=1)
+        return slots_B, np.take_along_axis(cosines_BK, slots_B[:, None], axis=1)[:, 0]
 
     def _found_in_tick(
         self, embeddings_BD: NDArray[np.float32], slots_B: NDArray[np.int64], similarities_B: NDArray[np.float32]
@@ -305,7 +300,7 @@ class Clusters:
         waiting = self._novelty.waiting()
         numbers = list(waiting)  # of each column below; -1 once it founded or had to leave
         columns_WD = np.array([*waiting.values(), *embeddings_BD[candidates_C]], np.float32)
-        cosines_CW = embeddings_BD[candidates_C] @ columns_WD.T
+        cosines_CW = products(embeddings_BD[candidates_C], columns_WD)
         agrees_CW = cosines_CW >= AGREEMENT * self._usual_cohesion()
         is_waiting_W = np.zeros(len(columns_WD), np.bool_)
         is_waiting_W[: len(numbers)] = True
@@ -327,7 +322,7 @@ class Clusters:
                     slot = self._found(members_MD[:-1], np.random.default_rng([self._seed, self._next_id]))
                     self._lineage.founded(tick=self._tick, nearest=parent, new=self._next_id - 1)
                     centre_D = unit_vectors(members_MD.sum(axis=0)[None])[0]
-                    to_new_B = embeddings_BD[b:] @ centre_D
+                    to_new_B = products(embeddings_BD[b:], centre_D[None])[:, 0]
                     nearer_B = to_new_B > similarities_B[b:]
                     nearer_B[0] = True
                     similarities_B[b:][nearer_B] = to_new_B[nearer_B]
@@ -429,7 +424,7 @@ class Clusters:
 
 
 def _nearest_slots(vectors_BD: NDArray[np.float32], features: Features) -> NDArray[np.int64]:
-    slots_B: NDArray[np.int64] = (vectors_BD @ features.centres().T).argmax(axis=1)
+    slots_B: NDArray[np.int64] = products(vectors_BD, features.centres()).argmax(axis=1)
     return slots_B
 
 

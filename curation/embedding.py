@@ -104,11 +104,13 @@ def open_teacher(model: str, threads: int) -> Teacher:
 
 def unit_vectors(vectors_BD: NDArray[Any]) -> NDArray[np.float32]:
     """Rows scaled to length 1, in float32. NaN and infinity count as 0; a row without direction is the first axis."""
+    from curation.kernels.products import dots  # brings numba, which the configuration does without
+
     rows_BD = vectors_BD.astype(np.float64)
-    norms_B = np.sqrt(np.einsum("bd,bd->b", rows_BD, rows_BD))
+    norms_B = np.sqrt(dots(rows_BD, rows_BD))
     if not np.isfinite(norms_B).all():
         rows_BD[~np.isfinite(rows_BD)] = 0.0
-        norms_B = np.sqrt(np.einsum("bd,bd->b", rows_BD, rows_BD))
+        norms_B = np.sqrt(dots(rows_BD, rows_BD))
     lost_B = ~(norms_B > 1e-12)
     rows_BD[lost_B] = 0.0
     rows_BD[lost_B, :1] = 1.0

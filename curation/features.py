@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curation.embedding import unit_vectors
+from curation.kernels.products import dots, products
 
 MIN_HALF = 5.0
 SETTLED_HALF = 32.0
@@ -44,7 +45,7 @@ def cohesion(weights_K: Floats, sums_KD: Floats) -> Floats:
     >>> cohesion(np.array([2.0, 2.0, 1.0]), np.array([[2.0, 0.0], [1.0, 1.0], [1.0, 0.0]])).tolist()
     [1.0, 0.0, 0.0]
     """
-    squares_K = np.einsum("...d,...d->...", sums_KD, sums_KD)
+    squares_K = dots(sums_KD, sums_KD)
     pairs_K = weights_K * (weights_K - 1.0)
     return np.where(weights_K > 1.5, (squares_K - weights_K) / np.maximum(pairs_K, 0.75), 0.0)
 
@@ -52,7 +53,7 @@ def cohesion(weights_K: Floats, sums_KD: Floats) -> Floats:
 def split_gap(half_weights_K2: Floats, half_sums_K2D: Floats) -> Floats:
     """By how much the halves are more alike within than across, discounted for few members; -1 for too few."""
     smaller_K = half_weights_K2.min(axis=-1)
-    cross_K = np.einsum("...d,...d->...", half_sums_K2D[..., 0, :], half_sums_K2D[..., 1, :])
+    cross_K = dots(half_sums_K2D[..., 0, :], half_sums_K2D[..., 1, :])
     cross_K = cross_K / np.maximum(half_weights_K2.prod(axis=-1), 1e-9)
     gap_K = cohesion(half_weights_K2, half_sums_K2D).min(axis=-1) - cross_K
     discount_K = np.maximum(1.0, SETTLED_HALF / np.maximum(smaller_K, 1.0))
@@ -145,7 +146,7 @@ class Features:
         row = self._table_K[slot]
         shares_2 = row["half_weights"] / row["half_weights"].sum()
         means_2D = row["half_sums"] / row["half_weights"][:, None]
-        means_2D = means_2D + (row["sum"] / row["weight"] - shares_2 @ means_2D)
+        means_2D = means_2D + (row["sum"] / row["weight"] - (shares_2[:, None] * means_2D).sum(axis=0))
         leaves = int(shares_2.argmin())
         new = self._table_K[slot : slot + 1].copy()
         new["cluster"] = cluster
@@ -193,7 +194,7 @@ class Features:
     def cross_cosines(self) -> Floats:
         """(K, K): mean cosine of a member of one with a member of the other."""
         means_KD = self._table_K["sum"] / np.maximum(self._table_K["weight"], 1e-9)[:, None]
-        return np.asarray(means_KD @ means_KD.T)
+        return np.asarray(products(means_KD, means_KD))
 
     def merge_excess(self) -> Floats:
         """(K, K): cross-cosine less the mean of the two cohesions, above the diagonal; -inf elsewhere."""

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from curation.embedding import unit_vectors
 from curation.features import MIN_HALF, Features, highest_pair, split_gap
 from curation.kernels.features import sum_by_label
+from curation.kernels.products import products
 
 RESTARTS = 3
 ITERATIONS = 15
@@ -44,7 +45,7 @@ def spherical_kmeans(vectors_SD: NDArray[Any], k: int, rng: np.random.Generator,
     for _ in range(restarts):
         centres_KD = _spread_out(vectors_SD, k, rng)
         for _ in range(ITERATIONS):
-            similarities_SK = vectors_SD @ centres_KD.T
+            similarities_SK = products(vectors_SD, centres_KD)
             labels_S = similarities_SK.argmax(axis=1)
             own_S = similarities_SK.max(axis=1)
             for empty in np.flatnonzero(np.bincount(labels_S, minlength=k) == 0).tolist():
@@ -52,7 +53,7 @@ def spherical_kmeans(vectors_SD: NDArray[Any], k: int, rng: np.random.Generator,
                 labels_S[farthest] = empty
                 own_S[farthest] = 2.0
             centres_KD = unit_vectors(_sums(vectors_SD, labels_S, k))
-        similarities_SK = vectors_SD @ centres_KD.T
+        similarities_SK = products(vectors_SD, centres_KD)
         total = float(similarities_SK.max(axis=1).sum(dtype=np.float64))
         if total > best_total:
             best_total, best_S = total, similarities_SK.argmax(axis=1)
@@ -81,7 +82,7 @@ def isodata(
             break
         for _ in range(3):
             centres_KD = unit_vectors(_sums(vectors_SD, labels_S, int(labels_S.max()) + 1))
-            labels_S = _dense((vectors_SD @ centres_KD.T).argmax(axis=1))
+            labels_S = _dense((products(vectors_SD, centres_KD)).argmax(axis=1))
     return labels_S
 
 
@@ -128,7 +129,7 @@ def _spread_out(vectors_SD: NDArray[np.float32], k: int, rng: np.random.Generato
     chosen = [int(rng.integers(len(vectors_SD)))]
     distances_S = np.full(len(vectors_SD), np.inf)
     while len(chosen) < k:
-        to_last_S = 1.0 - (vectors_SD @ vectors_SD[chosen[-1]]).astype(np.float64)
+        to_last_S = 1.0 - products(vectors_SD, vectors_SD[chosen[-1:]])[:, 0].astype(np.float64)
         distances_S = np.minimum(distances_S, np.maximum(to_last_S, 0.0))
         cumulative_S = np.cumsum(distances_S)
         point = rng.random() * cumulative_S[-1]

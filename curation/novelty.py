@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curation.features import Features
+from curation.kernels.products import dots, products
 
 NOVEL_QUANTILE = 0.2
 OUTLIER_QUANTILE = 0.05
@@ -137,8 +138,8 @@ class Worth:
             self._cohesions_K = features.cohesions()
         sum_D = members_MD.sum(axis=0)
         weights_K = np.maximum(features.column("weight"), 1e-9)
-        cross_K = (features.column("sum") @ sum_D) / (weights_K * weight)
-        own = (float(sum_D @ sum_D) - weight) / (weight * (weight - 1.0))
+        cross_K = products(sum_D[None], features.column("sum"))[0] / (weights_K * weight)
+        own = (float(dots(sum_D, sum_D)) - weight) / (weight * (weight - 1.0))
         if (cross_K - (self._cohesions_K + own) / 2).max() >= -self._merge_gap:
             return None
         nearest = int(cross_K.argmax())
@@ -148,7 +149,9 @@ class Worth:
                 costs_KK = features.merge_costs()
                 self._costs = np.sort(costs_KK[np.isfinite(costs_KK)])
             difference_D = sum_D / weight - features.column("sum")[nearest] / weights_K[nearest]
-            saved = weight * weights_K[nearest] / (weight + weights_K[nearest]) * float(difference_D @ difference_D)
+            saved = (
+                weight * weights_K[nearest] / (weight + weights_K[nearest]) * float(dots(difference_D, difference_D))
+            )
             if len(self._costs) and saved < self._costs[min(-room, len(self._costs) - 1)]:
                 return None
         return int(features.column("cluster")[nearest])

@@ -9,7 +9,29 @@ import numpy as np
 from numba import njit
 
 
-@njit(cache=True, nogil=True, boundscheck=False, fastmath={"reassoc", "contract"})
+@njit(cache=True, nogil=True, boundscheck=False)
+def _nearer_half(member_D, halves_2D):
+    """The half whose mean, scaled to length 1, is nearer. In one order of summation on every processor."""
+    dimension = member_D.shape[0]
+    nearest, highest = 0, -np.inf
+    for half in range(2):
+        dot_0, dot_1, square_0, square_1 = 0.0, 0.0, 0.0, 0.0  # two of each at once wait less for each other
+        for d in range(0, dimension - 1, 2):
+            dot_0 += np.float64(member_D[d]) * halves_2D[half, d]
+            dot_1 += np.float64(member_D[d + 1]) * halves_2D[half, d + 1]
+            square_0 += halves_2D[half, d] * halves_2D[half, d]
+            square_1 += halves_2D[half, d + 1] * halves_2D[half, d + 1]
+        if dimension % 2:
+            dot_0 += np.float64(member_D[dimension - 1]) * halves_2D[half, dimension - 1]
+            square_0 += halves_2D[half, dimension - 1] * halves_2D[half, dimension - 1]
+        length = np.sqrt(square_0 + square_1)
+        cosine = (dot_0 + dot_1) / length if length > 0.0 else 0.0
+        if cosine > highest:
+            nearest, highest = half, cosine
+    return nearest
+
+
+@njit(cache=True, nogil=True, boundscheck=False)
 def add_members(embeddings_BD, slots_B, weights_K, sums_KD, half_weights_K2, half_sums_K2D, half_memory):
     """Add row b to cluster `slots_B[b]` (-1: to none) and to its nearer half.
 
@@ -30,17 +52,7 @@ def add_members(embeddings_BD, slots_B, weights_K, sums_KD, half_weights_K2, hal
         elif half_weights_K2[slot, 1] == 0.0:
             half = 1
         else:
-            dot_0 = 0.0
-            dot_1 = 0.0
-            square_0 = 0.0
-            square_1 = 0.0
-            for d in range(dimension):
-                value = np.float64(embeddings_BD[b, d])
-                dot_0 += value * half_sums_K2D[slot, 0, d]
-                dot_1 += value * half_sums_K2D[slot, 1, d]
-                square_0 += half_sums_K2D[slot, 0, d] * half_sums_K2D[slot, 0, d]
-                square_1 += half_sums_K2D[slot, 1, d] * half_sums_K2D[slot, 1, d]
-            half = 0 if dot_0 * np.sqrt(square_1) >= dot_1 * np.sqrt(square_0) else 1
+            half = _nearer_half(embeddings_BD[b], half_sums_K2D[slot])
         if half_memory < 1.0:
             for h in range(2):
                 half_weights_K2[slot, h] *= half_memory
