@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import msgspec
+import xxhash
 
 from consumers.broker import RawDocument
-from consumers.codec import decode_document
+from consumers.codec import MAX_ID_BYTES, decode_document
 from consumers.dead_letters import dead_letter
 from consumers.inputs import InputConfig
 from curatord.errors import Undecodable
@@ -61,10 +62,26 @@ def decode_rows(
             )
         else:
             arrived = value
+            if config.id_scope != "global" and isinstance(value, Document) and value.id is not None:
+                scope = value.source if config.id_scope == "source" else row.source
+                arrived = msgspec.structs.replace(value, id=scoped_id(scope, value.id))
         arrivals.append(
             Arrival(ordinal, row.source, row.position, arrived, len(original), row.key, row.index, row.timestamp_us)
         )
     return arrivals
+
+
+def scoped_id(scope: str, doc_id: str) -> str:
+    """An id that is unique where `doc_id` is so within its scope; the scope is a digest where both are too long.
+
+    >>> scoped_id("wiki", "7")
+    'wiki#7'
+    """
+    if len(scope.encode()) + 1 + len(doc_id.encode()) > MAX_ID_BYTES:
+        scope = xxhash.xxh3_128_hexdigest(scope.encode())
+        if len(scope) + 1 + len(doc_id.encode()) > MAX_ID_BYTES:
+            doc_id = xxhash.xxh3_128_hexdigest(doc_id.encode())
+    return f"{scope}#{doc_id}"
 
 
 def _decode(row: RawDocument, config: InputConfig) -> Document | Retraction | Undecodable:

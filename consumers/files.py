@@ -14,6 +14,7 @@ from itertools import islice
 from pathlib import Path
 
 import msgspec
+import xxhash
 
 from consumers.broker import (
     MAX_POLL_BYTES,
@@ -27,8 +28,10 @@ from consumers.broker import (
 from consumers.inputs import InputConfig, InputFile
 from consumers.readers import read_rows
 from consumers.sequences import shard_name, write_holdout, write_sequences
+from curatord.records import DeadLetter
 from state.epoch import Committed, Epoch
 from state.store import STATE_FOLDER, Store, explain_storage
+from state.tally import Tally
 
 # What compressed text usually unpacks to; only the estimate of progress hangs on it.
 USUAL_COMPRESSION = 3.5
@@ -41,6 +44,14 @@ class Progress(msgspec.Struct, frozen=True, array_like=True):
     size: int  # bytes of the file when it was read
     mtime_ns: int
     done: bool  # read to its end
+    options: str = ""  # digest of [input] as it was read with
+    tally: Tally = msgspec.field(default_factory=Tally)
+
+
+def read_superseded(store: Store) -> dict[str, int]:
+    """Dead letters that the ledger counts, but whose inputs were read anew since, by reason."""
+    value = store.get("meta", b"superseded")
+    return {} if value is None else msgspec.msgpack.decode(value, type=dict[str, int])
 
 
 def sync_folder(folder: Path) -> None:
@@ -56,7 +67,8 @@ class FilesBroker:
     """Inputs read in order, one output folder, one writer (the store's lock).
 
     An input that was read to its end and did not change since is not read again. One that changed is read from its
-    start: what the state knows already is recognised by its id and text, and has no effect.
+    start: what the state knows already is recognised by its id and text, and has no effect. So is one with rows that
+    could not be read, when an option of [input] changed: its dead letters are taken back.
     """
 
     def __init__(self, inputs: Sequence[InputFile], config: InputConfig, output: Path, store: Store) -> None:
@@ -72,6 +84,9 @@ class FilesBroker:
         self._num_bytes = sum(file.size for file in inputs)
         self._num_bytes_done = 0  # of the inputs that were read to their end, or need not be
         self._num_bytes_current = 0  # of the input that is being read, unpacked
+        self._options = xxhash.xxh3_64_hexdigest(msgspec.json.encode(config))
+        self._tallies: dict[str, Tally] = {}
+        self._superseded: list[str] = []  # inputs that are read anew, and whose dead letters count no more
         self.num_unchanged = 0  # inputs that need not be read
         self._recover()
 
@@ -125,16 +140,29 @@ class FilesBroker:
             file = self._waiting.popleft()
             known = self._progress(file.uri)
             changed = known is None or (known.size, known.mtime_ns) != (file.size, file.mtime_ns)
+            anew = changed or known is None or self._is_mended(known)
             # Standard input has no size that would tell a longer stream from the same one.
-            if known is not None and known.done and not changed and not file.is_stdin:
+            if known is not None and known.done and not anew and not file.is_stdin:
                 self._num_bytes_done += file.size
                 self.num_unchanged += 1
+                self._tallies[file.uri] = known.tally
                 continue
-            start = 0 if known is None or changed else known.position
+            start = 0 if known is None or anew else known.position
+            self._tallies[file.uri] = Tally() if known is None or anew else known.tally
+            if known is not None and anew and known.tally.dead:
+                self._superseded.append(file.uri)
             self._current, self._num_bytes_current = file, 0
             self._rows = self._read(file, start)
             return True
         return False
+
+    def _is_mended(self, known: Progress) -> bool:
+        """Whether rows, or their ids, that could not be used may be now: an option changed since."""
+        return bool(known.tally.dead or known.tally.lost_ids) and known.options != self._options
+
+    def tallies(self) -> dict[str, Tally]:
+        """What became of the rows of each input of this run, those included that need not be read."""
+        return dict(self._tallies)
 
     def _read(self, file: InputFile, start: int) -> Iterator[RawDocument]:
         for rows in read_rows(file, start, self._config):
@@ -162,6 +190,10 @@ class FilesBroker:
 
         Raises `StorageError` if something cannot be written; then nothing of the epoch counts.
         """
+        for uri, tally in epoch.tallies.items():
+            if uri in self._tallies:  # a retraction by command is of no input
+                self._tallies[uri].add(tally)
+        self._take_back_letters(epoch)
         for uri, position in epoch.positions.items():
             self._note(epoch, self._files[uri], position, done=False)
         for file in self._finished:
@@ -178,8 +210,28 @@ class FilesBroker:
             raise explain_storage(error, self._output) from error
 
     def _note(self, epoch: Epoch, file: InputFile, position: int, *, done: bool) -> None:
-        progress = Progress(position=position, size=file.size, mtime_ns=file.mtime_ns, done=done)
+        progress = Progress(
+            position=position,
+            size=file.size,
+            mtime_ns=file.mtime_ns,
+            done=done,
+            options=self._options,
+            tally=self._tallies.get(file.uri, Tally()),
+        )
         epoch.put("inputs", file.uri.encode(), msgspec.msgpack.encode(progress))
+
+    def _take_back_letters(self, epoch: Epoch) -> None:
+        """Remove the dead letters of inputs that are read anew, and remember how many there were, by reason."""
+        if not self._superseded:
+            return
+        counts = read_superseded(self._store)
+        for key, value in self._store.items("dead_letters"):
+            letter = msgspec.msgpack.decode(value, type=DeadLetter)
+            if letter.source in self._superseded:
+                epoch.delete("dead_letters", key)
+                counts[letter.reason] = counts.get(letter.reason, 0) + 1
+        epoch.put("meta", b"superseded", msgspec.msgpack.encode(counts))
+        self._superseded.clear()
 
     def _stage(self, epoch: Epoch, staged: Path) -> None:
         """Write the epoch's shards where no reader looks."""

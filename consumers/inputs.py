@@ -6,6 +6,7 @@ The order is argument, then path (by code points), then row. All mistakes of all
 from __future__ import annotations
 
 import glob
+import json
 import os
 import re
 import stat
@@ -42,6 +43,7 @@ READABLE = f"{', '.join(KINDS)}; all but tables also compressed ({', '.join(COMP
 STDIN = "-"
 STDIN_HEAD_BYTES = 64 << 10
 MAX_URI_BYTES = MAX_ID_BYTES - len(":18446744073709551615")  # a row's default id must be a possible id
+_DATASETS = "dataset_dict.json"  # of several splits, each in a folder of its own
 _MODIFIED_KEYS = ("mtime", "LastModified", "last_modified", "updated", "modified", "created")
 
 
@@ -50,6 +52,8 @@ class InputConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     fields: FieldNames = FieldNames()
     """What the fields of a record are called."""
+    id_scope: Literal["global", "source", "input"] = "global"
+    """Within what an id names one document: everywhere, its source (ids become `source#id`), its file or partition."""
     max_document_bytes: Annotated[int, msgspec.Meta(ge=1 << 10, le=1 << 30)] = MAX_DOCUMENT_BYTES
     """Largest record that is read, in bytes before decoding; a larger one becomes a dead letter."""
     max_window_bytes: Annotated[int, msgspec.Meta(ge=1 << 20, le=1 << 31)] = 1 << 31
@@ -101,14 +105,18 @@ def expand(
     *,
     exclude: Path | None = None,
     skipped: Counter[str] | None = None,
+    left_out: list[str] | None = None,
 ) -> list[InputFile]:
     """The files behind `arguments`, each once. Raises UsageError, listing every argument that cannot be used.
 
     With `shuffle_seed`, files (not their rows) are permuted by a hash of seed and uri. Nothing under `exclude`, the
-    folder that the run writes to, is read. Files that were passed over for their suffix are counted in `skipped`.
+    folder that the run writes to, is read. Files that were passed over for their suffix are counted in `skipped`. What
+    is wrong with a single file of a folder or pattern goes to `left_out`, if there are other files, and into the error
+    if there is no such list.
     """
     passed_over: Counter[str] = Counter() if skipped is None else skipped
     problems: list[str] = []
+    of_files: list[str] = []  # found in folders
     files: dict[str, InputFile] = {}
     excluded = os.path.realpath(exclude) if exclude is not None else None
     for argument in arguments:
@@ -118,7 +126,7 @@ def expand(
             elif "://" in argument and not argument.startswith("file://"):
                 found = _expand_url(argument, passed_over)
             else:
-                found = _expand_path(argument.removeprefix("file://"), excluded, passed_over, problems)
+                found = _expand_path(argument.removeprefix("file://"), excluded, passed_over, of_files)
         except UsageError as error:
             problems.append(f"{argument}: {error}")
         except OSError as error:
@@ -128,6 +136,10 @@ def expand(
                 files.setdefault(file.uri, file)
     if not arguments:
         problems.append("no input was given; name files, folders, globs, URLs, or - for standard input")
+    if left_out is None or not files:
+        problems += of_files
+    else:
+        left_out += of_files
     if len(problems) > 1:
         raise UsageError(f"{len(problems)} inputs cannot be used:\n  " + "\n  ".join(problems))
     if problems:
@@ -162,7 +174,11 @@ def _expand_path(argument: str, excluded: str | None, skipped: Counter[str], pro
         if not os.path.isdir(path):
             if kind_of(path) is None:
                 raise UsageError(_unknown_kind(path))
-            return _described([path], skipped, problems)
+            wrong: list[str] = []
+            found_file = _described([path], skipped, wrong)
+            if wrong:
+                raise UsageError(wrong[0].removeprefix(f"{path}: "))
+            return found_file
         paths = _walk(path, excluded, skipped, problems)
     elif glob.has_magic(argument):
         matches = glob.glob(path, recursive=True)
@@ -199,8 +215,26 @@ def _walk(folder: str, excluded: str | None, skipped: Counter[str], problems: li
             for name in folders
             if not name.startswith(".") and not _is_inside(os.path.join(parent, name), excluded)
         ]
-        paths += [os.path.join(parent, name) for name in names if not name.startswith(".")]
+        not_data = _not_data(parent, names)
+        if not_data:
+            skipped["(description of a saved dataset)"] += len(not_data)
+        paths += [os.path.join(parent, name) for name in names if not name.startswith(".") and name not in not_data]
     return sorted(paths)
+
+
+def _not_data(parent: str, names: list[str]) -> set[str]:
+    """The files of a folder that `datasets` saved which are not its rows: descriptions, and caches of `map`."""
+    if _DATASETS in names and not any(name.endswith(".arrow") for name in names):
+        return {_DATASETS}
+    if not {"state.json", "dataset_info.json"} <= set(names):
+        return set()
+    try:
+        with open(os.path.join(parent, "state.json"), "rb") as file:
+            data = {entry["filename"] for entry in json.load(file)["_data_files"]}
+    except (OSError, ValueError, KeyError, TypeError):
+        return set()
+    caches = {name for name in names if name.endswith(".arrow") and name not in data}
+    return {"state.json", "dataset_info.json", *caches}
 
 
 def _described(paths: list[str], skipped: Counter[str], problems: list[str]) -> list[InputFile]:

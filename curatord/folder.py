@@ -20,7 +20,7 @@ from curatord.sequence import EndOfStream, PackedSequence
 from curatord.source import Bounds, Found, Plan, missing
 
 POLL_S = 0.25
-_SHARD = re.compile(r"train-(\d{3,})-(\d{10,})-(\d{10,})\.parquet")
+SHARD_NAME = re.compile(r"train-(\d{3,})-(\d{10,})-(\d{10,})\.parquet")
 _MANIFEST = Path(".curatord", "manifest.json")
 _LISTS = (
     "input_ids",
@@ -144,7 +144,7 @@ class FolderSource:
 
     def _shards(self) -> list[_Shard]:
         """In order of their numbers."""
-        found = ((path, _SHARD.fullmatch(path.name)) for path in self._folder.glob("train-*.parquet"))
+        found = ((path, SHARD_NAME.fullmatch(path.name)) for path in self._folder.glob("train-*.parquet"))
         return sorted(_Shard(int(m[1]), int(m[2]), int(m[3]), path) for path, m in found if m is not None)
 
     def _ahead(self, generation: int, at: int) -> list[_Shard]:

@@ -114,6 +114,7 @@ def identity(config: Config, tokenizer: Tokenizer) -> dict[str, str]:
     near = config.dedup.near
     return {
         "state format": FORMAT_VERSION.decode(),
+        "input.id_scope": config.input.id_scope,
         **{f"dedup.near.{name}": str(getattr(near, name)) for name in IDENTITY_OPTIONS},
         "words": words.DEFINITION,
         "tokenizer": f"{tokenizer.name} ({tokenizer.digest:016x})",

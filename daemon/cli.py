@@ -58,6 +58,7 @@ def cli() -> None:
 @config_option
 @click.option("--keep-open", is_flag=True, help="Do not flush at the end: what is held waits for the next run.")
 @click.option("--shuffle-files", type=int, metavar="SEED", help="Read the input files in an order drawn from SEED.")
+@click.option("--strict", is_flag=True, help="Exit code 1 if there is a warning; 2 if an input cannot be opened.")
 @json_option
 def curate(
     inputs: tuple[str, ...],
@@ -65,11 +66,12 @@ def curate(
     config_path: Path | None,
     keep_open: bool,
     shuffle_files: int | None,
+    strict: bool,
     as_json: bool,
 ) -> None:
     """Curate files into packed sequences.
 
-    INPUT is a file (JSON lines, Parquet, text; also .gz and .zst), a folder, a glob, a URL that fsspec can open, or -
+    INPUT is a file (JSON, Parquet, Arrow, text; also .gz and .zst), a folder, a glob, a URL that fsspec can open, or -
     for standard input. The output folder holds Parquet shards that `datasets` reads, and the state: run it again
     with more files and it goes on.
     """
@@ -81,7 +83,13 @@ def curate(
 
     sys.exit(
         curate_files(
-            inputs, output, find_config(config_path), keep_open=keep_open, shuffle_seed=shuffle_files, as_json=as_json
+            inputs,
+            output,
+            find_config(config_path),
+            keep_open=keep_open,
+            shuffle_seed=shuffle_files,
+            as_json=as_json,
+            strict=strict,
         )
     )
 

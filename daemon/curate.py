@@ -6,6 +6,7 @@ import errno
 import json
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -18,12 +19,14 @@ from consumers.files import FilesBroker
 from consumers.inputs import expand
 from consumers.readers import check_tables
 from curatord.errors import StorageError, UsageError
+from curatord.folder import SHARD_NAME
 from curatord.records import Retraction
 from daemon.app import build_restored, encode_identity
 from daemon.config import Config, load_config
 from daemon.facts import opened_for_reading
 from daemon.kernels import are_compiled
 from daemon.lifecycle import Interrupted, Loop, StopRequest
+from daemon.losses import losses
 from daemon.pipeline import Pipeline
 from daemon.progress import CurateProgress
 from daemon.screen import show
@@ -64,14 +67,24 @@ def curate_files(
     keep_open: bool,
     shuffle_seed: int | None,
     as_json: bool,
+    strict: bool,
 ) -> int:
-    """Curate the inputs; the exit code."""
+    """Curate the inputs; the exit code, with `strict` 1 where something is to be warned of.
+
+    With `strict` an input that cannot be opened ends the run before anything is read; else only if all of them cannot.
+    """
     config = load_config(config_path)
     raise_open_files()
-    inputs = expand(arguments, shuffle_seed, exclude=output)
-    problems = check_tables(inputs, config.input)
-    if problems:
-        raise UsageError("\n".join(problems.values()))
+    refuse_foreign(output)
+    passed_over: Counter[str] = Counter()
+    left_out: list[str] = []
+    inputs = expand(arguments, shuffle_seed, exclude=output, skipped=passed_over, left_out=None if strict else left_out)
+    unusable = check_tables(inputs, config.input)
+    if unusable and (strict or len(unusable) == len(inputs)):
+        problems = list(unusable.values())
+        raise UsageError(
+            problems[0] if len(problems) == 1 else "\n  ".join([f"{len(problems)} inputs cannot be used:", *problems])
+        )
     with (
         StopRequest().installed() as stop,
         CurateProgress(stop) as progress,
@@ -89,7 +102,15 @@ def curate_files(
             finished = False
         progress.end()
         write_manifest(output, pipeline, complete=finished and not keep_open)
-        result = summary(store, pipeline, before=before, seconds=progress.seconds, unchanged=broker.num_unchanged)
+        result = summary(
+            store,
+            pipeline,
+            before=before,
+            seconds=progress.seconds,
+            unchanged=broker.num_unchanged,
+            passed_over=passed_over,
+            warnings=losses(broker.tallies(), pipeline.stages.ledger.sources, left_out, output),
+        )
     if as_json:
         click.echo(json.dumps(result.as_dict(), indent=2))
     elif finished:
@@ -97,7 +118,19 @@ def curate_files(
     if not finished:
         _say_how_to_go_on(output)
         return INTERRUPTED
-    return 0
+    return 1 if strict and result.warnings else 0
+
+
+def refuse_foreign(output: Path) -> None:
+    """Raise `UsageError` if a reader of the output folder would take a file for a shard that is none of ours."""
+    foreign = sorted(path.name for path in output.glob("train*.parquet") if not SHARD_NAME.fullmatch(path.name))
+    if foreign:
+        raise UsageError(
+            f"{output} holds {foreign[0]}"
+            + (f" and {len(foreign) - 1} more like it" if len(foreign) > 1 else "")
+            + ", which curatord did not write: `load_dataset` would read it with the shards. Move it away, or choose "
+            "another --output"
+        )
 
 
 def _say_how_to_go_on(output: Path) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 
 from curation.bandit import SHARED_KEY
 from curatord.errors import StateError, UsageError
+from curatord.folder import SHARD_NAME
 from curatord.sequence import HEAD_PRESENT, TAIL_PRESENT
 from daemon.facts import Damage, buffered_documents, held_pieces, opened_for_reading, retracted_documents
 from daemon.screen import show
@@ -197,6 +198,9 @@ def check_output(output: Path) -> OutputReport:
     expected: dict[int, int] = {}  # generation -> next seq_no
     covered: dict[str, int] = {}  # document -> tokens of its pieces so far
     for path in paths:
+        if SHARD_NAME.fullmatch(path.name) is None:
+            report.complain(f"{path.name}: no shard of curatord; `load_dataset` reads it with the others: move it away")
+            continue
         report.shards += 1
         for generation, length, row in _rows(path, report):
             report.sequences += 1
@@ -222,7 +226,7 @@ def _rows(path: Path, report: OutputReport) -> Iterator[tuple[int, int, dict[str
             for group in range(file.num_row_groups):
                 for row in file.read_row_group(group).to_pylist():
                     yield generation, length, row
-    except (pa.ArrowException, OSError, ValueError) as error:
+    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
         report.complain(f"{path.name}: cannot be read further: {error}")
 
 

@@ -15,13 +15,15 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol
 
 import msgspec
+import numpy as np
 
 from consumers.broker import RawDocument, RawFeedback
-from consumers.documents import decode_rows
+from consumers.documents import Arrival, decode_rows
 from curation.batch import join_texts
+from curatord.records import DeadLetter, Document
 from curatord.sequence import EndOfStream
 from daemon.feedback import FeedbackJoin
-from daemon.intake import Intake
+from daemon.intake import Intake, Run
 from daemon.learning import Learning
 from daemon.selection import Selection
 from daemon.stages import Stages
@@ -29,7 +31,10 @@ from ops.memory import keep_objects
 from state.epoch import Change, Epoch
 from state.ledger import decode_ledger, encode_ledger
 from state.store import Store
+from state.tally import Tally
 from state.verdicts import Segment, decode_segment, read_segments
+
+MAX_EXAMPLE_CHARACTERS = 300
 
 
 class Stateful(Protocol):
@@ -76,11 +81,13 @@ class Pipeline:
         config = self.stages.config
         self.stages.phases.enter("decode")
         arrivals = decode_rows(rows, self._next_ordinal, config.input, config.dead_letters.max_bytes)
+        _tally(arrivals, epoch)
         self.stages.phases.enter("identify")
         for run in self._intake.runs(arrivals, epoch):
             if run.retraction is not None:
                 self._take_back(self._intake.forget(run.retraction, epoch), "retracted", epoch)
             if run.replaced >= 0:
+                self._tally_replaced(run, epoch)
                 self._take_back(run.replaced, "replaced", epoch)
             if len(run.batch):
                 self._selection.decide(run, epoch)
@@ -92,6 +99,16 @@ class Pipeline:
         for row in rows:
             epoch.positions[row.source] = row.position + 1
         epoch.num_rows += len(rows)
+
+    def _tally_replaced(self, run: Run, epoch: Epoch) -> None:
+        """Note a document that replaces one of another input."""
+        segment, row = self.stages.segments.find(run.replaced, epoch)
+        earlier = segment.inputs[segment.column("input_index", np.uint32)[row]]
+        arrival = run.arrivals[0]
+        if earlier != arrival.input:
+            epoch.tallies[arrival.input].add(
+                Tally(replaced=1, replaced_id=arrival.doc_id[:MAX_EXAMPLE_CHARACTERS], replaced_input=earlier)
+            )
 
     def learn_from(self, records: Sequence[RawFeedback], epoch: Epoch) -> None:
         """Take in what trainers and scorers said. The next tick learns it; an epoch with an end takes no more rows."""
@@ -230,6 +247,22 @@ class Pipeline:
         self._unticked.clear()
         self._learning.restore()
         stages.ledger.check(stages.held.unemitted_tokens())
+
+
+def _tally(arrivals: Sequence[Arrival], epoch: Epoch) -> None:
+    """Count rows, dead letters and lost ids of each input, with an example of each."""
+    for arrival in arrivals:
+        tally = epoch.tallies.get(arrival.input)
+        if tally is None:
+            tally = epoch.tallies[arrival.input] = Tally()
+        tally.rows += 1
+        value = arrival.value
+        if isinstance(value, DeadLetter):
+            place = arrival.position if arrival.index is None else f"{arrival.position}:{arrival.index}"
+            letter = f"row {place}: {value.message[:MAX_EXAMPLE_CHARACTERS]}"
+            tally.add(Tally(dead=1, reason=value.reason, letter=letter))
+        elif isinstance(value, Document) and value.id_problem:
+            tally.add(Tally(lost_ids=1, lost_id=f"row {arrival.position}: {value.id_problem}"))
 
 
 def read_retracted(store: Store) -> frozenset[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from itertools import pairwise
 
 import msgspec
@@ -206,6 +207,8 @@ class Selection:
                 self._ledger.reject(stage, reason, len(rows), num_bytes)
             else:
                 self._ledger.count("accepted", len(rows), num_bytes)
+            for source, documents in Counter(batch.sources[row] for row in rows.tolist()).items():
+                self._ledger.count_source(source, stage, documents)
         segment = verdicts.segment(
             ids=batch.ids,
             id_keys_B2=run.id_keys_B2,

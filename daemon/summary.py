@@ -6,7 +6,8 @@ import json
 import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,10 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
+from consumers.files import read_superseded
 from curatord import __version__
 from curatord.printable import printable
+from daemon.losses import RunLoss, loss_lines, passed_over_line
 from daemon.pipeline import Pipeline
 from packing.rows import Generation
 from packing.tokenizer import Loss, example_of_loss
@@ -72,6 +75,9 @@ class Summary:
     student_versions: int
     unchanged_inputs: int
     ledger: dict[str, Any]
+    superseded: dict[str, int]  # dead letters whose inputs were read anew since, by reason
+    passed_over: dict[str, int]  # files of no kind that is read, by ending
+    warnings: tuple[RunLoss, ...]
     near_duplicates: tuple[NearDuplicate, ...]
     clusters: tuple[ClusterLine, ...]
     num_clusters: int
@@ -94,7 +100,16 @@ class Summary:
         return {**asdict(self), "generations": [msgspec.structs.asdict(generation) for generation in self.generations]}
 
 
-def summary(store: Store, pipeline: Pipeline, *, before: int, seconds: float, unchanged: int) -> Summary:
+def summary(
+    store: Store,
+    pipeline: Pipeline,
+    *,
+    before: int,
+    seconds: float,
+    unchanged: int,
+    passed_over: Mapping[str, int],
+    warnings: tuple[RunLoss, ...],
+) -> Summary:
     """Read it off the stages and the store."""
     stages = pipeline.stages
     stats = stages.packer.stats
@@ -106,6 +121,9 @@ def summary(store: Store, pipeline: Pipeline, *, before: int, seconds: float, un
         student_versions=stages.embedder.version,
         unchanged_inputs=unchanged,
         ledger={name: getattr(ledger, name) for name in Ledger.__struct_fields__},
+        superseded=read_superseded(store),
+        passed_over=dict(passed_over),
+        warnings=warnings,
         near_duplicates=near_duplicate_examples(store),
         clusters=largest_clusters(store, pipeline),
         num_clusters=len(stages.clusters),
@@ -214,28 +232,32 @@ def print_summary(result: Summary, output: Path) -> None:
 def summary_lines(result: Summary, output: Path, width: int) -> list[Text]:
     """The screen, line by line, each of at most `width` characters but for the commands."""
     sections = (
-        _document_lines(result.ledger, width),
+        _document_lines(result.ledger, result.superseded, width),
         _rule_lines(result.ledger["would_drop"], width),
         _near_duplicate_lines(result.near_duplicates, width),
         _cluster_lines(result, width),
         _fact_lines(result),
+        [Text(line) for line in loss_lines(result.warnings)],
         _command_lines(result, output, width),
     )
     return [line for section in sections if section for line in (Text(), *section)]
 
 
-def _document_lines(ledger: dict[str, Any], width: int) -> list[Text]:
-    """What became of the rows, stage by stage."""
+def _document_lines(ledger: dict[str, Any], superseded: dict[str, int], width: int) -> list[Text]:
+    """What became of the rows, stage by stage; those that could not be read and were read anew count once."""
+    again = sum(superseded.values())
+    dead = {reason: count - superseded.get(reason, 0) for reason, count in ledger["dead"].items()}
     lines = [Text.assemble((f"{'':<{NAME_WIDTH}}{'rows':>12}{'share':>9}", "bold"))]
-    total = max(1, ledger["rows_read"])
+    total = max(1, ledger["rows_read"] - again)
 
     def add(name: str, count: int, why: str = "", counts: dict[str, int] | None = None) -> None:
         line = f"{name:<{NAME_WIDTH}}{count:>12,}{count / total:>9.1%}  "
         lines.append(Text(line + (_fitting(counts, width - len(line)) if counts else why)))
 
-    add("read", ledger["rows_read"], f"{ledger['bytes_read'] / 1e6:,.1f} MB")
-    if ledger["rows"]["dead"]:
-        add("unreadable", ledger["rows"]["dead"], counts=ledger["dead"])
+    add("read", ledger["rows_read"] - again, f"{ledger['bytes_read'] / 1e6:,.1f} MB")
+    if any(dead.values()):
+        counts = {reason: count for reason, count in dead.items() if count}
+        add("unreadable", sum(counts.values()), counts=counts)
     if ledger["rows"]["redelivered"]:
         add("seen before", ledger["rows"]["redelivered"], "same id, same text")
     if ledger["rows"]["retraction"]:
@@ -312,6 +334,8 @@ def _fact_lines(result: Summary) -> list[Text]:
         facts["Tokenizer"] = f"does not give every text back{example}"
     if result.documents_held:
         facts["Held"] = f"{result.documents_held:,} documents, {result.tokens_held:,} tokens, for rows to come"
+    if result.passed_over:
+        facts["Left out"] = passed_over_line(Counter(result.passed_over))
     if result.unchanged_inputs:
         facts["Inputs"] = f"{result.unchanged_inputs:,} did not change since they were read"
     facts["Time"] = f"{result.rows_this_run:,} rows in {working:.1f} s, {rate:,.0f} a second{training}"
@@ -329,11 +353,13 @@ def _command_lines(result: Summary, output: Path, width: int) -> list[Text]:
     """What to try next. A command stands on one line, however long, so that it can be copied."""
     example = result.near_duplicates[0].doc_id if result.near_duplicates else "DOC_ID"
     folder = _quoted(str(output))
-    commands = (
+    commands: tuple[tuple[str, str], ...] = (
         (f"curatord explain {_quoted(example)} -o {folder}", "the way of one document"),
         (f"curatord inspect output -o {folder}", "check every sequence"),
         (f"datasets.load_dataset('parquet', data_dir={str(output)!r})", "train on it"),
     )
+    if not result.rows:  # there is nothing to check or to train on
+        commands = ((f"curatord dead-letters list -o {folder}", "why rows could not be read"), commands[0])
     lines = [Text("What to try next", "bold")]
     for command, what in commands:
         comment = f"   # {what}"

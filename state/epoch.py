@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from curatord.records import DeadLetter
 from curatord.sequence import EndOfStream, PackedSequence
+from state.tally import Tally
 
 FAMILIES = (
     "meta",  # epoch number, format, identity, counters: one row each
@@ -70,6 +71,7 @@ class Epoch:
     holdouts: list[list[Holdout]] = field(default_factory=list)  # whole shards
     dead_letters: list[DeadLetter] = field(default_factory=list)
     num_rows: int = 0  # input rows read
+    tallies: dict[str, Tally] = field(default_factory=dict)  # input name -> what became of its rows
 
     def put(self, family: str, key: bytes, value: bytes) -> None:
         """Set one fact."""

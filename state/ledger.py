@@ -10,6 +10,8 @@ import msgspec
 
 from curatord.errors import StateError
 
+MAX_SOURCES = 200
+OTHER_SOURCES = "(other sources)"
 OUTCOMES = ("accepted", "rejected", "redelivered", "dead", "retraction")
 
 
@@ -23,6 +25,7 @@ class Ledger(msgspec.Struct, kw_only=True):
     rejections: dict[str, int] = msgspec.field(default_factory=dict)  # "stage reason" -> documents
     rejected_later: dict[str, int] = msgspec.field(default_factory=dict)  # reason -> accepted documents taken back
     dead: dict[str, int] = msgspec.field(default_factory=dict)  # reason -> rows
+    sources: dict[str, dict[str, int]] = msgspec.field(default_factory=dict)  # source -> stage, "" for all -> documents
     would_drop: dict[str, int] = msgspec.field(default_factory=dict)  # quality rule -> documents that fail it
     tokens_accepted: int = 0
     tokens_emitted_first: int = 0  # each document's tokens once
@@ -43,6 +46,14 @@ class Ledger(msgspec.Struct, kw_only=True):
         self.count("rejected", documents, num_bytes)
         key = f"{stage} {reason}"
         self.rejections[key] = self.rejections.get(key, 0) + documents
+
+    def count_source(self, source: str, stage: str, documents: int) -> None:
+        """Documents of one source that a stage rejected, or that it kept for ""; the first MAX_SOURCES by name."""
+        if source not in self.sources and len(self.sources) >= MAX_SOURCES:
+            source = OTHER_SOURCES
+        counts = self.sources.setdefault(source, {})
+        for name in {"", stage}:
+            counts[name] = counts.get(name, 0) + documents
 
     def reject_later(self, reason: str, num_tokens: int) -> None:
         """One accepted document was taken back; `num_tokens` of it had not been emitted."""
