@@ -19,6 +19,7 @@ from curation.rewards import FeedbackCounts
 from curatord import __version__
 from curatord.errors import CuratordError
 from daemon.config import Config, show_config
+from daemon.losses import MAX_DEAD_SHARE
 from daemon.stages import Stages
 from ops.events import EpochCommitted, Events
 from ops.health import Health
@@ -30,8 +31,10 @@ from ops.systemd import ServiceManager
 from state.epoch import Epoch
 from state.ledger import Ledger, decode_ledger, encode_ledger
 from state.snapshot import StateConfig
+from state.tally import Tally
 
 TELL_TIME_S = 5.0
+WINDOW_ROWS = 1000  # of an input, over which the share that cannot be read is looked at
 
 
 @contextmanager
@@ -93,6 +96,7 @@ class Observer:
         self._phase_s = dict(stages.phases.seconds)
         self._told_at = clock()
         self._feedback = _counts(stages.rewards.counts)
+        self._tallies: dict[str, Tally] = {}  # of each input, over the window that is open
         self._made_s: list[NDArray[np.float64]] = []  # when the messages of the open epoch were made, a poll each
         self._received_ages_s: list[NDArray[np.float64]] = []
 
@@ -178,9 +182,22 @@ class Observer:
             self._events.stream_ended(generation=epoch.end.generation, seq_no=epoch.end.seq_no)
         if dead_letters:
             self._events.dead_letters_written(dead_letters)
+        self._tell_losses(epoch)
         for surge in stages.surges:
             self._events.removal_surge(source=surge.source, rate=surge.rate, usual_rate=surge.usual_rate)
         stages.surges.clear()
+
+    def _tell_losses(self, epoch: Epoch) -> None:
+        """Inputs of which more than a tenth of the last WINDOW_ROWS rows, or more, could not be read."""
+        for name, tally in epoch.tallies.items():
+            window = self._tallies.setdefault(name, Tally())
+            window.add(tally)
+            if window.rows >= WINDOW_ROWS:
+                if window.dead > MAX_DEAD_SHARE * window.rows:
+                    self._events.input_unreadable(
+                        source=name, rows=window.rows, dead=window.dead, reason=window.reason, example=window.letter
+                    )
+                del self._tallies[name]
 
 
 def _grown(now: Mapping[str, int], before: Mapping[str, int]) -> dict[str, int]:

@@ -278,6 +278,17 @@ class Events:
         fields = {"documents": sum(reasons.values()), "reasons": dict(reasons), "see": see}
         self._often(WARNING, "dead_letters_written", fields)
 
+    def input_unreadable(self, *, source: str, rows: int, dead: int, reason: str, example: str) -> None:
+        """More than a tenth of the last rows of one input could not be read."""
+        fields = {
+            "source": source[:MAX_TEXT],
+            "rows": rows,
+            "dead": dead,
+            "reason": reason,
+            "example": example[:MAX_TEXT],
+        }
+        self._often(WARNING, "input_unreadable", fields, source)
+
     def student_trained(self, *, version: int, known_share: float) -> None:
         """A version of the student embeds from now on: the first, or one for a stream that had become another."""
         self._log.info("student_trained", version=version, known_share=round(known_share, 3))

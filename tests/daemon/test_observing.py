@@ -17,7 +17,9 @@ from daemon.config import Config, parse_config
 from daemon.lifecycle import Loop, catch_up
 from daemon.observing import Observer, config_hash, observed
 from ops.phases import PhaseClock
+from state.epoch import Epoch
 from state.store import Store, state_folder
+from state.tally import Tally
 from tests.ops.conftest import Process
 from tests.simulation.world import make_config, new_world, tokenizer
 
@@ -96,6 +98,26 @@ def test_metrics_of_a_run_are_the_differences_of_its_ledger(tmp_path: Path) -> N
     assert {("poll",), ("decode",), ("pack",), ("commit",), ("observe",)} <= spent.keys()
     events = {line["event"] for line in process.lines()}
     assert {"epoch_committed", "dead_letters_written", "removal_surge"} <= events
+
+
+@pytest.mark.parametrize(("dead", "is_told"), [(100, False), (101, True)])
+def test_an_input_of_which_a_tenth_cannot_be_read_is_told_once_in_a_thousand_rows(
+    tmp_path: Path, dead: int, is_told: bool
+) -> None:
+    process = Process()
+    store = Store(state_folder(tmp_path))
+    pipeline = build(make_config(), store, tokenizer())
+    observer = Observer(process.events, pipeline.stages, clock=process.clock)
+    for number in range(10):
+        epoch = Epoch(number=number + 1, identity="")
+        share = dead - 9 * (dead // 10) if number == 9 else dead // 10
+        epoch.tallies["docs-0"] = Tally(rows=100, dead=share, reason="no_text", letter="row 7")
+        observer.committed(epoch, CommitReport(), commit_s=0.1)
+    pipeline.stages.close()
+    told = [line for line in process.lines() if line["event"] == "input_unreadable"]
+    assert [(line["source"], line["dead"], line["rows"], line["example"]) for line in told] == [
+        ("docs-0", dead, 1000, "row 7")
+    ] * is_told
 
 
 def test_time_is_told_while_nothing_is_committed(tmp_path: Path) -> None:
