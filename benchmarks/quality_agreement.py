@@ -37,7 +37,7 @@ FILTERS = ("gopher_quality", "gopher_repetition", "c4", "c4_any_ending", "finewe
 
 def our_verdicts(texts: list[str]) -> dict[str, np.ndarray]:
     """Kept or not, by filter."""
-    quality = Quality(QualityConfig(), LanguageConfig(enabled=False))
+    quality = Quality(QualityConfig(strict_published=True), LanguageConfig(enabled=False))
     failed_BR = np.concatenate(
         [
             quality.measure(*join_texts(part), ("",) * len(part)).failed_BR

@@ -1,7 +1,9 @@
-"""Which language a document is in: as declared, or by py3langid's model over its beginning.
+"""Which language a document is in: as declared, or by py3langid's model over samples of it.
 
 The model travels with py3langid (142 classes, no download). Its answers are its own: the same language and probability
-as `py3langid` gives for the same bytes, only faster.
+as `py3langid` gives for the same bytes, only faster. Three texts it cannot judge are treated first: capitals are made
+small, marks are composed, and a text whose letters are mostly of scripts that the model never saw (Cherokee, Yi,
+Syriac...) is of no known language ("und", probability 0).
 """
 
 from __future__ import annotations
@@ -15,17 +17,26 @@ from numpy.typing import NDArray
 
 from curation.batch import join_texts
 from curation.kernels.characters import character_properties
-from curation.kernels.langid import COLUMNS, FETCH_AHEAD, SEGMENTS, classify_documents, longest_ngram
+from curation.kernels.langid import (
+    ASK_NFC,
+    COLUMNS,
+    FETCH_AHEAD,
+    IN_CAPITALS,
+    SAMPLE_BYTES,
+    SEGMENTS,
+    classify_documents,
+    longest_ngram,
+    sample_documents,
+)
 from curation.kernels.nfc import nfc
+from curation.kernels.simd import PADDING_BYTES
 from curation.kernels.text_masks import read_only
+from curation.language_codes import covered_languages, nearest_language, normalise_language
 from ops.memory import lookup_table
 
-# Bytes at the beginning of a document that are looked at. Against the first 30,000 bytes, 1,024 name another language
-# for 1.2 % of mixed documents (abbreviations, code, rare languages), 2,048 for 0.8 % at 1.7 times the cost.
-PREFIX_BYTES = 1024
 UNDETERMINED = "und"
 ENGLISH = "en"
-_NAMES_OF_ENGLISH = ("en", "eng", "english")
+NO_LANGUAGE_CODE = "zxx"  # base64, logs, tables of numbers
 
 
 class LanguageConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -34,7 +45,9 @@ class LanguageConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     enabled: bool = True
     """Whether to identify the language of documents that declare none; without it they count as undetermined."""
     keep: tuple[str, ...] = ()
-    """Languages to keep, as ISO 639 codes ("en", "de", "zh"); empty keeps all."""
+    """Languages to keep, as ISO 639 codes or English names ("en", "deu_Latn", "Chinese"); empty keeps all. A
+    macrolanguage covers its members, and a member its macrolanguage: "no" keeps "nb" and "nn". Documents of no known
+    language are dropped as well, unless "und" is listed."""
     min_score: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.5
     """Probability that an identified language must have for its document to be kept; used only if `keep` is set."""
 
@@ -44,8 +57,15 @@ class LanguageConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
                 "`keep` needs `enabled = true`: without it no document without a declared language is kept"
             )
         for code in self.keep:
-            if code != normalise_language(code):
-                raise ValueError(f"`keep` has {code!r}: write {normalise_language(code)!r}")
+            if code != UNDETERMINED and not normalise_language(code):
+                raise ValueError(
+                    f"`keep` has {code!r}, which names no language; the nearest is {nearest_language(code)!r}"
+                )
+
+    def kept_languages(self) -> frozenset[str]:
+        """Codes of all languages that `keep` covers; empty if all are kept."""
+        undetermined = {UNDETERMINED} & {*self.keep}
+        return covered_languages(normalise_language(code) for code in self.keep if code != UNDETERMINED) | undetermined
 
 
 class LanguageModel(NamedTuple):
@@ -57,7 +77,7 @@ class LanguageModel(NamedTuple):
     table_FL: NDArray[np.uint16]  # half-precision bits, one row an n-gram
     prior_L: NDArray[np.float32]
     first_L: NDArray[np.int64]  # the first class with the same language
-    log_counts: NDArray[np.float32]  # log(1 + n) * 2^112, for n up to the prefix
+    log_counts: NDArray[np.float32]  # log(1 + n) * 2^112, for n up to the bytes of a sample
 
 
 @cache
@@ -66,7 +86,7 @@ def load_model() -> tuple[LanguageModel, tuple[str, ...], int]:
     from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
     source = LanguageIdentifier.from_model_file(MODEL_FILE)
-    languages = tuple(source.nb_classes)
+    languages = tuple(normalise_language(language) for language in source.nb_classes)
     num_features = len(source.nb_ptc)
     stride = -(-len(languages) // COLUMNS) * COLUMNS
     table_FL = lookup_table((num_features, stride), np.float16)
@@ -82,7 +102,7 @@ def load_model() -> tuple[LanguageModel, tuple[str, ...], int]:
         table_FL=table_FL.view(np.uint16).reshape(-1),
         prior_L=prior_L,
         first_L=np.array([languages.index(language) for language in languages], np.int64),
-        log_counts=(np.log1p(np.arange(4 * PREFIX_BYTES)) * 2.0**112).astype(np.float32),
+        log_counts=(np.log1p(np.arange(4 * SAMPLE_BYTES)) * 2.0**112).astype(np.float32),
     )
     num_states = len(model.row_S)
     overlap = longest_ngram(
@@ -91,50 +111,47 @@ def load_model() -> tuple[LanguageModel, tuple[str, ...], int]:
     return model, languages, int(overlap)
 
 
-def normalise_language(declared: str) -> str:
-    """The bare, lower-cased code of a declared language: "en-US", "eng_Latn" and "English" are "en"."""
-    code = declared.strip().lower().replace("_", "-").partition("-")[0]
-    return ENGLISH if code in _NAMES_OF_ENGLISH else code
-
-
 def identify_languages(
     buffer_N: NDArray[np.uint8], starts_B: NDArray[np.int64], ends_B: NDArray[np.int64]
 ) -> tuple[list[str], NDArray[np.float32]]:
-    """Language code and probability of each document, from its first PREFIX_BYTES, cut at a character.
+    """Language code and probability of each document, from samples of SAMPLE_BYTES spread over it.
 
     "und" with 0 for a text in which the model knows nothing. Pure; safe from several threads.
     """
     _, languages, _ = load_model()
-    prefix_ends_B = _prefix_ends(buffer_N, starts_B, ends_B)
-    classes_B, scores_B, normalise_B = _classify(buffer_N, starts_B, prefix_ends_B)
-    changed = np.flatnonzero(normalise_B)
+    samples_N, starts_B, ends_B = take_samples(buffer_N, starts_B, ends_B)
+    classes_B, scores_B, treat_B = _classify(samples_N, starts_B, ends_B)
+    changed = np.flatnonzero(treat_B & (ASK_NFC | IN_CAPITALS))
     if len(changed):
-        texts = [bytes(buffer_N[starts_B[b] : prefix_ends_B[b]]).decode() for b in changed.tolist()]
-        texts = [nfc(text.lower() if text.isupper() else text) for text in texts]
+        texts = []
+        for b in changed.tolist():
+            text = bytes(samples_N[starts_B[b] : ends_B[b]]).decode()
+            texts.append(nfc(text.lower() if treat_B[b] & IN_CAPITALS else text))
         classes_B[changed], scores_B[changed], _ = _classify(*join_texts(texts), as_is=True)
     return [languages[k] if k >= 0 else UNDETERMINED for k in classes_B.tolist()], scores_B
 
 
-def _prefix_ends(
+def take_samples(
     buffer_N: NDArray[np.uint8], starts_B: NDArray[np.int64], ends_B: NDArray[np.int64]
-) -> NDArray[np.int64]:
-    """Ends of the prefixes, moved back to where a character begins."""
-    prefix_ends_B = np.minimum(ends_B, starts_B + PREFIX_BYTES)
-    for _ in range(3):
-        prefix_ends_B -= (prefix_ends_B < ends_B) & (buffer_N[prefix_ends_B] & 0xC0 == 0x80)
-    return prefix_ends_B
+) -> tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.int64]]:
+    """What is looked at of each document, as a batch of its own: all, or pieces from beginning to end."""
+    most_bytes = int(np.minimum(ends_B - starts_B, SAMPLE_BYTES).sum())
+    samples_N = np.empty(most_bytes + PADDING_BYTES, np.uint8)
+    sample_starts_B, sample_ends_B = np.empty(len(starts_B), np.int64), np.empty(len(starts_B), np.int64)
+    sample_documents(read_only(buffer_N), starts_B, ends_B, samples_N, sample_starts_B, sample_ends_B)
+    return samples_N, sample_starts_B, sample_ends_B
 
 
 def _classify(
     buffer_N: NDArray[np.uint8], starts_B: NDArray[np.int64], ends_B: NDArray[np.int64], as_is: bool = False
-) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.bool_]]:
-    """Class (-1 for none) and probability of each text, and whether it has to be normalised first."""
+) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.uint8]]:
+    """Class (-1 for none) and probability of each text, and what has to be done to it first."""
     model, _, overlap = load_model()
     num_documents = len(starts_B)
     longest_bytes = int((ends_B - starts_B).max(initial=0))
     classes_B = np.empty(num_documents, np.int64)
     scores_B = np.empty(num_documents, np.float32)
-    normalise_B = np.empty(num_documents, np.bool_)
+    treat_B = np.empty(num_documents, np.uint8)
     classify_documents(
         read_only(buffer_N),
         starts_B,
@@ -149,6 +166,6 @@ def _classify(
         np.empty(longest_bytes, np.float32),
         classes_B,
         scores_B,
-        normalise_B,
+        treat_B,
     )
-    return classes_B, scores_B, normalise_B
+    return classes_B, scores_B, treat_B

@@ -18,18 +18,26 @@ from numpy.typing import NDArray
 from curation.kernels.quality import measure_documents, weigh_values
 from curation.language import (
     ENGLISH,
+    NO_LANGUAGE_CODE,
     UNDETERMINED,
     LanguageConfig,
     identify_languages,
-    normalise_language,
 )
-from curation.rules import FILTERS_OF_PRESET, RULE_NAMES, RULES, Preset
+from curation.language_codes import normalise_language
+from curation.rules import FILTERS_OF_PRESET, RULE_NAMES, RULES, TEXT_RULES, Preset
 
 # Reasons besides the names of the rules.
 LANGUAGE_NOT_KEPT = "language_not_kept"
 LANGUAGE_UNCERTAIN = "language_uncertain"
 REASONS: tuple[str, ...] = (LANGUAGE_NOT_KEPT, LANGUAGE_UNCERTAIN, *RULE_NAMES)
 KEPT = ""
+# No language has words as long on average; sequences of bases have, and the model takes them for Bikol.
+LONGEST_MEAN_WORD = 30
+MEAN_WORD = [rule.name for rule in TEXT_RULES].index("gopher_long_words")
+# Languages whose sentences end in no mark; what is in no known language may be among them.
+WITHOUT_FULL_STOPS = frozenset({"th", "lo", "nod", "shn", "tdd", "khb", UNDETERMINED})
+# Those that reject.
+PRESETS: tuple[Preset, ...] = tuple(preset for preset, filters in FILTERS_OF_PRESET.items() if filters)
 
 
 class QualityConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -38,6 +46,9 @@ class QualityConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     preset: Preset = "observe"
     """Rules that reject: "observe" (none; all are measured), "gopher" (quality and repetition), "c4", or "fineweb"
     (Gopher, C4 without its rule on terminal punctuation, and FineWeb's own: the FineWeb recipe)."""
+    strict_published: bool = False
+    """Read every text as datatrove reads the papers: words as `\\w+` finds them also in scripts without spaces, lines
+    without a word counted, and nothing rejected for being of no language. For comparison."""
     thresholds: dict[str, float] = {}
     """Other thresholds than the published, by rule: `gopher_too_few_words = 20`. Units are the rule's."""
 
@@ -56,6 +67,7 @@ class Measures:
 
     values_BR: NDArray[np.float32]
     failed_BR: NDArray[np.bool_]  # beyond the threshold, whether or not the rule decides
+    applies_BR: NDArray[np.bool_]  # whether the rule is one for the language
     scores_B: NDArray[np.float32]  # 0 (worst) to 1
     languages_B: tuple[str, ...]  # as declared, else as identified; "und" if neither
     language_scores_B: NDArray[np.float32]  # probability; 1 if declared, 0 if undetermined
@@ -73,6 +85,7 @@ class Verdicts:
     values_B: NDArray[np.float32]  # what was measured; nan if kept
     thresholds_B: NDArray[np.float32]  # what it was held against; nan if kept
     would_reject_R: NDArray[np.int64]  # documents that each rule alone would reject if it decided
+    fails_preset_BP: NDArray[np.bool_]  # by preset that rejects, in the order of `PRESETS`
 
 
 class Quality:
@@ -80,8 +93,10 @@ class Quality:
 
     A document's results depend on its text and its declared language only, not on the batch it comes in.
 
-    Languages: a declared language wins and is not checked; the others are identified from the beginning of the text.
-    Rules on English words and spelling decide on English documents only, and count in the score of those only.
+    Languages: a declared language wins and is not checked; the others are identified from samples of the text. Rules
+    on English words and spelling decide on English documents, and on those of no language ("zxx": base64, logs), which
+    they catch; rules on punctuation on those of languages that end sentences in marks. A rule counts in the scores of
+    the documents that it decides on.
 
     Score: every rule gives a margin, its distance from the threshold relative to the threshold, positive on the good
     side and clipped to [-1, 1] (against a threshold of 0: 1 if met, else -1); their mean, moved to [0, 1].
@@ -90,11 +105,30 @@ class Quality:
     def __init__(self, config: QualityConfig, language: LanguageConfig) -> None:
         self.config = config
         self.language = language
+        self._kept_languages = language.kept_languages()
         self.thresholds_R = np.array([config.thresholds.get(rule.name, rule.threshold) for rule in RULES], np.float64)
         self._fails_above_R = np.array([rule.fails == "above" for rule in RULES])
-        self._english_only_R = np.array([rule.english_only for rule in RULES])
-        filters = FILTERS_OF_PRESET[config.preset]
-        self._decides_R = np.array([rule.filter in filters for rule in RULES])
+        self._is_english_R = np.array([rule.languages == "english" for rule in RULES])
+        self._is_punctuated_R = np.array([rule.languages == "punctuated" for rule in RULES])
+        self._decides_PR = np.array([self._decides(preset) for preset in PRESETS])
+        self._decides_R = self._decides(config.preset)
+
+    def _decides(self, preset: Preset) -> NDArray[np.bool_]:
+        """Which rules reject under a preset."""
+        filters = {*FILTERS_OF_PRESET[preset]} - ({"language"} if self.config.strict_published else set())
+        return np.array([rule.filter in filters for rule in RULES])
+
+    def _applies(self, languages_B: tuple[str, ...]) -> NDArray[np.bool_]:
+        """Which rules decide on which documents, (B, R): those on English and on punctuation are not for all."""
+        english_B = np.array([language in (ENGLISH, NO_LANGUAGE_CODE) for language in languages_B], np.bool_)
+        if self.config.strict_published:
+            punctuated_B = english_B
+        else:
+            punctuated_B = np.array([language not in WITHOUT_FULL_STOPS for language in languages_B], np.bool_)
+        applies_BR: NDArray[np.bool_] = np.ones((len(languages_B), len(RULES)), np.bool_)
+        applies_BR[np.ix_(~english_B, self._is_english_R)] = False
+        applies_BR[np.ix_(~punctuated_B, self._is_punctuated_R)] = False
+        return applies_BR
 
     def measure(
         self,
@@ -108,16 +142,20 @@ class Quality:
         `declared_languages` has one entry a document, "" where none is known.
         """
         languages, language_scores_B = self._languages(buffer_N, starts_B, ends_B, declared_languages)
-        values_BR = measure_documents(buffer_N, starts_B, ends_B)
+        is_published = self.config.strict_published
+        text_values_BR = measure_documents(buffer_N, starts_B, ends_B, published=is_published)
+        no_language_B = np.where([language == NO_LANGUAGE_CODE for language in languages], language_scores_B, 0)
+        if not is_published:
+            no_language_B[text_values_BR[:, MEAN_WORD] > LONGEST_MEAN_WORD] = 1
+        values_BR = np.column_stack((no_language_B, text_values_BR))
         failed_BR = np.empty(values_BR.shape, np.bool_)
         scores_B = np.empty(len(values_BR), np.float32)
-        english_B = np.array([language == ENGLISH for language in languages], np.bool_)
-        weigh_values(
-            values_BR, self.thresholds_R, self._fails_above_R, self._english_only_R, english_B, failed_BR, scores_B
-        )
+        applies_BR = self._applies(tuple(languages))
+        weigh_values(values_BR, self.thresholds_R, self._fails_above_R, applies_BR, failed_BR, scores_B)
         return Measures(
             values_BR=values_BR.astype(np.float32),
             failed_BR=failed_BR,
+            applies_BR=applies_BR,
             scores_B=scores_B,
             languages_B=tuple(languages),
             language_scores_B=language_scores_B,
@@ -126,10 +164,9 @@ class Quality:
     def judge(self, measures: Measures) -> Verdicts:
         """Decide on measured documents: first by language, then by the first rule of the preset that fails."""
         num_documents = len(measures)
-        english_B = np.array([language == ENGLISH for language in measures.languages_B], np.bool_)
-        would_reject_BR = measures.failed_BR & (english_B[:, None] | ~self._english_only_R)
-        rejecting_BR = would_reject_BR & self._decides_R
-        rejected_B = rejecting_BR.any(axis=1)
+        would_reject_BR = np.logical_and(measures.failed_BR, measures.applies_BR)
+        rejecting_BR = np.logical_and(would_reject_BR, self._decides_R)
+        rejected_B: NDArray[np.bool_] = np.any(rejecting_BR, axis=1)
         reasons = [KEPT] * num_documents
         values_B = np.full(num_documents, np.nan, np.float32)
         thresholds_B = np.full(num_documents, np.nan, np.float32)
@@ -139,13 +176,14 @@ class Quality:
         thresholds_B[rejected] = self.thresholds_R[rules]
         for b, rule in zip(rejected.tolist(), rules.tolist(), strict=True):
             reasons[b] = RULE_NAMES[rule]
-        if self.language.keep:
+        if self._kept_languages:
             for b, language in enumerate(measures.languages_B):
                 score = measures.language_scores_B[b]
-                if language in self.language.keep and score >= self.language.min_score:
+                is_kept = language in self._kept_languages
+                if is_kept and (score >= self.language.min_score or language == UNDETERMINED):
                     continue
                 rejected_B[b] = True
-                reasons[b] = LANGUAGE_UNCERTAIN if language in self.language.keep else LANGUAGE_NOT_KEPT
+                reasons[b] = LANGUAGE_UNCERTAIN if is_kept else LANGUAGE_NOT_KEPT
                 values_B[b] = score
                 thresholds_B[b] = self.language.min_score
         return Verdicts(
@@ -154,6 +192,7 @@ class Quality:
             values_B=values_B,
             thresholds_B=thresholds_B,
             would_reject_R=would_reject_BR.sum(axis=0, dtype=np.int64),
+            fails_preset_BP=would_reject_BR @ self._decides_PR.T,
         )
 
     def _languages(

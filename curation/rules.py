@@ -2,8 +2,11 @@
 
 Gopher: Rae et al., "Scaling Language Models", 2021. C4: Raffel et al., "Exploring the Limits of Transfer Learning",
 2020. FineWeb: Penedo et al., "The FineWeb Datasets", 2024. The exact readings (what counts as a word, a line, a repeat)
-are those of datatrove's filters of the same names. Words are what `\\w+` matches, sentences what
-`curation.kernels.c4.SENTENCE_END` ends.
+are those of datatrove's filters of the same names, on texts of languages with spaces. Words are those of
+`curation.kernels.words`, in scripts without spaces joined to as many as a translation into English has
+(`curation.kernels.text_masks`). Sentences are what `curation.kernels.c4.SENTENCE_END` ends, or a mark of another
+script. Lines without a word are no lines for the rules on repetition. `quality.strict_published` reads all texts as
+datatrove does with words as `\\w+`: for comparison.
 """
 
 from __future__ import annotations
@@ -13,13 +16,17 @@ from dataclasses import dataclass
 from typing import Literal
 
 Preset = Literal["observe", "gopher", "c4", "fineweb"]
-Filter = Literal["gopher_quality", "gopher_repetition", "c4", "c4_any_ending", "fineweb"]
+Filter = Literal["language", "gopher_quality", "gopher_repetition", "c4", "c4_any_ending", "fineweb"]
+
+# "english": rests on English words or spelling; decides on what is no language too. "punctuated": rests on marks that
+# end sentences, which Thai, Lao and some more do not write. As published, both are for English.
+Languages = Literal["all", "english", "punctuated"]
 
 FILTERS_OF_PRESET: dict[Preset, tuple[Filter, ...]] = {
     "observe": (),
-    "gopher": ("gopher_quality", "gopher_repetition"),
-    "c4": ("c4",),
-    "fineweb": ("gopher_quality", "gopher_repetition", "c4_any_ending", "fineweb"),
+    "gopher": ("language", "gopher_quality", "gopher_repetition"),
+    "c4": ("language", "c4"),
+    "fineweb": ("language", "gopher_quality", "gopher_repetition", "c4_any_ending", "fineweb"),
 }
 
 
@@ -32,7 +39,7 @@ class Rule:
     fails: Literal["above", "below"]  # the side of the threshold on which a document fails
     threshold: float  # as published; infinite where nothing was: measured only
     about: str  # what is measured
-    english_only: bool = False  # rests on English words or spelling: decides on English documents only
+    languages: Languages = "all"  # on whose documents it decides
 
     def explain(self, value: float, threshold: float) -> str:
         """One sentence on a document that fails."""
@@ -41,27 +48,31 @@ class Rule:
 
 
 def _gopher_quality() -> list[Rule]:
-    def rule(name: str, fails: Literal["above", "below"], threshold: float, about: str, english: bool = False) -> Rule:
+    def rule(
+        name: str, fails: Literal["above", "below"], threshold: float, about: str, languages: Languages = "all"
+    ) -> Rule:
         return Rule(
             name=f"gopher_{name}",
             filter="gopher_quality",
             fails=fails,
             threshold=threshold,
             about=about,
-            english_only=english,
+            languages=languages,
         )
 
     return [
         rule("too_few_words", "below", 50, "words that are not only symbols"),
         rule("too_many_words", "above", 100_000, "words that are not only symbols"),
-        rule("short_words", "below", 3, "mean characters of a word", english=True),
-        rule("long_words", "above", 10, "mean characters of a word", english=True),
+        rule("short_words", "below", 3, "mean characters of a word", languages="english"),
+        rule("long_words", "above", 10, "mean characters of a word", languages="english"),
         rule("too_many_hash_signs", "above", 0.1, "hash signs a word"),
         rule("too_many_ellipses", "above", 0.1, "ellipses a word"),
         rule("too_many_bullet_lines", "above", 0.9, "share of lines that begin with a bullet"),
         rule("too_many_ellipsis_lines", "above", 0.3, "share of lines that end with an ellipsis"),
         rule("too_few_words_with_letters", "below", 0.8, "share of words with a letter"),
-        rule("too_few_stop_words", "below", 2, "different words of: the be to of and that have with", english=True),
+        rule(
+            "too_few_stop_words", "below", 2, "different words of: the be to of and that have with", languages="english"
+        ),
     ]
 
 
@@ -108,18 +119,22 @@ def _c4(filter: Literal["c4", "c4_any_ending"]) -> list[Rule]:
             fails="below",
             threshold=5,
             about=f"sentences in the {lines}",
-            english_only=filter == "c4",
+            languages="punctuated" if filter == "c4" else "all",
         ),
     ]
 
 
 def _c4_lines() -> list[Rule]:
-    reasons = [
-        ("with_long_words", "lines with a word of more than 1,000 characters", False),
-        ("without_terminal_punctuation", "lines that do not end in one of . ? ! \" '", True),
-        ("with_few_words", "lines of less than three words", False),
-        ("with_javascript", "lines that mention javascript", True),
-        ("with_policy", "lines that mention cookies, privacy policies or terms of use", True),
+    reasons: list[tuple[str, str, Languages]] = [
+        ("with_long_words", "lines with a word of more than 1,000 characters", "all"),
+        (
+            "without_terminal_punctuation",
+            "lines that do not end in a mark that ends sentences, or a quote",
+            "punctuated",
+        ),
+        ("with_few_words", "lines of less than three words", "all"),
+        ("with_javascript", "lines that mention javascript", "english"),
+        ("with_policy", "lines that mention cookies, privacy policies or terms of use", "english"),
     ]
     return [
         Rule(
@@ -128,34 +143,50 @@ def _c4_lines() -> list[Rule]:
             fails="above",
             threshold=math.inf,
             about=f"{about}, which C4 would cut out",
-            english_only=english,
+            languages=languages,
         )
-        for name, about, english in reasons
+        for name, about, languages in reasons
     ]
 
 
 def _fineweb() -> list[Rule]:
-    def rule(name: str, fails: Literal["above", "below"], threshold: float, about: str, english: bool = False) -> Rule:
+    def rule(
+        name: str, fails: Literal["above", "below"], threshold: float, about: str, languages: Languages = "all"
+    ) -> Rule:
         return Rule(
             name=f"fineweb_{name}",
             filter="fineweb",
             fails=fails,
             threshold=threshold,
             about=about,
-            english_only=english,
+            languages=languages,
         )
 
     return [
         rule("empty", "below", 1, "lines that are not blank"),
-        rule("too_few_terminal_lines", "below", 0.12, "share of lines that end in terminal punctuation", english=True),
+        rule(
+            "too_few_terminal_lines",
+            "below",
+            0.12,
+            "share of lines that end in terminal punctuation",
+            languages="punctuated",
+        ),
         rule("too_many_short_lines", "above", 0.67, "share of lines of at most 30 characters"),
         rule("duplicate_line_characters", "above", 0.01, "share of characters in lines that repeat an earlier one"),
         rule("too_many_newlines", "above", 0.3, "newlines a word"),
     ]
 
 
-# In the order in which they decide: the first that fails is the reason. The kernel writes its values in this order.
-RULES: tuple[Rule, ...] = (
+# Judged by the language that was found: base64, hexadecimal, logs, numbers, sequences of bases.
+NO_LANGUAGE = Rule(
+    name="no_language",
+    filter="language",
+    fails="above",
+    threshold=0.5,
+    about="probability that the text is of no language (zxx), certain where words are longer than in any",
+)
+# The kernel writes its values in this order.
+TEXT_RULES: tuple[Rule, ...] = (
     *_gopher_quality(),
     *_gopher_repetition(),
     *_c4("c4"),
@@ -163,4 +194,6 @@ RULES: tuple[Rule, ...] = (
     *_c4_lines(),
     *_fineweb(),
 )
+# In the order in which they decide: the first that fails is the reason.
+RULES: tuple[Rule, ...] = (NO_LANGUAGE, *TEXT_RULES)
 RULE_NAMES: tuple[str, ...] = tuple(rule.name for rule in RULES)

@@ -8,7 +8,8 @@ neighbouring bytes that are rare together ("vas", "vac", "oki", ...) give candid
 A line that cites ("[1]", "[edit]") is copied without its citations first, as C4 judges what is left.
 
 Sentences are split by `SENTENCE_END`: a run of .!?… with closing quotes or brackets where whitespace or the end
-follows, or a run of 。！？｡; what is left after the last end is a sentence too, and every line holds at least one.
+follows, or a run of 。！？｡; but as published, also at the marks of other scripts (danda, ؟, ።...). What is left after
+the last end is a sentence too, and every line holds at least one.
 
 Cost: 0.3 ns a byte for the phrases, 40 ns a line.
 
@@ -27,8 +28,8 @@ import numpy as np
 from numba import uint64
 from numpy.typing import NDArray
 
-from curation.kernels.characters import DIGIT, SPACE, character_bytes, code_point, leaf
-from curation.kernels.simd import PADDING_BYTES, equal_mask, trailing_zeros
+from curation.kernels.characters import DIGIT, SPACE, TERMINAL, character_bytes, character_start, code_point, leaf
+from curation.kernels.simd import PADDING_BYTES, equal_mask, range_mask, trailing_zeros
 from curation.kernels.text_masks import any_bit, characters_between, has_bit, low_bits, rank
 
 SENTENCE_END = re.compile(r"""[.!?…]+["'”’»)\]]*(?=\s|\Z)|[。！？｡]+["'”’»)\]」』）]*""")
@@ -192,8 +193,16 @@ def _is_space(buffer_N, i, properties_P):
 
 
 @leaf
-def count_sentences(buffer_N, start, end, properties_P):
-    """Sentences of a line, as `SENTENCE_END` splits it; at least 1."""
+def _ends_alone(point, properties_P, has_other_ends):
+    """Whether a mark ends a sentence whatever follows."""
+    if point == 0x3002 or point == 0xFF01 or point == 0xFF1F or point == 0xFF61:
+        return True
+    return has_other_ends and point >= 0x80 and properties_P[point] & TERMINAL != 0
+
+
+@leaf
+def count_sentences(buffer_N, start, end, properties_P, has_other_ends):
+    """Sentences of a line, as `SENTENCE_END` splits it, or also other scripts' ends; at least 1."""
     sentences = 0
     after = start  # the last end that was found, or the last run of marks that was none
     last_end = start
@@ -201,6 +210,8 @@ def count_sentences(buffer_N, start, end, properties_P):
         marks = equal_mask(buffer_N, i, 46) | equal_mask(buffer_N, i, 33) | equal_mask(buffer_N, i, 63)
         # … 。 ！ ？ ｡ begin with one of these bytes
         marks |= equal_mask(buffer_N, i, 0xE2) | equal_mask(buffer_N, i, 0xE3) | equal_mask(buffer_N, i, 0xEF)
+        if has_other_ends:
+            marks |= range_mask(buffer_N, i, 0xC0, 0x40)
         marks &= low_bits(end - i)
         while marks != uint64(0):
             place = i + int(trailing_zeros(marks))
@@ -208,14 +219,14 @@ def count_sentences(buffer_N, start, end, properties_P):
             if place < after:
                 continue
             point = code_point(buffer_N, place)
-            is_wide = point == 0x3002 or point == 0xFF01 or point == 0xFF1F or point == 0xFF61
+            is_wide = _ends_alone(point, properties_P, has_other_ends)
             if not is_wide and point >= 0x80 and point != 0x2026:
                 continue
             j = place
             while j < end:
                 point = code_point(buffer_N, j)
                 if is_wide:
-                    if point != 0x3002 and point != 0xFF01 and point != 0xFF1F and point != 0xFF61:
+                    if not _ends_alone(point, properties_P, has_other_ends):
                         break
                 elif point != 46 and point != 33 and point != 63 and point != 0x2026:
                     break
@@ -239,18 +250,22 @@ def count_sentences(buffer_N, start, end, properties_P):
 
 @leaf
 def _has_long_word(masks, start, end):
-    """Whether a whitespace-separated word of the line has more characters than C4 allows."""
+    """Whether a word of the line, between whitespace or cuts, has more characters than C4 allows."""
     word_start = start
     for position in range(start, end + 1):
         if position == end or has_bit(masks.spaces_W, position):
             if characters_between(masks, word_start, position) > LONGEST_WORD_CHARACTERS:
                 return True
             word_start = position + 1
+        elif has_bit(masks.cuts_W, position):
+            if characters_between(masks, word_start, position) > LONGEST_WORD_CHARACTERS:
+                return True
+            word_start = position
     return False
 
 
 @leaf
-def judge_line(buffer_N, start, first, last, phrases, counts, properties_P, masks, memory):
+def judge_line(buffer_N, start, first, last, phrases, counts, properties_P, is_published, masks, memory):
     """Count one stripped, not blank line at [first, last) of the document that begins at `buffer_N[start]`.
 
     `phrases` are the kinds found in it. Adds to `memory.counters_C`.
@@ -272,6 +287,9 @@ def judge_line(buffer_N, start, first, last, phrases, counts, properties_P, mask
         is_terminal = byte == 46 or byte == 63 or byte == 33 or byte == 34 or byte == 39
         if byte == 46 and line_end - line_start >= 3:
             is_terminal = text_N[line_end - 2] != 46 or text_N[line_end - 3] != 46
+        if byte >= 0x80 and not is_published:
+            point = code_point(text_N, character_start(text_N, line_end - 1))
+            is_terminal = properties_P[point] & TERMINAL != 0 or point == 0x300D or point == 0x300F  # 」 』
     if not is_terminal:
         counters_C[NO_TERMINAL] += 1
     if words < FEWEST_LINE_WORDS:
@@ -291,7 +309,7 @@ def judge_line(buffer_N, start, first, last, phrases, counts, properties_P, mask
     if phrases & _HAS_POLICY:
         counters_C[POLICY] += is_terminal
         return
-    sentences = count_sentences(text_N, line_start, line_end, properties_P)
+    sentences = count_sentences(text_N, line_start, line_end, properties_P, counts.has_other_ends and not is_published)
     counters_C[ANY_SENTENCES] += sentences
     if is_terminal:
         counters_C[SENTENCES] += sentences

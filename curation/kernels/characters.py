@@ -1,8 +1,8 @@
 """Which characters are words, letters, spaces...: Python's own answers, as one table that kernels can read.
 
-`\\w`, `str.isspace`, `str.splitlines` and their kin are asked once for every assigned code point; a kernel then decodes
-a character and tests bits. Text is mostly ASCII, which the kernels classify by vectors without looking here.
-Cost: 0.2 s once a process, 2 MB of which a text touches the few lines of its script.
+`str.isalpha`, `str.isspace`, `str.splitlines` and their kin are asked once for every assigned code point; a kernel then
+decodes a character and tests bits. Text is mostly ASCII, which the kernels classify by vectors without looking here.
+Cost: 0.5 s once a process, 4 MB of which a text touches the few lines of its script.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ import numpy as np
 from numba import njit, uint64
 from numpy.typing import NDArray
 
+from curation.kernels import words
 from curation.kernels.simd import range_mask, trailing_zeros
 
-WORD = 1  # matches \w
+WORD = 1  # of a word by itself
 LETTER = 2  # str.isalpha
 SYMBOL = 4  # a word character that datatrove counts as punctuation
 SPACE = 8  # str.isspace, which also is what str.split and str.strip go by
@@ -26,6 +27,14 @@ BREAK = 16  # str.splitlines ends a line here
 TERMINAL = 32  # ends a sentence in some script; what FineWeb wants at the end of a line
 DIGIT = 64  # matches \d
 COMPOSES = 128  # a text without these is in normal form C
+JOINS = 256  # of the word before it, if there is one: marks, and what only lays text out
+ALONE = 512  # a letter of a script without spaces
+KATAKANA = 1024
+OF_SYLLABARY = 2048  # ALONE: letters of which words.SYLLABARY make a word; with neither of the two bits LOGOGRAMS do
+OF_ALPHABET = 4096  # ALONE: letters of which words.ALPHABET make a word
+UPPER = 8192
+LOWER = 16384
+OTHER_SCRIPT = 32768  # a letter of a script that the language model never saw
 
 # The marks that end a sentence, over all scripts, of FineWeb (Penedo et al. 2024), as datatrove lists them.
 TERMINAL_PUNCTUATION = (
@@ -45,6 +54,16 @@ TERMINAL_PUNCTUATION = (
 # Of datatrove's punctuation, the characters that \w matches: a word of these alone is a symbol, not a word.
 SYMBOL_WORD_CHARACTERS = "_\uff11"
 
+# Scripts of the languages that py3langid's model knows, as the names of their letters begin.
+MODEL_SCRIPTS = frozenset({
+    "ANGSTROM", "ARABIC", "ARMENIAN", "BENGALI", "BLACK-LETTER", "BOPOMOFO", "CJK", "CYRILLIC", "DEVANAGARI",
+    "DOUBLE-STRUCK", "ETHIOPIC", "EULER", "FEMININE", "FULLWIDTH", "GEORGIAN", "GREEK", "GUJARATI", "GURMUKHI",
+    "HALFWIDTH", "HANGUL", "HANGZHOU", "HEBREW", "HIRAGANA", "IDEOGRAPHIC", "KANNADA", "KATAKANA",
+    "KATAKANA-HIRAGANA", "KELVIN", "KHMER", "LAO", "LATIN", "MALAYALAM", "MASCULINE", "MASU", "MATHEMATICAL", "MICRO",
+    "MODIFIER", "MYANMAR", "OHM", "ORIYA", "SCRIPT", "SINHALA", "SUPERSCRIPT", "TAMIL", "TELUGU", "THAI", "TIBETAN",
+    "VERTICAL",
+})  # fmt: skip
+
 # Every character that Unicode has assigned, but for private use, is below the first or in the second.
 _ASSIGNED = (range(0x32400), range(0xE0000, 0xE0200))
 _HANGUL_TRAILING_JAMO = range(0x1161, 0x1200)
@@ -56,16 +75,33 @@ leaf = njit(cache=True, nogil=True, boundscheck=False, _nrt=False)
 
 
 @cache
-def character_properties() -> NDArray[np.uint8]:
-    """Bits above of every code point, (0x110000,) uint8."""
+def character_properties(published: bool = False) -> NDArray[np.uint16]:
+    """Bits above of every code point, (0x110000,) uint16.
+
+    Words are those of `curation.kernels.words`; as `published`, word characters are what `\\w` matches, and none join.
+    """
     code_points = [point for span in _ASSIGNED for point in span if not 0xD800 <= point < 0xE000]
     text = "".join(map(chr, code_points))
-    properties = np.zeros(sys.maxunicode + 1, np.uint8)
+    properties = np.zeros(sys.maxunicode + 1, np.uint16)
 
     def mark(characters: str, bit: int) -> None:
-        properties[np.frombuffer(characters.encode("utf-32-le"), np.uint32)] |= np.uint8(bit)
+        properties[np.frombuffer(characters.encode("utf-32-le"), np.uint32)] |= np.uint16(bit)
 
-    mark("".join(re.findall(r"\w+", text)), WORD)
+    if published:
+        mark("".join(re.findall(r"\w+", text)), WORD)
+    else:
+        kinds = words.word_kinds()
+        for kind, bits in (
+            (words.JOINED, WORD),
+            (words.ALONE, WORD | ALONE),
+            (words.KATAKANA, WORD | KATAKANA),
+            (words.MARK, JOINS),
+            (words.PASSED_OVER, JOINS),
+        ):
+            properties[kinds == kind] |= np.uint16(bits)
+        bits_of = {words.LOGOGRAMS: 0, words.SYLLABARY: OF_SYLLABARY, words.ALPHABET: OF_ALPHABET}
+        for first, end, letters in words.BLOCKS_WITHOUT_SPACES:
+            properties[first:end][kinds[first:end] == words.ALONE] |= np.uint16(bits_of[letters])
     mark("".join(filter(str.isalpha, text)), LETTER)
     mark(SYMBOL_WORD_CHARACTERS, SYMBOL)
     mark("".join(filter(str.isspace, text)), SPACE)
@@ -73,8 +109,16 @@ def character_properties() -> NDArray[np.uint8]:
     mark(TERMINAL_PUNCTUATION, TERMINAL)
     mark("".join(re.findall(r"\d", text)), DIGIT)
     mark("".join(_composing(text)), COMPOSES)
+    mark("".join(filter(str.isupper, text)), UPPER)
+    mark("".join(filter(str.islower, text)), LOWER)
+    mark("".join(character for character in text if character.isalpha() and not _model_knows(character)), OTHER_SCRIPT)
     properties.setflags(write=False)
     return properties
+
+
+def _model_knows(letter: str) -> bool:
+    """Whether the model has seen the script of a letter; Unicode names letters by their scripts."""
+    return unicodedata.name(letter, "CJK").partition(" ")[0] in MODEL_SCRIPTS
 
 
 def _composing(text: str) -> set[str]:

@@ -1,6 +1,6 @@
 """All values of the quality rules, for every document of a batch: one scan, then lines, paragraphs and n-grams.
 
-The order of the values is that of `curation.rules.RULES`. Ratios with nothing to divide by are 0.
+The order of the values is that of `curation.rules.TEXT_RULES`. Ratios with nothing to divide by are 0.
 
 Cost: 23 us for 3.5 KB of technical prose; linear in the bytes of a document whatever they are.
 
@@ -25,22 +25,33 @@ from curation.kernels.lines import (
 )
 from curation.kernels.repetition import allocate_ngrams, measure_ngrams
 from curation.kernels.simd import trailing_zeros
-from curation.kernels.text_masks import allocate_masks, rank, read_only, scan_document
+from curation.kernels.text_masks import (
+    allocate_masks,
+    count_lower_stop_words,
+    is_in_capitals,
+    rank,
+    read_only,
+    scan_document,
+)
 
 NUM_VALUES = 39
 
 
 def measure_documents(
-    buffer_N: NDArray[np.uint8], starts_B: NDArray[np.int64], ends_B: NDArray[np.int64]
+    buffer_N: NDArray[np.uint8], starts_B: NDArray[np.int64], ends_B: NDArray[np.int64], *, published: bool = False
 ) -> NDArray[np.float64]:
-    """Values of all rules, (B, R) float64. The buffer is valid UTF-8 with 64 bytes of padding."""
+    """Values of the rules on text, (B, R) float64. The buffer is valid UTF-8 with 64 bytes of padding.
+
+    `published`: words are what `\\w+` matches and lines what newlines part, as datatrove reads the papers.
+    """
     values_BR = np.empty((len(starts_B), NUM_VALUES), np.float64)
     longest_bytes = int((ends_B - starts_B).max(initial=0))
     _measure_documents(
         read_only(buffer_N),
         starts_B,
         ends_B,
-        character_properties(),
+        character_properties(published),
+        published,
         allocate_masks(longest_bytes),
         allocate_hash_set(longest_bytes),
         allocate_ngrams(longest_bytes),
@@ -51,11 +62,12 @@ def measure_documents(
 
 
 @leaf
-def _measure_documents(buffer_N, starts_B, ends_B, properties_P, masks, line_set_T, ngrams, c4_memory, values_BR):
+def _measure_documents(
+    buffer_N, starts_B, ends_B, properties_P, is_published, masks, line_set_T, ngrams, c4_memory, values_BR
+):
+    memory = (masks, line_set_T, ngrams, c4_memory)
     for b in range(len(starts_B)):
-        _measure_document(
-            buffer_N, starts_B[b], ends_B[b], properties_P, masks, line_set_T, ngrams, c4_memory, values_BR[b]
-        )
+        _measure_document(buffer_N, starts_B[b], ends_B[b], properties_P, is_published, memory, values_BR[b])
 
 
 @leaf
@@ -64,15 +76,16 @@ def _ratio(part, whole):
 
 
 @leaf
-def _measure_document(buffer_N, start, end, properties_P, masks, line_set_T, ngrams, c4_memory, values_R):
+def _measure_document(buffer_N, start, end, properties_P, is_published, memory, values_R):
+    masks, line_set_T, ngrams, c4_memory = memory
     num_bytes = end - start
     counts = scan_document(buffer_N, start, end, properties_P, masks)
     num_lines, bullet_lines, ellipsis_lines = _split_lines(
-        buffer_N, start, num_bytes, counts, properties_P, masks, c4_memory
+        buffer_N, start, num_bytes, counts, properties_P, is_published, masks, c4_memory
     )
-    lines = measure_lines(buffer_N, start, num_bytes, counts.num_newlines, properties_P, masks, line_set_T)
+    lines = measure_lines(buffer_N, start, num_bytes, counts, properties_P, masks, line_set_T, is_published)
     paragraphs, duplicate_paragraphs, paragraph_characters = measure_paragraphs(
-        buffer_N, start, num_bytes, counts.num_newlines, masks, line_set_T
+        buffer_N, start, num_bytes, counts.num_newlines, masks, line_set_T, is_published
     )
 
     # Gopher quality
@@ -86,11 +99,13 @@ def _measure_document(buffer_N, start, end, properties_P, masks, line_set_T, ngr
     values_R[7] = _ratio(ellipsis_lines, num_lines)
     values_R[8] = _ratio(counts.num_letter_words, counts.num_words)
     values_R[9] = counts.num_stop_words
+    if not is_published and counts.num_stop_words < 2 and is_in_capitals(buffer_N, start, end):
+        values_R[9] = count_lower_stop_words(masks, counts.num_words)
 
     # Gopher repetition
-    values_R[10] = duplicate_paragraphs / paragraphs
+    values_R[10] = _ratio(duplicate_paragraphs, paragraphs)
     values_R[11] = _ratio(paragraph_characters, counts.num_characters)
-    values_R[12] = lines.num_duplicate_pieces / lines.num_pieces
+    values_R[12] = _ratio(lines.num_duplicate_pieces, lines.num_pieces)
     values_R[13] = _ratio(lines.num_duplicate_characters, counts.num_characters)
     measure_ngrams(
         masks.hashes_M, masks.characters_before_M, counts.num_words, ngrams, values_R[14:17], values_R[17:23]
@@ -111,7 +126,7 @@ def _measure_document(buffer_N, start, end, properties_P, masks, line_set_T, ngr
 
 
 @leaf
-def _split_lines(buffer_N, start, num_bytes, counts, properties_P, masks, c4_memory):
+def _split_lines(buffer_N, start, num_bytes, counts, properties_P, is_published, masks, c4_memory):
     """Walk the lines of `str.splitlines`: (lines, with a bullet, with an ellipsis); C4 counts go to its memory."""
     c4_memory.counters_C[:] = 0
     num_phrases = find_phrases(masks.lower_N, num_bytes, c4_memory)
@@ -141,7 +156,7 @@ def _split_lines(buffer_N, start, num_bytes, counts, properties_P, masks, c4_mem
                 while next_phrase < num_phrases and c4_memory.phrase_places_H[next_phrase] < last:
                     phrases |= int(c4_memory.phrase_kinds_H[next_phrase])
                     next_phrase += 1
-                judge_line(buffer_N, start, first, last, phrases, counts, properties_P, masks, c4_memory)
+                judge_line(buffer_N, start, first, last, phrases, counts, properties_P, is_published, masks, c4_memory)
             if k == num_blocks:
                 break
             line_start = line_end + character_bytes(buffer_N[start + line_end])
@@ -151,7 +166,7 @@ def _split_lines(buffer_N, start, num_bytes, counts, properties_P, masks, c4_mem
 
 
 @leaf
-def weigh_values(values_BR, thresholds_R, fails_above_R, english_only_R, english_B, failed_BR, scores_B):
+def weigh_values(values_BR, thresholds_R, fails_above_R, applies_BR, failed_BR, scores_B):
     """Hold values against thresholds: which fail, and the mean clipped margin of the rules that apply, in [0, 1]."""
     for b in range(values_BR.shape[0]):
         total, applied = 0.0, 0
@@ -159,7 +174,7 @@ def weigh_values(values_BR, thresholds_R, fails_above_R, english_only_R, english
             value, threshold = values_BR[b, r], thresholds_R[r]
             distance = threshold - value if fails_above_R[r] else value - threshold
             failed_BR[b, r] = distance < 0
-            if np.isinf(threshold) or (english_only_R[r] and not english_B[b]):
+            if np.isinf(threshold) or not applies_BR[b, r]:
                 continue
             if threshold == 0:
                 margin = -1.0 if distance < 0 else 1.0

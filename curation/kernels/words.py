@@ -78,30 +78,32 @@ NUM_CODE_POINTS = 0x323B0
 TAGS = 0xE0000
 END_OF_TAGS = 0xE1000
 
-# Blocks of the scripts that are written without spaces between words; Katakana is told by name.
+# Blocks of the scripts that are written without spaces between words (Katakana is told by name), and how many letters
+# make a word there: as many as stand, in translations of one text, for a word of English.
+LOGOGRAMS, SYLLABARY, ALPHABET = 1.6, 2.5, 3.8
 BLOCKS_WITHOUT_SPACES = (
-    (0x0E00, 0x0F00),  # Thai, Lao
-    (0x1000, 0x10A0),  # Myanmar
-    (0x1780, 0x1800),  # Khmer
-    (0x1950, 0x19E0),  # Tai Le, New Tai Lue
-    (0x1A00, 0x1AB0),  # Buginese, Tai Tham
-    (0x1B00, 0x1B80),  # Balinese
-    (0x1BC0, 0x1C00),  # Batak
-    (0x3005, 0x3008),  # ideographic iteration mark, closing mark, zero
-    (0x3021, 0x302A),  # Hangzhou numerals
-    (0x3038, 0x303B),  # Hangzhou numerals
-    (0x3040, 0x30A0),  # Hiragana
-    (0x3400, 0x4DC0),  # Han, extension A
-    (0x4E00, 0xA000),  # Han
-    (0xA000, 0xA490),  # Yi
-    (0xA500, 0xA640),  # Vai
-    (0xA980, 0xAA00),  # Javanese, Myanmar extended B
-    (0xAA60, 0xAAE0),  # Myanmar extended A, Tai Viet
-    (0xF900, 0xFB00),  # Han, compatibility
-    (0x11700, 0x11750),  # Ahom
-    (0x16FE0, 0x18D90),  # Tangut, Khitan
-    (0x1B000, 0x1B300),  # Kana supplements, Nushu
-    (0x20000, 0x323B0),  # Han, extensions B to H
+    (0x0E00, 0x0F00, ALPHABET),  # Thai, Lao
+    (0x1000, 0x10A0, ALPHABET),  # Myanmar
+    (0x1780, 0x1800, ALPHABET),  # Khmer
+    (0x1950, 0x19E0, ALPHABET),  # Tai Le, New Tai Lue
+    (0x1A00, 0x1AB0, SYLLABARY),  # Buginese, Tai Tham
+    (0x1B00, 0x1B80, SYLLABARY),  # Balinese
+    (0x1BC0, 0x1C00, SYLLABARY),  # Batak
+    (0x3005, 0x3008, LOGOGRAMS),  # ideographic iteration mark, closing mark, zero
+    (0x3021, 0x302A, LOGOGRAMS),  # Hangzhou numerals
+    (0x3038, 0x303B, LOGOGRAMS),  # Hangzhou numerals
+    (0x3040, 0x30A0, SYLLABARY),  # Hiragana
+    (0x3400, 0x4DC0, LOGOGRAMS),  # Han, extension A
+    (0x4E00, 0xA000, LOGOGRAMS),  # Han
+    (0xA000, 0xA490, LOGOGRAMS),  # Yi
+    (0xA500, 0xA640, SYLLABARY),  # Vai
+    (0xA980, 0xAA00, ALPHABET),  # Javanese, Myanmar extended B
+    (0xAA60, 0xAAE0, ALPHABET),  # Myanmar extended A, Tai Viet
+    (0xF900, 0xFB00, LOGOGRAMS),  # Han, compatibility
+    (0x11700, 0x11750, ALPHABET),  # Ahom
+    (0x16FE0, 0x18D90, LOGOGRAMS),  # Tangut, Khitan
+    (0x1B000, 0x1B300, SYLLABARY),  # Kana supplements, Nushu
+    (0x20000, 0x323B0, LOGOGRAMS),  # Han, extensions B to H
 )
 _VARIATION_SELECTORS = (0x034F, *range(0x180B, 0x1810), *range(0xFE00, 0xFE10))  # and the grapheme joiner
 _ZERO_WIDTH_SPACE = 0x200B
@@ -124,7 +126,7 @@ def word_kinds() -> NDArray[np.uint8]:
     Follows the Unicode version of the running Python.
     """
     kinds = np.zeros(sys.maxunicode + 1, np.uint8)
-    for code in (*range(NUM_CODE_POINTS), *range(TAGS, END_OF_TAGS)):
+    for code in range(NUM_CODE_POINTS):
         character = chr(code)
         category = unicodedata.category(character)
         if character.isalnum() or category == "Pc":
@@ -134,10 +136,10 @@ def word_kinds() -> NDArray[np.uint8]:
         elif category == "Cf":
             kinds[code] = PASSED_OVER
     kinds[list(_VARIATION_SELECTORS)] = PASSED_OVER
-    kinds[0xE0100:0xE01F0] = PASSED_OVER
+    kinds[TAGS:END_OF_TAGS] = PASSED_OVER  # Unicode keeps the block for such
     kinds[_ZERO_WIDTH_SPACE] = NO_WORD
     kinds[list(_LETTERS_BY_USE)] = JOINED
-    for first, end in BLOCKS_WITHOUT_SPACES:
+    for first, end, _ in BLOCKS_WITHOUT_SPACES:
         for code in range(first, end):
             if kinds[code] == JOINED and unicodedata.category(chr(code)) != "Nd":
                 kinds[code] = ALONE

@@ -130,6 +130,7 @@ def test_words_end_where_the_text_ends(length: int) -> None:
         ("a\u203fb c\uff3fd e\u202ff", ["a\u203fb", "c\uff3fd", "e", "f"]),
         ("\u0301x !\u0301y z\u0321\u0301", ["x", "y", "ź\u0321"]),
         ("葛\U000e0100城 ❤\ufe0f 1\ufe0f\u20e3", ["葛", "城", "1\u20e3"]),
+        ("0\U000e01f00 0\U000e00410", ["00", "00"]),
         ("abc中", ["abc", "中"]),
         ("😀 𝒳x 🇩🇪", ["𝒳x"]),
         ("", []),
