@@ -14,7 +14,7 @@ from consumers.documents import Arrival
 from curation.batch import Batch
 from curation.chance import draw_unit
 from curation.exact_dedup import Keys
-from curation.quality import Measures
+from curation.quality import PRESETS, Measures
 from curation.quality import Verdicts as QualityVerdicts
 from curation.rules import RULE_NAMES
 from curation.ticks import Waiting
@@ -84,10 +84,13 @@ class Selection:
         kept_B = np.ones(len(batch), np.bool_)
         qualities_B = np.empty(len(batch), np.float32)
         would_reject_R = np.zeros(len(RULE_NAMES), np.int64)
+        would_reject_P = np.zeros(len(PRESETS), np.int64)  # bytes
+        num_bytes_B = batch.ends_B - batch.starts_B
         for part, measures, judged in self._workers.map(judge, len(batch)):
             doc_nos_B = batch.doc_nos_B[part]
             verdicts.measure(doc_nos_B, measures.scores_B, measures.languages_B, measures.values_BR)
             would_reject_R += judged.would_reject_R
+            would_reject_P += num_bytes_B[part] @ judged.fails_preset_BP
             rejected_B = judged.rejected_B
             verdicts.reject(
                 doc_nos_B[rejected_B],
@@ -100,6 +103,9 @@ class Selection:
             qualities_B[part] = measures.scores_B
         for rule, count in zip(RULE_NAMES, would_reject_R.tolist(), strict=True):
             self._ledger.would_drop[rule] = self._ledger.would_drop.get(rule, 0) + count
+        for preset, num_bytes in zip(PRESETS, would_reject_P.tolist(), strict=True):
+            self._ledger.would_drop_bytes[preset] = self._ledger.would_drop_bytes.get(preset, 0) + num_bytes
+        self._ledger.bytes_measured += int(num_bytes_B.sum())
         return batch.keep(kept_B), qualities_B[kept_B]
 
     def _drop_near_duplicates(

@@ -78,6 +78,7 @@ class Summary:
     superseded: dict[str, int]  # dead letters whose inputs were read anew since, by reason
     passed_over: dict[str, int]  # files of no kind that is read, by ending
     warnings: tuple[RunLoss, ...]
+    preset: str  # of the quality rules that decide
     near_duplicates: tuple[NearDuplicate, ...]
     clusters: tuple[ClusterLine, ...]
     num_clusters: int
@@ -124,6 +125,7 @@ def summary(
         superseded=read_superseded(store),
         passed_over=dict(passed_over),
         warnings=warnings,
+        preset=stages.config.quality.preset,
         near_duplicates=near_duplicate_examples(store),
         clusters=largest_clusters(store, pipeline),
         num_clusters=len(stages.clusters),
@@ -233,7 +235,7 @@ def summary_lines(result: Summary, output: Path, width: int) -> list[Text]:
     """The screen, line by line, each of at most `width` characters but for the commands."""
     sections = (
         _document_lines(result.ledger, result.superseded, width),
-        _rule_lines(result.ledger["would_drop"], width),
+        _rule_lines(result.ledger, result.preset, width),
         _near_duplicate_lines(result.near_duplicates, width),
         _cluster_lines(result, width),
         _fact_lines(result),
@@ -275,17 +277,22 @@ def _document_lines(ledger: dict[str, Any], superseded: dict[str, int], width: i
     return lines
 
 
-def _rule_lines(would_drop: dict[str, int], width: int) -> list[Text]:
-    """The rules that most documents fail."""
-    failing = {rule: count for rule, count in would_drop.items() if count}
+def _rule_lines(ledger: dict[str, Any], preset: str, width: int) -> list[Text]:
+    """The rules that most documents fail, and how much of the text the presets reject."""
+    failing = {rule: count for rule, count in ledger["would_drop"].items() if count}
     if not failing:
         return []
     worst = sorted(failing.items(), key=lambda item: (-item[1], item[0]))[:NUM_RULES]
     cells = [f"{count:>9,}  {name:<{RULE_WIDTH}}" for name, count in worst]
     columns = max(1, width // len(cells[0]))
-    heading = Text.assemble(("Quality rules", "bold"), ", documents that fail each; they only observe by default")
-    return [heading] + [
-        Text(f"  {''.join(cells[first : first + columns]).rstrip()}") for first in range(0, len(cells), columns)
+    deciding = "none decides (preset observe)" if preset == "observe" else f"those of the preset {preset} decide"
+    heading = Text.assemble(("Quality rules", "bold"), f", documents that fail each; {deciding}")
+    measured = max(1, ledger["bytes_measured"])
+    shares = ", ".join(f"{name} {count / measured:.1%}" for name, count in ledger["would_drop_bytes"].items())
+    return [
+        heading,
+        *(Text(f"  {''.join(cells[first : first + columns]).rstrip()}") for first in range(0, len(cells), columns)),
+        Text(f"  share of the bytes that each preset rejects: {shares}"),
     ]
 
 

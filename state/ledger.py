@@ -27,6 +27,10 @@ class Ledger(msgspec.Struct, kw_only=True):
     dead: dict[str, int] = msgspec.field(default_factory=dict)  # reason -> rows
     sources: dict[str, dict[str, int]] = msgspec.field(default_factory=dict)  # source -> stage, "" for all -> documents
     would_drop: dict[str, int] = msgspec.field(default_factory=dict)  # quality rule -> documents that fail it
+    bytes_measured: int = 0  # of documents that the quality rules looked at
+    would_drop_bytes: dict[str, int] = msgspec.field(
+        default_factory=dict
+    )  # quality preset -> bytes of those that fail it
     tokens_accepted: int = 0
     tokens_emitted_first: int = 0  # each document's tokens once
     tokens_emitted_again: int = 0  # repeats of the mixture

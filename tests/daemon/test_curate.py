@@ -62,7 +62,10 @@ def test_a_text_of_which_the_tokenizer_makes_nothing_is_rejected(run: Run, tmp_p
     result = run("curate", documents, "-o", output, "-c", config, "--json")
 
     assert result.exit_code == 0, result.output
-    assert json.loads(result.stdout)["ledger"]["rows"]["accepted"] == 100
+    ledger = json.loads(result.stdout)["ledger"]
+    assert ledger["rows"]["accepted"] == 100
+    assert 0 < ledger["bytes_measured"] <= ledger["bytes_read"]
+    assert all(0 <= num_bytes <= ledger["bytes_measured"] for num_bytes in ledger["would_drop_bytes"].values())
     assert "REJECTED, no_tokens" in run("explain", "nothing", "-o", output).output
     assert check_output(output).problems == []
 
