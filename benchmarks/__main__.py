@@ -31,6 +31,7 @@ SCENARIOS = {
     "sequence-codec": "benchmarks.sequence_codec",
     "stream-client": "benchmarks.stream_client",
     "pipeline": "benchmarks.pipeline",
+    "linear-time": "benchmarks.linear_time",
     "web": "benchmarks.web",
     "service": "benchmarks.service",
     "take-over": "benchmarks.take_over",

@@ -1,0 +1,133 @@
+"""Every stage that reads text, as a function of one text: what it does with a single document."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import tiktoken
+
+from consumers.broker import RawDocument
+from consumers.documents import decode_rows
+from consumers.inputs import InputConfig
+from curation.batch import Batch, join_texts
+from curation.exact_dedup import text_keys, url_keys
+from curation.language import LanguageConfig, identify_languages
+from curation.near_dedup import NearDedup, NearDedupConfig
+from curation.quality import Quality, QualityConfig
+from curation.student import Student
+from daemon.summary import NearDuplicate, _near_duplicate_lines
+from packing.bpe import PATTERNS
+from packing.tokenizer import Tokenizer, TokenizerConfig, open_tokenizer
+from packing.vocabularies import read_tiktoken
+
+Stage = Callable[[str], object]
+RANKS = {bytes([b]): b for b in range(256)} | {
+    b"th": 256,
+    b"the": 257,
+    b" the": 258,
+    b"aa": 259,
+    b"aaaa": 260,
+    b"  ": 261,
+}
+OTHER_EXPRESSION = r"\p{L}+|\s+(?!\S)|\s+|[^\p{L}\s]+"
+
+
+def kernel_stages() -> dict[str, Stage]:
+    """The stages whose work is that of our kernels, and of Python."""
+    near_dedup = NearDedup(NearDedupConfig())
+    quality = Quality(QualityConfig(preset="fineweb"), LanguageConfig())
+    tokenizer = open_tokenizer(TokenizerConfig())
+    student = Student(
+        np.arange(512, dtype=np.uint32), np.ones((512, 16), np.int8), vocabulary_size=1 << 17, max_tokens=512
+    )
+
+    def embed(text: str) -> object:
+        tokens_T, offsets_B1 = encoding(tokenizer)(text)
+        return student.embed(tokens_T, offsets_B1)
+
+    return {
+        "decode": lambda text: decoded(json.dumps({"id": "a", "text": text, "url": text, "time": text}).encode()),
+        "decode what is no JSON": lambda text: decoded(b'{"text": ' + text.encode()),
+        "decode what is nested": lambda text: decoded(b'{"text": "a", "b": ' + text.encode() + b"}"),
+        "hash": lambda text: text_keys(batch_of(text)),
+        "hash an address": lambda text: url_keys([text]),
+        "sign": lambda text: near_dedup.sign(*join_texts([text])),
+        "rules": lambda text: quality.judge(quality.measure(*join_texts([text]), ("en",))),
+        "language": lambda text: identify_languages(*join_texts([text])),
+        "embed": embed,
+        "decode tokens": lambda text: tokenizer.decode(encoding(tokenizer)(text)[0]),
+        "print": printed,
+        **{f"tokenize, expression {n}": of_ranks(expression) for n, expression in enumerate(PATTERNS)},
+    }
+
+
+def library_stages(folder: Path) -> dict[str, Stage]:
+    """Tokenizers that go through their own libraries; `folder` is for their files."""
+    from tokenizers import normalizers, pre_tokenizers
+
+    from tests.packing.test_tokenizer import byte_level, saved, sentencepiece_like, unigram_like, wordpiece_like
+
+    bert = wordpiece_like()
+    bert.normalizer, bert.pre_tokenizer = normalizers.BertNormalizer(), pre_tokenizers.BertPreTokenizer()
+    composed = byte_level()
+    composed.normalizer = normalizers.NFKC()
+    extended = byte_level()
+    extended.add_tokens(["library", "the", "aa"])
+    references = {
+        "byte-level of another expression": byte_level(r"\s+(?!\S)|\s+|\S+"),
+        "byte-level after NFKC": composed,
+        "byte-level with added words": extended,
+        "BPE of SentencePiece": sentencepiece_like(),
+        "Unigram": unigram_like(),
+        "WordPiece": wordpiece_like(),
+        "BERT": bert,
+    }
+    stages: dict[str, Stage] = {"tiktoken of another expression": of_ranks(OTHER_EXPRESSION)}
+    for name, reference in references.items():
+        own = folder / name.replace(" ", "-")
+        own.mkdir()
+        stages[name] = encoding(open_tokenizer(TokenizerConfig(name=str(saved(reference, own)), eos=False)))
+    return stages
+
+
+def decoded(row: bytes) -> object:
+    """One row of an input."""
+    return decode_rows([RawDocument(value=row, source="a", position=0)], 0, InputConfig(), 1 << 20)
+
+
+def printed(text: str) -> object:
+    """A line of the screen about a document with an id as long as ids may be."""
+    example = NearDuplicate(doc_id=text[:256], match_id=text[:256], similarity=0.9)
+    return _near_duplicate_lines((example,), 100)
+
+
+def encoding(tokenizer: Tokenizer) -> Callable[[str], tuple[np.ndarray, np.ndarray]]:  # type: ignore[type-arg]
+    """Text to tokens."""
+    return lambda text: tokenizer.encode_batch([text], *join_texts([text]))
+
+
+def of_ranks(expression: str) -> Stage:
+    """A small vocabulary of tiktoken's kind."""
+    codec = read_tiktoken(
+        tiktoken.Encoding("small", pat_str=expression, mergeable_ranks=RANKS, special_tokens={"<|endoftext|>": 300})
+    ).codec
+    return lambda text: codec.encode([text], *join_texts([text]), -1, -1)
+
+
+def batch_of(text: str) -> Batch:
+    """A batch of one."""
+    buffer_N, starts_B, ends_B = join_texts([text])
+    return Batch(
+        ordinals_B=np.zeros(1, np.int64),
+        doc_nos_B=np.zeros(1, np.int64),
+        ids=("",),
+        texts=(text,),
+        sources=("",),
+        languages=("",),
+        buffer_N=buffer_N,
+        starts_B=starts_B,
+        ends_B=ends_B,
+    )
