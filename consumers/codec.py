@@ -151,9 +151,9 @@ def document_of(record: dict[str, Any], fields: FieldNames, *, keep_metadata: bo
             record[fields.timestamp] = moment
     if not keep_metadata:
         record = {}
-    deep = [key for key, value in record.items() if type(value) in (dict, list) and _deeper_than(value, MAX_DEPTH - 1)]
-    for key in deep:
-        del record[key]
+    for key, value in list(record.items()) if record else ():
+        if type(value) in (dict, list) and _deeper_than(value, MAX_DEPTH - 1):
+            del record[key]
     return Document(
         id=name,
         text=text,
@@ -336,8 +336,9 @@ def no_text(fields: FieldNames, present: list[str]) -> str:
 
 def _take(record: dict[str, Any], name: str) -> Any:
     """The value of a field, taken out of the record; where there is none of that name, dots lead into objects."""
-    if name in record or "." not in name:
-        return record.pop(name, None)
+    value = record.pop(name, None)
+    if value is not None or "." not in name:
+        return value
     *outer, last = name.split(".")
     inner: Any = record
     for part in outer:
@@ -374,13 +375,16 @@ def _usable_id(value: object) -> tuple[str | None, str]:
 
 def _text_or_unknown(record: dict[str, Any], name: str) -> str:
     """The string in field `name`, taken out of the record; anything else stays there and gives ""."""
-    if not name or record.get(name, "") is None:
-        return ""
-    value = _take(record, name)
-    if type(value) is str:
+    value = record.get(name)
+    if type(value) is str and name:
+        del record[name]
         return value
-    if value is not None:
-        record[name] = value
+    if value is None and "." in name:
+        value = _take(record, name)
+        if type(value) is str:
+            return value
+        if value is not None:
+            record[name] = value
     return ""
 
 

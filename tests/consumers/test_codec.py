@@ -230,8 +230,8 @@ def test_metadata_never_costs_a_document(value: bytes) -> None:
     assert decode_document(b'\xef\xbb\xbf {"n":%s, "n" : %s ,"text":"b","text":"a"}\n' % (value, value)).text == "a"
 
 
-def test_ten_million_members_are_not_all_kept() -> None:
-    raw = b'{"text":"a",' + b",".join(b'"%d":1' % number for number in range(350_000)) + b',"id":"7"}'
+def test_members_without_number_are_not_all_kept() -> None:
+    raw = b'{"text":"a",' + b",".join(b'"%d":12345' % number for number in range(350_000)) + b',"id":"7"}'
     document = decode_document(raw)
     assert (document.id, document.text) == ("7", "a")
     assert len(document.metadata) <= 10_000
