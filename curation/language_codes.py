@@ -32,6 +32,8 @@ _COMMON_NAMES = {
 }
 # Shorter ones are taken for codes, not for the names of languages like Mo or The.
 SHORTEST_NAME = 4
+# No name in ISO 639 has as many characters. What is looked up is remembered, and anything may be declared.
+LONGEST_NAME = 100
 
 
 class _Registry(NamedTuple):
@@ -80,13 +82,17 @@ def _bare(name: str) -> str:
     return re.split(r"[,(;/]", name.lower(), maxsplit=1)[0].strip()
 
 
-@lru_cache(maxsize=10_000)
 def normalise_language(declared: str) -> str:
     """The code of a declared language, in lower case; "" for what names no language.
 
     >>> [normalise_language(name) for name in ("deu_Latn", "ger", "German", "de-AT", "zho_Hans", "nob")]
     ['de', 'de', 'de', 'de', 'zh', 'nb']
     """
+    return _look_up(declared) if len(declared) <= LONGEST_NAME else ""
+
+
+@lru_cache(maxsize=10_000)
+def _look_up(declared: str) -> str:
     registry = _registry()
     text = declared.strip().lower()
     first = re.split(r"[-_.@]", text, maxsplit=1)[0]
@@ -103,6 +109,7 @@ def normalise_language(declared: str) -> str:
 
 def nearest_language(declared: str) -> str:
     """The code or name that looks most like what names no language."""
+    declared = declared[:LONGEST_NAME]
     registry = _registry()
     known = [*registry.codes, *registry.names]
     return difflib.get_close_matches(declared.strip().lower(), known, n=1, cutoff=0)[0]

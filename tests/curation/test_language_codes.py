@@ -30,7 +30,9 @@ def test_english_names_are_known(name: str, code: str) -> None:
     assert normalise_language(name) == code
 
 
-@pytest.mark.parametrize("declared", ["", "und", "mul", "unknown", "None", "N/A", "null", "xx", "simple", "-", "C"])
+@pytest.mark.parametrize(
+    "declared", ["", "und", "mul", "unknown", "None", "N/A", "null", "xx", "simple", "-", "C", "en" * 1_000_000]
+)
 def test_what_names_no_language_is_told(declared: str) -> None:
     assert normalise_language(declared) == ""
 
