@@ -41,7 +41,6 @@ PROCESSORS: tuple[dict[str, str], ...] = (
     {"OPENBLAS_CORETYPE": "Haswell"},
     {"OPENBLAS_CORETYPE": "Prescott"},
     {"NUMBA_CPU_NAME": "nehalem"},
-    {"OPENBLAS_CORETYPE": "Prescott", "NUMBA_CPU_NAME": "haswell"},
 )
 
 
