@@ -291,3 +291,14 @@ def test_what_cannot_be_packed_is_refused() -> None:
 def test_a_configuration_that_cannot_work_is_refused(options: dict[str, object], message: str) -> None:
     with pytest.raises(msgspec.ValidationError, match=message):
         msgspec.convert(options, PackingConfig)
+
+
+@pytest.mark.parametrize("num_documents", [20, 200, 700])
+@pytest.mark.parametrize("seed", range(3))
+def test_a_small_corpus_takes_at_most_one_row_more_than_its_tokens_fill(num_documents: int, seed: int) -> None:
+    stream = zipf_topics(num_documents, seed=seed)
+    packer = Packer(PackingConfig(context_length=4096), dimension=stream.embeddings_BD.shape[1])
+
+    pack_all(packer, stream)
+
+    assert packer.stats.rows <= -(-int(stream.lengths_B.sum()) // 4096) + 1
