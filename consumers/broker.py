@@ -115,6 +115,12 @@ class Broker(Protocol):
         As for rows, a later start continues after the last committed position of their source.
         """
 
+    def passed(self) -> dict[str, int]:
+        """Where inputs and feedback are to be read on, if that is behind what is committed.
+
+        That is past what nobody reads: markers of transactions, aborted and compacted records.
+        """
+
     def ended(self) -> bool:
         """Every row there will ever be was polled. A topic never ends."""
 

@@ -127,6 +127,15 @@ def check_lane_rights(config: KafkaConfig, topics: TopicsConfig) -> None:
         admin.close()
 
 
+def position_of(consumer: KafkaConsumer, partition: TopicPartition) -> int | None:
+    """Where a partition that it reads is read on; None while that is looked up.
+
+    `KafkaConsumer.position` may ask the cluster, and raise what belongs to the next poll.
+    """
+    state = consumer._subscription.assignment.get(partition)
+    return None if state is None or state.position is None else int(state.position.offset)
+
+
 @dataclass(frozen=True, slots=True)
 class TopicInfo:
     """What the cluster says of a topic."""

@@ -8,7 +8,7 @@ from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import KafkaError, OffsetOutOfRangeError
 
 from consumers.broker import RawFeedback
-from consumers.clients import connected_consumer
+from consumers.clients import connected_consumer, position_of
 from consumers.connection import KafkaConfig
 from curatord.errors import BrokerUnavailable
 from state.store import Store
@@ -68,6 +68,15 @@ class FeedbackReader:
             for records in fetched.values()
             for record in records
         ]
+
+    def positions(self) -> dict[str, int]:
+        """Where each partition is read on: past markers of transactions, aborted and compacted records."""
+        positions = {}
+        for number in self._partitions:
+            position = position_of(self._consumer, TopicPartition(self._topic, number))
+            if position is not None:
+                positions[f"{self._topic}-{number}"] = position
+        return positions
 
     def close(self) -> None:
         """Let the connection go."""

@@ -119,6 +119,19 @@ class KafkaBroker:
         self._check_lane()
         return rows
 
+    def passed(self) -> dict[str, int]:
+        """As the clients' positions say, which stand past what they do not give out."""
+        if not self._reading:
+            return {}
+        positions = {source_name(partition): at for partition, at in self._membership.positions().items()}
+        for message in self._fetched:
+            positions.pop(source_name(message), None)
+        if self._feedback is not None:
+            positions |= self._feedback.positions()
+        return {
+            source: at for source, at in positions.items() if at > int(self._store.get("inputs", source.encode()) or 0)
+        }
+
     def _check_lane(self) -> None:
         """Raise `LaneLost` if this process had the lane, and has it no more."""
         if self.ownership() is Ownership.LOST:

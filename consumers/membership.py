@@ -27,7 +27,7 @@ from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata
 
 from consumers.assignor import AllToOne
 from consumers.broker import Ownership
-from consumers.clients import connected_consumer
+from consumers.clients import connected_consumer, position_of
 from consumers.connection import KafkaConfig
 from curatord.errors import BrokerUnavailable, StateError
 
@@ -156,6 +156,17 @@ class Membership:
         for partition, records in fetched.items():
             self._next[partition] = records[-1].offset + 1
         return messages
+
+    def positions(self) -> dict[TopicPartition, int]:
+        """Where each partition is read on: past markers of transactions, aborted and compacted records.
+
+        Every message before is in what `poll` returned.
+        """
+        for partition in self._consumer.assignment() if self._reading else ():
+            position = position_of(self._consumer, partition)
+            if position is not None:
+                self._next[partition] = position
+        return dict(self._next)
 
     def _gone(self, error: KafkaError) -> StateError:
         return StateError(

@@ -48,8 +48,11 @@ class World:
     holdouts: list[Holdout] = field(default_factory=list)
     dead_letters: list[DeadLetter] = field(default_factory=list)
     journal: list[JournalRecord] = field(default_factory=list)
-    num_read: int = 0  # committed position in `documents`
+    num_read: int = 0  # committed place in `documents`
     num_heard: int = 0  # and in `feedback`
+    # Of a topic with records that nobody reads: where it ends. Positions of `documents` may leave gaps for them.
+    end: int = 0
+    position: int = 0  # committed, in such a topic
 
 
 class MemoryBroker:
@@ -98,6 +101,14 @@ class MemoryBroker:
             self._next_feedback += 1
         return messages
 
+    def passed(self) -> dict[str, int]:
+        """In a topic with an end: the next row, or that end, where gaps lie before it."""
+        rest = self._world.documents[self._next : self._next + 1]
+        position = rest[0].position if rest else self._world.end
+        after = self._world.documents[self._next - 1].position + 1 if self._next else 0
+        is_behind = self._world.end and position > max(after, self._world.position)
+        return {self._world.documents[0].source: position} if is_behind else {}
+
     def ended(self) -> bool:
         """All rows were polled."""
         return self._next >= len(self._world.documents)
@@ -113,6 +124,8 @@ class MemoryBroker:
         self._world.holdouts += chain.from_iterable(epoch.holdouts)
         self._world.dead_letters += epoch.dead_letters
         self._world.num_read += epoch.num_rows
+        if self._world.end:
+            self._world.position = epoch.positions.get(self._world.documents[0].source, self._world.position)
         self._world.num_heard = epoch.positions.get(FEEDBACK_SOURCE, self._world.num_heard)
         self._world.journal.append(
             JournalRecord(

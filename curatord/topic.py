@@ -192,7 +192,7 @@ class TopicSource:
 
     def _estimate(self, partition: TopicPartition, first: HeadedRecord, last: HeadedRecord) -> None:
         """How far the topic goes, if there are as many marks and aborted records ahead as there are here."""
-        behind = max(0, (self._consumer.highwater(partition) or 0) - last.offset - 1)
+        behind = max(0, (self._consumer.highwater(partition) or 0) - self._consumer.position(partition))
         rate = len(self._partitions) * 1.0
         if last.offset > first.offset:
             rate = (last.seq_no - first.seq_no) / (last.offset - first.offset)

@@ -226,6 +226,7 @@ class Loop:
 
     def commit(self) -> None:
         """Commit the open epoch, if anything changed, and open the next."""
+        self._epoch.positions |= self._broker.passed()
         self._pipeline.close(self._epoch)
         self._pipeline.stages.phases.enter("commit")
         if not self._epoch.is_empty():

@@ -92,5 +92,5 @@ class Epoch:
                 yield family, key, value
 
     def is_empty(self) -> bool:
-        """Nothing was read and nothing changed."""
-        return not self.num_rows and not any(self.facts.values())
+        """Nothing was read or passed, and nothing changed."""
+        return not self.num_rows and not self.positions and not any(self.facts.values())

@@ -57,6 +57,7 @@ group.initial.rebalance.delay.ms=0
 group.min.session.timeout.ms=1000
 auto.create.topics.enable=false
 log.cleaner.dedupe.buffer.size=4194304
+log.cleaner.backoff.ms=300
 num.network.threads=2
 num.io.threads=2
 log.segment.bytes=67108864

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import random
 import tempfile
+from dataclasses import replace
 from functools import cache
+from itertools import accumulate
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from consumers.memory import CrashPoint, World
@@ -46,6 +49,35 @@ SELECTING: dict[str, dict[str, object]] = {
 def config_of(selecting: bool, **daemon: object) -> Config:
     """Everything on: bandit and mixture that repeats, or the default that passes everything through."""
     return make_config(daemon=daemon, **(SELECTING if selecting else {}))
+
+
+@pytest.mark.parametrize("crashes", [{}, {3: CrashPoint.BEFORE_COMMIT, 5: CrashPoint.AFTER_COMMIT}])
+def test_records_that_nobody_reads_leave_no_trace_but_are_passed(
+    tmp_path: Path, crashes: dict[int, CrashPoint]
+) -> None:
+    world = new_world(0, NUM_ROWS, tmp_path)
+    known = world.num_read
+    rng = random.Random(0)
+    offsets = list(accumulate(rng.choice([1, 1, 1, 2, 9]) for _ in world.documents[known:]))
+    world.documents = [
+        *world.documents[:known],
+        *(
+            msgspec.structs.replace(row, position=known + offset)
+            for row, offset in zip(world.documents[known:], offsets, strict=True)
+        ),
+    ]
+    world.end = known + offsets[-1] + 7
+
+    config = config_of(selecting=False, poll_documents=50, epoch_documents=100)
+    assert run(world, config, tmp_path, crashes=crashes) == len(crashes)
+    epochs = len(world.journal)
+    run(world, config, tmp_path)
+
+    assert world.position == world.end
+    assert len(world.journal) == epochs  # nothing more was passed
+    found, expected = outcome(world), undisturbed(0, False)
+    assert replace(found, dead_letters=()) == replace(expected, dead_letters=())
+    assert len(found.dead_letters) == len(expected.dead_letters)
 
 
 @pytest.mark.parametrize("selecting", [False, True])
