@@ -48,7 +48,8 @@ bench: $(READY) ## Measure against peers; results in benchmarks/results
 live: $(READY) ## Train a tiny model from a live topic on this machine, and draw what happens: live/live.png
 	@$(BIN)/python -m examples.train_live
 
-torture: $(READY) ## Break two daemons on a real broker for an hour: FAULTS and SEED say how often and how
+torture: $(READY) ## Kill three brokers in turn, then break two daemons for an hour: FAULTS and SEED say how often and how
+	@$(BIN)/python -m tests.integration.failover --more --seed $(or $(SEED),0)
 	@$(BIN)/python -m tests.integration.torture --faults $(or $(FAULTS),300) --seed $(or $(SEED),0)
 
 simulate: $(READY) ## Run the pipeline over the memory broker with seeded faults

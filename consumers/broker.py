@@ -4,7 +4,8 @@
 
 - `poll` gives rows in an order that a later start continues exactly after the last committed position;
 - `commit` is all or nothing: outputs, facts and positions of an epoch become visible together, or not at all, and
-  when it returns they are also in the store. If it raises, the process ends; nothing is rolled back in memory.
+  when it returns they are also in the store. Nothing is rolled back in memory: if it raises, the process ends, but
+  for `BrokerUnavailable`, after which the same epoch may be committed again, once.
 """
 
 from __future__ import annotations
@@ -125,7 +126,10 @@ class Broker(Protocol):
         """Every row there will ever be was polled. A topic never ends."""
 
     def commit(self, epoch: Epoch) -> None:
-        """Make the epoch visible and durable."""
+        """Make the epoch visible and durable.
+
+        After `BrokerUnavailable` it may be called again, with the same epoch: it is committed once.
+        """
 
     def committed(self) -> Committed | None:
         """The last epoch that the world has seen; None before the first."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import ConfigResource, ConfigResourceType
-from kafka.errors import AuthorizationError, KafkaError
+from kafka.errors import AuthorizationError, KafkaError, UnknownBrokerIdError
+from kafka.net.manager import KafkaConnectionManager
 from kafka.record.default_records import DefaultRecordBatch
 from kafka.structs import OffsetAndMetadata
 
@@ -45,6 +46,9 @@ def _read_any_record(batch: DefaultRecordBatch) -> Any:
 
 DefaultRecordBatch._read_msg = _read_any_record
 
+# A broker that hangs takes a connection, and says nothing on it. The clients have no option for this.
+KafkaConnectionManager.DEFAULT_CONFIG["socket_connection_setup_timeout_ms"] = 3000
+
 # A consumer holds this much for each broker, raw, and as much again decoded.
 FETCH_BYTES = 16 << 20
 PARTITION_FETCH_BYTES = 4 << 20
@@ -53,7 +57,7 @@ BATCH_BYTES = 1_000_000
 LINGER_MS = 5
 # Far above any record: the limits of our own come first, since a record over this one would be lost silently.
 MAX_REQUEST_BYTES = 256 << 20
-COORDINATOR_ATTEMPTS, COORDINATOR_WAIT_S = 20, 0.25
+ATTEMPTS, WAIT_S = 20, 0.25
 
 
 _let_in: set[KafkaConfig] = set()
@@ -88,32 +92,41 @@ def connected_consumer(config: KafkaConfig, **options: Any) -> KafkaConsumer:
         raise unreachable(config, error) from error
 
 
-def connected_producer(config: KafkaConfig, **options: Any) -> KafkaProducer:
+def connected_producer(config: KafkaConfig, kind: type[Any] = KafkaProducer, **options: Any) -> Any:
     """An idempotent producer. Raises `AccessRefused`, `BrokerUnavailable`."""
+    patience_ms = int(config.request_timeout_s * 1000)
     try:
-        return KafkaProducer(
+        return kind(
             **_options(config),
-            **options,
+            **{"max_block_ms": patience_ms, "bootstrap_timeout_ms": patience_ms, **options},
             # Before the transaction's own end, or the cluster would abort what is still being retried.
             delivery_timeout_ms=int(max(config.request_timeout_s * 1000 + LINGER_MS, config.commit_timeout_s * 750)),
             linger_ms=LINGER_MS,
             batch_size=BATCH_BYTES,
             max_request_size=MAX_REQUEST_BYTES,
-            max_block_ms=int(config.request_timeout_s * 1000),
             compression_type="lz4",
             allow_auto_create_topics=False,
-            bootstrap_timeout_ms=int(config.request_timeout_s * 1000),
         )
     except KafkaError as error:
         raise unreachable(config, error) from error
 
 
 def connected_admin(config: KafkaConfig) -> KafkaAdminClient:
-    """A client for topics and their options. Raises `AccessRefused`, `BrokerUnavailable`."""
+    """A client for topics and their options, connected to a broker that answers.
+
+    Raises `AccessRefused`, `BrokerUnavailable`.
+    """
     try:
-        return KafkaAdminClient(**_options(config), bootstrap_timeout_ms=int(config.request_timeout_s * 1000))
+        admin = KafkaAdminClient(**_options(config), bootstrap_timeout_ms=int(config.request_timeout_s * 1000))
     except KafkaError as error:
         raise unreachable(config, error) from error
+    try:
+        # A broker that just died is still listed; requests go where a connection stands.
+        patiently(admin.describe_cluster)
+    except KafkaError as error:
+        admin.close()
+        raise unreachable(config, error) from error
+    return admin
 
 
 def check_lane_rights(config: KafkaConfig, topics: TopicsConfig) -> None:
@@ -180,14 +193,30 @@ def group_offsets(admin: KafkaAdminClient, group: str) -> dict[TopicPartition, O
 
     A cluster that never had a group makes a topic for it first, which takes a moment.
     """
-    for _ in range(COORDINATOR_ATTEMPTS):
+    return next(iter(patiently(lambda: admin.list_group_offsets(group)).values()), {})
+
+
+def group_members(admin: KafkaAdminClient, group: str) -> list[dict[str, Any]]:
+    """Who is in a group, as kafka-python tells it. Raises `KafkaError`."""
+    members: list[dict[str, Any]] = patiently(lambda: admin.describe_groups([group])).get(group, {}).get("members", [])
+    return members
+
+
+def passes(error: KafkaError) -> bool:
+    """Whether trying again may help. A broker that is gone is unknown until others have its place."""
+    return bool(error.retriable) or isinstance(error, UnknownBrokerIdError)
+
+
+def patiently(question: Callable[[], Any]) -> Any:
+    """An answer, as soon as there is one: others take the place of a broker that died. Raises `KafkaError`."""
+    for _ in range(ATTEMPTS):
         try:
-            return next(iter(admin.list_group_offsets(group).values()), {})
+            return question()
         except KafkaError as error:
-            if not error.retriable:
+            if not passes(error):
                 raise
-            time.sleep(COORDINATOR_WAIT_S)
-    return next(iter(admin.list_group_offsets(group).values()), {})
+            time.sleep(WAIT_S)
+    return question()
 
 
 def unreachable(config: KafkaConfig, error: Exception) -> CuratordError:

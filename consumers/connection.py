@@ -13,6 +13,7 @@ from curatord.access import OptionNames
 from curatord.errors import ConfigError
 from curatord.tls import read_file, tls_context
 
+RECONNECT_MS = 1000
 PASSWORD_VARIABLE = "CURATORD_KAFKA_PASSWORD"
 KEY_PASSWORD_VARIABLE = "CURATORD_KAFKA_KEY_PASSWORD"
 
@@ -26,12 +27,12 @@ class KafkaConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Name of the unit of state: consumer group and transactional id. Processes with the same lane stand by for it."""
     session_timeout_s: Annotated[float, msgspec.Meta(ge=1, le=300)] = 10.0
     """Seconds without a heartbeat after which the lane goes to a standby."""
-    request_timeout_s: Annotated[float, msgspec.Meta(ge=1, le=300)] = 30.0
+    request_timeout_s: Annotated[float, msgspec.Meta(ge=1, le=300)] = 10.0
     """Seconds that one answer of the cluster may take."""
     transaction_timeout_s: Annotated[float, msgspec.Meta(ge=10, le=900)] = 60.0
     """Seconds after which the cluster aborts a commit whose process went silent."""
     commit_timeout_s: Annotated[float, msgspec.Meta(ge=5, le=900)] = 60.0
-    """Seconds that a commit may take before the process ends (exit code 70), to be restarted."""
+    """Seconds after which a commit that hangs ends the process (exit code 70). An attempt ends after half."""
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
     """How to speak to the cluster: SSL is TLS, SASL a login."""
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] = "SCRAM-SHA-512"
@@ -121,6 +122,8 @@ def client_options(config: KafkaConfig) -> dict[str, Any]:
         "request_timeout_ms": int(config.request_timeout_s * 1000),
         # The sender sleeps this long after each CONCURRENT_TRANSACTIONS; the default of 100 ms would be the latency.
         "retry_backoff_ms": 20,
+        # A broker that comes back is found within a second, not within 30 as the client has it.
+        "reconnect_backoff_max_ms": RECONNECT_MS,
     }
     if config.security_protocol.endswith("SSL"):
         key_password = secret(config.ssl_key_password_file, "kafka.ssl_key_password_file", KEY_PASSWORD_VARIABLE)

@@ -8,7 +8,7 @@ from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import KafkaError, OffsetOutOfRangeError
 
 from consumers.broker import RawFeedback
-from consumers.clients import connected_consumer, position_of
+from consumers.clients import connected_consumer, passes, position_of
 from consumers.connection import KafkaConfig
 from curatord.errors import BrokerUnavailable
 from state.store import Store
@@ -60,7 +60,7 @@ class FeedbackReader:
             self._consumer.seek_to_beginning(*error.args[0])
             return []
         except KafkaError as error:
-            if error.retriable:
+            if passes(error):
                 return []
             raise BrokerUnavailable(f"reading feedback failed: {error}") from error
         return [

@@ -12,7 +12,7 @@ from kafka.errors import KafkaError, OffsetOutOfRangeError
 
 from consumers.artifacts import ArtifactReader
 from consumers.broker import JournalRecord
-from consumers.clients import connected_admin, connected_consumer
+from consumers.clients import connected_admin, connected_consumer, passes
 from consumers.connection import KafkaConfig
 from consumers.topics import TopicsConfig
 from curatord.errors import BrokerUnavailable, JournalUnusable, StateError
@@ -102,7 +102,7 @@ class JournalReader:
                 "it was cut behind newer snapshots. Remove the state folder only where one of those is whole"
             ) from error
         except KafkaError as error:
-            if not error.retriable:
+            if not passes(error):
                 raise BrokerUnavailable(f"the journal {self._partition.topic} cannot be read: {error}") from error
             # A connection went, and what was fetched may be half given out.
             self._consumer.seek(self._partition, self._next)

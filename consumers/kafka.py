@@ -35,7 +35,7 @@ from consumers.topics import TopicsConfig
 from consumers.transactions import Outgoing, StaleMembership, Transactions
 from curatord.errors import BrokerUnavailable, IdentityError, LaneLost, StateError
 from state.epoch import Change, Committed, Epoch
-from state.journal import JournalledChange, apply_journalled, encode_changes, journal_position
+from state.journal import Artifact, JournalledChange, apply_journalled, encode_changes, journal_position
 from state.store import Store
 
 MEMBER_POLL_S = 0.1  # with 0, kafka-python never gets to join
@@ -52,6 +52,7 @@ class Marker(msgspec.Struct, frozen=True, kw_only=True):
     lane: str  # made at the beginning of the journal
     id: str  # identity
     p: int = 0  # partitions of the topic of sequences; 0 where that was not kept yet
+    by: str = ""  # the process that committed it
 
 
 class KafkaBroker:
@@ -86,6 +87,8 @@ class KafkaBroker:
         self._feedback: FeedbackReader | None = None
         self._retention: RetentionReader | None = None
         self._recommitted_at = 0.0
+        self._process = uuid.uuid4().hex[:16]
+        self._is_undecided = False  # an attempt failed, and may count
         self.last_commit = CommitReport()
 
     def join(self) -> None:
@@ -179,7 +182,7 @@ class KafkaBroker:
         # To fence is not to be undone: it would hit the process that took the lane while this one was frozen.
         if silent_s > self._kafka.session_timeout_s or self.ownership() is not Ownership.OWNER:
             raise LaneLost("the lane went to another process before this one had taken it over")
-        self._transactions.take_over()
+        self._transactions.renew()
         self._recommitted_at = time.monotonic()
         if self.committed() is None:
             first, end = self._membership.bounds([self._journal_partition], self._kafka.request_timeout_s)[
@@ -248,15 +251,55 @@ class KafkaBroker:
     def commit(self, epoch: Epoch) -> None:
         """One transaction, then the store.
 
-        Raises `LaneLost`, or `BrokerUnavailable` if the outcome is not known; the process must end.
+        Raises `LaneLost`, or `BrokerUnavailable` if the outcome is not known: then this must be called again with the
+        same epoch, or the process must end.
         """
         # It may have joined again since, and would commit with a membership that is good.
         self._check_lane()
+        began = time.monotonic()
+        offset = self._decided(epoch) if self._is_undecided else None
+        self._is_undecided = True
+        journal_bytes = 0
+        if offset is None:
+            offset, journal_bytes = self._send(epoch)
+        self._is_undecided = False
+        self.last_commit = CommitReport(transaction_s=time.monotonic() - began, journal_bytes=journal_bytes)
+        apply_journalled(self._store, epoch.changes(), offset)
+
+    def _decided(self, epoch: Epoch) -> int | None:
+        """After an attempt that failed: a new producer, which ends it. Where the journal goes on, if it did count.
+
+        Raises `LaneLost` if another process committed meanwhile, `BrokerUnavailable`.
+        """
+        self._prove_ownership()
+        self._transactions.renew()
+        committed = self.committed()
+        if committed is None or committed.epoch == epoch.number - 1:
+            return None
+        assert self._marker is not None
+        if committed.epoch != epoch.number or self._marker.by != self._process:
+            raise LaneLost(f"another process committed epoch {committed.epoch} while this one was at {epoch.number}")
+        return committed.journal_end
+
+    def _prove_ownership(self) -> None:
+        """Hear from the group: only an owner may make a producer, and one that was frozen would fence its heir.
+
+        Raises `LaneLost` if it owns the lane no more, `BrokerUnavailable` if the group does not answer.
+        """
+        began = time.monotonic()
+        while not self._membership.is_heard_since(began):
+            if time.monotonic() - began > self._kafka.session_timeout_s / 2:
+                raise BrokerUnavailable("the group does not answer, in the middle of a commit")
+            self.keep_alive()
+            time.sleep(REJOIN_POLL_S)
+        self.keep_alive()
+
+    def _send(self, epoch: Epoch) -> tuple[int, int]:
+        """Where the journal goes on after the epoch, and its bytes there. Raises as `commit`."""
         for source, position in epoch.positions.items():
             epoch.put("inputs", source.encode(), str(position).encode())
         records = self._outputs.records(epoch, self._store)
         journal = self._journal_records(epoch)
-        began = time.monotonic()
         snapshot = self._membership.snapshot
         try:
             offset = self._transact(records + journal, epoch, snapshot)
@@ -269,13 +312,13 @@ class KafkaBroker:
                 offset = self._transact(records + journal, epoch, snapshot)
             except StaleMembership as error:
                 raise LaneLost(f"the group moved on twice in one commit: {error}") from error
-        self.last_commit = CommitReport(
-            transaction_s=time.monotonic() - began, journal_bytes=sum(len(record.value or b"") for record in journal)
-        )
-        apply_journalled(self._store, epoch.changes(), offset)
+        return offset, sum(len(record.value or b"") for record in journal)
 
     def _membership_after(self, former: Any) -> Any:
-        """The group's metadata after these, as soon as this member has them. Raises `LaneLost` if it owns no more."""
+        """The group's metadata after these, as soon as this member has them.
+
+        Raises `LaneLost` if it owns no more, `BrokerUnavailable` if the group does not say in time.
+        """
         deadline = time.monotonic() + self._kafka.session_timeout_s
         while self.ownership() is not Ownership.LOST and time.monotonic() < deadline:
             self._membership.keep_alive()
@@ -284,14 +327,15 @@ class KafkaBroker:
             if is_owner and not self._membership.is_joining and self._membership.snapshot != former:
                 return self._membership.snapshot
             time.sleep(REJOIN_POLL_S)
-        raise LaneLost("the lane went to another process in the middle of a commit")
+        self._check_lane()
+        raise BrokerUnavailable("the group did not take this process in again in the middle of a commit")
 
     def _transact(self, records: list[Outgoing], epoch: Epoch, snapshot: Any) -> int:
         """One attempt; where the journal goes on after it."""
         assert self._marker is not None
         offsets = self._transactions.send(records)
         next_offset = offsets[-1] + 1
-        marker = msgspec.structs.replace(self._marker, e=epoch.number)
+        marker = msgspec.structs.replace(self._marker, e=epoch.number, by=self._process)
         positions = self._offsets(epoch.positions)
         positions[self._journal_partition] = OffsetAndMetadata(next_offset, msgspec.json.encode(marker).decode(), -1)
         self._transactions.commit(positions, snapshot)
@@ -332,10 +376,19 @@ class KafkaBroker:
     def _without_artifacts(self, changes: Iterator[Change]) -> Iterator[JournalledChange]:
         for family, key, value in changes:
             if value is not None and family in ARTIFACT_FAMILIES:
-                self._artifacts = self._artifacts or connected_producer(self._kafka)
-                yield family, key, upload(value, self._artifacts, self._topics.artifacts)
+                yield family, key, self._upload(value)
             else:
                 yield family, key, value
+
+    def _upload(self, value: bytes) -> Artifact:
+        """Store a large value; after a failure with a new producer. Raises `BrokerUnavailable`."""
+        self._artifacts = self._artifacts or connected_producer(self._kafka)
+        try:
+            return upload(value, self._artifacts, self._topics.artifacts)
+        except BrokerUnavailable:
+            self._artifacts.close(timeout=1)
+            self._artifacts = None
+            raise
 
     def keep_alive(self) -> None:
         """Stay a member of the group. Raises `LaneLost` if the lane went to another process."""

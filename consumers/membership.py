@@ -27,7 +27,7 @@ from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata
 
 from consumers.assignor import AllToOne
 from consumers.broker import Ownership
-from consumers.clients import connected_consumer, position_of
+from consumers.clients import connected_consumer, passes, position_of
 from consumers.connection import KafkaConfig
 from curatord.errors import BrokerUnavailable, StateError
 
@@ -107,6 +107,11 @@ class Membership:
         """Seconds since the latest poll; a process that was frozen does not know yet what it lost meanwhile."""
         return time.monotonic() - self._polled_at
 
+    def is_heard_since(self, moment: float) -> bool:
+        """Whether the group answered a heartbeat that was sent after this moment of `time.monotonic`."""
+        heartbeat = self._consumer._coordinator.heartbeat
+        return bool(moment < heartbeat.last_send <= heartbeat.last_receive)
+
     @property
     def is_joining(self) -> bool:
         """Whether the group moves on, and this member is not in its next generation yet."""
@@ -146,11 +151,12 @@ class Membership:
                 "nothing was skipped"
             ) from error
         except KafkaError as error:
-            if not error.retriable:
+            if not passes(error):
                 raise BrokerUnavailable(f"reading topic {self._topic} failed: {error}") from error
             # A connection went. What was fetched may be half given out: begin again after what came here.
             for partition in self._consumer.assignment():
                 self._consumer.seek(partition, self._next.get(partition, 0))
+            time.sleep(min(timeout_s, SETTLING_S))
             return []
         messages = [message for records in fetched.values() for message in records]
         for partition, records in fetched.items():

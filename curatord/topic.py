@@ -13,7 +13,13 @@ from functools import partial
 from typing import Any
 
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
-from kafka.errors import AuthorizationError, KafkaError, OffsetOutOfRangeError, TopicAuthorizationFailedError
+from kafka.errors import (
+    AuthorizationError,
+    KafkaError,
+    OffsetOutOfRangeError,
+    TopicAuthorizationFailedError,
+    UnknownBrokerIdError,
+)
 
 from curatord.access import OptionNames, acl_command, check_access
 from curatord.errors import (
@@ -30,6 +36,7 @@ from curatord.sequence import EndOfStream, decode_end, decode_sequence
 from curatord.source import Bounds, Found, Plan, missing
 
 POLL_MS = 250
+RECONNECT_MS = 1000  # a broker that comes back is found within a second, not within 30 as the client has it
 SEARCH_S = 30.0  # a step of a search that takes so long gives up
 # Records that are read and thrown away rather than searched for.
 NEAR = 64
@@ -53,7 +60,12 @@ class TopicSource:
         Raises `AccessRefused`, `BrokerUnavailable`, `StreamError`.
         """
         self._servers, self._topic = servers, topic
-        common = {"bootstrap_servers": servers.split(","), "client_id": "curatord-stream", **options}
+        common = {
+            "bootstrap_servers": servers.split(","),
+            "client_id": "curatord-stream",
+            "reconnect_backoff_max_ms": RECONNECT_MS,
+            **options,
+        }
         self._user = options.get("sasl_plain_username", "")
         check_access(common, OptionNames(), has_certificate=bool(options.get("ssl_certfile")))
         self.identity = self._topic_id(common)
@@ -176,7 +188,8 @@ class TopicSource:
         except OffsetOutOfRangeError as error:
             raise self._lost(reading.plan) from error
         except KafkaError as error:
-            if not error.retriable:
+            # A broker that is gone is unknown until others have its place.
+            if not error.retriable and not isinstance(error, UnknownBrokerIdError):
                 raise
             # A connection went, and what was fetched may be half given out.
             for partition, offset in before.items():

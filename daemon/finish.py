@@ -20,6 +20,7 @@ from consumers.clients import (
     connected_consumer,
     connected_producer,
     describe_topics,
+    group_members,
     group_offsets,
     unreachable,
 )
@@ -126,7 +127,7 @@ def _num_waiting(
 
 def _is_running(admin: KafkaAdminClient, lane: str) -> bool:
     group_offsets(admin, lane)  # which waits for the coordinator of a cluster that never had a group
-    return bool(admin.describe_groups([lane]).get(lane, {}).get("members"))
+    return bool(group_members(admin, lane))
 
 
 def _no_lane(lane: str) -> str:

@@ -16,7 +16,7 @@ from contextlib import contextmanager, nullcontext
 from types import FrameType
 
 from consumers.broker import Broker, JournalRecord
-from curatord.errors import JournalUnusable, StateAhead, StateError
+from curatord.errors import BrokerUnavailable, JournalUnusable, StateAhead, StateError
 from daemon.config import DaemonConfig
 from daemon.observing import Observer
 from daemon.pipeline import Pipeline
@@ -153,7 +153,10 @@ def epoch_of(store: Store) -> int:
 
 
 class Loop:
-    """One pipeline, one broker, epoch after epoch. `clock` counts seconds; an `observer` hears of every commit."""
+    """One pipeline, one broker, epoch after epoch. `clock` counts seconds; an `observer` hears of every commit.
+
+    `away` hears why a commit failed, waits a little, and it is tried again; without, it ends the run.
+    """
 
     def __init__(
         self,
@@ -163,6 +166,7 @@ class Loop:
         identity: str,
         clock: Callable[[], float],
         observer: Observer | None = None,
+        away: Callable[[BrokerUnavailable], None] | None = None,
     ) -> None:
         self._pipeline = pipeline
         self._broker = broker
@@ -170,6 +174,7 @@ class Loop:
         self._identity = identity
         self._clock = clock
         self._observer = observer
+        self._away = away
         committed = broker.committed()
         self._epoch = Epoch(number=1 + (committed.epoch if committed else 0), identity=identity)
         self._began = self._alive_at = clock()
@@ -231,11 +236,21 @@ class Loop:
         self._pipeline.stages.phases.enter("commit")
         if not self._epoch.is_empty():
             began = self._clock()
-            self._broker.commit(self._epoch)
+            self._commit_once()
             if self._observer is not None:
                 self._observer.committed(self._epoch, self._broker.last_commit, commit_s=self._clock() - began)
             self._epoch = Epoch(number=self._epoch.number + 1, identity=self._identity)
         self._began = self._clock()
+
+    def _commit_once(self) -> None:
+        """However often it takes."""
+        while True:
+            try:
+                return self._broker.commit(self._epoch)
+            except BrokerUnavailable as error:
+                if self._away is None:
+                    raise
+                self._away(error)
 
     @property
     def epoch(self) -> Epoch:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 from consumers.broker import Broker
@@ -24,6 +24,7 @@ from daemon.pipeline import Pipeline
 from daemon.restore import explained, open_state, restore_journalled, snapshots_of
 from ops.events import Events
 from packing.tokenizer import Tokenizer, open_tokenizer
+from state.epoch import Committed
 from state.store import Store
 
 LAG_INTERVAL_S = 5.0
@@ -34,6 +35,7 @@ MAX_ATTEMPTS = 50
 # The offset of a topic that the group does not subscribe, which the marker is, expires with time, in days.
 TOUCH_S = 3600.0
 FREE_CHECK_S = 0.2
+RETRY_S = 0.5  # between two attempts of a commit that failed at once
 
 
 def run_service(config_path: Path | None) -> int:
@@ -50,7 +52,12 @@ def run_service(config_path: Path | None) -> int:
                 # What the journal holds comes first: with a trained student the teacher need not be loaded.
                 with explained(config, store):
                     restore_journalled(broker, store, events, stop)
-                pipeline = build(config, store, tokenizer, progress=lambda done, total: stay_alive(broker, events))
+                pipeline: Pipeline = build(
+                    config,
+                    store,
+                    tokenizer,
+                    progress=lambda done, total: tell_training(broker, events, pipeline, done, total),
+                )
                 with closing(pipeline.stages):
                     Service(broker, pipeline, store, config, tokenizer, events, config_path).serve(stop)
             except Interrupted:
@@ -103,9 +110,11 @@ def connect(
     return None
 
 
-def stay_alive(broker: Broker, events: Events) -> None:
-    """In the middle of work that takes long: neither the group nor the supervisor is to think that this hangs."""
+def tell_training(broker: Broker, events: Events, pipeline: Pipeline, done: int, total: int) -> None:
+    """The teacher embedded so many texts. Neither group nor supervisor nor people are to think that this hangs."""
     events.beat()
+    if not pipeline.stages.embedder.stores_vectors:  # else it embeds every document
+        events.training(done, total, version=pipeline.stages.embedder.version)
     broker.keep_alive()
 
 
@@ -138,6 +147,7 @@ class Service:
         self._measured_at = -LAG_INTERVAL_S
         self._headroom_at = -HEADROOM_INTERVAL_S
         self._is_away = False
+        self._num_waiting = 0  # messages, when it was measured last
 
     def serve(self, stop: StopRequest) -> None:
         """Until a stop was asked for, and everything is committed. Raises if this process must not go on."""
@@ -161,7 +171,7 @@ class Service:
             stop.check()
 
         began = self._clock()
-        committed = self._broker.take_over()
+        committed = self._fence(stop)
         at = epoch_of(self._store)
         end = at if committed is None else committed.epoch
         self._events.became_owner(end)
@@ -180,26 +190,55 @@ class Service:
             encode_identity(self._config, self._tokenizer),
             self._clock,
             Observer(self._events, self._pipeline.stages, state_dir=self._store.folder),
+            lambda error: self._wait_for_broker(error, stop),
         )
+
+    def _fence(self, stop: StopRequest) -> Committed | None:
+        """Become the one process that may commit, however often that takes."""
+        while True:
+            try:
+                return self._broker.take_over()
+            except BrokerUnavailable as error:
+                self._wait_for_broker(error, stop)
+                self._broker.keep_alive()
+
+    def _wait_for_broker(self, error: BrokerUnavailable, stop: StopRequest) -> None:
+        """A little, before the next attempt. Raises `Interrupted` on a request to stop: the open epoch is given up."""
+        self._events.broker_away(str(error))
+        stop.wait(RETRY_S)
+        self._tend(stop)
+        stop.check()
 
     def _work(self, loop: Loop, stop: StopRequest) -> None:
         """The owner's life."""
         idle_since = touched_at = self._clock()
         flushed = False
+        num_stuck = 0  # messages that wait, and do not come
         while not stop.requested:
             self._tend(stop)
             self._measure_lag()
             if self._is_away:
                 stop.wait(FREE_CHECK_S)
+                with suppress(BrokerUnavailable):
+                    self._broker.keep_alive()  # who does not poll for minutes leaves the group
                 continue
             self._measure_headroom()
-            if loop.step():
-                idle_since, flushed = self._clock(), False
+            try:
+                num_rows = loop.step()
+            except BrokerUnavailable as error:  # nothing was given out: the next poll goes on there
+                self._wait_for_broker(error, stop)
+                continue
+            if num_rows:
+                idle_since, flushed, num_stuck = self._clock(), False, 0
                 touched_at = idle_since
             elif self._clock() - touched_at >= TOUCH_S:
                 loop.touch()
                 touched_at = self._clock()
             elif not flushed and self._clock() - idle_since >= self._config.output.max_wait_s:
+                self._measure_lag(at_once=True)
+                if self._is_away or self._num_waiting != num_stuck:  # an outage is no end of the input
+                    idle_since, num_stuck = self._clock(), self._num_waiting
+                    continue
                 sequences = self._pipeline.stages.ledger.sequences
                 loop.flush()
                 loop.commit()
@@ -209,18 +248,19 @@ class Service:
                 )
             self._take_snapshot()
 
-    def _measure_lag(self) -> None:
+    def _measure_lag(self, *, at_once: bool = False) -> None:
         """Now and then; it is also how this process learns whether the cluster is there, outside of transactions."""
-        if self._clock() - self._measured_at < LAG_INTERVAL_S:
+        if not at_once and self._clock() - self._measured_at < LAG_INTERVAL_S:
             return
         self._measured_at = self._clock()
         try:
-            self._events.lag_measured(self._broker.lag())
+            lag = self._broker.lag()
         except BrokerUnavailable as error:
             self._is_away = True
             self._events.broker_away(str(error))
         else:
-            self._is_away = False
+            self._is_away, self._num_waiting = False, sum(lag.values())
+            self._events.lag_measured(lag)
             self._events.broker_back()
 
     def _measure_headroom(self) -> None:

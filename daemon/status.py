@@ -10,13 +10,12 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import click
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 from kafka.errors import KafkaError
 
-from consumers.clients import connected_admin, connected_consumer, group_offsets, unreachable
+from consumers.clients import connected_admin, connected_consumer, group_members, group_offsets, unreachable
 from consumers.kafka import decode_marker
 from curatord.errors import BrokerUnavailable, StateError, UsageError
 from daemon.config import Config, load_config
@@ -135,8 +134,8 @@ def _ask_cluster(config: Config, status: Status) -> None:
 def _ask(admin: KafkaAdminClient, consumer: KafkaConsumer, config: Config, status: Status) -> None:
     lane, topics = config.kafka.lane, config.topics
     offsets = group_offsets(admin, lane)
-    group: dict[str, Any] = admin.describe_groups([lane]).get(lane, {})
-    status.members = [f"{member['client_id']} at {member['client_host']}" for member in group.get("members", [])]
+    members = group_members(admin, lane)
+    status.members = [f"{member['client_id']} at {member['client_host']}" for member in members]
     marker = offsets.get(TopicPartition(topics.journal, 0))
     if marker is not None and marker.metadata:
         status.epoch = decode_marker(marker.metadata).e

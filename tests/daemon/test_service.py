@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from consumers.broker import JournalRecord
+from consumers.broker import JournalRecord, RawDocument
 from consumers.memory import MemoryBroker, World
 from curatord.errors import StateError
+from daemon.app import build
 from daemon.lifecycle import Interrupted, StopRequest, take_in
 from daemon.restore import restore_journalled
+from daemon.service import Service
 from state.epoch import Committed
-from state.store import Store
+from state.store import Store, state_folder
 from tests.ops.conftest import Process
+from tests.simulation.world import make_config, new_world, outcome, run, tokenizer
 
 
 class HiddenJournal(MemoryBroker):
@@ -54,3 +58,43 @@ def test_an_empty_state_takes_no_journal_whose_beginning_is_gone(tmp_path: Path)
     with pytest.raises(StateError, match="begins at epoch 8"):
         take_in(JournalRecord(epoch=8, identity="{}", changes=()), store)
     store.close()
+
+
+class AfterAnOutage(MemoryBroker):
+    """A cluster that is just back: the first poll gives nothing, though messages wait. Each poll takes 20 s."""
+
+    def __init__(self, world: World, store: Store, process: Process, stop: StopRequest) -> None:
+        super().__init__(world, store)
+        self._process, self._stop = process, stop
+        self._empty = 0
+
+    def poll(self, max_rows: int, timeout_s: float) -> list[RawDocument]:
+        self._process.clock.now += 20
+        if not self._empty:
+            self._empty = 1
+            return []
+        rows = super().poll(max_rows, timeout_s)
+        self._empty += not rows
+        self._stop.requested = self._empty > 4
+        self._stop.signal_number = signal.SIGTERM
+        return rows
+
+    def lag(self) -> dict[str, int]:
+        return {"simulated-0": len(self._world.documents) - self._world.num_read}
+
+
+def test_an_outage_is_no_end_of_the_input(tmp_path: Path) -> None:
+    world = new_world(0, 300, tmp_path / "state")
+    expected = new_world(0, 300, tmp_path / "expected")
+    config = make_config(output={"max_wait_s": 10.0}, state={"dir": str(tmp_path / "state")})
+    run(expected, config, tmp_path / "expected")
+    store, process, stop = Store(state_folder(tmp_path / "state")), Process(), StopRequest()
+    pipeline = build(config, store, tokenizer())
+    broker = AfterAnOutage(world, store, process, stop)
+
+    Service(broker, pipeline, store, config, tokenizer(), process.events, clock=process.clock).serve(stop)
+    pipeline.stages.close()
+    store.close()
+
+    assert [line["event"] for line in process.lines()].count("idle_flushed") == 1
+    assert outcome(world) == outcome(expected)
