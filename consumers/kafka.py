@@ -20,7 +20,15 @@ from kafka.errors import KafkaError
 from kafka.structs import OffsetAndMetadata
 
 from consumers.artifacts import ARTIFACT_FAMILIES, upload
-from consumers.broker import CommitReport, JournalRecord, Ownership, RawDocument, RawFeedback
+from consumers.broker import (
+    MAX_POLL_BYTES,
+    CommitReport,
+    JournalRecord,
+    Ownership,
+    RawDocument,
+    RawFeedback,
+    row_bytes,
+)
 from consumers.clients import connected_admin, connected_producer
 from consumers.connection import KafkaConfig
 from consumers.dead_letters import coordinates
@@ -114,11 +122,14 @@ class KafkaBroker:
             if self._topics.feedback:
                 self._feedback = FeedbackReader(self._kafka, self._topics.feedback, self._store)
         rows: list[RawDocument] = []
+        num_bytes = 0
         if not self._fetched:
             self._fetched.extend(self._membership.poll(timeout_s, max_rows))
-        while self._fetched and len(rows) < max_rows:
+        while self._fetched and len(rows) < max_rows and num_bytes < MAX_POLL_BYTES:
             message = self._fetched.popleft()
-            rows += rows_of_message(message, self._input)
+            found = rows_of_message(message, self._input)
+            num_bytes += sum(map(row_bytes, found))
+            rows += found
         self._check_lane()
         return rows
 
@@ -453,6 +464,7 @@ def rows_of_message(message: Any, config: InputConfig) -> list[RawDocument]:
         message.timestamp * 1000,
         config.fields,
         config.max_document_bytes,
+        config.schema_registry,
     )
 
 
