@@ -26,11 +26,13 @@ from curation.embedding import unit_vectors
 from curation.features import Features, best_pairs, highest_pair, split_gap
 from curation.isodata import found, isodata
 from curation.kernels.features import add_members, keep_most_central
-from curation.kernels.products import dots, products
+from curation.kernels.products import chosen_products, dots, products
 from curation.lineage import Lineage, LineageEvent
 from curation.novelty import Novelty, Worth
 
 TICK_DOCUMENTS = 512
+# Nearest centres that the index names; two that are equal but for rounding are told apart by exact order.
+CANDIDATES = 2
 
 # Two waiting documents agree if their cosine is this share of what two members of a cluster usually have.
 AGREEMENT = 0.75
@@ -280,10 +282,21 @@ class Clusters:
         self._written, self._dirty, self._is_dirty = set(clusters), set(), False
 
     def _nearest(self, embeddings_BD: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Slot of the nearest centre, the first among equals, and the cosine to it."""
-        cosines_BK = products(embeddings_BD, self._features.centres())
-        slots_B = cosines_BK.argmax(axis=1)
-        return slots_B, np.take_along_axis(cosines_BK, slots_B[:, None], axis=1)[:, 0]
+        """Slot of the nearest centre, the first among equals, and the cosine to it.
+
+        FAISS names a few candidates; the cosines that decide are summed in one order on every processor.
+        """
+        import faiss
+
+        faiss.omp_set_num_threads(1)
+        centres_KD = self._features.centres()
+        index = faiss.IndexFlatIP(centres_KD.shape[1])
+        index.add(centres_KD)
+        _, slots_BC = index.search(embeddings_BD, min(CANDIDATES, len(centres_KD)))
+        slots_BC.sort(axis=1)
+        cosines_BC = chosen_products(embeddings_BD, centres_KD, slots_BC)
+        rows_B, best_B = np.arange(len(slots_BC)), cosines_BC.argmax(axis=1)
+        return slots_BC[rows_B, best_B], cosines_BC[rows_B, best_B]
 
     def _found_in_tick(
         self, embeddings_BD: NDArray[np.float32], slots_B: NDArray[np.int64], similarities_B: NDArray[np.float32]

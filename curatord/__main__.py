@@ -5,8 +5,8 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-# Some packages of the `daemon` extra, light and heavy: enough to tell that it is not installed.
-REQUIRED = ("click", "rocksdict", "numba")
+# One light package and one heavy one of the `daemon` extra: enough to tell that it is not installed.
+REQUIRED = ("click", "rocksdict", "numba", "faiss")
 
 
 def main() -> None:

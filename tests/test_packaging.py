@@ -42,7 +42,7 @@ def test_the_wheel_installs_one_package_which_runs_from_anywhere(tmp_path: Path)
 def test_importing_the_package_loads_nothing_of_the_daemon() -> None:
     code = (
         "import curatord, curatord.sequence, curatord.records, curatord.errors, sys\n"
-        "heavy = {'torch', 'numba', 'rocksdict', 'pyarrow', 'kafka', 'click', 'daemon', 'curation'}\n"
+        "heavy = {'torch', 'numba', 'faiss', 'rocksdict', 'pyarrow', 'kafka', 'click', 'daemon', 'curation'}\n"
         "sys.exit(', '.join(sorted(heavy & set(sys.modules))) or 0)"
     )
 

@@ -95,6 +95,20 @@ def _dots(left_ND, right_ND, out_N):
         out_N[n] = (sum_0 + sum_1) + (sum_2 + sum_3)
 
 
+@njit(cache=True, nogil=True, boundscheck=False)
+def chosen_products(rows_ND, columns_KD, chosen_NC):
+    """(N, C): the scalar product of row n with column `chosen_NC[n, c]`, the bits of which `products` has them."""
+    out_NC = np.zeros(chosen_NC.shape, rows_ND.dtype)
+    for n in range(chosen_NC.shape[0]):
+        for c in range(chosen_NC.shape[1]):
+            column = chosen_NC[n, c]
+            total = rows_ND[n, 0] * columns_KD[column, 0]
+            for d in range(1, rows_ND.shape[1]):
+                total += rows_ND[n, d] * columns_KD[column, d]
+            out_NC[n, c] = total
+    return out_NC
+
+
 def dots(left: NDArray[Any], right: NDArray[Any]) -> NDArray[np.float64]:
     """The scalar products of float64 vectors along the last axis."""
     dimension = left.shape[-1]

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from curation.kernels.products import dots, products
+from curation.kernels.products import chosen_products, dots, products
 
 LEARN = """
 import hashlib
@@ -86,6 +86,8 @@ def test_products_are_those_of_numpy_but_for_rounding(kind: type, n: int, k: int
     assert found_NK[-1, -1] == sequential
     assert np.array_equal(products(rows_ND[::-1], columns_KD)[::-1], found_NK)
     assert np.array_equal(products(columns_KD, rows_ND).T, found_NK)
+    chosen_NC = rng.integers(0, k, (n, 2))
+    assert np.array_equal(chosen_products(rows_ND, columns_KD, chosen_NC), np.take_along_axis(found_NK, chosen_NC, 1))
 
 
 def test_nothing_has_no_products() -> None:

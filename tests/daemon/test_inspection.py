@@ -83,7 +83,7 @@ def test_help_and_explain_import_nothing_heavy(curated: Curated) -> None:
         "import sys; sys.argv = ['curatord', *{arguments!r}]\n"
         "from daemon.cli import cli\n"
         "try:\n    cli(standalone_mode=False)\nexcept SystemExit:\n    pass\n"
-        "heavy = {{'torch', 'numba', 'sentence_transformers', 'transformers', 'pyarrow'}}\n"
+        "heavy = {{'torch', 'numba', 'faiss', 'sentence_transformers', 'transformers', 'pyarrow'}}\n"
         "sys.exit(', '.join(sorted(heavy & set(sys.modules))) or 0)"
     )
     for arguments in (["--help"], ["curate", "--help"], ["explain", "doc-1", "-o", str(curated.output)]):
