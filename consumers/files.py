@@ -6,6 +6,7 @@ their places after the store has the epoch; a start moves what a crash left behi
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from collections import deque
@@ -27,7 +28,8 @@ from consumers.broker import (
 )
 from consumers.inputs import InputConfig, InputFile
 from consumers.readers import read_rows
-from consumers.sequences import shard_name, write_holdout, write_sequences
+from consumers.sequences import shard_name, verdicts_name, write_holdout, write_sequences, write_table
+from consumers.verdicts import verdict_table
 from curatord.records import DeadLetter
 from state.epoch import Committed, Epoch
 from state.store import STATE_FOLDER, Store, explain_storage
@@ -35,6 +37,7 @@ from state.tally import Tally
 
 # What compressed text usually unpacks to; only the estimate of progress hangs on it.
 USUAL_COMPRESSION = 3.5
+VERDICTS, PLACE = "verdicts", "place"  # in a folder of pending outputs: their shards, and the folder where they go
 
 
 class Progress(msgspec.Struct, frozen=True, array_like=True):
@@ -46,12 +49,19 @@ class Progress(msgspec.Struct, frozen=True, array_like=True):
     done: bool  # read to its end
     options: str = ""  # digest of [input] as it was read with
     tally: Tally = msgspec.field(default_factory=Tally)
+    number: int = 0  # in the order in which inputs were first read
 
 
 def read_superseded(store: Store) -> dict[str, int]:
     """Dead letters that the ledger counts, but whose inputs were read anew since, by reason."""
     value = store.get("meta", b"superseded")
     return {} if value is None else msgspec.msgpack.decode(value, type=dict[str, int])
+
+
+def inputs_read(store: Store) -> dict[str, Progress]:
+    """Every input that was ever read, by its name, in the order in which they were."""
+    known = {key.decode(): msgspec.msgpack.decode(value, type=Progress) for key, value in store.items("inputs")}
+    return dict(sorted(known.items(), key=lambda entry: entry[1].number))
 
 
 def sync_folder(folder: Path) -> None:
@@ -63,6 +73,20 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def _move(path: Path, target: Path) -> None:
+    """Put a whole file in its place, on whatever disk that is."""
+    try:
+        path.replace(target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        unfinished = target.with_suffix(".unfinished")
+        shutil.copyfile(path, unfinished)
+        with unfinished.open("rb") as file:
+            os.fsync(file.fileno())
+        unfinished.replace(target)
+
+
 class FilesBroker:
     """Inputs read in order, one output folder, one writer (the store's lock).
 
@@ -71,10 +95,18 @@ class FilesBroker:
     could not be read, when an option of [input] changed: its dead letters are taken back.
     """
 
-    def __init__(self, inputs: Sequence[InputFile], config: InputConfig, output: Path, store: Store) -> None:
+    def __init__(
+        self,
+        inputs: Sequence[InputFile],
+        config: InputConfig,
+        output: Path,
+        store: Store,
+        verdicts: Path | None = None,
+    ) -> None:
         self._config = config
         self._output = output
         self._store = store
+        self._verdicts = verdicts  # where shards of verdicts go
         self._pending = output / STATE_FOLDER / "pending"
         self._waiting = deque(inputs)
         self._files = {file.uri: file for file in inputs}
@@ -88,6 +120,7 @@ class FilesBroker:
         self._tallies: dict[str, Tally] = {}
         self._superseded: list[str] = []  # inputs that are read anew, and whose dead letters count no more
         self.num_unchanged = 0  # inputs that need not be read
+        self._numbers = {uri: progress.number for uri, progress in inputs_read(store).items()}
         self._recover()
 
     last_commit = CommitReport()
@@ -214,12 +247,14 @@ class FilesBroker:
             raise explain_storage(error, self._output) from error
 
     def _note(self, epoch: Epoch, file: InputFile, position: int, *, done: bool) -> None:
+        number = self._numbers.setdefault(file.uri, len(self._numbers))
         progress = Progress(
             position=position,
             size=file.size,
             mtime_ns=file.mtime_ns,
             done=done,
             options=self._options,
+            number=number,
             tally=self._tallies.get(file.uri, Tally()),
         )
         epoch.put("inputs", file.uri.encode(), msgspec.msgpack.encode(progress))
@@ -239,10 +274,18 @@ class FilesBroker:
 
     def _stage(self, epoch: Epoch, staged: Path) -> None:
         """Write the epoch's shards where no reader looks."""
-        if not epoch.sequences and not epoch.holdouts:
+        if not epoch.sequences and not epoch.holdouts and not epoch.verdicts:
             return
         shutil.rmtree(staged, ignore_errors=True)
         (staged / "holdout").mkdir(parents=True)
+        if epoch.verdicts and self._verdicts is not None:
+            (staged / VERDICTS).mkdir()
+            # A start after a crash moves them where this run would have.
+            (staged / VERDICTS / PLACE).write_bytes(os.fsencode(self._verdicts.absolute()))
+            for verdicts in epoch.verdicts:
+                table = verdict_table(verdicts.rows, epoch, self._store)
+                write_table(staged / VERDICTS / verdicts_name(verdicts), table, len(verdicts.rows))
+            sync_folder(staged / VERDICTS)
         for shard in epoch.sequences:
             write_sequences(staged / shard_name(shard), shard)
         for documents in epoch.holdouts:
@@ -255,11 +298,15 @@ class FilesBroker:
         """Move committed shards to their places; doing it again is harmless."""
         if not staged.is_dir():
             return
+        folders = {Path(): self._output, Path("holdout"): self._output / "holdout"}
+        place = staged / VERDICTS / PLACE
+        if place.exists():
+            folders[Path(VERDICTS)] = Path(os.fsdecode(place.read_bytes()))
         for path in sorted(staged.rglob("*.parquet")):
-            target = self._output / path.relative_to(staged)
-            target.parent.mkdir(exist_ok=True)
-            path.replace(target)
-        for folder in (self._output / "holdout", self._output):
+            folder = folders[path.relative_to(staged).parent]
+            folder.mkdir(parents=True, exist_ok=True)
+            _move(path, folder / path.name)
+        for folder in folders.values():
             if folder.is_dir():
                 sync_folder(folder)
         shutil.rmtree(staged)

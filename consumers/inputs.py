@@ -106,8 +106,11 @@ def expand(
     exclude: Path | None = None,
     skipped: Counter[str] | None = None,
     left_out: list[str] | None = None,
+    literal: bool = False,
 ) -> list[InputFile]:
     """The files behind `arguments`, each once. Raises UsageError, listing every argument that cannot be used.
+
+    If `literal`, every argument is a file or a URL as it was listed before: no pattern.
 
     With `shuffle_seed`, files (not their rows) are permuted by a hash of seed and uri. Nothing under `exclude`, the
     folder that the run writes to, is read. Files that were passed over for their suffix are counted in `skipped`. What
@@ -124,7 +127,7 @@ def expand(
             if argument == STDIN:
                 found = [_stdin()]
             elif "://" in argument and not argument.startswith("file://"):
-                found = _expand_url(argument, passed_over)
+                found = _expand_url(argument, passed_over, literal=literal)
             else:
                 found = _expand_path(argument.removeprefix("file://"), excluded, passed_over, of_files)
         except UsageError as error:
@@ -264,7 +267,7 @@ def _described(paths: list[str], skipped: Counter[str], problems: list[str]) -> 
     return files
 
 
-def _expand_url(url: str, skipped: Counter[str]) -> list[InputFile]:
+def _expand_url(url: str, skipped: Counter[str], *, literal: bool = False) -> list[InputFile]:
     """The files behind a URL, which may be a folder or a pattern where the protocol can list."""
     import fsspec
 
@@ -277,7 +280,7 @@ def _expand_url(url: str, skipped: Counter[str]) -> list[InputFile]:
         raise UsageError(f"unknown protocol {protocol}://") from None
     try:
         # A question mark is no wildcard in a URL: it starts the query.
-        if "*" in path or "[" in path:
+        if not literal and ("*" in path or "[" in path):
             listed = filesystem.glob(path, detail=True)
         elif filesystem.isdir(path):
             listed = filesystem.find(path, detail=True)

@@ -98,8 +98,8 @@ class JournalReader:
         except OffsetOutOfRangeError as error:
             self._check_end(self._next if end is None else end)
             raise JournalUnusable(
-                f"the journal {self._partition.topic} does not reach back to offset {start}, where this state ends: "
-                "it was cut behind newer snapshots. Remove the state folder only where one of those is whole"
+                f"the journal {self._partition.topic} does not reach back to offset {start}, where this state ends. "
+                "Remove the state folder, and a snapshot will be taken instead (state.snapshot_dir)"
             ) from error
         except KafkaError as error:
             if not passes(error):

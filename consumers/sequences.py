@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from curatord.sequence import PackedSequence
-from state.epoch import Holdout
+from state.epoch import Holdout, VerdictShard
 
 # Level 3 saves another tenth of the bytes and costs a quarter more time, which is the pipeline's.
 COMPRESSION = "zstd"
@@ -87,11 +87,18 @@ def write_table(path: Path, table: pa.Table, rows_per_group: int) -> None:
             compression_level=COMPRESSION_LEVEL,
             row_group_size=max(1, rows_per_group),
             write_statistics=["seq_no"] if "seq_no" in table.column_names else False,
-            use_dictionary=["doc_ids.list.element"] if "doc_ids" in table.column_names else False,
+            use_dictionary=_dictionary_columns(table) or False,
             column_encoding=TOKEN_ENCODING if "input_ids" in table.column_names else None,
         )
         file.flush()
         os.fsync(file.fileno())
+
+
+def _dictionary_columns(table: pa.Table) -> list[str]:
+    """Columns whose values repeat."""
+    if "doc_ids" in table.column_names:
+        return ["doc_ids.list.element"]
+    return [field.name for field in table.schema if pa.types.is_dictionary(field.type)]
 
 
 def shard_name(sequences: Sequence[PackedSequence]) -> str:
@@ -102,6 +109,11 @@ def shard_name(sequences: Sequence[PackedSequence]) -> str:
 def write_sequences(path: Path, sequences: Sequence[PackedSequence]) -> None:
     """One shard of consecutive sequences of one generation."""
     write_table(path, sequence_table(sequences), ROW_GROUP_TOKENS // sequences[0].context_length)
+
+
+def verdicts_name(shard: VerdictShard) -> str:
+    """The file of a shard of verdicts, named by the numbers of its rows."""
+    return f"verdicts-{shard.first:010d}-{shard.first + len(shard.rows) - 1:010d}.parquet"
 
 
 def write_holdout(path: Path, documents: Sequence[Holdout]) -> None:

@@ -13,13 +13,13 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from state.epoch import Epoch
+from state.epoch import Epoch, VerdictRow
 from state.lookup import at_or_before
 from state.store import Store
 from state.verdicts import NO_MATCH, decode_segment, segment_key
 
 MAX_RECORD_BYTES = 512 << 10
-VERSION = b"1"
+VERSION = b"2"
 
 _NAME = pa.dictionary(pa.int32(), pa.string())
 SCHEMA = pa.schema(
@@ -35,12 +35,14 @@ SCHEMA = pa.schema(
         ("threshold", pa.float32()),
         ("match_id", pa.string()),
         ("similarity", pa.float32()),
+        ("num_bytes", pa.int64()),
         ("num_tokens", pa.int64()),
         ("quality", pa.float32()),
         ("language", _NAME),
     ],
     metadata={b"curatord.verdicts": VERSION},
 )
+FILE_SCHEMA = SCHEMA.append(pa.field("text", pa.large_string()))
 
 
 class _Ids(msgspec.Struct, frozen=True, array_like=True):
@@ -88,12 +90,41 @@ def _decided(epoch: Epoch, store: Store) -> Iterator[pa.RecordBatch]:
             _known(np.concatenate([s.column("thresholds", np.float32) for s in segments])),
             pa.array([names.get(match) for match in matches_B.tolist()], pa.string()),
             _known(_similarities(stages, reasons, values_B)),
+            pa.array(np.concatenate([s.column("num_bytes", np.int64) for s in segments])),
             pa.array(np.concatenate([s.column("num_tokens", np.int64) for s in segments])),
             _known(np.concatenate([s.column("qualities", np.float32) for s in segments])),
             _named([s.languages for s in segments], [s.column("language_index", np.uint32) for s in segments]),
         ],
         schema=SCHEMA,
     )
+
+
+def verdict_table(rows: Sequence[VerdictRow], epoch: Epoch, store: Store) -> pa.Table:
+    """Rows as a file has them: the columns of the topic, and the text of what was dropped."""
+    names = _names([row.match for row in rows if row.match != NO_MATCH], epoch, store)
+
+    def named(name: str) -> Any:
+        return pa.array([getattr(row, name) for row in rows], pa.string()).dictionary_encode()
+
+    def numbers(name: str) -> Any:
+        return pa.array([getattr(row, name) for row in rows], pa.int64())
+
+    def measured(name: str) -> NDArray[np.float32]:
+        return np.array([getattr(row, name) for row in rows], np.float32)
+
+    stages, reasons = named("stage"), named("reason")
+    columns = {
+        "doc_id": pa.array([row.doc_id for row in rows], pa.string()),
+        "stage": stages,
+        "reason": reasons,
+        "match_id": pa.array([names.get(row.match) for row in rows], pa.string()),
+        "similarity": _known(_similarities(stages, reasons, measured("value"))),
+        "text": pa.array([row.text for row in rows], pa.large_string()),
+        **{name: named(name) for name in ("input", "source", "outcome", "language")},
+        **{name: numbers(name) for name in ("position", "num_bytes", "num_tokens")},
+        **{name: _known(measured(name)) for name in ("value", "threshold", "quality")},
+    }
+    return pa.table([columns[name] for name in FILE_SCHEMA.names], schema=FILE_SCHEMA)
 
 
 def _similarities(stages: Any, reasons: Any, values_B: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -121,6 +152,7 @@ def _taken_back(epoch: Epoch, store: Store) -> Iterator[pa.RecordBatch]:
                 "outcome": "taken_back",
                 "stage": "documents",
                 "reason": reason.decode(),
+                "num_bytes": int(segment.column("num_bytes", np.int64)[row]),
                 "num_tokens": int(segment.column("num_tokens", np.int64)[row]),
             }
         )

@@ -18,8 +18,10 @@ from curation.rewards import Rewards
 from curation.ticks import TickBuffer
 from curatord.errors import IdentityError
 from daemon.config import Config
+from daemon.examples import Examples
 from daemon.pipeline import Pipeline
 from daemon.stages import Stages
+from daemon.verdict_rows import VerdictRows
 from daemon.workers import Workers
 from ops.memory import keep_freed_memory
 from ops.phases import PhaseClock
@@ -42,10 +44,11 @@ def build(
     *,
     progress: Callable[[int, int], None] | None = None,
     phases: PhaseClock | None = None,
+    verdicts_share: float = 0.0,
 ) -> Pipeline:
     """The pipeline over a store, nothing but a trained student restored.
 
-    `progress` hears of the teacher's work (done, total).
+    `progress` hears of the teacher's work (done, total). `verdicts_share` of the documents get a row in the epoch.
 
     Raises `ConfigError` where the configuration names something that is not there.
     """
@@ -84,6 +87,8 @@ def build(
         placements=PlacementIndex(store),
         mixture=Mixture(config.mixture, seed=seed),
         packer=Packer(config.packing, dimension=embedder.dimension, seed=seed),
+        examples=Examples(),
+        verdict_rows=VerdictRows(share=verdicts_share, seed=seed),
     )
     return Pipeline(stages)
 
@@ -94,6 +99,7 @@ def build_restored(
     *,
     progress: Callable[[int, int], None] | None = None,
     phases: PhaseClock | None = None,
+    verdicts_share: float = 0.0,
 ) -> Pipeline:
     """The pipeline over a store that only this process changes.
 
@@ -104,7 +110,7 @@ def build_restored(
     committed = store.committed()
     if committed is not None:
         check_identity(config, tokenizer, committed, f"the state in {store.folder}")
-    pipeline = build(config, store, tokenizer, progress=progress, phases=phases)
+    pipeline = build(config, store, tokenizer, progress=progress, phases=phases, verdicts_share=verdicts_share)
     pipeline.restore(store)
     return pipeline
 
@@ -142,6 +148,7 @@ def check_identity(config: Config, tokenizer: Tokenizer, committed: Committed, p
         listed = "\n".join(differences)
         raise IdentityError(
             f"{place} belongs to another configuration:\n{listed}\n"
-            "Set these options back to go on (of another format: use the curatord that made it), or begin anew "
-            "elsewhere: another --output, or another lane and journal."
+            "Set these options back to go on (of another format: use the curatord that made it), or start with an "
+            "empty state: another --output (`curatord curate --again` reads the same inputs), or another lane and "
+            "journal."
         )

@@ -53,12 +53,31 @@ def cli() -> None:
 
 
 @cli.command()
-@click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
+@click.argument("inputs", nargs=-1, metavar="INPUT...")
 @output_option
 @config_option
 @click.option("--keep-open", is_flag=True, help="Do not flush at the end: what is held waits for the next run.")
 @click.option("--shuffle-files", type=int, metavar="SEED", help="Read the input files in an order drawn from SEED.")
 @click.option("--strict", is_flag=True, help="Exit code 1 if there is a warning; 2 if an input cannot be opened.")
+@click.option(
+    "--again",
+    metavar="OLD",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Read the inputs of this output once more, under other options; --output is a new one.",
+)
+@click.option(
+    "--verdicts",
+    metavar="DIR",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Write what was decided about every document, with the text of what was dropped, to DIR as Parquet.",
+)
+@click.option(
+    "--verdicts-share",
+    type=click.FloatRange(0, 1, min_open=True),
+    default=1.0,
+    show_default=True,
+    help="Of the documents, by hash of their ids, that --verdicts tells of.",
+)
 @json_option
 def curate(
     inputs: tuple[str, ...],
@@ -67,6 +86,9 @@ def curate(
     keep_open: bool,
     shuffle_files: int | None,
     strict: bool,
+    again: Path | None,
+    verdicts: Path | None,
+    verdicts_share: float,
     as_json: bool,
 ) -> None:
     """Curate files into packed sequences.
@@ -90,6 +112,9 @@ def curate(
             shuffle_seed=shuffle_files,
             as_json=as_json,
             strict=strict,
+            again=again,
+            verdicts=verdicts,
+            verdicts_share=verdicts_share,
         )
     )
 
@@ -97,7 +122,9 @@ def curate(
 @cli.command()
 @config_option
 @click.option("-o", "--output", type=click.Path(path_type=Path, file_okay=False), help="Also check this state.")
-@click.option("--no-environment", is_flag=True, help="Check the file only, not models, tokenizer and state.")
+@click.option(
+    "--no-environment", is_flag=True, help="Check the file and the tokenizer only, not models, state and cluster."
+)
 def validate(config_path: Path | None, output: Path | None, no_environment: bool) -> None:
     """Check a configuration: its fields, the relations between them, then what they name."""
     from daemon.validate import validate as run
@@ -111,7 +138,7 @@ def validate(config_path: Path | None, output: Path | None, no_environment: bool
 @config_option
 @json_option
 def explain(doc_id: str, output: Path | None, config_path: Path | None, as_json: bool) -> None:
-    """Tell the way of one document: what every stage decided, and where it went.
+    """Say what became of one document: what every stage decided, and where its tokens are or went.
 
     A service may run meanwhile; what it did in the last seconds may be missing.
     """
@@ -141,7 +168,7 @@ def retract(doc_ids: tuple[str, ...], output: Path | None, config_path: Path | N
 
 @cli.group()
 def config() -> None:
-    """Write, show and describe the configuration."""
+    """Write and show the configuration, and print its schema."""
 
 
 @config.command("new")
@@ -331,6 +358,20 @@ def inspect() -> None:
 def inspect_state(output: Path | None, config_path: Path | None, as_json: bool) -> None:
     """The ledger, what is held, clusters, arms and dead letters. Exit code 65 if something is damaged."""
     from daemon.inspection import inspect_state as run
+
+    sys.exit(run(output or service_state(config_path), as_json=as_json))
+
+
+@inspect.command("dropped")
+@place_option
+@config_option
+@json_option
+def inspect_dropped(output: Path | None, config_path: Path | None, as_json: bool) -> None:
+    """Every reason for which documents were dropped: how many, and some of them with the beginning of their texts.
+
+    All of them: `curatord curate --verdicts DIR`, or the topic of verdicts.
+    """
+    from daemon.dropped import inspect_dropped as run
 
     sys.exit(run(output or service_state(config_path), as_json=as_json))
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import json
+import os
+import shlex
 import sys
 import time
 from collections import Counter
@@ -21,8 +23,10 @@ from consumers.readers import check_tables
 from curatord.errors import StorageError, UsageError
 from curatord.folder import SHARD_NAME
 from curatord.records import Retraction
+from daemon.again import begin_again, inputs_of
 from daemon.app import build_restored, encode_identity
 from daemon.config import Config, load_config
+from daemon.decided import described, differences
 from daemon.facts import opened_for_reading
 from daemon.kernels import are_compiled
 from daemon.lifecycle import Interrupted, Loop, StopRequest
@@ -36,11 +40,19 @@ from packing.packer import as_stored
 from state.store import STATE_FOLDER, Store, explain_storage, state_folder
 
 INTERRUPTED = 130
+VERDICTS_MARK = ".of"  # in a folder of verdicts: the output that they are of
 
 
 @contextmanager
-def opened(output: Path, config: Config, progress: CurateProgress) -> Iterator[tuple[Store, Pipeline]]:
-    """The state of an output folder and the pipeline over it."""
+def opened(
+    output: Path,
+    config: Config,
+    progress: CurateProgress,
+    *,
+    again: Path | None = None,
+    verdicts_share: float = 0.0,
+) -> Iterator[tuple[Store, Pipeline]]:
+    """The state of an output folder and the pipeline over it. A new one, if the inputs of `again` are to be read."""
     try:
         (output / STATE_FOLDER).mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -51,8 +63,10 @@ def opened(output: Path, config: Config, progress: CurateProgress) -> Iterator[t
         ) from error
     store = Store(state_folder(output))
     try:
+        if again is not None:
+            begin_again(again, store)
         progress.say("Loading" if are_compiled() else "Compiling, on a first start only")
-        pipeline = build_restored(config, store, progress=progress.teacher)
+        pipeline = build_restored(config, store, progress=progress.teacher, verdicts_share=verdicts_share)
         with closing(pipeline.stages):
             yield store, pipeline
     finally:
@@ -68,17 +82,27 @@ def curate_files(
     shuffle_seed: int | None,
     as_json: bool,
     strict: bool,
+    again: Path | None = None,
+    verdicts: Path | None = None,
+    verdicts_share: float = 1.0,
 ) -> int:
-    """Curate the inputs; the exit code, with `strict` 1 where something is to be warned of.
+    """Curate the inputs, or those of another output `again`; the exit code, with `strict` 1 where there is a warning.
 
     With `strict` an input that cannot be opened ends the run before anything is read; else only if all of them cannot.
+    What was decided about a share of the documents is written to `verdicts`.
     """
     config = load_config(config_path)
     raise_open_files()
     refuse_foreign(output)
     passed_over: Counter[str] = Counter()
     left_out: list[str] = []
-    inputs = expand(arguments, shuffle_seed, exclude=output, skipped=passed_over, left_out=None if strict else left_out)
+    if again is None:
+        unopened = None if strict else left_out
+        inputs = expand(arguments, shuffle_seed, exclude=output, skipped=passed_over, left_out=unopened)
+    elif arguments:
+        raise UsageError(f"--again reads the inputs of {again}: name no others. More can be added by a run after it")
+    else:
+        inputs = inputs_of(again, output, shuffle_seed)
     unusable = check_tables(inputs, config.input)
     if unusable and (strict or len(unusable) == len(inputs)):
         problems = list(unusable.values())
@@ -88,9 +112,16 @@ def curate_files(
     with (
         StopRequest().installed() as stop,
         CurateProgress(stop) as progress,
-        opened(output, config, progress) as (store, pipeline),
+        opened(
+            output, config, progress, again=again, verdicts_share=verdicts_share if verdicts is not None else 0.0
+        ) as (store, pipeline),
     ):
-        broker = FilesBroker(inputs, config.input, output, store)
+        if verdicts is not None:
+            prepare_folder(verdicts, output)
+        differing = differences(store, config)
+        if differing:
+            progress.tell(described(differing, way_out=f"To decide anew: {decide_anew(output, config_path)}"))
+        broker = FilesBroker(inputs, config.input, output, store, verdicts)
         loop = Loop(pipeline, broker, config.daemon, encode_identity(config, pipeline.stages.tokenizer), time.monotonic)
         before = pipeline.stages.ledger.rows_read
         pipeline.compile()
@@ -103,6 +134,7 @@ def curate_files(
         progress.end()
         write_manifest(output, pipeline, complete=finished and not keep_open)
         result = summary(
+            output,
             store,
             pipeline,
             before=before,
@@ -131,6 +163,31 @@ def refuse_foreign(output: Path) -> None:
             + ", which curatord did not write: `load_dataset` would read it with the shards. Move it away, or choose "
             "another --output"
         )
+
+
+def prepare_folder(verdicts: Path, output: Path) -> None:
+    """The folder for verdicts. Raises `UsageError` if it is not one for those of this output."""
+    inside = os.path.realpath(verdicts).startswith(os.path.realpath(output) + os.sep)
+    if inside or os.path.realpath(verdicts) == os.path.realpath(output):
+        raise UsageError(f"--verdicts {verdicts} lies in the output, which trainers read: give a folder beside it")
+    try:
+        verdicts.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"--verdicts {verdicts}: the folder cannot be made: {error.strerror}") from error
+    mark = verdicts / VERDICTS_MARK
+    name = os.path.realpath(output)
+    if not mark.exists():
+        if next(verdicts.glob("verdicts-*.parquet"), None) is not None:
+            raise UsageError(f"--verdicts {verdicts} holds verdicts already: give an empty folder")
+        mark.write_text(name + "\n", encoding="utf-8", errors="surrogateescape")
+    elif (other := mark.read_text(encoding="utf-8", errors="surrogateescape").strip()) != name:
+        raise UsageError(f"--verdicts {verdicts} holds those of {other}: give another folder")
+
+
+def decide_anew(output: Path, config_path: Path | None) -> str:
+    """The command that decides about the inputs of an output under other options."""
+    config = f" -c {shlex.quote(str(config_path))}" if config_path is not None else ""
+    return f"curatord curate --again {shlex.quote(str(output))} -o NEW{config}"
 
 
 def _say_how_to_go_on(output: Path) -> None:

@@ -29,7 +29,7 @@ CLUSTER_PREFIX = b"c"  # of the facts of family `clusters` that are clusters
 
 @dataclass(slots=True, kw_only=True)
 class FamilyReport:
-    """How many facts of a family could be read."""
+    """How many facts of a family could be read. One may hold many documents."""
 
     facts: int = 0
     bytes: int = 0
@@ -122,9 +122,9 @@ def _state_lines(report: StateReport, output: Path) -> list[str]:
     ledger = report.ledger
     lines = [f"State of {output}: epoch {report.epoch:,}, {report.bytes_on_disk:,} bytes on disk"]
     lines += ["", "Made with"] + [f"  {name:<32}{value}" for name, value in sorted(report.identity.items())]
-    lines += ["", f"{'Family':<16}{'facts':>12}{'bytes':>16}"]
+    lines += ["", f"{'State':<16}{'entries':>12}{'bytes':>16}  what an entry is"]
     for name, family in report.families.items():
-        lines.append(f"  {name:<14}{family.facts:>12,}{family.bytes:>16,}")
+        lines.append(f"  {name:<14}{family.facts:>12,}{family.bytes:>16,}  {FAMILIES[name]}")
         lines += [f"    DAMAGED, read as far as possible: {problem}" for problem in family.problems]
     lines += ["", f"{'Ledger':<16}{'rows':>12}{'bytes':>16}"]
     lines.append(f"  {'read':<14}{ledger['rows_read']:>12,}{ledger['bytes_read']:>16,}")
@@ -145,9 +145,13 @@ def _state_lines(report: StateReport, output: Path) -> list[str]:
     ):
         listed = ", ".join(f"{reason} {count:,}" for reason, count in sorted(counts.items(), key=lambda c: -c[1]))
         lines.append(f"{name:<16}{listed or 'none'}")
-    lines.append(f"{'Student':<16}" + (f"version {report.student_version}" if report.student_version else "none"))
-    lines.append(f"{'Clusters':<16}{report.clusters:,}")
-    lines.append(f"{'Arms':<16}{report.arms:,}" + ("" if report.arms else " (the bandit is off, or has seen nothing)"))
+    lines.append(
+        f"{'Student':<16}"
+        + (f"version {report.student_version} of the table that embeds documents" if report.student_version else "none")
+    )
+    lines.append(f"{'Clusters':<16}{report.clusters:,} topics that documents are assigned to")
+    arms = f"{report.arms:,} clusters that the bandit has learned of" if report.arms else "off, or nothing was learned"
+    lines.append(f"{'Bandit':<16}{arms}")
     return lines
 
 

@@ -20,8 +20,10 @@ import numpy as np
 from consumers.broker import RawDocument, RawFeedback
 from consumers.documents import Arrival, decode_rows
 from curation.batch import join_texts
-from curatord.records import DeadLetter, Document
+from curatord.records import DeadLetter, Document, Retraction
 from curatord.sequence import EndOfStream
+from daemon.decided import KEY as OPTIONS_KEY
+from daemon.decided import Held, decided_with, deciding_options, with_options
 from daemon.feedback import FeedbackJoin
 from daemon.intake import Intake, Run
 from daemon.learning import Learning
@@ -57,6 +59,8 @@ class Pipeline:
         self._learning = Learning(stages)
         self._feedback = FeedbackJoin(stages, self._intake.doc_no_of, self._end)
         self._next_ordinal = 0
+        self._options = deciding_options(stages.config)
+        self._decided_with: list[Held] = []
         self._is_loaded = False
         self._unticked: deque[Segment] = deque()  # of a restore: they may hold documents that no tick has taken
 
@@ -82,6 +86,7 @@ class Pipeline:
         self.stages.phases.enter("decode")
         arrivals = decode_rows(rows, self._next_ordinal, config.input, config.dead_letters.max_bytes)
         _tally(arrivals, epoch)
+        self._note_options(arrivals, epoch)
         self.stages.phases.enter("identify")
         for run in self._intake.runs(arrivals, epoch):
             if run.retraction is not None:
@@ -110,6 +115,15 @@ class Pipeline:
                 Tally(replaced=1, replaced_id=arrival.doc_id[:MAX_EXAMPLE_CHARACTERS], replaced_input=earlier)
             )
 
+    def _note_options(self, arrivals: Sequence[Arrival], epoch: Epoch) -> None:
+        """The options that these rows are decided with, where they are not those of the rows before."""
+        if all(isinstance(arrival.value, Retraction) for arrival in arrivals):
+            return
+        records = with_options(self._decided_with, self._options, self._next_ordinal)
+        if len(records) > len(self._decided_with) or records[-1] != self._decided_with[-1]:
+            self._decided_with = records
+            epoch.put("meta", OPTIONS_KEY, msgspec.msgpack.encode(records))
+
     def learn_from(self, records: Sequence[RawFeedback], epoch: Epoch) -> None:
         """Take in what trainers and scorers said. The next tick learns it; an epoch with an end takes no more rows."""
         self.stages.phases.enter("feedback")
@@ -117,6 +131,7 @@ class Pipeline:
 
     def flush(self, epoch: Epoch) -> None:
         """The input has ended, for now: everything that is held goes out as it is."""
+        self.stages.verdict_rows.flush(epoch)
         if not len(self.stages.held) and not self._selection.num_held_out:
             return
         self._learning.flush(self._next_ordinal, epoch)
@@ -148,6 +163,8 @@ class Pipeline:
             stages.ledger.reject_later(reason, stages.held[doc_no].unemitted)
             stages.held.drop(doc_no)
         epoch.put("retracted", doc_no.to_bytes(8, "big"), reason.encode())
+        stages.verdict_rows.take_back(segment, row, reason, epoch)
+        stages.examples.remove(doc_no)
 
     def close(self, epoch: Epoch) -> None:
         """Gather what the stages changed into the epoch, which is then ready to be committed."""
@@ -181,6 +198,8 @@ class Pipeline:
             ("mixture", stages.mixture),
             ("packing", stages.packer),
             ("guard", stages.near_dedup.guard),
+            ("verdicts", stages.verdict_rows),
+            ("examples", stages.examples),
         )
 
     def load(self, store: Store, beat: Callable[[], None] = lambda: None) -> None:
@@ -232,6 +251,7 @@ class Pipeline:
         for field in ledger.__struct_fields__:
             setattr(stages.ledger, field, getattr(ledger, field))
         self._next_ordinal = int(store.get("meta", b"next_ordinal") or 0)
+        self._decided_with = decided_with(store)
         if stages.embedder.version < int(store.get("meta", b"student") or 0):
             stages.embedder.restore(store.items("embedding"))  # another owner trained it since this process began
         for family, stage in self._stateful():
@@ -240,6 +260,7 @@ class Pipeline:
         for key, value in store.items("tombstones"):
             self._intake.restore_tombstone(key, value)
         self._selection.restore_holdout(store)
+        stages.verdict_rows.restore(int(store.get("meta", b"next_verdict") or 0))
         self._learning.ticked = int(store.get("meta", b"ticked") or 0)
         retracted = read_retracted(store)
         for segment in self._unticked:

@@ -10,8 +10,15 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from consumers.files import FilesBroker
+from curatord.printable import printable
 from daemon.lifecycle import StopRequest
 from daemon.pipeline import Pipeline
+from ops.phases import PhaseClock
+
+
+def training_seconds(phases: PhaseClock) -> float:
+    """Time in which documents waited for the student."""
+    return sum(phases.seconds.get(phase, 0.0) for phase in ("warm_up", "retrain"))
 
 
 class CurateProgress:
@@ -50,6 +57,14 @@ class CurateProgress:
             print(what, file=sys.stderr, flush=True)
         self._documents = self._bars.add_task(what, total=None, note="")
 
+    def tell(self, what: str) -> None:
+        """Say something that stays on the screen."""
+        told = printable(f"curatord: {what}", keep="\n")
+        if self._bars.disable:
+            print(told, file=sys.stderr, flush=True)
+        else:
+            self._bars.console.print(told, markup=False, highlight=False, soft_wrap=True)
+
     def begin(self, broker: FilesBroker, pipeline: Pipeline) -> None:
         """The documents come now."""
         self._broker, self._pipeline = broker, pipeline
@@ -58,14 +73,14 @@ class CurateProgress:
             self._bars.update(self._documents, description="Curating", total=1.0)
 
     def advance(self, rows: int) -> None:
-        """So many rows more."""
+        """So many rows more. The rate is that of curating: training has a line of its own, and its own time."""
         assert self._pipeline is not None
         assert self._broker is not None
         assert self._documents is not None
         self._rows += rows
-        seconds = max(time.monotonic() - self._began, 1e-3)
-        sequences = self._pipeline.stages.ledger.sequences
-        note = f"{self._rows:,} documents, {self._rows / seconds:,.0f}/s, {sequences:,} sequences"
+        stages = self._pipeline.stages
+        seconds = max(time.monotonic() - self._began - training_seconds(stages.phases), 1e-3)
+        note = f"{self._rows:,} documents, {self._rows / seconds:,.0f}/s, {stages.ledger.sequences:,} sequences"
         self._bars.update(self._documents, completed=self._broker.share_read(), note=note)
 
     def teacher(self, done: int, total: int) -> None:

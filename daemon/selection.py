@@ -207,7 +207,8 @@ class Selection:
         """Count the outcomes and write the segment."""
         batch = run.batch
         num_bytes_B = batch.ends_B - batch.starts_B
-        for (stage, reason), rows in verdicts.counts().items():
+        outcomes = verdicts.counts()
+        for (stage, reason), rows in outcomes.items():
             num_bytes = int(num_bytes_B[rows].sum())
             if stage:
                 self._ledger.reject(stage, reason, len(rows), num_bytes)
@@ -228,6 +229,8 @@ class Selection:
         )
         self._stages.segments.add(segment.first)
         epoch.put("documents", segment_key(segment.first), encode_segment(segment))
+        self._stages.verdict_rows.note(segment, run.arrivals, epoch)
+        self._stages.examples.note(segment, outcomes, run.arrivals)
 
     @property
     def num_held_out(self) -> int:

@@ -18,6 +18,7 @@ from consumers.outputs import open_outputs
 from curatord.errors import BrokerUnavailable, CorruptSequence, CuratordError, StorageError
 from daemon.app import build, check_identity, encode_identity
 from daemon.config import Config, changed_options, load_config
+from daemon.decided import differences
 from daemon.lifecycle import Interrupted, Loop, StopRequest, catch_up, epoch_of, stand_by
 from daemon.observing import Observer, observed
 from daemon.pipeline import Pipeline
@@ -183,6 +184,9 @@ class Service:
                 self._events.restoring(record.epoch - at, end - at)
         self._pipeline.restore(self._store)
         self._events.restored(epoch_of(self._store), self._clock() - began)
+        differing = differences(self._store, self._config)
+        if differing:
+            self._events.options_differ([str(difference) for difference in differing])
         return Loop(
             self._pipeline,
             self._broker,

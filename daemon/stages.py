@@ -16,6 +16,8 @@ from curation.retraining import Retraining
 from curation.rewards import Rewards
 from curation.ticks import TickBuffer
 from daemon.config import Config
+from daemon.examples import Examples
+from daemon.verdict_rows import VerdictRows
 from daemon.workers import Workers
 from ops.phases import PhaseClock
 from packing.held import HeldDocuments
@@ -53,6 +55,8 @@ class Stages:
     placements: PlacementIndex
     mixture: Mixture
     packer: Packer
+    verdict_rows: VerdictRows
+    examples: Examples
     surges: list[RemovalSurge] = field(default_factory=list)  # of the open epoch
 
     def close(self) -> None:

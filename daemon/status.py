@@ -19,6 +19,7 @@ from consumers.clients import connected_admin, connected_consumer, group_members
 from consumers.kafka import decode_marker
 from curatord.errors import BrokerUnavailable, StateError, UsageError
 from daemon.config import Config, load_config
+from daemon.decided import differences
 from daemon.facts import opened_for_reading
 from daemon.screen import show
 from state.safe_points import read_safe_points
@@ -50,6 +51,7 @@ class Status:
     is_ready: bool | None = None
     metrics: dict[str, dict[str, float]] = field(default_factory=dict)  # name -> labels -> value
     runs: list[RunStatus] = field(default_factory=list)  # as the state on this machine knows them
+    options: list[str] = field(default_factory=list)  # that are not those that documents were decided with
     headroom: float | None = None  # sequences that retention may still cut before one of them cannot go on
     problems: list[str] = field(default_factory=list)
 
@@ -105,6 +107,7 @@ def _ask_state(config: Config, status: Status) -> None:
             RunStatus(run_id=point.run_id, generation=point.generation, safe_seq_no=point.safe_seq_no)
             for point in read_safe_points(store)
         ]
+        status.options = [str(difference) for difference in differences(store, config)]
 
 
 def _get(url: str) -> tuple[int, str]:
@@ -160,6 +163,8 @@ def _lines(config: Config, status: Status) -> Iterator[str]:
         yield f"Held      {metrics['held_documents']['']:,.0f} documents"
     if "sequences_total" in metrics:
         yield f"Sequences {metrics['sequences_total']['']:,.0f}"
+    for option in status.options:
+        yield f"Option    {option}; it counts for new documents only"
     for run in status.runs:
         yield f"Run       {run.run_id} may read again from sequence {run.safe_seq_no:,} of generation {run.generation}"
     if status.headroom is not None:

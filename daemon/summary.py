@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import numpy as np
 from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
@@ -21,15 +20,19 @@ from rich.text import Text
 from consumers.files import read_superseded
 from curatord import __version__
 from curatord.printable import printable
+from daemon.examples import read_examples
 from daemon.losses import RunLoss, loss_lines, passed_over_line
 from daemon.pipeline import Pipeline
+from daemon.progress import training_seconds
+from daemon.samples import ClusterLine, largest_clusters, texts_of
 from packing.rows import Generation
 from packing.tokenizer import Loss, example_of_loss
 from state.ledger import Ledger
 from state.store import STATE_FOLDER, Store
-from state.verdicts import find_document, read_segments, verdict_of
+from state.verdicts import find_document
 
-NUM_EXAMPLES = 5
+NUM_EXAMPLES = 3
+BEFORE_DIFFERENCE = 12  # characters that are shown before it
 NUM_CLUSTERS = 8
 NUM_RULES = 6
 RULE_WIDTH = 36
@@ -49,20 +52,13 @@ STAGES = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NearDuplicate:
-    """One document that was dropped, and the one it resembles."""
+    """One document that was dropped, and the one it resembles, with the beginnings of their texts."""
 
     doc_id: str
     match_id: str
     similarity: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClusterLine:
-    """One cluster."""
-
-    cluster: int
-    documents: int
-    central_doc_id: str
+    text: str
+    match_text: str  # "" where it is not at hand
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +79,7 @@ class Summary:
     clusters: tuple[ClusterLine, ...]
     num_clusters: int
     documents_held: int
+    documents_buffered: int  # of them, in the balance buffers of the mixture
     tokens_held: int
     generations: tuple[Generation, ...]
     rows: int
@@ -102,6 +99,7 @@ class Summary:
 
 
 def summary(
+    output: Path,
     store: Store,
     pipeline: Pipeline,
     *,
@@ -118,7 +116,7 @@ def summary(
     return Summary(
         rows_this_run=ledger.rows_read - before,
         seconds=seconds,
-        training_seconds=sum(stages.phases.seconds.get(phase, 0.0) for phase in ("warm_up", "retrain")),
+        training_seconds=training_seconds(stages.phases),
         student_versions=stages.embedder.version,
         unchanged_inputs=unchanged,
         ledger={name: getattr(ledger, name) for name in Ledger.__struct_fields__},
@@ -126,10 +124,11 @@ def summary(
         passed_over=dict(passed_over),
         warnings=warnings,
         preset=stages.config.quality.preset,
-        near_duplicates=near_duplicate_examples(store),
-        clusters=largest_clusters(store, pipeline),
+        near_duplicates=near_duplicate_examples(output, store, pipeline),
+        clusters=largest_clusters(output, store, pipeline, NUM_CLUSTERS),
         num_clusters=len(stages.clusters),
         documents_held=len(stages.held),
+        documents_buffered=len(stages.mixture.held()),
         tokens_held=stages.held.unemitted_tokens(),
         generations=stages.packer.generations,
         rows=stats.rows,
@@ -145,34 +144,22 @@ def summary(
     )
 
 
-def near_duplicate_examples(store: Store) -> tuple[NearDuplicate, ...]:
-    """Some that are not nearly equal: the ones worth looking at."""
-    found: list[tuple[float, str, int]] = []
-    for segment in read_segments(store):
-        for row in np.flatnonzero(segment.having(lambda stage, reason: stage == "near_dedup")).tolist():
-            verdict = verdict_of(segment, row)
-            found.append((verdict.value, verdict.doc_id, verdict.match))
-        found = sorted(found)[: 4 * NUM_EXAMPLES]
-    # Spread over the similarities that are at hand, the least similar first.
-    chosen = found[:: max(1, len(found) // NUM_EXAMPLES)][:NUM_EXAMPLES]
-    matches = [find_document(store, match) for _, _, match in chosen]
+def near_duplicate_examples(output: Path, store: Store, pipeline: Pipeline) -> tuple[NearDuplicate, ...]:
+    """Some of those that are kept as examples, from the most to the least alike."""
+    kept = read_examples(store).get(("near_dedup", "near_duplicate"), [])
+    chosen = sorted(kept, key=lambda example: (-example.value, example.doc_no))[:NUM_EXAMPLES]
+    texts = texts_of(output, store, pipeline, [example.match for example in chosen])
+    matches = [find_document(store, example.match) for example in chosen]
     return tuple(
-        NearDuplicate(doc_id=doc_id, match_id=match.doc_id if match else "?", similarity=similarity)
-        for (similarity, doc_id, _), match in zip(chosen, matches, strict=True)
-    )
-
-
-def largest_clusters(store: Store, pipeline: Pipeline) -> tuple[ClusterLine, ...]:
-    """The clusters with most documents, each with the document nearest to its centre."""
-    lines = []
-    for cluster in pipeline.stages.clusters.largest(NUM_CLUSTERS):
-        central = find_document(store, cluster.central_doc_no)
-        lines.append(
-            ClusterLine(
-                cluster=cluster.cluster, documents=cluster.documents, central_doc_id=central.doc_id if central else "?"
-            )
+        NearDuplicate(
+            doc_id=example.doc_id,
+            match_id=match.doc_id if match else "?",
+            similarity=example.value,
+            text=example.text,
+            match_text=texts.get(example.match, ""),
         )
-    return tuple(lines)
+        for example, match in zip(chosen, matches, strict=True)
+    )
 
 
 def write_manifest(output: Path, pipeline: Pipeline, *, complete: bool) -> None:
@@ -297,27 +284,44 @@ def _rule_lines(ledger: dict[str, Any], preset: str, width: int) -> list[Text]:
 
 
 def _near_duplicate_lines(examples: Sequence[NearDuplicate], width: int) -> list[Text]:
-    """A dropped document and the one it resembles, a line each."""
+    """A dropped document above the one that it resembles, each with its text from just before the first difference."""
     if not examples:
         return []
-    room = (width - 10) // 2
-    kept_at = max(len(_end(example.doc_id, room)) for example in examples)
-    heading = Text.assemble(("Near-duplicates", "bold"), ", the least similar: what was dropped, and what it resembles")
-    return [heading] + [
-        Text(f"  {example.similarity:.2f}  {_end(example.doc_id, room):<{kept_at}}  {_end(example.match_id, room)}")
-        for example in examples
-    ]
+    heading = Text.assemble(("Near-duplicates", "bold"), ": what was dropped, and below it what was kept")
+    lines = [heading]
+    for example in examples:
+        text, match_text = " ".join(example.text.split()), " ".join(example.match_text.split())
+        start = _first_difference(text, match_text) if match_text else 0
+        for lead, doc_id, shown in (
+            (f"  {example.similarity:.2f}  ", example.doc_id, text),
+            ("        ", example.match_id, match_text),
+        ):
+            room = max(20, (width - len(lead)) // 2)
+            cell = f"{_end(doc_id, room - 2):<{room}}"
+            lines.append(Text(f"{lead}{cell}{_begin(shown[start:], width - len(lead) - room)}".rstrip()))
+    return lines
+
+
+def _first_difference(one: str, other: str) -> int:
+    """Where to begin to show two texts so that their first difference is seen."""
+    same = next((at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+    return max(0, one.rfind(" ", 0, max(0, same - BEFORE_DIFFERENCE)) + 1)
 
 
 def _cluster_lines(result: Summary, width: int) -> list[Text]:
-    """The largest clusters, a line each."""
+    """The largest clusters, a line each: words that its documents have and others have not, and a central document."""
     if not result.clusters:
         return []
     heading = Text.assemble(
-        ("Clusters", "bold"), f", the largest of {result.num_clusters}: documents, and the most central of them"
+        ("Clusters", "bold"), f", the largest of {result.num_clusters}: documents, telling words, a central document"
     )
+    room = max(20, (width - 13) // 2)
     return [heading] + [
-        Text(f"  {line.documents:>9,}  {_end(line.central_doc_id, width - 13)}") for line in result.clusters
+        Text(
+            f"  {line.documents:>9,}  {_begin(' '.join(line.words), room - 2):<{room}}"
+            f"{_end(line.central_doc_id, width - 13 - room)}".rstrip()
+        )
+        for line in result.clusters
     ]
 
 
@@ -327,9 +331,6 @@ def _fact_lines(result: Summary) -> list[Text]:
     emitted = ledger["tokens_emitted_first"] + ledger["tokens_emitted_again"]
     working = result.seconds - result.training_seconds
     rate = result.rows_this_run / working if working > 0 else 0
-    training = (
-        f" beside {result.training_seconds:.1f} s of training the student" if result.training_seconds > 0.1 else ""
-    )
     facts = {
         "Sequences": f"{_sequences(result.generations)}; {emitted:,} tokens in them",
         "Padding": f"{result.padding:.3%}; {result.padding_flushed:.2%} in the rows that were closed at the end",
@@ -340,13 +341,25 @@ def _fact_lines(result: Summary) -> list[Text]:
         example = f": {result.loss.text!r} comes back as {result.loss.decoded[:40]!r}" if result.loss else ""
         facts["Tokenizer"] = f"does not give every text back{example}"
     if result.documents_held:
-        facts["Held"] = f"{result.documents_held:,} documents, {result.tokens_held:,} tokens, for rows to come"
+        facts["Held"] = f"{result.documents_held:,} documents, {result.tokens_held:,} tokens: {_held(result)}"
     if result.passed_over:
         facts["Left out"] = passed_over_line(Counter(result.passed_over))
     if result.unchanged_inputs:
         facts["Inputs"] = f"{result.unchanged_inputs:,} did not change since they were read"
-    facts["Time"] = f"{result.rows_this_run:,} rows in {working:.1f} s, {rate:,.0f} a second{training}"
+    facts["Curating"] = f"{result.rows_this_run:,} rows in {working:.1f} s, {rate:,.0f} a second"
+    if result.training_seconds > 0.1:
+        facts["Training"] = f"{result.training_seconds:.1f} s, in which documents waited for the student"
     return [Text.assemble((f"{name:<{NAME_WIDTH}}", "bold"), fact) for name, fact in facts.items()]
+
+
+def _held(result: Summary) -> str:
+    """What the documents that are held wait for."""
+    parts = []
+    if result.documents_buffered:
+        parts.append(f"{result.documents_buffered:,} in balance buffers, for which mixture.rho leaves no room yet")
+    if rest := result.documents_held - result.documents_buffered:
+        parts.append(f"{rest:,} until their rows are full, or a run without --keep-open ends")
+    return "; ".join(parts)
 
 
 def _sequences(generations: Sequence[Generation]) -> str:
@@ -361,7 +374,8 @@ def _command_lines(result: Summary, output: Path, width: int) -> list[Text]:
     example = result.near_duplicates[0].doc_id if result.near_duplicates else "DOC_ID"
     folder = _quoted(str(output))
     commands: tuple[tuple[str, str], ...] = (
-        (f"curatord explain {_quoted(example)} -o {folder}", "the way of one document"),
+        (f"curatord explain {_quoted(example)} -o {folder}", "what became of one document"),
+        (f"curatord inspect dropped -o {folder}", "every reason, with examples"),
         (f"curatord inspect output -o {folder}", "check every sequence"),
         (f"datasets.load_dataset('parquet', data_dir={str(output)!r})", "train on it"),
     )
@@ -391,6 +405,16 @@ def _fitting(counts: dict[str, int], width: int) -> str:
         if len(text) <= width:
             return text
     return _end(entries[0], width) if entries else ""
+
+
+def _begin(text: str, width: int) -> str:
+    """At most `width` columns of one line, from the beginning."""
+    text = printable(text)
+    if cell_len(text) <= width:
+        return text
+    while cell_len(text) > width - 1:
+        text = text[:-1]
+    return f"{text}…"
 
 
 def _end(text: str, width: int) -> str:

@@ -368,6 +368,10 @@ class Events:
         else:
             self._log.info("config_checked", changed=list(changed), takes_effect="at the next start")
 
+    def options_differ(self, options: Sequence[str]) -> None:
+        """Options are not those that documents were decided with; they count for new documents only."""
+        self._log.warning("options_differ", options=list(options), counts_for="documents that come from now on")
+
     def _become(self, status: Status, reason: str) -> None:
         self.health.become(status, reason)
         self._show()

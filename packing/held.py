@@ -73,6 +73,10 @@ class HeldDocuments:
     def __getitem__(self, doc_no: int) -> Held:
         return self._documents[doc_no]
 
+    def numbers(self) -> list[int]:
+        """Numbers of all that are held."""
+        return list(self._documents)
+
     def unemitted_tokens(self) -> int:
         """Tokens that were accepted and are still to be emitted for the first time."""
         return sum(document.unemitted for document in self._documents.values())

@@ -9,31 +9,36 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+import msgspec
+
 from curatord.records import DeadLetter
 from curatord.sequence import EndOfStream, PackedSequence
 from state.tally import Tally
 
-FAMILIES = (
-    "meta",  # epoch number, format, identity, counters: one row each
-    "inputs",  # input name -> position after the last row read
-    "documents",  # first doc_no of a segment -> columns of its documents: ids, digests, decisions
-    "retracted",  # doc_no -> when and why a document was taken back
-    "tombstones",  # id hash -> retraction of a document not seen yet
-    "held",  # ids and tokens of documents that are held, in segments; what their tick said of them
-    "guard",  # near dedup: removal rate of each source
-    "embedding",  # the student table, in parts
-    "retraining",  # what it is trained on, and whether it still knows the stream
-    "clusters",
-    "bandit",
-    "feedback",  # what trainers and scorers said, until the next tick and beyond
-    "safe_points",  # training run -> from where on it may still read
-    "assignments",  # first doc_no of a tick -> cluster of each of its documents
-    "mixture",
-    "packing",
-    "placements",  # first seq_no of a block -> where each of its pieces came from
-    "holdout",  # held-out documents whose shard is not full
-    "dead_letters",  # number -> DeadLetter
-)
+# Each with what one entry is, for people.
+FAMILIES = {
+    "meta": "a number of the whole state: epoch, format, identity, counters",
+    "inputs": "an input, and the position after the last row read",
+    "documents": "up to some hundred documents that were read together: ids, hashes, decisions",
+    "retracted": "a document that was taken back, and why",
+    "tombstones": "the retraction of an id that was not read yet, or may come again",
+    "held": "ids and tokens of up to some hundred documents that are held; what their tick said of one",
+    "guard": "a source, and how many of its documents near-dedup removes",
+    "embedding": "a part of the student's table",
+    "retraining": "a part of what the student is trained on, and whether it still knows the stream",
+    "clusters": "a cluster, an event of its life, or documents that wait to found one",
+    "bandit": "what is known of the worth of a cluster",
+    "feedback": "a report of a trainer or scorer, until the next tick and beyond",
+    "safe_points": "a training run, and from where on it may still read",
+    "assignments": "the clusters of the documents of a tick",
+    "mixture": "a document in a balance buffer, or what a cluster was served",
+    "packing": "a piece of a document that waits for its row, or a row",
+    "placements": "where each piece of up to 1,024 sequences came from",
+    "holdout": "a held-out document whose file is not full",
+    "verdicts": "decisions whose file is not full",
+    "examples": "some documents that were dropped for one reason",
+    "dead_letters": "a row that could not be read",
+}
 
 Change = tuple[str, bytes, bytes | None]
 
@@ -58,6 +63,34 @@ class Holdout:
     text: str
 
 
+class VerdictRow(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc=False):
+    """What was decided about a document, for others to read; NaN where nothing was measured."""
+
+    doc_id: str
+    input: str
+    position: int
+    source: str
+    outcome: str
+    stage: str
+    reason: str
+    value: float
+    threshold: float
+    match: int  # number of the earlier document; -1 without
+    num_bytes: int
+    num_tokens: int
+    quality: float
+    language: str
+    text: str | None  # of what was dropped
+
+
+@dataclass(frozen=True, slots=True)
+class VerdictShard:
+    """Consecutive rows that become a file; `first` is the number of the first."""
+
+    first: int
+    rows: list[VerdictRow]
+
+
 @dataclass(slots=True, kw_only=True)
 class Epoch:
     """The changes of one commit: facts, outputs and how far the inputs were read."""
@@ -69,6 +102,7 @@ class Epoch:
     sequences: list[list[PackedSequence]] = field(default_factory=list)  # whole blocks
     end: EndOfStream | None = None  # the stream ends with these sequences, for now
     holdouts: list[list[Holdout]] = field(default_factory=list)  # whole shards
+    verdicts: list[VerdictShard] = field(default_factory=list)
     dead_letters: list[DeadLetter] = field(default_factory=list)
     num_rows: int = 0  # input rows read
     tallies: dict[str, Tally] = field(default_factory=dict)  # input name -> what became of its rows

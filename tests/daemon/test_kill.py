@@ -39,6 +39,7 @@ def files_of(output: Path) -> dict[str, bytes]:
 
 def start(folder: Path, output: Path) -> subprocess.Popen[bytes]:
     command = ["curate", str(folder / "in.jsonl"), "-o", str(output), "-c", str(folder / "c.toml"), "--json"]
+    command += ["--verdicts", f"{output}-verdicts"]
     with (folder / "errors").open("wb") as errors:
         return subprocess.Popen([sys.executable, "-m", "curatord", *command], stdout=subprocess.DEVNULL, stderr=errors)
 
@@ -83,4 +84,7 @@ def test_twenty_kills_at_random_moments_leave_no_trace(tmp_path: Path) -> None:
     assert start(tmp_path, killed).wait() == 0, (tmp_path / "errors").read_text()
 
     assert files_of(killed) == files_of(undisturbed)
+    verdicts = files_of(tmp_path / "killed-verdicts")
+    assert verdicts == files_of(tmp_path / "undisturbed-verdicts")
+    assert verdicts
     assert len(files_of(undisturbed)) > 10

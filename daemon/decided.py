@@ -1,0 +1,98 @@
+"""The options that documents were decided with. Others count for documents to come, never for those that were read.
+
+A fact says from which row on which options held, so that a run with others can say so, and how to decide anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import msgspec
+
+from daemon.config import Config, toml_value
+from state.store import Store
+
+KEY = b"options"  # of family `meta`
+MAX_RECORDS = 100  # that are remembered: the newest changes
+# The sections that say how documents are found, decided and made into sequences; the others say how the process works.
+SECTIONS = (
+    *("input", "output", "dedup", "quality", "language", "tokenizer"),
+    *("embedding", "clusters", "bandit", "feedback", "mixture", "packing"),
+)
+BESIDES = ("output.max_wait_s",)
+
+
+class Held(msgspec.Struct, frozen=True, array_like=True):
+    """These options held from the row with this ordinal on; values as TOML has them."""
+
+    from_ordinal: int
+    options: dict[str, str]
+
+
+class Difference(msgspec.Struct, frozen=True, kw_only=True):
+    """An option that is not what rows were decided with."""
+
+    name: str
+    before: dict[str, int]  # value -> rows that were decided with it
+    now: str
+
+    def __str__(self) -> str:
+        had = ", ".join(f"{value} for {rows:,} rows" for value, rows in self.before.items())
+        return f"{self.name}: {had}; now {self.now}"
+
+
+def deciding_options(config: Config) -> dict[str, str]:
+    """Every option on which it hangs what becomes of a document."""
+    found: dict[str, str] = {}
+
+    def add(path: str, value: Any) -> None:
+        if isinstance(value, msgspec.Struct):
+            for field in msgspec.structs.fields(value):
+                add(f"{path}.{field.name}", getattr(value, field.name))
+        elif path not in BESIDES:
+            found[path] = "unset" if value is None else toml_value(value)
+
+    for section in SECTIONS:
+        add(section, getattr(config, section))
+    return found
+
+
+def decided_with(store: Store) -> list[Held]:
+    """What held, oldest first."""
+    found = store.get("meta", KEY)
+    return [] if found is None else msgspec.msgpack.decode(found, type=list[Held])
+
+
+def with_options(records: Sequence[Held], options: dict[str, str], from_ordinal: int) -> list[Held]:
+    """The same records, and that these options hold from now on."""
+    if records and records[-1].options == options:
+        return list(records)
+    return [*records, Held(from_ordinal, options)][-MAX_RECORDS:]
+
+
+def differences(store: Store, config: Config) -> list[Difference]:
+    """The options that rows in the store were decided with and that are others now."""
+    records, end = decided_with(store), int(store.get("meta", b"next_ordinal") or 0)
+    now = deciding_options(config)
+    bounds = [record.from_ordinal for record in records] + [end]
+    found = []
+    for name, value in now.items():
+        before: dict[str, int] = {}
+        for record, (first, last) in zip(records, pairwise(bounds), strict=True):
+            had = record.options.get(name, value)
+            before[had] = before.get(had, 0) + last - first
+        before = {had: rows for had, rows in before.items() if had != value and rows}
+        if before:
+            found.append(Difference(name=name, before=before, now=value))
+    return found
+
+
+def described(found: Sequence[Difference], *, way_out: str) -> str:
+    """What a person is told."""
+    listed = "\n".join(f"  {difference}" for difference in found)
+    return (
+        f"Options differ from those that documents were decided with:\n{listed}\n"
+        f"They count for new documents only; what was read stays as it was decided. {way_out}"
+    )
