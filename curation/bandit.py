@@ -56,7 +56,7 @@ class BanditConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     enabled: bool = False
     """Admit documents by what their cluster is worth; off, every document is admitted."""
     keep_ratio: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.5
-    """Share of the arriving tokens to admit, over the memory of the discount."""
+    """Share of the arriving tokens to admit, over the memory of the discount. mixture.rho takes its share of these."""
     floor: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.05
     """Least admission probability of any document, so that no cluster is lost from sight."""
     probe_ratio: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.03

@@ -40,7 +40,8 @@ class MixtureConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """The section [mixture]."""
 
     rho: Annotated[float, msgspec.Meta(gt=0)] = 1.0
-    """Output tokens per input token: below 1 documents are selected, above 1 they are repeated."""
+    """Output tokens per input token: below 1 documents are selected, above 1 they are repeated. With the
+    bandit on it counts what the bandit admitted: rho = 0.5 and keep_ratio = 0.5 give out a quarter."""
     max_uses: Annotated[int, msgspec.Meta(ge=1)] = 1
     """Most times that any document is ever emitted."""
     weights: dict[str, Annotated[float, msgspec.Meta(gt=0)]] = {}

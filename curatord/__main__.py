@@ -4,6 +4,10 @@ import runpy
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from typing import NoReturn
+
+from curatord import __version__
+from curatord.errors import install_with
 
 # One light package and one heavy one of the `daemon` extra: enough to tell that it is not installed.
 REQUIRED = ("click", "rocksdict", "numba", "faiss")
@@ -13,14 +17,24 @@ def main() -> None:
     """Run the application from `curatord/_app` when installed, from the checkout otherwise."""
     missing = [name for name in REQUIRED if find_spec(name) is None]
     if missing:
-        sys.exit(
-            f"curatord: the daemon's dependencies are not installed (missing: {', '.join(missing)}). "
-            "This installation serves trainers only. Install the rest with: pip install 'curatord[daemon]'"
-        )
+        _say_what_is_missing(missing, sys.argv[1:])
     installed = Path(__file__).parent / "_app"
     root = installed if installed.is_dir() else Path(__file__).parent.parent
     sys.path.insert(0, str(root))
     runpy.run_module("daemon", run_name="__main__", alter_sys=True)
+
+
+def _say_what_is_missing(missing: list[str], arguments: list[str]) -> NoReturn:
+    """An installation for trainers knows its version, and how to become one with all commands."""
+    why = f"This installation serves trainers only: the packages of the commands are not there ({', '.join(missing)})"
+    if arguments == ["--version"]:
+        print(f"curatord, version {__version__}")
+        sys.exit(0)
+    if arguments in (["--help"], ["-h"]):
+        print(f"curatord {__version__}: streaming curation of training data\n\n{why}. {install_with('daemon')}")
+        print("Then: curatord --help. Reading a stream needs none of it: from curatord import PackedStream")
+        sys.exit(0)
+    sys.exit(f"curatord: {why}. {install_with('daemon')}")
 
 
 if __name__ == "__main__":

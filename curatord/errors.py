@@ -148,3 +148,11 @@ class Undecodable(CuratordError):
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
         self.reason = reason
+
+
+def install_with(extra: str) -> str:
+    """How to install what an extra of this package brings; there is no such package on a public index."""
+    return (
+        f"Install curatord with its extra `{extra}`: in its source folder pip install '.[{extra}]', from a wheel "
+        f"pip install 'PATH_OF_THE_WHEEL[{extra}]'"
+    )

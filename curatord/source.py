@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-from curatord.errors import StreamError
+from curatord.errors import StreamError, install_with
 from curatord.sequence import EndOfStream, PackedSequence
 
 
@@ -99,14 +99,14 @@ def open_source(url: str, client_options: Mapping[str, Any]) -> Source:
         try:
             from curatord.topic import TopicSource
         except ModuleNotFoundError as error:
-            raise StreamError(f"a topic needs {error.name}: pip install 'curatord[kafka]'") from error
+            raise StreamError(f"a topic needs {error.name}. {install_with('kafka')}") from error
         return TopicSource(*kafka_place(url), client_options)
     if "://" in url:
         raise StreamError(f"{url} cannot be read: give kafka://host:9092/topic, or a folder")
     try:
         from curatord.folder import FolderSource
     except ModuleNotFoundError as error:
-        raise StreamError(f"a folder needs {error.name}: pip install 'curatord[files]'") from error
+        raise StreamError(f"a folder needs {error.name}. {install_with('files')}") from error
     return FolderSource(Path(url))
 
 

@@ -9,21 +9,25 @@ from pathlib import Path
 from curatord.errors import ConfigError
 from daemon.config import Config, load_config
 from daemon.screen import show
+from packing.tokenizer import loss_of_text, open_tokenizer
 from state.store import Store, state_folder
 
 
 def validate(config_path: Path | None, output: Path | None, *, environment: bool) -> None:
-    """Print what was checked; for a file with a section [kafka] that is what `run` would need.
+    """Print what was checked; for a file that says something in [kafka] that is what `run` would need.
 
     Raises `ConfigError`, `IdentityError`, `StateError` or `BrokerUnavailable` at the first tier that fails.
     """
     config = load_config(config_path)
     show(f"{config_path or 'defaults'}: every option is known and of its type, and they agree with each other")
+    tokenizer = open_tokenizer(config.tokenizer)
+    show(f"tokenizer {tokenizer.name}: {tokenizer.vocabulary_size:,} ids, EOS {tokenizer.eos_id}")
+    if not tokenizer.lossless:
+        show(f"warning: {loss_of_text(tokenizer)}")
     if not environment:
         return
     from consumers.connection import client_options
     from daemon.app import build_restored, encode_identity
-    from packing.tokenizer import loss_of_text
 
     is_service = output is None and _names_cluster(config_path)
     if is_service:
@@ -40,19 +44,17 @@ def validate(config_path: Path | None, output: Path | None, *, environment: bool
             lane = store.get("meta", b"lane")
         finally:
             store.close()
-    tokenizer = pipeline.stages.tokenizer
-    show(f"tokenizer {tokenizer.name}: {tokenizer.vocabulary_size:,} ids, EOS {tokenizer.eos_id}")
-    if not tokenizer.lossless:
-        show(f"warning: {loss_of_text(tokenizer)}")
     show(f"embedding model {config.embedding.model}: {pipeline.stages.embedder.dimension} dimensions")
-    show(f"built over {where}: ready to run")
+    show(f"built over {where}: ready for `curatord {'run' if is_service else 'curate'}`")
+    if not is_service and output is None:
+        show("[kafka] says nothing, so no cluster was looked for; with kafka.bootstrap_servers it is")
     if is_service:
         _check_service(config, encode_identity(config, tokenizer), None if lane is None else lane.decode())
 
 
 def _names_cluster(config_path: Path | None) -> bool:
-    """Whether the file means a service."""
-    return config_path is not None and "kafka" in tomllib.loads(config_path.read_text(encoding="utf-8"))
+    """Whether the file means a service. `config new` writes the heading of every section, so that says nothing."""
+    return config_path is not None and bool(tomllib.loads(config_path.read_text(encoding="utf-8")).get("kafka"))
 
 
 def _check_service(config: Config, identity: str, own_lane: str | None) -> None:
@@ -77,7 +79,7 @@ def _check_service(config: Config, identity: str, own_lane: str | None) -> None:
     finally:
         admin.close()
     if differences:
-        listed = "\n".join(f"  - {difference}" for difference in differences)
+        listed = "\n".join(f"  {difference}" for difference in differences)
         raise ConfigError(
             f"the topics at {kafka.bootstrap_servers} are not as the service needs them:\n{listed}\n"
             "`curatord topics create` makes what can be made."

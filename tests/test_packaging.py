@@ -57,4 +57,9 @@ def test_without_the_daemon_the_command_names_what_to_install() -> None:
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
 
     assert result.returncode == 1
-    assert "pip install 'curatord[daemon]'" in result.stderr
+    assert "pip install '.[daemon]'" in result.stderr
+    assert "no_such_package" in result.stderr
+    for option, told in (("--version", "curatord, version"), ("--help", "pip install '.[daemon]'"), ("-h", "serves")):
+        result = subprocess.run([sys.executable, "-c", code, option], cwd=ROOT, capture_output=True, text=True)
+        assert result.returncode == 0
+        assert told in result.stdout

@@ -111,10 +111,21 @@ def test_validate_names_what_it_checked_and_fails_on_what_is_not_there(run: Run,
     path = tmp_path / "c.toml"
     path.write_text('[tokenizer]\nname = "no/such/tokenizer.json"\n')
 
-    assert run("validate", "-c", path, "--no-environment").exit_code == 0
+    for options in ([], ["--no-environment"]):
+        result = run("validate", "-c", path, *options)
+        assert result.exit_code == 78
+        assert "no/such/tokenizer.json" in result.output
+
+
+def test_a_configuration_that_names_no_cluster_is_validated_for_files(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "c.toml"
+    path.write_text(run("config", "new").output)
+
     result = run("validate", "-c", path)
-    assert result.exit_code == 78
-    assert "no/such/tokenizer.json" in result.output
+
+    assert result.exit_code == 0, result.output
+    assert "ready for `curatord curate`" in result.output
+    assert "tokenizer tekken" in run("validate", "-c", path, "--no-environment").output
 
 
 def test_an_embedding_model_that_cannot_be_loaded_is_a_mistake_of_the_configuration(run: Run, tmp_path: Path) -> None:
