@@ -47,7 +47,8 @@ def dropped_pair(verdicts: Path, texts: dict[str, str]) -> list[str]:
         return []
     row = rows[len(rows) // 2]
     dropped, kept = (" ".join(text.split()) for text in (row["text"], texts.get(row["match_id"], "")))
-    same = next((at for at, pair in enumerate(zip(dropped, kept, strict=False)) if pair[0] != pair[1]), 0)
+    pairs = enumerate(zip(dropped, kept, strict=False))
+    same = next((at for at, (a, b) in pairs if a != b), min(len(dropped), len(kept)))
     begin = max(0, same - 60)
     half = (WIDTH - 5) // 2
     columns = [
