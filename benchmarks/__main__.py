@@ -21,6 +21,7 @@ RESULTS = Path(__file__).parent / "results"
 SCENARIOS = {
     "near-dedup": "benchmarks.near_dedup",
     "near-dedup-truth": "benchmarks.near_dedup_truth",
+    "templated-families": "benchmarks.templated_families",
     "quality": "benchmarks.quality",
     "quality-agreement": "benchmarks.quality_agreement",
     "tokenizer": "benchmarks.tokenizer",

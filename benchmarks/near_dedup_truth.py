@@ -5,7 +5,7 @@ file order. *Missed* are pairs with J >= 0.8 of which both are still there; *wro
 similar earlier document, kept or removed, has J < 0.7. J is over sets of 5-word shingles as the lists define them;
 where a document's words are others (scripts without spaces, decomposed characters) J is computed from the texts.
 
-Options of the configuration may be given: `num_permutations=128 signature_bits=8`.
+Options of the configuration may be given: `num_bands=16 band_rows=8`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import numpy as np
 import zstandard
 
 from curation.batch import join_texts
-from curation.kernels.words import characters_that_stand_alone, normal_form
+from curation.kernels.words import code_point_table, normal_form, scratch_arrays, word_hashes
 from curation.near_dedup import NearDedup, NearDedupConfig
 
 SHINGLE_WORDS = 5
@@ -81,12 +81,11 @@ def listed_words(text: str) -> list[str]:
 
 
 def words(text: str) -> list[str]:
-    """Words as they are meant: of the normal form, and characters of scripts without spaces one by one."""
-    normal = normal_form(text)
-    if alone := characters_that_stand_alone() & set(normal):
-        normal = re.sub(f"[{''.join(alone)}]", lambda match: f" {match[0]}\0 ", normal)
-        return re.findall(r"\w+|[^\s\0](?=\0)", normal)
-    return re.findall(r"\w+", normal)
+    """Words as they are meant: `curation.kernels.words` has their definition."""
+    buffer_N, starts_B, ends_B = join_texts([normal_form(text)])
+    lower, bounds, hashes = scratch_arrays(len(buffer_N))
+    number, _ = word_hashes(buffer_N, starts_B[0], ends_B[0], code_point_table(), lower, bounds, hashes)
+    return [lower[bounds[2 * i] : bounds[2 * i + 1]].tobytes().decode() for i in range(number)]
 
 
 def shingles(found: list[str]) -> frozenset[str]:

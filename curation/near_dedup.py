@@ -1,18 +1,21 @@
-"""Near-duplicate removal: MinHash signatures, LSH bands, and every match verified. The first seen survives.
+"""Near-duplicate removal: MinHash bands find candidates, sketches decide. The first seen survives.
 
 A document is dropped if a survivor before it has an estimated similarity of at least `min_similarity`; otherwise it
 becomes a survivor itself. A dropped document is never matched against, so duplicates do not chain: what is dropped
 resembles a document that is still there. Dropping a survivor (a retraction) frees its place, and the next copy is new.
 
+Many documents may share a template and so be candidates of each other by the million. Work a document is bounded
+(`curation.kernels.lsh`), and so is the number of estimates of which one may be wrong.
+
 Signing is a pure function of the text. Matching is strictly in order, document i sees document i - 1 of its own batch,
 so results do not depend on how documents were batched.
 
-A. Broder: On the resemblance and containment of documents (1997). P. Li, A. C. König: b-bit minwise hashing (2010).
+A. Broder: On the resemblance and containment of documents (1997). P. Li, A. Owen, C.-H. Zhang: One permutation hashing
+(2012).
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -23,12 +26,10 @@ from numpy.typing import NDArray
 
 from curation.kernels import minhash
 from curation.kernels.lsh import SignatureIndex
+from curation.kernels.sketch import BINS_A_BYTE
 from curation.removal_guard import RemovalGuard
 
-IDENTITY_OPTIONS = ("num_permutations", "signature_bits", "num_bands", "band_rows", "shingle_words")
-
-# Signatures are compared 64 bytes at a time.
-BLOCK_BITS = 512
+IDENTITY_OPTIONS = ("sketch_bins", "num_bands", "band_rows", "shingle_words")
 
 
 class NearDedupConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -36,13 +37,11 @@ class NearDedupConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 
     enabled: bool = True
     """Whether near-duplicates are looked for at all."""
-    num_permutations: Annotated[int, Meta(ge=64, le=256, multiple_of=64)] = 256
-    """Hash permutations of a signature; the estimate's error falls with their root. Part of identity."""
-    signature_bits: Literal[4, 8] = 4
-    """Bits kept of every permutation; a document takes num_permutations times so many in memory. Part of identity."""
-    num_bands: Annotated[int, Meta(ge=1, le=64)] = 16
+    sketch_bins: Literal[256, 512, 1024, 2048, 4096] = 1024
+    """Bins of a sketch; the error of a similarity falls with their root, memory is two bits each. Part of identity."""
+    num_bands: Annotated[int, Meta(ge=1, le=64)] = 25
     """Bands of the signature; documents that agree in a whole band are compared. Part of identity."""
-    band_rows: Annotated[int, Meta(ge=2, le=32, multiple_of=2)] = 8
+    band_rows: Annotated[int, Meta(ge=1, le=32)] = 5
     """Permutations of a band. Part of identity."""
     shingle_words: Annotated[int, Meta(ge=1, le=32)] = 5
     """Consecutive words of a shingle (letters with their marks in scripts without spaces). Part of identity."""
@@ -54,18 +53,6 @@ class NearDedupConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     guard_max_excess: Annotated[float, Meta(gt=0.0, le=1.0)] = 0.25
     """Share of a source's documents removed above its usual share from which an event is raised."""
 
-    def __post_init__(self) -> None:
-        if self.num_bands * self.band_rows > self.num_permutations:
-            raise ValueError(
-                f"num_bands x band_rows = {self.num_bands} x {self.band_rows} is more than num_permutations = "
-                f"{self.num_permutations}; take fewer bands or more permutations"
-            )
-        if self.num_permutations * self.signature_bits % BLOCK_BITS:
-            raise ValueError(
-                f"num_permutations x signature_bits = {self.num_permutations} x {self.signature_bits} is no multiple "
-                f"of {BLOCK_BITS} bits; take signature_bits = 8"
-            )
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Matches:
@@ -73,6 +60,8 @@ class Matches:
 
     doc_nos_B: NDArray[np.int64]  # the most similar survivor before it, the oldest of equals; -1 if none is near
     similarities_B: NDArray[np.float32]  # estimated Jaccard similarity to it; 0 if none is near
+    facts_BP: NDArray[np.uint8]  # of a new survivor: its signature as `restore` wants it, without tags of full buckets
+    work_B: NDArray[np.int64]  # entries of the table and sketches that were looked at
 
 
 class NearDedup:
@@ -81,16 +70,7 @@ class NearDedup:
     def __init__(self, config: NearDedupConfig) -> None:
         self.config = config
         self.guard = RemovalGuard(window_documents=config.guard_window_documents, max_excess=config.guard_max_excess)
-        self._index = SignatureIndex(
-            num_bytes=config.num_permutations * config.signature_bits // 8,
-            bits=config.signature_bits,
-            num_bands=config.num_bands,
-            band_bytes=config.band_rows * config.signature_bits // 8,
-        )
-        # The share of values that are equal by chance, in the bits that are kept of them.
-        self._chance = 1 / (1 << config.signature_bits)
-        equal_share = config.min_similarity * (1 - self._chance) + self._chance
-        self._min_equal = math.ceil(equal_share * config.num_permutations - 1e-9)
+        self._index = SignatureIndex(sketch_bytes=config.sketch_bins // BINS_A_BYTE, num_bands=config.num_bands)
 
     def __len__(self) -> int:
         """Number of survivors."""
@@ -103,18 +83,21 @@ class NearDedup:
     def sign(
         self, buffer_N: NDArray[np.uint8], starts_B: NDArray[np.int64], ends_B: NDArray[np.int64]
     ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-        """Packed signatures of UTF-8 texts in a padded buffer, and which have any word: (signatures_BP, has_words_B).
+        """Signatures of UTF-8 texts in a padded buffer, and which have any word: (signatures_BP, has_words_B).
 
         Pure, and without the interpreter lock: slices of one batch may be signed by several threads at once.
         """
-        signatures_BK, num_shingles_B = minhash.sign(
+        config = self.config
+        sketches_BQ, tags_BR, symbols_B, has_words_B = minhash.sign(
             buffer_N,
             starts_B,
             ends_B,
-            num_permutations=self.config.num_permutations,
-            shingle_words=self.config.shingle_words,
+            num_bands=config.num_bands,
+            band_rows=config.band_rows,
+            sketch_bins=config.sketch_bins,
+            shingle_words=config.shingle_words,
         )
-        return minhash.pack(signatures_BK, self.config.signature_bits), num_shingles_B > 0
+        return join_signatures(sketches_BQ, tags_BR, symbols_B), has_words_B
 
     def match(
         self, doc_nos_B: NDArray[np.int64], signatures_BP: NDArray[np.uint8], has_words_B: NDArray[np.bool_]
@@ -124,17 +107,29 @@ class NearDedup:
         A document without words matches nothing and nothing matches it. Raises ValueError if `doc_nos_B` does not go
         on increasing from the last survivor's.
         """
-        matches_B, equal_B = self._index.match(doc_nos_B, signatures_BP, has_words_B, self._min_equal)
-        shares_B = equal_B / self.config.num_permutations
-        similarities_B = np.maximum((shares_B - self._chance) / (1 - self._chance), 0).astype(np.float32)
-        return Matches(doc_nos_B=matches_B, similarities_B=similarities_B)
+        sketches_BQ, tags_BR, symbols_B = self._split(signatures_BP)
+        found = self._index.match(doc_nos_B, sketches_BQ, tags_BR, symbols_B, has_words_B, self.config.min_similarity)
+        return Matches(
+            doc_nos_B=found.doc_nos_B,
+            similarities_B=found.similarities_B,
+            facts_BP=join_signatures(sketches_BQ, found.tags_BR, symbols_B),
+            work_B=found.work_B,
+        )
+
+    def _split(
+        self, signatures_BP: NDArray[np.uint8]
+    ) -> tuple[NDArray[np.uint8], NDArray[np.uint32], NDArray[np.uint32]]:
+        """Sketches, tags and symbols."""
+        num_bytes = self.config.sketch_bins // BINS_A_BYTE
+        words_BR = np.ascontiguousarray(signatures_BP[:, num_bytes:]).view(np.uint32)
+        return signatures_BP[:, :num_bytes], words_BR[:, :-1], np.ascontiguousarray(words_BR[:, -1])
 
     def drop(self, doc_no: int) -> bool:
         """Free a survivor's place, so that later copies are new again; whether it was a survivor."""
         return self._index.drop(doc_no)
 
     def apply(self, doc_no: int, signature: bytes | None) -> None:
-        """Put one fact back: a survivor's packed signature, or None for one that was dropped."""
+        """Put one fact back: a survivor's, or None for one that was dropped."""
         if signature is None:
             self._index.drop(doc_no)
         else:
@@ -142,10 +137,18 @@ class NearDedup:
 
     def restore(self, doc_nos_B: NDArray[np.int64], signatures_BP: NDArray[np.uint8]) -> None:
         """Put many survivors back, in increasing order of document numbers."""
-        num_bytes = self.config.num_permutations * self.config.signature_bits // 8
+        num_bytes = self.config.sketch_bins // BINS_A_BYTE + 4 * (self.config.num_bands + 1)
         if signatures_BP.shape != (len(doc_nos_B), num_bytes):
             raise ValueError(
                 f"signatures of shape {signatures_BP.shape} for {len(doc_nos_B)} documents; "
                 f"this index holds {num_bytes} bytes a document"
             )
-        self._index.insert(doc_nos_B, signatures_BP)
+        self._index.insert(doc_nos_B, *self._split(signatures_BP))
+
+
+def join_signatures(
+    sketches_BQ: NDArray[np.uint8], tags_BR: NDArray[np.uint32], symbols_B: NDArray[np.uint32]
+) -> NDArray[np.uint8]:
+    """The packed signatures: sketch, tags and symbols of a document side by side."""
+    words_BR = np.concatenate((tags_BR, symbols_B[:, None]), axis=1)
+    return np.concatenate((sketches_BQ, words_BR.view(np.uint8)), axis=1)

@@ -132,7 +132,7 @@ class Selection:
             config.min_similarity,
         )
         indexed_B = ~removed_B & has_words_B
-        verdicts.sign(batch.doc_nos_B[indexed_B], signatures_BP[indexed_B])
+        verdicts.sign(batch.doc_nos_B[indexed_B], matches.facts_BP[indexed_B])
         self._stages.surges += near_dedup.guard.observe(batch.sources, removed_B)
         return batch.keep(~removed_B), qualities_B[~removed_B]
 

@@ -28,7 +28,7 @@ from curatord.errors import StateBusy, StateError, StorageError
 from state.epoch import FAMILIES, Change, Committed
 
 STATE_FOLDER = ".curatord"  # inside an output folder
-FORMAT_VERSION = b"3"
+FORMAT_VERSION = b"4"
 WRITE_BUFFER_BYTES = 32 << 20
 MAX_WAL_BYTES = 256 << 20  # bounds the time to open after a kill
 MAX_OPEN_FILES = 512  # of 64 MB each; others are opened when they are read

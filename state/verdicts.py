@@ -52,7 +52,7 @@ class Segment(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     rules: list[str]
     rule_values: bytes  # f32 [B, R]
     has_signature: bytes  # bool [B]: it stands in the near-duplicate index
-    signatures: bytes  # packed, one after another for those that have one
+    signatures: bytes  # as they stand in the index, one after another for those that have one
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -131,7 +131,7 @@ class Verdicts:
             self._languages[row] = language
 
     def sign(self, doc_nos_B: NDArray[np.int64], signatures_BP: NDArray[np.uint8]) -> None:
-        """These documents, in order, stand in the near-duplicate index with these packed signatures."""
+        """These documents, in order, stand in the near-duplicate index with these signatures."""
         self._has_signature_B[doc_nos_B - self.first] = True
         self._signatures = signatures_BP.tobytes()
 

@@ -1,111 +1,144 @@
-"""Locality-sensitive hashing over packed MinHash signatures: the index of survivors (Indyk and Motwani, 1998).
+"""The index of survivors: locality-sensitive hashing (Indyk and Motwani, 1998) with bounded work a document.
 
-A packed signature has 4 or 8 bits a permutation. Two documents of similarity J agree in one band of r permutations
-with probability J^r; whoever agrees in a band is a candidate, and *every* candidate is verified: of different minima
-one in c = 16 or 256 is equal in the bits that are kept, so a share a of equal values means a similarity of
-(a - 1/c) / (1 - 1/c). For the same memory, many permutations of few bits estimate better than few of many bits: the
-standard error at J = 0.7 is 0.030 for 256 permutations of 4 bits and 0.041 for 128 of 8 bits (Li and König, 2010).
+A document has a *tag* of 32 bits for each band of its MinHash signature (`curation.kernels.minhash`), and a sketch by
+which it is compared (`curation.kernels.sketch`). Survivors with the same tag form a *bucket*: they, and whoever comes
+with that tag, are candidates of each other.
 
-The signatures of survivors stand in one array, in order of arrival; a survivor's place in it is its slot. One table
-with open addressing and linear probing serves all bands. An entry has 8 bytes: 32 bits of the band's hash, which also
-say where probing begins, and the slot + 1 (0 is an empty place). As places follow the order of the hashes, the table
+*Bounded work.* Documents of one template share the tags of what the template says, all of them; what such a bucket
+says of two of its members is nothing. So a bucket takes BUCKET survivors and no more, and a document is compared with
+at most BUDGET candidates, those of the smallest buckets first: a true copy also shares what only its original says,
+and that bucket has the two alone. A document costs at most num_bands * BUCKET entries of its own buckets, and BUDGET
+sketches, at any number of survivors. A survivor that found a bucket full has no tag there: its tags are those under
+which it stands in the table, and are the fact that is kept. So what is found depends on the living survivors and their
+tags alone, not on batches, on restarts or on the survivors that were dropped meanwhile.
+
+*Table.* One table with open addressing and linear probing serves all bands. An entry has 8 bytes: the tag, which also
+says where probing begins, and the slot + 1 (0 is an empty place). As places follow the order of the tags, the table
 grows where it stands: its entries are spread over the longer array from the last to the first, in sequence, so the
-peak is the new size and growing costs 9 ns an entry. Dropped documents keep slot and entries, marked dead, until an
-eighth of the slots is dead; then the table is filled anew from the signatures, which tell all that is in it.
+peak is the new size and growing costs 9 ns an entry. Dropped documents keep slot and entries, marked dead, until
+another survivor takes their place in the bucket or an eighth of the slots is dead; then all gaps are closed.
 
-Cost: 2.5 us a document for query and insertion up to 1M documents, of which growing 1 us. Memory at 16 bands: 128 bytes
-of signature, 8 of document number, 16 * 8 bytes of table at a load of 0.47 to 0.56; at most 420.
+Cost and memory: docs/decisions/0016-near-duplicates-among-many.md.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types, uint64
+from numba import njit, types, uint32, uint64
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from curation.kernels.simd import BYTES_64, I64, load_block, load_u64, mix_multiply
+from curation.kernels.sketch import compare
 
-MAX_LOAD: Final = 0.56
+MAX_LOAD: Final = 0.7
 TABLE_GROWTH: Final = 1.2
 SLOTS_GROWTH: Final = 1 / 16
 MIN_CAPACITY: Final = 1 << 12
 MAX_CAPACITY: Final = 1 << 32
 MAX_DEAD_PARTS: Final = 8  # compacted when more than 1 / 8 of the slots is dead
 
+BUCKET: Final = 32  # survivors that are found under one tag
+BUDGET: Final = 64  # candidates that a document is compared with
+
+leaf = njit(cache=True, nogil=True, boundscheck=False, _nrt=False)
+
 BLOCK: Final = 4096  # places of the table that one step of its growth lifts
 
-BAND_STEP = np.uint64(0x9E3779B97F4A7C15)
-FINISH = np.uint64(0xC4CEB9FE1A85EC53)
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """What was found for each document of a batch."""
+
+    doc_nos_B: NDArray[np.int64]  # the best survivor before it, the oldest of equals; -1 if none is near
+    similarities_B: NDArray[np.float32]  # to it; 0 if none is near
+    tags_BR: NDArray[np.uint32]  # of a new survivor: those under which it is found, 0 where the bucket was full
+    work_B: NDArray[np.int64]  # entries of the table and sketches that were looked at
 
 
 class SignatureIndex:
-    """Survivors by their packed signatures, (S, P) uint8, and their document numbers, which only ever increase.
+    """Survivors by their tags, their sketches, (S, Q) uint8, and their document numbers, which only ever increase.
 
-    `num_bytes`, a multiple of 64, is that of a signature of `bits` bits a permutation; the bands are the first
-    `num_bands` times `band_bytes` bytes of it.
+    Tags are not 0. `sketch_bytes`, Q, is a multiple of 64. Symbols are as `curation.kernels.minhash.sign` gives them:
+    where one of two documents has few words, the two match only with the same symbols.
     """
 
-    def __init__(self, *, num_bytes: int, bits: int, num_bands: int, band_bytes: int) -> None:
-        self.bits = bits
+    def __init__(self, *, sketch_bytes: int, num_bands: int) -> None:
         self.num_bands = num_bands
-        self.band_bytes = band_bytes
         self.num_slots = 0
         self.num_dead = 0
         self._table_C = np.zeros(MIN_CAPACITY, np.uint64)
-        self._signatures_SP = np.empty((0, num_bytes), np.uint8)
+        self._sketches_SQ = np.empty((0, sketch_bytes), np.uint8)
+        self._symbols_S = np.empty(0, np.uint32)
         self._doc_nos_S = np.empty(0, np.int64)  # of a dropped document: ~doc_no, which is negative
 
     def __len__(self) -> int:
         return self.num_slots - self.num_dead
 
     def num_bytes(self) -> int:
-        """Memory of table, signatures and document numbers."""
-        return self._table_C.nbytes + self._signatures_SP.nbytes + self._doc_nos_S.nbytes
+        """Memory of table, sketches, symbols and document numbers."""
+        arrays = self._table_C, self._sketches_SQ, self._symbols_S, self._doc_nos_S
+        return sum(array.nbytes for array in arrays)
 
     def match(
         self,
         doc_nos_B: NDArray[np.int64],
-        signatures_BP: NDArray[np.uint8],
+        sketches_BQ: NDArray[np.uint8],
+        tags_BR: NDArray[np.uint32],
+        symbols_B: NDArray[np.uint32],
         eligible_B: NDArray[np.bool_],
-        min_equal: int,
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Of each document the best survivor before it, and how many permutations are equal: (doc_nos_B, equal_B).
+        min_similarity: float,
+    ) -> Found:
+        """Of each document the best survivor before it; those without a match, if eligible, are survivors from then on.
 
-        -1 and 0 where no survivor has `min_equal`; such a document, if eligible, is a survivor from then on. Of equally
-        good ones the oldest is named.
+        Of equally good ones the oldest is named.
         """
         self._check_increasing(doc_nos_B)
         self._reserve(len(doc_nos_B))
-        matches_B, equal_B = np.full(len(doc_nos_B), -1, np.int64), np.zeros(len(doc_nos_B), np.int64)
+        found = Found(
+            doc_nos_B=np.full(len(doc_nos_B), -1, np.int64),
+            similarities_B=np.zeros(len(doc_nos_B), np.float32),
+            tags_BR=tags_BR.copy(),
+            work_B=np.zeros(len(doc_nos_B), np.int64),
+        )
         self.num_slots = match_and_insert(
             doc_nos_B,
-            np.ascontiguousarray(signatures_BP),
+            np.ascontiguousarray(sketches_BQ),
+            found.tags_BR,
+            symbols_B,
             eligible_B,
-            min_equal,
-            self.bits,
-            self.num_bands,
-            self.band_bytes,
+            min_similarity,
+            BUCKET,
+            BUDGET,
             self._table_C,
-            self._signatures_SP,
+            self._sketches_SQ,
+            self._symbols_S,
             self._doc_nos_S,
             self.num_slots,
-            matches_B,
-            equal_B,
+            found.doc_nos_B,
+            found.similarities_B,
+            found.work_B,
         )
-        return matches_B, equal_B
+        return found
 
-    def insert(self, doc_nos_B: NDArray[np.int64], signatures_BP: NDArray[np.uint8]) -> None:
-        """Survivors of an earlier time, put back without being matched."""
+    def insert(
+        self,
+        doc_nos_B: NDArray[np.int64],
+        sketches_BQ: NDArray[np.uint8],
+        tags_BR: NDArray[np.uint32],
+        symbols_B: NDArray[np.uint32],
+    ) -> None:
+        """Survivors of an earlier time, put back without being matched into the bands that they stood in."""
         self._check_increasing(doc_nos_B)
         self._reserve(len(doc_nos_B))
         first, self.num_slots = self.num_slots, self.num_slots + len(doc_nos_B)
-        self._signatures_SP[first : self.num_slots] = signatures_BP
+        self._sketches_SQ[first : self.num_slots] = sketches_BQ
+        self._symbols_S[first : self.num_slots] = symbols_B
         self._doc_nos_S[first : self.num_slots] = doc_nos_B
-        enter_slots(self._table_C, self._signatures_SP, first, self.num_slots, self.num_bands, self.band_bytes)
+        enter_tags(self._table_C, np.ascontiguousarray(tags_BR), first)
 
     def drop(self, doc_no: int) -> bool:
         """Free a survivor's place, so that later copies are new; whether it was one."""
@@ -140,45 +173,17 @@ class SignatureIndex:
         if self.num_slots + num_new > len(self._doc_nos_S):
             slots = self.num_slots + num_new
             slots += int(slots * SLOTS_GROWTH)
-            self._signatures_SP.resize((slots, self._signatures_SP.shape[1]), refcheck=False)
+            self._sketches_SQ.resize((slots, self._sketches_SQ.shape[1]), refcheck=False)
+            self._symbols_S.resize(slots, refcheck=False)
             self._doc_nos_S.resize(slots, refcheck=False)
 
     def _compact(self) -> None:
-        """Close the gaps of dropped documents; slots change, so the table is filled anew."""
-        self.num_slots = close_gaps(self._signatures_SP, self._doc_nos_S, self.num_slots)
+        """Close the gaps of dropped documents: slots change, and with them the entries of the table."""
+        new_slots_S = np.empty(self.num_slots, np.int64)
+        self.num_slots = close_gaps(self._sketches_SQ, self._symbols_S, self._doc_nos_S, self.num_slots, new_slots_S)
         self.num_dead = 0
-        self._table_C.fill(0)
-        enter_slots(self._table_C, self._signatures_SP, 0, self.num_slots, self.num_bands, self.band_bytes)
-
-
-@intrinsic
-def equal_bytes_64(typing_context, a, a_index, b, b_index):
-    """How many of the 64 bytes at `a[a_index:]` and `b[b_index:]` are equal, pairwise."""
-
-    def codegen(context, builder, signature, args):
-        a_block = load_block(context, builder, signature.args[0], args[0], args[1])
-        b_block = load_block(context, builder, signature.args[2], args[2], args[3])
-        return builder.ctpop(builder.bitcast(builder.icmp_unsigned("==", a_block, b_block), I64))
-
-    return types.int64(a, types.int64, b, types.int64), codegen
-
-
-@intrinsic
-def equal_nibbles_64(typing_context, a, a_index, b, b_index):
-    """How many of the 128 half bytes at `a[a_index:]` and `b[b_index:]` are equal, pairwise."""
-
-    def codegen(context, builder, signature, args):
-        a_block = load_block(context, builder, signature.args[0], args[0], args[1])
-        b_block = load_block(context, builder, signature.args[2], args[2], args[3])
-        different = builder.xor(a_block, b_block)
-        zero = ir.Constant(BYTES_64, [0] * 64)
-        counts = []
-        for half in (0x0F, 0xF0):
-            part = builder.and_(different, ir.Constant(BYTES_64, [half] * 64))
-            counts.append(builder.ctpop(builder.bitcast(builder.icmp_unsigned("==", part, zero), I64)))
-        return builder.add(*counts)
-
-    return types.int64(a, types.int64, b, types.int64), codegen
+        renumber(self._table_C, new_slots_S)
+        spread(self._table_C, len(self._table_C))
 
 
 @intrinsic
@@ -197,36 +202,19 @@ def prefetch(typing_context, array, index):
     return types.void(array, types.int64), codegen
 
 
-@njit(cache=True, nogil=True, boundscheck=False)
-def band_hash(flat, start, num_bytes, band):
-    """64-bit hash of the band's bytes `flat[start:start + num_bytes]` and its number."""
-    h = uint64(band + 1) * BAND_STEP
-    while num_bytes > 8:
-        h = mix_multiply(h ^ load_u64(flat, start), BAND_STEP)
-        start += 8
-        num_bytes -= 8
-    word = uint64(0)
-    for i in range(num_bytes):
-        word |= uint64(flat[start + i]) << uint64(8 * i)
-    return mix_multiply(h ^ word, FINISH)
+@leaf
+def home_of_tag(tag, capacity):
+    """Where probing begins for a tag: scaled to the capacity, so that places follow the order of the tags."""
+    return np.int64((uint64(tag) * uint64(capacity)) >> uint64(32))
 
 
-@njit(cache=True, nogil=True, boundscheck=False)
-def home(h, capacity):
-    """Where probing begins for a hash, or for an entry with it: the upper half, scaled to the capacity."""
-    return np.int64(((h >> uint64(32)) * uint64(capacity)) >> uint64(32))
+@leaf
+def home(entry, capacity):
+    """Where probing begins for an entry."""
+    return home_of_tag(entry >> uint64(32), capacity)
 
 
-@njit(cache=True, nogil=True, boundscheck=False)
-def is_equal(a, a_start, b, b_start, num_bytes):
-    """Whether two runs of bytes are the same."""
-    i = 0
-    while i < num_bytes and a[a_start + i] == b[b_start + i]:
-        i += 1
-    return i == num_bytes
-
-
-@njit(cache=True, nogil=True, boundscheck=False)
+@leaf
 def enter(table_C, entry):
     """Put an entry into the first empty place from its home on."""
     place = home(entry, len(table_C))
@@ -237,10 +225,20 @@ def enter(table_C, entry):
     table_C[place] = entry
 
 
+@leaf
+def make_entry(tag, slot):
+    """The tag above, the slot + 1 below."""
+    return uint64(tag) << uint64(32) | uint64(slot + 1)
+
+
 @njit(cache=True, nogil=True, boundscheck=False)
-def make_entry(h, slot):
-    """32 bits of the band's hash above, the slot + 1 below."""
-    return (h >> uint64(32) << uint64(32)) | uint64(slot + 1)
+def renumber(table_C, new_slots_S):
+    """Give entries the new slots of their documents. Those of slot -1 keep their tag only; `spread` leaves them out."""
+    for place in range(len(table_C)):
+        entry = table_C[place]
+        if entry != uint64(0):
+            slot = new_slots_S[np.int64(entry & uint64(0xFFFFFFFF)) - 1]
+            table_C[place] = make_entry(entry >> uint64(32), slot)
 
 
 @njit(cache=True, nogil=True, boundscheck=False)
@@ -276,97 +274,160 @@ def spread(table_C, old_capacity):
             entry = table_C[place]
             table_C[place] = uint64(0)
             lifted[num_lifted] = entry
-            num_lifted += entry != uint64(0)
+            num_lifted += entry & uint64(0xFFFFFFFF) != uint64(0)
         for i in range(num_lifted):
             enter(table_C, lifted[i])
         end = start
 
 
 @njit(cache=True, nogil=True, boundscheck=False)
-def enter_slots(table_C, signatures_SP, first, end, num_bands, band_bytes):
-    """Enter all bands of the signatures `first` to `end - 1`."""
-    num_bytes = signatures_SP.shape[1]
-    flat = signatures_SP.reshape(-1)
-    hashes = np.empty((2, num_bands), np.uint64)
-    for slot in range(first, end + 1):
-        if slot < end:
+def enter_tags(table_C, tags_BR, first):
+    """Enter the documents of slot `first` and following in every band in which they have a tag."""
+    num_bands = tags_BR.shape[1]
+    for row in range(len(tags_BR) + 1):
+        if row < len(tags_BR):
             for band in range(num_bands):
-                h = band_hash(flat, slot * num_bytes + band * band_bytes, band_bytes, band)
-                hashes[slot & 1, band] = h
-                prefetch(table_C, home(h, len(table_C)))
-        if slot > first:
+                prefetch(table_C, home_of_tag(tags_BR[row, band], len(table_C)))
+        if row > 0:
             for band in range(num_bands):
-                enter(table_C, make_entry(hashes[(slot - 1) & 1, band], slot - 1))
+                tag = tags_BR[row - 1, band]
+                if tag != uint32(0):
+                    enter(table_C, make_entry(tag, first + row - 1))
+
+
+@leaf
+def is_taken(table_C, doc_nos_S, place):
+    """Whether an entry of a living survivor stands there."""
+    entry = table_C[place]
+    return entry != uint64(0) and doc_nos_S[np.int64(entry & uint64(0xFFFFFFFF)) - 1] >= 0
+
+
+@leaf
+def read_bucket(table_C, doc_nos_S, tag, bucket, slots, first):
+    """Living survivors with this tag, `bucket` at most, go to `slots[first:]`: (number, a place for one more, steps).
+
+    The place is that of a dead one if there is any, else the next empty one.
+    """
+    place = home_of_tag(tag, len(table_C))
+    num_found, free, steps = 0, np.int64(-1), 0
+    while num_found < bucket:
+        entry = table_C[place]
+        steps += 1
+        if entry == uint64(0):
+            if free < 0:
+                free = place
+            break
+        if entry >> uint64(32) == uint64(tag):
+            slot = np.int64(entry & uint64(0xFFFFFFFF)) - 1
+            if doc_nos_S[slot] >= 0:
+                slots[first + num_found] = slot
+                num_found += 1
+            elif free < 0:
+                free = place
+        place += 1
+        if place == len(table_C):
+            place = 0
+    return num_found, free, steps
+
+
+@leaf
+def have_other_symbols(a, b):
+    """Whether one of two documents has few words, which its lowest bit says, and the symbols differ."""
+    return (a | b) & uint32(1) != uint32(0) and a >> uint32(1) != b >> uint32(1)
 
 
 @njit(cache=True, nogil=True, boundscheck=False)
 def match_and_insert(
     doc_nos_B,
-    signatures_BP,
+    sketches_BQ,
+    tags_BR,
+    symbols_B,
     eligible_B,
-    min_equal,
-    bits,
-    num_bands,
-    band_bytes,
+    min_similarity,
+    bucket,
+    budget,
     table_C,
-    signatures_SP,
+    sketches_SQ,
+    symbols_S,
     doc_nos_S,
     num_slots,
     matches_B,
-    equal_B,
+    similarities_B,
+    work_B,
 ):
-    """Match documents one after the other and insert those without a match; the new number of slots.
-
-    A candidate must really share the band, not only 32 bits of its hash: what matches may not depend on the size of
-    the table, and so not on how documents were batched.
-    """
-    num_bytes = signatures_BP.shape[1]
-    queries, stored = signatures_BP.reshape(-1), signatures_SP.reshape(-1)
-    hashes = np.empty((2, num_bands), np.uint64)
+    """Match documents one after the other and insert those without a match; the new number of slots."""
+    num_bytes, num_bands = sketches_BQ.shape[1], tags_BR.shape[1]
+    queries, stored = sketches_BQ.reshape(-1), sketches_SQ.reshape(-1)
+    slots = np.empty(num_bands * bucket, np.int64)  # of each band in turn
+    counts_R, places_R = np.zeros(num_bands, np.int64), np.zeros(num_bands, np.int64)
+    order_R = np.empty(num_bands, np.int64)
+    candidates = np.empty(budget, np.int64)
     for ahead in range(len(doc_nos_B) + 1):
         if ahead < len(doc_nos_B) and eligible_B[ahead]:
             for band in range(num_bands):
-                h = band_hash(queries, ahead * num_bytes + band * band_bytes, band_bytes, band)
-                hashes[ahead & 1, band] = h
-                prefetch(table_C, home(h, len(table_C)))
+                prefetch(table_C, home_of_tag(tags_BR[ahead, band], len(table_C)))
         row = ahead - 1
         if row < 0 or not eligible_B[row]:
             continue
-        query = row * num_bytes
-        best_slot, best_equal, last_slot = np.int64(-1), min_equal - 1, np.int64(-1)
+        work, num_buckets = 0, 0
         for band in range(num_bands):
-            h = hashes[row & 1, band]
-            place = home(h, len(table_C))
-            while True:
-                entry = table_C[place]
-                if entry == uint64(0):
-                    break
-                if (entry ^ h) >> uint64(32) == uint64(0):
-                    slot = np.int64(entry & uint64(0xFFFFFFFF)) - 1
-                    if slot != last_slot and doc_nos_S[slot] >= 0:
-                        candidate = slot * num_bytes
-                        start = band * band_bytes
-                        if is_equal(queries, query + start, stored, candidate + start, band_bytes):
-                            last_slot = slot
-                            equal = 0
-                            for block in range(0, num_bytes, 64):
-                                if bits == 4:
-                                    equal += equal_nibbles_64(queries, query + block, stored, candidate + block)
-                                else:
-                                    equal += equal_bytes_64(queries, query + block, stored, candidate + block)
-                            if equal > best_equal or (equal == best_equal and best_slot >= 0 and slot < best_slot):
-                                best_slot, best_equal = slot, equal
-                place += 1
-                if place == len(table_C):
-                    place = 0
+            tag = tags_BR[row, band]
+            found, places_R[band], steps = read_bucket(table_C, doc_nos_S, tag, bucket, slots, band * bucket)
+            counts_R[band] = found
+            work += steps
+            if found > 0:
+                # Sorted by size; of equals the first band comes first.
+                place = num_buckets
+                while place > 0 and counts_R[order_R[place - 1]] > found:
+                    order_R[place] = order_R[place - 1]
+                    place -= 1
+                order_R[place] = band
+                num_buckets += 1
+        num_candidates, taken = 0, 0
+        for i in range(num_buckets):
+            band = order_R[i]
+            taken += counts_R[band]
+            if taken > budget:
+                break
+            for c in range(counts_R[band]):
+                slot = slots[band * bucket + c]
+                known = False
+                for other in range(num_candidates):
+                    known |= candidates[other] == slot
+                if not known:
+                    candidates[num_candidates] = slot
+                    num_candidates += 1
+                    prefetch(stored, slot * num_bytes)
+        best_slot, best_above, best_below = np.int64(-1), np.int64(0), np.int64(1)
+        for i in range(num_candidates):
+            slot = candidates[i]
+            if have_other_symbols(symbols_B[row], symbols_S[slot]):
+                continue
+            above, below = compare(queries, row * num_bytes, stored, slot * num_bytes, num_bytes, min_similarity)
+            if above >= min_similarity * below:
+                lead = above * best_below - best_above * below
+                if best_slot < 0 or lead > 0 or (lead == 0 and slot < best_slot):
+                    best_slot, best_above, best_below = slot, above, below
+        work_B[row] = work + num_candidates
         if best_slot >= 0:
             matches_B[row] = doc_nos_S[best_slot]
-            equal_B[row] = best_equal
+            similarities_B[row] = best_above / best_below
             continue
-        signatures_SP[num_slots] = signatures_BP[row]
+        for j in range(num_bytes):
+            stored[num_slots * num_bytes + j] = queries[row * num_bytes + j]
+        symbols_S[num_slots] = symbols_B[row]
         doc_nos_S[num_slots] = doc_nos_B[row]
         for band in range(num_bands):
-            enter(table_C, make_entry(hashes[row & 1, band], num_slots))
+            is_full = counts_R[band] == bucket
+            tag, place = tags_BR[row, band], places_R[band]
+            if not is_full and is_taken(table_C, doc_nos_S, place):
+                # By another band of this document: look again.
+                found, place, _ = read_bucket(table_C, doc_nos_S, tag, bucket, slots, band * bucket)
+                is_full = found == bucket
+            if is_full:
+                tags_BR[row, band] = uint32(0)
+            else:
+                table_C[place] = make_entry(tag, num_slots)
         num_slots += 1
     return num_slots
 
@@ -386,13 +447,16 @@ def find_slot(doc_nos_S, num_slots, doc_no):
 
 
 @njit(cache=True, nogil=True, boundscheck=False)
-def close_gaps(signatures_SP, doc_nos_S, num_slots):
-    """Move the living together, in order; how many they are."""
+def close_gaps(sketches_SQ, symbols_S, doc_nos_S, num_slots, new_slots_S):
+    """Move the living together, in order; how many they are. The new slot of each, or -1, goes to `new_slots_S`."""
     kept = 0
     for slot in range(num_slots):
+        new_slots_S[slot] = -1
         if doc_nos_S[slot] >= 0:
             if kept < slot:
-                signatures_SP[kept] = signatures_SP[slot]
+                sketches_SQ[kept] = sketches_SQ[slot]
+                symbols_S[kept] = symbols_S[slot]
                 doc_nos_S[kept] = doc_nos_S[slot]
+            new_slots_S[slot] = kept
             kept += 1
     return kept

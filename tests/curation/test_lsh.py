@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+from collections import defaultdict
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -10,146 +12,168 @@ from numpy.typing import NDArray
 
 from curation.kernels import lsh
 from curation.kernels.lsh import SignatureIndex
+from curation.kernels.sketch import compare
 
-MIN_EQUAL = 98
+MIN_SIMILARITY = 0.76
+NUM_BANDS = 12
+SKETCH_BYTES = 64
 
 
-def families(seed: int, count: int, num_permutations: int = 128, bits: int = 8) -> NDArray[np.uint8]:
-    """Signatures, a value a permutation, of which many resemble an earlier one to every degree, and some equal it."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Documents:
+    """Sketches and tags of documents, numbered from `first`."""
+
+    sketches_BQ: NDArray[np.uint8]
+    tags_BR: NDArray[np.uint32]
+    symbols_B: NDArray[np.uint32]
+    first: int = 0
+
+    def __len__(self) -> int:
+        return len(self.tags_BR)
+
+    def take(self, first: int, end: int) -> Documents:
+        rows = slice(first, end)
+        return Documents(
+            sketches_BQ=self.sketches_BQ[rows],
+            tags_BR=self.tags_BR[rows],
+            symbols_B=self.symbols_B[rows],
+            first=self.first + first,
+        )
+
+    def columns(self) -> tuple[NDArray[np.uint8], NDArray[np.uint32], NDArray[np.uint32]]:
+        return self.sketches_BQ, self.tags_BR, self.symbols_B
+
+
+def families(seed: int, count: int, num_tags: int = 1 << 32) -> Documents:
+    """Documents of which many resemble an earlier one to every degree; tags of few values make full buckets."""
     rng = np.random.default_rng(seed)
-    signatures_BK = rng.integers(0, 1 << bits, (count, num_permutations), dtype=np.uint8)
+    sketches_BQ = rng.integers(0, 256, (count, SKETCH_BYTES), dtype=np.uint8)
+    tags_BR = rng.integers(1, num_tags, (count, NUM_BANDS), dtype=np.uint32) * np.uint32(0x9E3779B1)
     for row in range(1, count):
         if rng.random() < 0.7:
-            copied_K = rng.random(num_permutations) < rng.choice([0.3, 0.6, 0.75, 0.78, 0.85, 1.0])
-            signatures_BK[row, copied_K] = signatures_BK[rng.integers(max(0, row - 40), row), copied_K]
-    return signatures_BK
+            earlier = rng.integers(max(0, row - 40), row)
+            degree = rng.choice([0.3, 0.6, 0.7, 0.8, 0.85, 1.0])
+            copied_Q, copied_R = rng.random(SKETCH_BYTES) < degree, rng.random(NUM_BANDS) < degree**5
+            sketches_BQ[row, copied_Q] = sketches_BQ[earlier, copied_Q]
+            tags_BR[row, copied_R] = tags_BR[earlier, copied_R]
+    symbols_B = rng.choice(np.array([0, 0, 0, 2, 3, 4, 5], np.uint32), count)
+    return Documents(sketches_BQ=sketches_BQ, tags_BR=tags_BR, symbols_B=symbols_B)
 
 
-def plain_search(
-    doc_nos: list[int],
-    signatures_BK: NDArray[np.uint8],
-    *,
-    num_bands: int,
-    band_rows: int,
-    min_equal: int,
-    dropped: dict[int, int],
-) -> list[tuple[int, int]]:
-    """(match, equal) of every document; `dropped` maps the row before which a document is dropped to the document."""
-    numbers_B = np.array(doc_nos)
-    is_survivor_B = np.zeros(len(doc_nos), np.bool_)
-    found = []
-    for row, signature_K in enumerate(signatures_BK):
-        if row in dropped:
-            is_survivor_B &= numbers_B != dropped[row]
-        others = np.flatnonzero(is_survivor_B)
-        equal_SK = signatures_BK[others] == signature_K
-        bands_SR = equal_SK[:, : num_bands * band_rows].reshape(len(others), num_bands, band_rows)
-        shares_band_S = bands_SR.all(axis=2).any(axis=1)
-        equal_S = np.where(shares_band_S, equal_SK.sum(axis=1), 0)
-        if len(others) and equal_S.max() >= min_equal:
-            found.append((doc_nos[others[equal_S.argmax()]], int(equal_S.max())))
-        else:
-            is_survivor_B[row] = True
-            found.append((-1, 0))
-    return found
+def plain_search(documents: Documents, dropped: dict[int, int] | None = None) -> list[tuple[int, float, list[int]]]:
+    """(match, similarity, tags kept) of every document; `dropped`: the row before which a document is dropped."""
+    buckets: defaultdict[int, list[int]] = defaultdict(list)  # living survivors by tag
+    results = []
+    for row in range(len(documents)):
+        if dropped and row in dropped:
+            for bucket in buckets.values():
+                bucket[:] = [other for other in bucket if other != dropped[row]]
+        tags = documents.tags_BR[row].tolist()
+        candidates: set[int] = set()
+        taken = 0
+        for bucket in sorted((buckets[tag] for tag in tags if buckets[tag]), key=len):
+            taken += len(bucket)
+            if taken > lsh.BUDGET:
+                break
+            candidates.update(bucket)
+        best, best_similarity = -1, 0.0
+        for other in sorted(candidates):
+            above, below = compare(documents.sketches_BQ[row], 0, documents.sketches_BQ[other], 0, SKETCH_BYTES, 0.0)
+            a, b = documents.symbols_B[row], documents.symbols_B[other]
+            if (a % 2 or b % 2) and a // 2 != b // 2:
+                continue
+            if above >= MIN_SIMILARITY * below and above / below > best_similarity:
+                best, best_similarity = other, above / below
+        if best < 0:
+            for band, tag in enumerate(tags):
+                if len(buckets[tag]) < lsh.BUCKET:
+                    buckets[tag].append(row)
+                else:
+                    tags[band] = 0
+        results.append((best, pytest.approx(best_similarity), tags))
+    return results
 
 
 def search_in_batches(
-    index: SignatureIndex,
-    doc_nos: list[int],
-    signatures_BK: NDArray[np.uint8],
-    *,
-    batch: int,
-    min_equal: int = MIN_EQUAL,
-    dropped: dict[int, int] | None = None,
-) -> list[tuple[int, int]]:
-    found: list[tuple[int, int]] = []
-    cuts = sorted({*range(0, len(doc_nos), batch), *(dropped or {}), len(doc_nos)})
+    index: SignatureIndex, documents: Documents, *, batch: int, dropped: dict[int, int] | None = None
+) -> list[tuple[int, float, list[int]]]:
+    results: list[tuple[int, float, list[int]]] = []
+    cuts = sorted({*range(0, len(documents), batch), *(dropped or {}), len(documents)})
     for first, end in itertools.pairwise(cuts):
         if dropped and first in dropped:
             index.drop(dropped[first])
-        eligible_B = np.ones(end - first, np.bool_)
-        rows = slice(first, end)
-        matches_B, equal_B = index.match(np.array(doc_nos[rows]), signatures_BK[rows], eligible_B, min_equal)
-        found += zip(matches_B.tolist(), equal_B.tolist(), strict=True)
-    return found
+        part = documents.take(first, end)
+        doc_nos_B = np.arange(part.first, part.first + len(part))
+        found = index.match(doc_nos_B, *part.columns(), np.ones(len(part), np.bool_), MIN_SIMILARITY)
+        results += zip(found.doc_nos_B.tolist(), found.similarities_B.tolist(), found.tags_BR.tolist(), strict=True)
+    return results
 
 
-@pytest.mark.parametrize("batch", [1, 7, 1000])
-@pytest.mark.parametrize(
-    ("num_permutations", "bits", "num_bands", "band_rows"),
-    [
-        (256, 4, 16, 8),
-        (128, 8, 16, 8),
-        (64, 8, 4, 16),
-        (256, 8, 32, 8),
-        (256, 4, 32, 4),
-        (192, 8, 10, 12),
-        (128, 4, 16, 6),
-    ],
-)
+def new_index() -> SignatureIndex:
+    return SignatureIndex(sketch_bytes=SKETCH_BYTES, num_bands=NUM_BANDS)
+
+
+@pytest.mark.parametrize("num_tags", [30, 3000, 1 << 32])
+@pytest.mark.parametrize(("bucket", "budget"), [(32, 64), (4, 10)])
 def test_matches_are_those_of_a_search_over_all_survivors(
-    num_permutations: int, bits: int, num_bands: int, band_rows: int, batch: int
+    num_tags: int, bucket: int, budget: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    signatures_BK = families(3, 700, num_permutations, bits)
-    packed_BP = signatures_BK if bits == 8 else signatures_BK[:, ::2] | signatures_BK[:, 1::2] << 4
-    doc_nos = list(range(10, 10 + 3 * 700, 3))
-    min_equal = round(0.76 * num_permutations)
-    dropped = {200: doc_nos[0], 300: doc_nos[150], 301: doc_nos[299], 450: 7}
-    index = SignatureIndex(
-        num_bytes=num_permutations * bits // 8, bits=bits, num_bands=num_bands, band_bytes=band_rows * bits // 8
-    )
-    found = search_in_batches(index, doc_nos, packed_BP, batch=batch, min_equal=min_equal, dropped=dropped)
-    assert found == plain_search(
-        doc_nos, signatures_BK, num_bands=num_bands, band_rows=band_rows, min_equal=min_equal, dropped=dropped
-    )
-    assert sum(match >= 0 for match, _ in found) > 100
+    monkeypatch.setattr(lsh, "BUCKET", bucket)
+    monkeypatch.setattr(lsh, "BUDGET", budget)
+    documents = families(3, 450, num_tags)
+    dropped = {200: 0, 300: 150, 301: 299, 430: 7, **{row: row - 200 for row in range(350, 420)}}
+    expected = plain_search(documents, dropped)
+    for batch in (1, 7, 1000):
+        assert search_in_batches(new_index(), documents, batch=batch, dropped=dropped) == expected
+    assert sum(match >= 0 for match, _, _ in expected) > (50 if num_tags > 30 else 4)
+    assert any(0 in tags for _, _, tags in expected) or num_tags > 30
 
 
-def test_matches_do_not_depend_on_batches_while_the_table_grows() -> None:
-    signatures_BK = families(4, 3000)
-    doc_nos = list(range(3000))
+def test_matches_do_not_depend_on_batches_while_the_table_grows_and_gaps_close() -> None:
+    documents = families(4, 3000, 100_000)
     dropped = {row: row - 5 for row in range(100, 2500, 3)}
     results = []
     for batch in (1000, 3000, 17):
-        index = SignatureIndex(num_bytes=128, bits=8, num_bands=16, band_bytes=8)
-        found = search_in_batches(index, doc_nos, signatures_BK, batch=batch, dropped=dropped)
-        assert len(index) == sum(match < 0 for match, _ in found) - sum(found[row][0] < 0 for row in dropped.values())
+        index = new_index()
+        found = search_in_batches(index, documents, batch=batch, dropped=dropped)
+        assert len(index) == sum(match < 0 for match, _, _ in found) - sum(
+            found[row][0] < 0 for row in dropped.values()
+        )
+        assert index.num_slots < sum(match < 0 for match, _, _ in found)  # gaps were closed
         results.append(found)
     assert results[0] == results[1] == results[2]
-    assert results[0] == plain_search(
-        doc_nos, signatures_BK, num_bands=16, band_rows=8, min_equal=MIN_EQUAL, dropped=dropped
-    )
 
 
 def test_a_dropped_document_makes_room_for_its_next_copy() -> None:
-    signature_1K = families(1, 1)
-    index = SignatureIndex(num_bytes=128, bits=8, num_bands=16, band_bytes=8)
-    copies_BK = np.repeat(signature_1K, 2, axis=0)
-    assert search_in_batches(index, [3, 5], copies_BK, batch=9) == [(-1, 0), (3, 128)]
+    index = new_index()
+    one = families(1, 1)
+    columns = (column.repeat(4, axis=0) for column in one.columns())
+    copies = Documents(**dict(zip(("sketches_BQ", "tags_BR", "symbols_B"), columns, strict=True)), first=3)
+    assert [match for match, _, _ in search_in_batches(index, copies.take(0, 2), batch=9)] == [-1, 3]
     assert index.drop(3)
     assert not index.drop(3)
-    assert not index.drop(5)
+    assert not index.drop(4)
     assert len(index) == 0
-    assert search_in_batches(index, [8, 9], copies_BK, batch=9) == [(-1, 0), (8, 128)]
+    assert [match for match, _, _ in search_in_batches(index, copies.take(2, 4), batch=9)] == [-1, 5]
 
 
 def test_documents_that_are_not_eligible_neither_match_nor_are_matched() -> None:
-    index = SignatureIndex(num_bytes=128, bits=8, num_bands=16, band_bytes=8)
-    same_BK = np.repeat(families(1, 1), 4, axis=0)
-    matches_B, _ = index.match(np.arange(4), same_BK, np.array([False, True, False, True]), MIN_EQUAL)
-    assert matches_B.tolist() == [-1, -1, -1, 1]
+    index = new_index()
+    one = families(1, 1)
+    same = tuple(column.repeat(4, axis=0) for column in one.columns())
+    found = index.match(np.arange(4), *same, np.array([False, True, False, True]), MIN_SIMILARITY)
+    assert found.doc_nos_B.tolist() == [-1, -1, -1, 1]
     assert len(index) == 1
 
 
 def test_document_numbers_must_increase() -> None:
-    index = SignatureIndex(num_bytes=128, bits=8, num_bands=16, band_bytes=8)
-    signatures_BK = families(1, 2)
-    index.insert(np.array([0, 4]), signatures_BK)
+    index = new_index()
+    two = families(1, 2)
+    index.insert(np.array([0, 4]), *two.columns())
     index.drop(4)
     for doc_nos in ([4, 5], [6, 6], [9, 7]):
         with pytest.raises(ValueError, match="must increase"):
-            index.insert(np.array(doc_nos), signatures_BK)
+            index.insert(np.array(doc_nos), *two.columns())
 
 
 @pytest.mark.parametrize("kind", ["anywhere", "few homes", "at the end"])
@@ -187,24 +211,61 @@ def assert_reachable(table_C: NDArray[np.uint64]) -> None:
     assert (distances < len(table_C)).all()
 
 
-def test_restored_survivors_match_like_the_first_ones() -> None:
-    signatures_BK = families(9, 4000)
-    doc_nos = list(range(4000))
-    index = SignatureIndex(num_bytes=128, bits=8, num_bands=16, band_bytes=8)
-    found = search_in_batches(index, doc_nos[:2000], signatures_BK[:2000], batch=100)
-    kept = [doc_no for doc_no in doc_nos[:2000] if found[doc_no][0] < 0]
-    restored = SignatureIndex(num_bytes=128, bits=8, num_bands=16, band_bytes=8)
-    restored.insert(np.array(kept), signatures_BK[kept])
+def test_entries_without_a_slot_are_left_out_when_gaps_close() -> None:
+    rng = np.random.default_rng(8)
+    for kind in ("anywhere", "few tags"):
+        tags = rng.integers(1, 2**32 if kind == "anywhere" else 5, 600)
+        table_C = np.zeros(900, np.uint64)
+        for slot, tag in enumerate(tags.tolist()):
+            lsh.enter(table_C, np.uint64(tag << 32 | (slot + 1)))
+        new_slots_S = np.where(rng.random(600) < 0.5, -1, np.arange(1000, 1600))
+        lsh.renumber(table_C, new_slots_S)
+        lsh.spread(table_C, len(table_C))
+        living = np.flatnonzero(new_slots_S >= 0)
+        expected = [int(tags[slot]) << 32 | int(new_slots_S[slot]) + 1 for slot in living.tolist()]
+        assert sorted(table_C[table_C != 0].tolist()) == sorted(expected)
+        assert_reachable(table_C)
+
+
+@pytest.mark.parametrize("num_tags", [200, 1 << 32])
+def test_restored_survivors_match_like_the_first_ones(num_tags: int) -> None:
+    documents = families(9, 3000, num_tags)
+    index, restored = new_index(), new_index()
+    dropped = {row: row - 60 for row in range(200, 1400, 7)}
+    found = search_in_batches(index, documents.take(0, 1500), batch=100, dropped=dropped)
+    kept = [row for row in range(1500) if found[row][0] < 0 and row not in dropped.values()]
+    tags_BR = np.array([found[row][2] for row in kept], np.uint32)
+    restored.insert(np.array(kept), documents.sketches_BQ[kept], tags_BR, documents.symbols_B[kept])
     assert len(restored) == len(index)
-    later = [search_in_batches(each, doc_nos[2000:], signatures_BK[2000:], batch=64) for each in (index, restored)]
+    later = [search_in_batches(each, documents.take(1500, 3000), batch=64) for each in (index, restored)]
     assert later[0] == later[1]
 
 
-def test_memory_stays_below_420_bytes_a_document() -> None:
+def test_work_is_bounded_though_every_document_shares_tags_with_all() -> None:
+    rng = np.random.default_rng(5)
+    index = SignatureIndex(sketch_bytes=SKETCH_BYTES, num_bands=NUM_BANDS)
+    template_R = rng.integers(1, 1 << 32, NUM_BANDS, dtype=np.uint32)
+    most = []
+    for first in range(0, 40_000, 10_000):
+        sketches_BQ = rng.integers(0, 256, (10_000, SKETCH_BYTES), dtype=np.uint8)
+        tags_BR = rng.integers(1, 1 << 32, (10_000, NUM_BANDS), dtype=np.uint32)
+        tags_BR = np.where(rng.random(tags_BR.shape) < 0.5, template_R, tags_BR)
+        doc_nos_B, symbols_B = np.arange(first, first + 10_000), np.zeros(10_000, np.uint32)
+        found = index.match(doc_nos_B, sketches_BQ, tags_BR, symbols_B, np.ones(10_000, np.bool_), MIN_SIMILARITY)
+        assert (found.doc_nos_B < 0).all()
+        most.append(found.work_B.max())
+    # Entries of other buckets that stand between are few, at the loads of the table.
+    assert max(most) < 2 * NUM_BANDS * lsh.BUCKET + lsh.BUDGET
+    assert most[-1] < 1.5 * most[0]
+
+
+def test_memory_stays_below_640_bytes_a_document() -> None:
     rng = np.random.default_rng(0)
-    index = SignatureIndex(num_bytes=128, bits=8, num_bands=16, band_bytes=8)
-    for first in range(0, 300_000, 10_000):
-        signatures_BK = rng.integers(0, 256, (10_000, 128), dtype=np.uint8)
-        index.match(np.arange(first, first + 10_000), signatures_BK, np.ones(10_000, np.bool_), MIN_EQUAL)
+    index = SignatureIndex(sketch_bytes=256, num_bands=25)
+    for first in range(0, 150_000, 10_000):
+        sketches_BQ = rng.integers(0, 256, (10_000, 256), dtype=np.uint8)
+        tags_BR = rng.integers(1, 1 << 32, (10_000, 25), dtype=np.uint32)
+        doc_nos_B, symbols_B = np.arange(first, first + 10_000), np.zeros(10_000, np.uint32)
+        index.match(doc_nos_B, sketches_BQ, tags_BR, symbols_B, np.ones(10_000, np.bool_), MIN_SIMILARITY)
         assert len(index) == first + 10_000
-        assert index.num_bytes() <= 420 * len(index) + 200_000
+        assert index.num_bytes() <= 640 * len(index) + 200_000

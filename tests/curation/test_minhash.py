@@ -40,15 +40,14 @@ def shingle_set(text: str, shingle_words: int = 5) -> set[tuple[str, ...]]:
     [ENGLISH * 9, CHINESE * 3, "three words only", "Grüße — aus Köln. " * 20],
     ids=["english", "chinese", "short", "german"],
 )
-def test_signatures_equal_those_of_datasketch(text: str, shingle_words: int, num_permutations: int) -> None:
-    signatures_BK, num_shingles_B = minhash.sign(
-        *join_texts([text]), num_permutations=num_permutations, shingle_words=shingle_words
-    )
+def test_minima_equal_those_of_datasketch(text: str, shingle_words: int, num_permutations: int) -> None:
     shingles = shingle_hashes_of(text, shingle_words)
     oracle = MinHash(num_perm=num_permutations, scheme="affine32", hashfunc=lambda shingle: shingle)
     oracle.update_batch(shingles)
-    assert num_shingles_B.tolist() == [len(shingles)]
-    assert signatures_BK[0].tolist() == oracle.hashvalues.tolist()
+    mixed = np.array([minhash.premix(np.uint32(shingle)) for shingle in shingles], np.uint32)
+    minima_K = np.empty(num_permutations, np.uint32)
+    minhash.minimize(mixed, len(mixed), *minhash.permutations(num_permutations), minima_K)
+    assert minima_K.tolist() == oracle.hashvalues.tolist()
 
 
 @pytest.mark.parametrize(
@@ -69,79 +68,104 @@ def test_chinese_is_shingled_by_characters() -> None:
     assert len(shingle_hashes_of("大语 言模，型", 5)) == 1
 
 
-def test_a_text_without_words_has_no_shingle_and_a_signature_of_ones() -> None:
-    signatures_BK, num_shingles_B = minhash.sign(*join_texts(["", " … — !\n", "word"]))
-    assert num_shingles_B.tolist() == [0, 0, 1]
-    assert (signatures_BK[:2] == 0xFFFFFFFF).all()
-    assert (signatures_BK[2] != 0xFFFFFFFF).any()
+def sign(texts: list[str], num_bands: int = 20, band_rows: int = 2) -> tuple[np.ndarray, ...]:
+    return minhash.sign(*join_texts(texts), num_bands=num_bands, band_rows=band_rows, sketch_bins=1024)
+
+
+def test_only_a_text_with_a_word_has_words() -> None:
+    assert sign(["", " … — !\n", "word", "語", "_"])[3].tolist() == [False, False, True, True, True]
 
 
 def test_no_documents_give_no_signatures() -> None:
-    signatures_BK, num_shingles_B = minhash.sign(*join_texts([]))
-    assert signatures_BK.shape == (0, 128)
-    assert num_shingles_B.shape == (0,)
+    sketches_BQ, tags_BR, symbols_B, has_words_B = sign([])
+    assert sketches_BQ.shape == (0, 256)
+    assert tags_BR.shape == (0, 20)
+    assert symbols_B.shape == has_words_B.shape == (0,)
 
 
 def test_composed_and_decomposed_text_have_the_same_signature() -> None:
     texts = ["Crème brûlée à la vanille, naïvement préparée. " * 3, "plain ascii between the two " * 3]
     decomposed = "Cre\u0300me bru\u0302le\u0301e a\u0300 la vanille, nai\u0308vement pre\u0301pare\u0301e. " * 3
-    signatures_BK, _ = minhash.sign(*join_texts([texts[0], texts[1], decomposed]))
-    assert signatures_BK[0].tolist() == signatures_BK[2].tolist()
-    assert signatures_BK[0].tolist() != signatures_BK[1].tolist()
+    sketches_BQ, tags_BR, *_ = sign([texts[0], texts[1], decomposed])
+    assert sketches_BQ[0].tolist() == sketches_BQ[2].tolist() != sketches_BQ[1].tolist()
+    assert tags_BR[0].tolist() == tags_BR[2].tolist() != tags_BR[1].tolist()
 
 
-def test_the_share_of_equal_values_estimates_the_similarity_without_bias() -> None:
+@pytest.mark.parametrize("band_rows", [1, 2, 5])
+def test_two_documents_share_a_tag_with_the_similarity_to_the_power_of_the_rows(band_rows: int) -> None:
     rng = random.Random(5)
-    vocabulary = [f"word{i}" for i in range(5000)]
     texts, truths = [], []
-    for _ in range(400):
-        words = rng.choices(vocabulary, k=300)
-        edited = [word if rng.random() > 0.03 else rng.choice(vocabulary) for word in words]
+    for _ in range(150):
+        words = [f"word{rng.randrange(5000)}" for _ in range(300)]
+        edited = [word if rng.random() > 0.03 else f"new{rng.randrange(5000)}" for word in words]
         texts += [" ".join(words), " ".join(edited)]
         a, b = shingle_set(texts[-2]), shingle_set(texts[-1])
         truths.append(len(a & b) / len(a | b))
-    signatures_BK, _ = minhash.sign(*join_texts(texts))
-    for bits in (32, 8, 4):
-        chance = 2.0**-bits
-        values_BK = signatures_BK if bits == 32 else unpack(minhash.pack(signatures_BK, bits), bits)
-        truths_P = np.array(truths)
-        estimates_P = ((values_BK[::2] == values_BK[1::2]).mean(axis=1) - chance) / (1 - chance)
-        equal_P = truths_P + (1 - truths_P) * chance
-        theory = np.sqrt(np.mean(equal_P * (1 - equal_P) / 128)) / (1 - chance)
-        assert abs((estimates_P - truths_P).mean()) < 4 * theory / np.sqrt(len(truths))
-        assert np.sqrt(np.square(estimates_P - truths_P).mean()) < 1.15 * theory
+    _, tags_BR, *_ = sign(texts, 20, band_rows)
+    assert (tags_BR > 0).all()
+    expected = np.array(truths) ** band_rows
+    errors_P = (tags_BR[::2] == tags_BR[1::2]).mean(axis=1) - expected
+    theory = np.sqrt(np.mean(expected * (1 - expected) / 20))
+    assert abs(errors_P.mean()) < 4 * theory / np.sqrt(len(truths))
 
 
-def unpack(packed_BP: np.ndarray, bits: int) -> np.ndarray:
-    """One value a permutation again."""
-    if bits == 8:
-        return packed_BP
-    return np.stack((packed_BP & 15, packed_BP >> 4), axis=2).reshape(len(packed_BP), -1)
-
-
-@pytest.mark.parametrize("bits", [4, 8])
-def test_packed_values_of_single_shingles_agree_by_chance_only(bits: int) -> None:
-    signatures_BK, _ = minhash.sign(*join_texts([f"title {number}" for number in range(1500)]), num_permutations=256)
-    packed_BP = minhash.pack(signatures_BK, bits)
-    assert packed_BP.shape == (1500, 256 * bits // 8)
-    values_BK = unpack(packed_BP, bits)
-    shares = np.array([(values_BK[i] == values_BK[i + 1 :]).mean(axis=1).max() for i in range(len(values_BK) - 1)])
-    assert shares.max() < 0.2
-    assert (values_BK[::2] == values_BK[1::2]).mean() == pytest.approx(2.0**-bits, rel=0.05)
+def test_bands_of_one_document_have_tags_of_their_own() -> None:
+    _, tags_BR, *_ = sign(["one"] * 2, 64, 1)
+    assert len(set(tags_BR[0].tolist())) == 64
 
 
 def test_threads_sign_slices_of_one_buffer_as_one_would() -> None:
     texts = [ENGLISH * (number % 7) + f"{number} é e\u0301 {CHINESE}" * (number % 3) for number in range(400)]
     buffer_N, starts_B, ends_B = join_texts(texts)
-    whole_BK, whole_B = minhash.sign(buffer_N, starts_B, ends_B)
+
+    def part(first: int, end: int) -> tuple[np.ndarray, ...]:
+        options = {"num_bands": 25, "band_rows": 5, "sketch_bins": 512}
+        return minhash.sign(buffer_N, starts_B[first:end], ends_B[first:end], **options)
+
+    whole = part(0, 400)
     with ThreadPoolExecutor(4) as pool:
-        parts = list(
-            pool.map(lambda i: minhash.sign(buffer_N, starts_B[i : i + 33], ends_B[i : i + 33]), range(0, 400, 33))
-        )
-    assert (np.concatenate([part[0] for part in parts]) == whole_BK).all()
-    assert (np.concatenate([part[1] for part in parts]) == whole_B).all()
+        parts = list(pool.map(lambda first: part(first, first + 33), range(0, 400, 33)))
+    words_B = whole[3]
+    for column, expected in enumerate(whole):
+        assert (np.concatenate([each[column] for each in parts])[words_B] == expected[words_B]).all()
 
 
-def test_permutations_come_in_passes_of_64() -> None:
-    with pytest.raises(ValueError, match="multiple of 64"):
-        minhash.sign(*join_texts(["text"]), num_permutations=100)
+@pytest.mark.parametrize(
+    "texts",
+    [
+        ["C++ tutorial", "C# tutorial", "C tutorial", "C tutorial #", "C# tutorial #"],
+        ["1 < 2", "1 > 2", "1 <= 2", "1 2", "-1 < 2", "1 < -2"],
+        ["hello 😀", "hello 😡", "😀 hello", "hello"],
+        ["价格：100元", "价格：￥100元", "价格 100元"],
+        ["100 €", "100 $", "£ 100", "$ 100"],
+        ["naïve?", "naïve!", "¿naïve?"],
+    ],
+)
+def test_texts_of_few_words_differ_by_their_symbols(texts: list[str]) -> None:
+    symbols_B = sign(texts)[2]
+    assert len(set(symbols_B.tolist())) == len(texts)
+    assert (symbols_B % 2 == 1).all()
+
+
+def test_white_space_case_and_variation_selectors_make_no_difference_to_symbols() -> None:
+    texts = ["Grüße — aus KÖLN! ☎", "grüße\u00a0—\u2003aus\n\nKöln!☎\ufe0f", "  GRÜßE — aus köln ! ☎ "]
+    sketches_BQ, _, symbols_B, _ = sign(texts)
+    assert len({sketch.tobytes() for sketch in sketches_BQ}) == len(set(symbols_B.tolist())) == 1
+
+
+def test_words_after_the_last_symbol_make_no_difference_to_symbols() -> None:
+    symbols_B = sign(["C++ tutorial", "C++ tutorial for beginners", "C++", "tutorial C++"])[2]
+    assert symbols_B[0] == symbols_B[1] == symbols_B[2] != symbols_B[3]
+
+
+def test_texts_of_many_words_have_no_symbols() -> None:
+    words = [f"word{number}" for number in range(16)]
+    symbols_B = sign([" ".join(words[:number]) + "!" for number in range(1, 17)])[2]
+    assert (symbols_B[:15] > 0).all()
+    assert (symbols_B[:15] % 2).tolist() == [1] * 10 + [0] * 5
+    assert symbols_B[15] == 0
+
+
+def test_white_space_is_that_of_python() -> None:
+    for code in range(0x3100):
+        assert minhash.is_white_space(code) == chr(code).isspace(), hex(code)

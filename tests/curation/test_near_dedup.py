@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from curation.batch import join_texts
+from curation.kernels.lsh import BUCKET, BUDGET
 from curation.near_dedup import Matches, NearDedup, NearDedupConfig
 from tests.corpus import read_zst_jsonl
 from tests.curation.test_minhash import shingle_set
@@ -48,10 +49,32 @@ def test_an_edited_copy_is_matched_to_the_original_and_a_stranger_is_not() -> No
 
 def test_copies_have_a_similarity_of_one() -> None:
     matches = match_texts(
-        NearDedup(NearDedupConfig()), ["Same text, twice.", "same TEXT twice", "大模型的数据去重"] * 2
+        NearDedup(NearDedupConfig()), ["Same text, twice.", "same  TEXT,\ntwice.", "大模型的数据去重"] * 2
     )
     assert matches.doc_nos_B.tolist() == [-1, 0, -1, 0, 0, 2]
     assert matches.similarities_B.tolist() == [0, 1, 0, 1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        ["C++ tutorial for beginners", "C# tutorial for beginners", "C tutorial for beginners"],
+        ["if (a < b) { swap(a, b); }", "if (a > b) { swap(a, b); }", "if (a < b) { swap(a, b) }"],
+        ["A whole tutorial of C++ in eight words", "A whole tutorial of C# in eight words"],
+        ["He said yes.", "He said yes?", "He said: yes!"],
+        ["y = -x", "y = x", "y == x"],
+    ],
+)
+def test_texts_of_few_words_that_differ_in_symbols_are_no_duplicates(texts: list[str]) -> None:
+    assert match_texts(NearDedup(NearDedupConfig()), texts).doc_nos_B.tolist() == [-1] * len(texts)
+
+
+def test_a_title_with_one_more_word_is_as_alike_as_its_words() -> None:
+    for num_words in range(8, 16):
+        words = [f"word{number}" for number in range(num_words + 1)]
+        words[2] += ":"
+        matches = match_texts(NearDedup(NearDedupConfig()), [" ".join(words[:num_words]), " ".join(words)])
+        assert matches.doc_nos_B.tolist() == [-1, 0]
 
 
 def test_texts_without_words_are_never_near_duplicates() -> None:
@@ -62,7 +85,7 @@ def test_texts_without_words_are_never_near_duplicates() -> None:
 
 def test_short_texts_match_only_if_their_words_are_the_same() -> None:
     titles = [f"chapter {number}" for number in range(3000)]
-    matches = match_texts(NearDedup(NearDedupConfig()), [*titles, "Chapter: 7"])
+    matches = match_texts(NearDedup(NearDedupConfig()), [*titles, "Chapter  7"])
     assert (matches.doc_nos_B[:-1] == -1).all()
     assert matches.doc_nos_B[-1] == 7
 
@@ -71,10 +94,10 @@ def test_dropped_documents_are_not_matched_against() -> None:
     first = page(3, 400)
     drift = [[*first], [*first], [*first]]
     for step, words in enumerate(drift):
-        for place in range(step * 10):
+        for place in range(step * 8):
             words[place * 19] = f"changed{place}"
     similarity = [len(shingle_set(" ".join(drift[0])) & shingle_set(" ".join(words))) for words in drift]
-    assert similarity[2] < 0.76 * similarity[0]
+    assert similarity[2] < 0.82 * similarity[0]  # J = 0.68
     matches = match_texts(NearDedup(NearDedupConfig(min_similarity=0.8)), [" ".join(words) for words in drift])
     assert matches.doc_nos_B.tolist() == [-1, 0, -1]
 
@@ -96,7 +119,7 @@ def test_restored_state_decides_like_the_one_that_never_stopped() -> None:
     signatures_BP, has_words_B = steady.sign(*join_texts(texts))
     matches = steady.match(np.arange(300), signatures_BP[:300], has_words_B[:300])
     for doc_no in np.flatnonzero(matches.doc_nos_B < 0).tolist():
-        facts[doc_no] = signatures_BP[doc_no].tobytes()
+        facts[doc_no] = matches.facts_BP[doc_no].tobytes()
     retracted = sorted(facts)[3:30:4]
     applied, bulk = NearDedup(steady.config), NearDedup(steady.config)
     for doc_no, signature in facts.items():
@@ -117,18 +140,17 @@ def test_restored_state_decides_like_the_one_that_never_stopped() -> None:
 
 
 def test_a_signature_of_another_size_is_refused() -> None:
-    with pytest.raises(ValueError, match="128 bytes a document"):
+    with pytest.raises(ValueError, match="360 bytes a document"):
         NearDedup(NearDedupConfig()).apply(1, bytes(64))
 
 
 @pytest.mark.parametrize(
     "options",
     [
-        {"num_bands": 33},
-        {"band_rows": 5},
-        {"num_permutations": 64, "num_bands": 8},
-        {"num_permutations": 100},
-        {"signature_bits": 2},
+        {"num_bands": 65},
+        {"band_rows": 0},
+        {"sketch_bins": 1000},
+        {"num_permutations": 256},
         {"min_similarity": 0.0},
         {"bands": 16},
         {"num_bands": 0},
@@ -163,3 +185,68 @@ def test_documents_alike_by_exact_truth_are_not_both_kept(corpora: Path, documen
     assert alike > 500
     assert missed <= 0.01 * alike
     assert wrong <= 0.01 * len(removed)
+
+
+def template_family(shared_words: int, own_words: int, count: int) -> tuple[list[str], list[int]]:
+    """Texts of one template; every hundredth is a copy of an earlier one (J = 0.85) but for some of its own words.
+
+    Texts, and of each the number of its original, -1 for those that are new.
+    """
+    rng = np.random.default_rng(0)
+
+    def new_words(number: int) -> list[str]:
+        return [f"w{value}" for value in rng.integers(0, 1 << 40, number).tolist()]
+
+    shared = new_words(shared_words)
+    num_changed = round((shared_words + own_words - 4) * 0.15 / 1.85)
+    own: list[list[str]] = []
+    originals = []
+    for number in range(count):
+        originals.append(int(rng.integers(number)) if number % 100 == 99 else -1)
+        if originals[-1] < 0:
+            own.append(new_words(own_words))
+        else:
+            own.append(own[originals[-1]][:-num_changed] + new_words(num_changed))
+    return [" ".join(shared + words) for words in own], originals
+
+
+@pytest.mark.parametrize(
+    ("shared_words", "own_words", "similarity"), [(40, 14, 0.56), (200, 55, 0.641), (200, 50, 0.662), (200, 45, 0.685)]
+)
+def test_of_a_family_of_one_template_only_true_copies_are_dropped_with_bounded_work(
+    shared_words: int, own_words: int, similarity: float
+) -> None:
+    texts, originals = template_family(shared_words, own_words, 5000)
+    a, b = shingle_set(texts[0]), shingle_set(texts[1])
+    assert len(a & b) / len(a | b) == pytest.approx(similarity, abs=0.003)
+    near_dedup = NearDedup(NearDedupConfig())
+    parts = [match_texts(near_dedup, texts[i : i + 1000], first=i) for i in range(0, len(texts), 1000)]
+    dropped_B = np.concatenate([part.doc_nos_B for part in parts]) >= 0
+    is_copy_B = np.array(originals) >= 0
+    assert dropped_B[is_copy_B].mean() >= 0.98  # one of 50 may be missed by chance
+    assert dropped_B[~is_copy_B].mean() <= 0.001
+    assert max(part.work_B.max() for part in parts) < 2 * 25 * BUCKET + BUDGET
+    assert parts[-1].work_B.mean() < 1.25 * parts[1].work_B.mean()
+
+
+@pytest.mark.parametrize("name", ["labelled/ag_news_test", "web/cncf-glossary"])
+def test_copies_with_noise_as_of_character_recognition_are_found(corpora: Path, name: str) -> None:
+    rng = random.Random(5)
+    characters = "abcdefghijklmnopqrstuvwxyz ABCDEFGHIJ0123456789.,;:'-"
+    texts = [document["text"] for document in read_zst_jsonl(corpora / f"{name}.jsonl.zst")][:1500]
+    pairs = []
+    for text in texts:
+        noisy = [
+            character if rng.random() >= 0.01 else rng.choice(["", character, ""]) + rng.choice(characters)
+            for character in text
+        ]
+        pairs += [text, "".join(noisy)]
+    matches = match_texts(NearDedup(NearDedupConfig()), pairs)
+    alike = missed = 0
+    for number in range(0, len(pairs), 2):
+        a, b = shingle_set(pairs[number]), shingle_set(pairs[number + 1])
+        if a and len(a & b) / len(a | b) >= 0.8:
+            alike += 1
+            missed += matches.doc_nos_B[number] < 0 and matches.doc_nos_B[number + 1] < 0
+    assert alike > 50
+    assert missed <= 0.01 * alike
