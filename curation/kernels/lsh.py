@@ -18,7 +18,7 @@ grows where it stands: its entries are spread over the longer array from the las
 peak is the new size and growing costs 9 ns an entry. Dropped documents keep slot and entries, marked dead, until
 another survivor takes their place in the bucket or an eighth of the slots is dead; then all gaps are closed.
 
-Cost and memory: docs/decisions/0016-near-duplicates-among-many.md.
+Cost and memory: docs/decisions/0019-near-duplicates-among-many.md.
 """
 
 from __future__ import annotations
