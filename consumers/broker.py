@@ -17,6 +17,7 @@ from typing import Protocol
 
 import msgspec
 
+from consumers.attempts import Attempts
 from curatord.errors import Undecodable
 from curatord.records import Document, Retraction
 from state.epoch import Change, Committed, Epoch
@@ -64,6 +65,7 @@ class RawFeedback:
     source: str  # the topic partition it came from
     position: int  # its place there
     value: bytes | None
+    problem: Undecodable | None = None  # why it is not to be read
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +90,7 @@ class Broker(Protocol):
     """What stands between the pipeline and the world."""
 
     last_commit: CommitReport
+    attempts: Attempts  # what earlier lives ended over; a poll gives rows of one number of ends only, and begins them
 
     def join(self) -> None:
         """Ask to own the lane."""

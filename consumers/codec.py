@@ -38,6 +38,8 @@ MAX_NAME_BYTES = 256  # of a source or language: state, alarms and weights are k
 LARGE_BYTES = 4 << 20  # of a record; a larger one is not made into objects as a whole
 MAX_EXACT = 1 << 53  # integers up to this are exact in a double
 
+TOOK_PROCESS_DOWN = "took_process_down"
+
 REASONS = {
     "not_utf8": "The bytes are not UTF-8; convert the file, or check that it is not compressed or binary.",
     "not_json": "The record is not one JSON value: cut off, malformed, or followed by something else.",
@@ -54,6 +56,7 @@ REASONS = {
     "empty_message": "The message holds no document, and is no retraction either.",
     "window_too_large": "The zstd window of the file is larger than [input] max_window_bytes.",
     "damaged_file": "The file ends early or is damaged from here on; what came before was read.",
+    TOOK_PROCESS_DOWN: "The process ended over this row in two lives, and again in a trial; see docs/operating.md.",
 }
 
 _CHAT_FIELDS = ("messages", "conversations", "conversation", "dialogue", "turns")

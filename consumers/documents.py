@@ -54,7 +54,7 @@ def decode_rows(
                 original,
                 max_dead_letter_bytes,
                 index=row.index,
-                cut=isinstance(row.value, Undecodable),
+                cut=isinstance(row.value, Undecodable) and not row.value.has_original,
                 key=row.key,
                 timestamp_us=row.timestamp_us,
                 traceparent=row.traceparent,

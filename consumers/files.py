@@ -11,12 +11,14 @@ import os
 import shutil
 from collections import deque
 from collections.abc import Iterator, Sequence
-from itertools import islice
+from contextlib import suppress
+from itertools import chain, islice
 from pathlib import Path
 
 import msgspec
 import xxhash
 
+from consumers.attempts import Attempts
 from consumers.broker import (
     MAX_POLL_BYTES,
     CommitReport,
@@ -62,6 +64,13 @@ def inputs_read(store: Store) -> dict[str, Progress]:
     """Every input that was ever read, by its name, in the order in which they were."""
     known = {key.decode(): msgspec.msgpack.decode(value, type=Progress) for key, value in store.items("inputs")}
     return dict(sorted(known.items(), key=lambda entry: entry[1].number))
+
+
+def _read_mark(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
 
 
 def sync_folder(folder: Path) -> None:
@@ -122,6 +131,8 @@ class FilesBroker:
         self.num_unchanged = 0  # inputs that need not be read
         self._numbers = {uri: progress.number for uri, progress in inputs_read(store).items()}
         self._recover()
+        self._mark = output / STATE_FOLDER / "attempt"
+        self.attempts = Attempts(self._keep, _read_mark(self._mark))
 
     last_commit = CommitReport()
 
@@ -145,6 +156,13 @@ class FilesBroker:
 
     def poll(self, max_rows: int, timeout_s: float) -> list[RawDocument]:
         """The next rows, across file ends; no more once they are MAX_POLL_BYTES together."""
+        rows = self._next_rows(max_rows)
+        num = self.attempts.begin([(row.source, row.position) for row in rows])
+        if num < len(rows):
+            self._rows = chain(rows[num:], self._rows)
+        return rows[:num]
+
+    def _next_rows(self, max_rows: int) -> list[RawDocument]:
         rows: list[RawDocument] = []
         num_bytes = 0
         while len(rows) < max_rows:
@@ -155,9 +173,20 @@ class FilesBroker:
                 num_bytes += size
                 if num_bytes >= MAX_POLL_BYTES:
                     return rows
+            if rows and self.attempts.has_suspects:
+                break  # some may have to wait, and a file of which rows wait is not at its end
             if len(rows) < max_rows and not self._open_next():
                 break
         return rows
+
+    def _keep(self, mark: bytes, *, wait: bool) -> None:
+        """Beside the state. A kill loses nothing that was written; where nothing can be written, a commit says so."""
+        with suppress(OSError):
+            descriptor = os.open(self._mark, os.O_WRONLY | os.O_CREAT, 0o644)
+            try:
+                os.pwrite(descriptor, mark, 0)  # what is left of a longer one is not looked at
+            finally:
+                os.close(descriptor)
 
     def feedback(self, max_records: int) -> list[RawFeedback]:
         """Nothing: files have no trainer at the other end."""

@@ -12,6 +12,7 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -20,6 +21,7 @@ from kafka.errors import KafkaError
 from kafka.structs import OffsetAndMetadata
 
 from consumers.artifacts import ARTIFACT_FAMILIES, upload
+from consumers.attempts import FATAL, Attempts
 from consumers.broker import (
     MAX_POLL_BYTES,
     CommitReport,
@@ -41,6 +43,7 @@ from consumers.outputs import Outputs
 from consumers.retention import RetentionReader
 from consumers.topics import TopicsConfig
 from consumers.transactions import Outgoing, StaleMembership, Transactions
+from consumers.trial import first_fatal, verdict
 from curatord.errors import BrokerUnavailable, IdentityError, LaneLost, StateError
 from state.epoch import Change, Committed, Epoch
 from state.journal import Artifact, JournalledChange, apply_journalled, encode_changes, journal_position
@@ -85,6 +88,8 @@ class KafkaBroker:
         self._store = store
         self._identity = identity
         self._journal_partition = TopicPartition(topics.journal, 0)
+        self._mark_partition = TopicPartition(topics.artifacts, 0)  # its metadata are the mark
+        self._condemned: dict[tuple[str, int], str] = {}  # messages that end a process that decodes them
         self._membership = Membership(kafka, topics.documents)
         self._transactions = Transactions(kafka)
         self._journal = JournalReader(kafka, topics)
@@ -98,6 +103,7 @@ class KafkaBroker:
         self._process = uuid.uuid4().hex[:16]
         self._is_undecided = False  # an attempt failed, and may count
         self.last_commit = CommitReport()
+        self.attempts = Attempts()
 
     def join(self) -> None:
         """Stand by for the lane."""
@@ -125,13 +131,30 @@ class KafkaBroker:
         num_bytes = 0
         if not self._fetched:
             self._fetched.extend(self._membership.poll(timeout_s, max_rows))
-        while self._fetched and len(rows) < max_rows and num_bytes < MAX_POLL_BYTES:
-            message = self._fetched.popleft()
-            found = rows_of_message(message, self._input)
+        num = self.attempts.begin([(source_name(message), message.offset) for message in self._fetched])
+        if num and self.attempts.deaths >= FATAL:
+            self._try_decoding(list(islice(self._fetched, num)))
+        while num and len(rows) < max_rows and num_bytes < MAX_POLL_BYTES:
+            message, num = self._fetched.popleft(), num - 1
+            how = self._condemned.get((source_name(message), message.offset))
+            found = rows_of_message(message, self._input) if how is None else [message_set_aside(message, how)]
             num_bytes += sum(map(row_bytes, found))
             rows += found
         self._check_lane()
         return rows
+
+    def _try_decoding(self, messages: list[Any]) -> None:
+        """Find those that end a copy of this process."""
+        while True:
+            left = [message for message in messages if (source_name(message), message.offset) not in self._condemned]
+            fatal = first_fatal(left, lambda message: rows_of_message(message, self._input), beat=self.keep_alive)
+            if fatal is None:
+                return
+            self._condemned[source_name(left[fatal.index]), left[fatal.index].offset] = fatal.how
+
+    def _keep(self, mark: bytes, *, wait: bool) -> None:
+        """In the group, where whoever takes over finds it: outside of transactions, which a death undoes."""
+        self._membership.note(self._mark_partition, mark.decode(), wait=wait)
 
     def passed(self) -> dict[str, int]:
         """As the clients' positions say, which stand past what they do not give out."""
@@ -194,6 +217,8 @@ class KafkaBroker:
         if silent_s > self._kafka.session_timeout_s or self.ownership() is not Ownership.OWNER:
             raise LaneLost("the lane went to another process before this one had taken it over")
         self._transactions.renew()
+        left = self._membership.committed(self._mark_partition, self._kafka.request_timeout_s)
+        self.attempts = Attempts(self._keep, b"" if left is None else left.metadata.encode())
         self._recommitted_at = time.monotonic()
         if self.committed() is None:
             first, end = self._membership.bounds([self._journal_partition], self._kafka.request_timeout_s)[
@@ -466,6 +491,12 @@ def rows_of_message(message: Any, config: InputConfig) -> list[RawDocument]:
         config.max_document_bytes,
         config.schema_registry,
     )
+
+
+def message_set_aside(message: Any, how: str) -> RawDocument:
+    """A message that cannot be decoded without an end of the process, as one row."""
+    source, timestamp_us = source_name(message), max(0, message.timestamp * 1000)
+    return RawDocument(source, message.offset, verdict(how), message.value or b"", timestamp_us=timestamp_us)
 
 
 def decode_marker(metadata: str) -> Marker:

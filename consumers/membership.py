@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from kafka import ConsumerRebalanceListener, TopicPartition
@@ -35,6 +36,7 @@ MAX_POLL_INTERVAL_MS = 300_000
 METADATA_AGE_MS = 30_000  # new partitions are found after at most this long
 SETTLING_S = 0.1
 JOINING_S = 0.5
+NOTE_TIMEOUT_MS = 2000
 
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # kafka-python has no types
@@ -213,6 +215,18 @@ class Membership:
             ) from error
         except KafkaError as error:
             raise BrokerUnavailable(f"the group's offsets cannot be read: {error}") from error
+
+    def note(self, partition: TopicPartition, text: str, *, wait: bool) -> None:
+        """Leave a text with the group, as metadata of a partition that nobody reads; best effort.
+
+        Only a member in good standing can, so a process that lost the lane never overwrites what its successor wrote.
+        """
+        offsets = {partition: OffsetAndMetadata(0, text, -1)}
+        with suppress(KafkaError):
+            if wait:
+                self._consumer.commit(offsets, timeout_ms=NOTE_TIMEOUT_MS)
+            else:
+                self._consumer.commit_async(offsets, callback=lambda offsets, answer: None)
 
     def bounds(self, partitions: list[TopicPartition], timeout_s: float) -> dict[TopicPartition, tuple[int, int]]:
         """First offset and end of partitions, as far as committed. Raises `BrokerUnavailable`."""

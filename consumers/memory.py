@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from itertools import chain
 
+from consumers.attempts import Attempts
 from consumers.broker import CommitReport, JournalRecord, Ownership, RawDocument, RawFeedback
 from curatord.errors import StateError
 from curatord.records import DeadLetter
@@ -53,6 +54,7 @@ class World:
     # Of a topic with records that nobody reads: where it ends. Positions of `documents` may leave gaps for them.
     end: int = 0
     position: int = 0  # committed, in such a topic
+    mark: bytes = b""  # of what is being worked on
 
 
 class MemoryBroker:
@@ -64,6 +66,10 @@ class MemoryBroker:
         self._crashes = dict(crashes or {})
         self._next = world.num_read
         self._next_feedback = world.num_heard
+        self.attempts = Attempts(self._keep, world.mark)
+
+    def _keep(self, mark: bytes, *, wait: bool) -> None:
+        self._world.mark = mark
 
     last_commit = CommitReport()
 
@@ -88,6 +94,7 @@ class MemoryBroker:
     def poll(self, max_rows: int, timeout_s: float) -> list[RawDocument]:
         """The next rows."""
         rows = list(self._world.documents[self._next : self._next + max_rows])
+        rows = rows[: self.attempts.begin([(row.source, row.position) for row in rows])]
         self._next += len(rows)
         return rows
 

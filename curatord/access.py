@@ -22,7 +22,7 @@ from kafka.protocol.sasl import SaslAuthenticateRequest, SaslHandshakeRequest
 from curatord.errors import AccessRefused
 from curatord.tls import tls_context
 
-STEP_S = 3.0  # one answer; a broker that is frozen gives none
+STEP_S = 5.0  # one answer
 _NAME_MISMATCH = (62, 64)  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH
 _NOT_YET_VALID, _EXPIRED = 9, 10
 
@@ -127,7 +127,7 @@ class _Door:
             self._ask(MetadataRequest(version=1, topics=[]))
         except ssl.SSLError as error:
             raise self._certificate_refused(error) from error
-        except (_Closed, ConnectionError) as error:
+        except (_Closed, ConnectionError, TimeoutError) as error:
             if self._context is None and self._speaks_tls():
                 wanted = "SASL_SSL" if self._protocol.startswith("SASL") else "SSL, or SASL_SSL with a login"
                 raise self._refused(

@@ -142,12 +142,14 @@ class UnsafeTraining(StreamError):
 class Undecodable(CuratordError):
     """A message that is no document. `reason` is one of the closed set in `consumers.codec`.
 
-    Raised by the decoder, caught by the reader, written to the dead letters.
+    Raised by the decoder, caught by the reader, written to the dead letters. `has_original`: the message itself is at
+    hand, not only its beginning.
     """
 
-    def __init__(self, reason: str, message: str) -> None:
+    def __init__(self, reason: str, message: str, *, has_original: bool = False) -> None:
         super().__init__(message)
         self.reason = reason
+        self.has_original = has_original
 
 
 def install_with(extra: str) -> str:

@@ -29,7 +29,7 @@ from daemon.config import Config, load_config
 from daemon.decided import described, differences
 from daemon.facts import opened_for_reading
 from daemon.kernels import are_compiled
-from daemon.lifecycle import Interrupted, Loop, StopRequest
+from daemon.lifecycle import Interrupted, Loop, StopRequest, marked
 from daemon.losses import losses
 from daemon.pipeline import Pipeline
 from daemon.progress import CurateProgress
@@ -122,13 +122,15 @@ def curate_files(
         if differing:
             progress.tell(described(differing, way_out=f"To decide anew: {decide_anew(output, config_path)}"))
         broker = FilesBroker(inputs, config.input, output, store, verdicts)
-        loop = Loop(pipeline, broker, config.daemon, encode_identity(config, pipeline.stages.tokenizer), time.monotonic)
+        identity = encode_identity(config, pipeline.stages.tokenizer)
+        loop = Loop(pipeline, broker, config.daemon, identity, time.monotonic, on_set_aside=_say_set_aside)
         before = pipeline.stages.ledger.rows_read
         pipeline.compile()
         write_manifest(output, pipeline, complete=False)
         progress.begin(broker, pipeline)
         try:
-            finished = loop.run(stop, flush=not keep_open, on_rows=progress.advance)
+            with marked(broker.attempts):
+                finished = loop.run(stop, flush=not keep_open, on_rows=progress.advance)
         except Interrupted:
             finished = False
         progress.end()
@@ -188,6 +190,14 @@ def decide_anew(output: Path, config_path: Path | None) -> str:
     """The command that decides about the inputs of an output under other options."""
     config = f" -c {shlex.quote(str(config_path))}" if config_path is not None else ""
     return f"curatord curate --again {shlex.quote(str(output))} -o NEW{config}"
+
+
+def _say_set_aside(source: str, position: int, how: str) -> None:
+    show(
+        f"Row {position} of {source} ended two runs before this one, and a trial of it now ({how}). It is set aside as "
+        "a dead letter; see `curatord dead-letters list`",
+        err=True,
+    )
 
 
 def _say_how_to_go_on(output: Path) -> None:

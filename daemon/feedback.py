@@ -33,6 +33,8 @@ class FeedbackJoin:
         for raw in records:
             epoch.positions[raw.source] = raw.position + 1
             try:
+                if raw.problem is not None:
+                    raise raw.problem
                 record = decode_feedback(raw.value)
             except Undecodable as error:
                 limit = self._stages.config.dead_letters.max_bytes

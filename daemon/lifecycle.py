@@ -11,12 +11,16 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from types import FrameType
+from typing import TypeVar
 
-from consumers.broker import Broker, JournalRecord
-from curatord.errors import BrokerUnavailable, JournalUnusable, StateAhead, StateError
+from consumers.attempts import FATAL, Attempts
+from consumers.broker import Broker, JournalRecord, RawDocument, RawFeedback
+from consumers.codec import TOOK_PROCESS_DOWN
+from consumers.trial import first_fatal, set_aside, set_feedback_aside
+from curatord.errors import BrokerUnavailable, CuratordError, JournalUnusable, StateAhead, StateError, Undecodable
 from daemon.config import DaemonConfig
 from daemon.observing import Observer
 from daemon.pipeline import Pipeline
@@ -30,6 +34,9 @@ MAX_FEEDBACK_RECORDS = 256  # between two polls for documents; each costs about 
 BEHIND = 4  # times as long may an epoch be while more waits: fewer commits, and no newest document waits for one
 POLL_S = 0.2  # a signal is seen after this long
 BEAT_S = 5.0  # in the middle of rows that take longer
+MAX_SINGLED_OUT = 2000  # rows for which a mark is waited for, each; beyond that a kill may be too fast for it
+
+Item = TypeVar("Item", RawDocument, RawFeedback)
 
 
 class Interrupted(BaseException):
@@ -91,6 +98,20 @@ class StopRequest:
         """Raise `Interrupted` if a stop was asked for."""
         if self.requested:
             raise Interrupted
+
+
+@contextmanager
+def marked(attempts: Attempts) -> Iterator[None]:
+    """What a life ends over stays open, unless it ends for a reason of its own: asked to, or by an error of ours."""
+    try:
+        yield
+    except (CuratordError, Interrupted):
+        attempts.close()
+        raise
+    except Exception as error:
+        attempts.died(error)
+        raise
+    attempts.close()
 
 
 def stand_by(
@@ -156,6 +177,7 @@ class Loop:
     """One pipeline, one broker, epoch after epoch. `clock` counts seconds; an `observer` hears of every commit.
 
     `away` hears why a commit failed, waits a little, and it is tried again; without, it ends the run.
+    `on_set_aside` hears of source and position of what is not worked on any more, and how it ended a life.
     """
 
     def __init__(
@@ -167,6 +189,7 @@ class Loop:
         clock: Callable[[], float],
         observer: Observer | None = None,
         away: Callable[[BrokerUnavailable], None] | None = None,
+        on_set_aside: Callable[[str, int, str], None] = lambda source, position, how: None,
     ) -> None:
         self._pipeline = pipeline
         self._broker = broker
@@ -175,6 +198,7 @@ class Loop:
         self._clock = clock
         self._observer = observer
         self._away = away
+        self._on_set_aside = on_set_aside
         committed = broker.committed()
         self._epoch = Epoch(number=1 + (committed.epoch if committed else 0), identity=identity)
         self._began = self._alive_at = clock()
@@ -202,14 +226,60 @@ class Loop:
         self._alive_at = self._clock()
         if self._observer is not None:
             self._observer.polled(rows)
-        self._pipeline.process(rows, self._epoch, self._stay_alive)
-        self._pipeline.learn_from(self._broker.feedback(MAX_FEEDBACK_RECORDS), self._epoch)
+        if rows and self._broker.attempts.deaths >= FATAL:
+            self._process_suspects(rows)
+        else:
+            self._pipeline.process(rows, self._epoch, self._stay_alive)
+        self._learn_from(self._broker.feedback(MAX_FEEDBACK_RECORDS))
         patience_s = self._config.epoch_s * (BEHIND if len(rows) >= wanted else 1)
         # The end comes after all sequences of its epoch, so no row may follow it there.
         is_due = self._clock() - self._began >= patience_s or self._epoch.end is not None
         if is_due or self._epoch.num_rows >= self._config.epoch_documents:
             self.commit()
         return len(rows)
+
+    def _process_suspects(self, rows: Sequence[RawDocument]) -> None:
+        """Rows over which lives ended: first those that end a copy of this process are set aside, then one by one."""
+        attempts = self._broker.attempts
+        for row in rows:
+            if isinstance(row.value, Undecodable) and row.value.reason == TOOK_PROCESS_DOWN:
+                self._on_set_aside(row.source, row.position, str(row.value))  # its message could not be decoded
+        trusted = self._tried(rows, lambda row: self._pipeline.try_out(row, self._epoch), set_aside)
+        for row in trusted:
+            place = (row.source, row.position, row.index)
+            if attempts.ended_at(place) >= FATAL:
+                row = self._condemn(row, attempts.ended or "killed", set_aside)
+            attempts.single_out(place, wait=len(rows) <= MAX_SINGLED_OUT)
+            self._pipeline.process([row], self._epoch, self._stay_alive)
+        attempts.settle()
+
+    def _learn_from(self, records: Sequence[RawFeedback]) -> None:
+        """As for rows, but that nobody keeps back what is of another number of ends."""
+        while records:
+            num = self._broker.attempts.begin([(record.source, record.position) for record in records])
+            taken, records = records[:num], records[num:]
+            if self._broker.attempts.deaths >= FATAL:
+                taken = self._tried(
+                    taken, lambda record: self._pipeline.learn_from([record], self._epoch), set_feedback_aside
+                )
+            self._pipeline.learn_from(taken, self._epoch)
+
+    def _tried(
+        self, items: Sequence[Item], work: Callable[[Item], None], put_aside: Callable[[Item, str], Item]
+    ) -> list[Item]:
+        """The items, with those set aside that end a copy of this process."""
+        trusted = list(items)
+        condemned: set[int] = set()
+        while (fatal := first_fatal(trusted, work, beat=self._stay_alive)) is not None:
+            if fatal.index in condemned:  # it is not the item that ends it
+                break
+            condemned.add(fatal.index)
+            trusted[fatal.index] = self._condemn(trusted[fatal.index], fatal.how, put_aside)
+        return trusted
+
+    def _condemn(self, item: Item, how: str, put_aside: Callable[[Item, str], Item]) -> Item:
+        self._on_set_aside(item.source, item.position, how)
+        return put_aside(item, how)
 
     def _stay_alive(self) -> None:
         """In the middle of rows that take long: neither the group nor the supervisor is to think that this hangs."""
@@ -240,6 +310,7 @@ class Loop:
             if self._observer is not None:
                 self._observer.committed(self._epoch, self._broker.last_commit, commit_s=self._clock() - began)
             self._epoch = Epoch(number=self._epoch.number + 1, identity=self._identity)
+            self._broker.attempts.committed()
         self._began = self._clock()
 
     def _commit_once(self) -> None:

@@ -82,6 +82,17 @@ class Pipeline:
 
         `beat` is called all the time: one message may hold a million rows.
         """
+        for run in self._decided(rows, epoch):
+            beat()
+            self._learning.advance(self._next_ordinal, run.next_ordinal, epoch, beat)
+            self._next_ordinal = run.next_ordinal
+            self.stages.phases.enter("identify")
+        for row in rows:
+            epoch.positions[row.source] = row.position + 1
+        epoch.num_rows += len(rows)
+
+    def _decided(self, rows: Sequence[RawDocument], epoch: Epoch) -> Iterator[Run]:
+        """The runs of these rows, each when it is decided."""
         config = self.stages.config
         self.stages.phases.enter("decode")
         arrivals = decode_rows(rows, self._next_ordinal, config.input, config.dead_letters.max_bytes)
@@ -97,13 +108,12 @@ class Pipeline:
             if len(run.batch):
                 self._selection.decide(run, epoch)
                 self._intake.note(run, epoch)
-            beat()
-            self._learning.advance(self._next_ordinal, run.next_ordinal, epoch, beat)
+            yield run
+
+    def try_out(self, row: RawDocument, epoch: Epoch) -> None:
+        """Decide a row, and learn nothing, in a copy of the process: what learns may work on threads."""
+        for run in self._decided([row], epoch):
             self._next_ordinal = run.next_ordinal
-            self.stages.phases.enter("identify")
-        for row in rows:
-            epoch.positions[row.source] = row.position + 1
-        epoch.num_rows += len(rows)
 
     def _tally_replaced(self, run: Run, epoch: Epoch) -> None:
         """Note a document that replaces one of another input."""

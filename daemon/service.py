@@ -19,7 +19,7 @@ from curatord.errors import BrokerUnavailable, CorruptSequence, CuratordError, S
 from daemon.app import build, check_identity, encode_identity
 from daemon.config import Config, changed_options, load_config
 from daemon.decided import differences
-from daemon.lifecycle import Interrupted, Loop, StopRequest, catch_up, epoch_of, stand_by
+from daemon.lifecycle import Interrupted, Loop, StopRequest, catch_up, epoch_of, marked, stand_by
 from daemon.observing import Observer, observed
 from daemon.pipeline import Pipeline
 from daemon.restore import explained, open_state, restore_journalled, snapshots_of
@@ -157,12 +157,15 @@ class Service:
         self._broker.join()
         with explained(self._config, self._store):
             stand_by(self._broker, self._store, self._pipeline, self._events, stop, lambda: self._tend(stop))
-        loop = None if stop.requested else self._take_over(stop)
-        if loop is not None:
+        if stop.requested:
+            self._events.draining(signal.Signals(stop.signal_number).name)
+            return
+        loop = self._take_over(stop)
+        with marked(self._broker.attempts):
             self._work(loop, stop)
-        self._events.draining(signal.Signals(stop.signal_number).name)
-        if loop is not None and not self._is_away:
-            loop.commit()
+            self._events.draining(signal.Signals(stop.signal_number).name)
+            if not self._is_away:
+                loop.commit()
 
     def _take_over(self, stop: StopRequest) -> Loop:
         """Become the owner, and come to where the one before was. Raises `Interrupted` on a request to stop there."""
@@ -187,6 +190,13 @@ class Service:
         differing = differences(self._store, self._config)
         if differing:
             self._events.options_differ([str(difference) for difference in differing])
+        attempts = self._broker.attempts
+        if attempts.cut_short:
+            self._events.life_cut_short(
+                sources=sorted({stretch.source for stretch in attempts.cut_short}),
+                ends=1 + max(stretch.deaths for stretch in attempts.cut_short),
+                ended=attempts.ended,
+            )
         return Loop(
             self._pipeline,
             self._broker,
@@ -195,6 +205,7 @@ class Service:
             self._clock,
             Observer(self._events, self._pipeline.stages, state_dir=self._store.folder),
             lambda error: self._wait_for_broker(error, stop),
+            self._events.set_aside,
         )
 
     def _fence(self, stop: StopRequest) -> Committed | None:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 Counts = Mapping[str, int]
 
+MAX_SOURCES = 8  # that a line names
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EpochCommitted:
@@ -288,6 +290,16 @@ class Events:
             "example": example[:MAX_TEXT],
         }
         self._often(WARNING, "input_unreadable", fields, source)
+
+    def life_cut_short(self, *, sources: Sequence[str], ends: int, ended: str) -> None:
+        """The process before ended in the middle of rows of these sources; so many did, one after another."""
+        self._log.warning("life_cut_short", sources=list(sources[:MAX_SOURCES]), ends=ends, ended=ended[:MAX_TEXT])
+
+    def set_aside(self, source: str, position: int, how: str) -> None:
+        """A row or message ended two lives and a trial: it becomes a dead letter."""
+        self.metrics.set_aside.inc()
+        fields = {"source": source[:MAX_TEXT], "position": position, "how": how[:MAX_TEXT]}
+        self._often(ERROR, "set_aside", fields, f"{source}:{position}")
 
     def student_trained(self, *, version: int, known_share: float) -> None:
         """A version of the student embeds from now on: the first, or one for a stream that had become another."""

@@ -149,6 +149,7 @@ class Metrics:
             "rule_failures_total", "rule", 96, "Which quality rules would drop how much, if they decided?"
         )
         self.dead_letters = self._counters("dead_letters_total", "reason", 32, "What cannot be read, and why?")
+        self.set_aside = self._counter("set_aside_total", "Which rows ended the process twice, and are set aside?")
         self.removal_surges = self._counter(
             "removal_surges_total", "Does a source lose far more near-duplicates than it used to?"
         )

@@ -84,6 +84,7 @@ class Instance:
     lane: Lane
     name: str
     bootstrap: str
+    program: tuple[str, ...] = ("curatord",)
     exits: list[int] = field(default_factory=list)
     process: subprocess.Popen[bytes] | None = None
 
@@ -95,7 +96,7 @@ class Instance:
         config = self.lane.config(self.name, self.bootstrap)
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "curatord", "run", "-c", str(config)],
+                [sys.executable, "-m", *self.program, "run", "-c", str(config)],
                 stdout=log,
                 stderr=log,
                 env={**os.environ, "OMP_NUM_THREADS": "1"},
