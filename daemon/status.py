@@ -143,7 +143,12 @@ def _ask(admin: KafkaAdminClient, consumer: KafkaConsumer, config: Config, statu
     if marker is not None and marker.metadata:
         status.epoch = decode_marker(marker.metadata).e
     partitions = [partition for partition in offsets if partition.topic == topics.documents]
-    for partition, end in consumer.end_offsets(partitions).items() if partitions else ():
+    try:
+        ends = consumer.end_offsets(partitions) if partitions else {}
+    except KafkaError as error:  # a leader died, and there is no other yet
+        ends = {}
+        status.problems.append(f"how far it is behind is not known now: {error}")
+    for partition, end in ends.items():
         status.lag[f"{partition.topic}-{partition.partition}"] = max(0, end - offsets[partition].offset)
 
 
