@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -137,3 +138,23 @@ def test_deaths_at_random_places_leave_all_other_rows_as_they_are(
     assert without_reasons(outcome(world), at) == expected
     assert [letter.position - KNOWN_ROWS for letter in letters_of(world)] == at
     assert num_deaths <= FATAL * len(at) + len(crashes)
+
+
+def test_rows_that_are_killed_by_chance_pass_their_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = undisturbed(tmp_path / "undisturbed", 2, ())
+    world = new_world(2, NUM_ROWS, tmp_path / "killed")
+    measure, process, kills = Quality.measure, os.getpid(), iter(range(3))
+
+    def killed_by_chance(*arguments: object, **named: object) -> object:
+        if os.getpid() == process and next(kills, None) is not None:
+            die()
+        return measure(*arguments, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Quality, "measure", killed_by_chance)
+
+    # Twice in the same poll, and once while its rows, which passed their trial, go through one by one.
+    num_deaths = run(world, make_config(daemon={"poll_documents": 64, "epoch_documents": 64}), tmp_path / "killed")
+
+    assert num_deaths == 3
+    assert letters_of(world) == []
+    assert without_reasons(outcome(world), ()) == expected
