@@ -56,13 +56,13 @@ def test_an_owner_lives_through_the_deaths_of_leaders_and_coordinators_and_waits
     config = done.lane.config("a", done.lane.bootstrap)
     cluster.brokers[0].stop()
     wait_until(lambda: lag(config) == {f"{done.lane.topics['documents']}-0": 0}, "the lag, of the next leader")
-    assert run_command("topics", "check", "-c", config).exit_code == 0
-    validated = run_command("validate", "-c", config)
-    assert validated.exit_code == 0, validated.output
     new = tmp_path / "new.toml"
     new.write_text(config.read_text().replace(prefix, f"new-{prefix}"))
     made = run_command("topics", "create", "--yes", "--replication", 3, "-c", new)  # one copy comes later
     assert made.exit_code == 0, made.output
+    assert run_command("topics", "check", "-c", new).exit_code == 0
+    validated = run_command("validate", "-c", new)
+    assert validated.exit_code == 0, validated.output
 
 
 def lag(config: Path) -> dict[str, int]:
