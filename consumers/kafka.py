@@ -49,7 +49,6 @@ from state.epoch import Change, Committed, Epoch
 from state.journal import Artifact, JournalledChange, apply_journalled, encode_changes, journal_position
 from state.store import Store
 
-MEMBER_POLL_S = 0.1  # with 0, kafka-python never gets to join
 REJOIN_POLL_S = 0.02
 FOLLOW_POLL_S = 0.5
 LAG_TIMEOUT_S = 5.0  # a cluster that does not say is away
@@ -272,9 +271,9 @@ class KafkaBroker:
         start = journal_position(self._store)
         if follow:
             for record in self._journal.read(start, None):
-                # Such a poll waits, as there is nothing to fetch; behind a long journal only now and then.
+                # Behind a long journal only now and then.
                 if record is None or self._membership.silent_s > FOLLOW_POLL_S:
-                    self._membership.poll(MEMBER_POLL_S, 1)
+                    self._membership.keep_alive()
                 if self.ownership() is not Ownership.STANDBY:
                     return
                 yield record

@@ -70,8 +70,7 @@ def instance(lane: Lane) -> Iterator[Instance]:
     """A daemon of the test's own `lane`, not started yet."""
     instance = Instance(lane, "a", lane.bootstrap)
     yield instance
-    if instance.process is not None:
-        instance.kill()
+    instance.kill()
 
 
 def _open_maven_broker() -> MavenBroker:

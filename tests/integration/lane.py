@@ -117,8 +117,10 @@ class Instance:
             self.process.send_signal(number)
 
     def kill(self) -> None:
-        self.send(signal.SIGKILL)
-        self.wait()
+        """End it, if it runs."""
+        if self.process is not None:
+            self.send(signal.SIGKILL)
+            self.wait()
 
     def wait(self, timeout_s: float = PATIENCE_S) -> int:
         assert self.process is not None

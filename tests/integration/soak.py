@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import random
-import signal
 import sys
 import tempfile
 import threading
@@ -119,7 +118,7 @@ def main() -> None:
         ledger = replay(read_topic(lane.bootstrap, lane.topics["journal"])).ledger
         letters = read_topic(lane.bootstrap, lane.topics["dead_letters"])
     finally:
-        instance.send(signal.SIGKILL)
+        instance.kill()
         broker.close()
     at_s, rss, documents, lag = (
         np.array(column) for column in (samples.at_s, samples.rss, samples.documents, samples.lag)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -111,7 +110,7 @@ def test_poison_is_listed_shown_and_replayed_twice_at_most_and_verdicts_tell_the
         assert len(letters_of(lane)) == 3 * len(POISON)
         assert instance.stop() == 0
     finally:
-        instance.send(signal.SIGKILL)
+        instance.kill()
 
     rows = [
         row

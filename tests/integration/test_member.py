@@ -212,12 +212,13 @@ def test_an_owner_that_dies_again_and_again_loses_the_lane(lab: Lab) -> None:
     """A static member would come back as its owner for ever."""
     start_pair(lab, point="begun", after=2)
     lab.produce(60)
-    deadline = time.monotonic() + PATIENCE_S
-    while not lab.events("b", "owner") and time.monotonic() < deadline:
+
+    def has_the_lane() -> bool:
         if not lab.processes["a"].is_alive():
             lab.start("a", point="begun", after=1)
-        time.sleep(0.05)
-    assert lab.events("b", "owner")
+        return bool(lab.events("b", "owner"))
+
+    wait_until(has_the_lane, "the other one to own the lane")
     lab.wait_for("b", "epoch")
 
     assert lab.finish("b") == []

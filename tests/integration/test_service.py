@@ -123,7 +123,7 @@ def test_a_standby_goes_on_after_term_and_after_a_kill(lane: Lane, instance: Ins
         instance.wait_for("idle_flushed", count=flushes + 1)
         instance.stop()
     finally:
-        other.send(signal.SIGKILL)
+        other.kill()
 
     assert audit(lane, len(documents)).anomalies == []
 
@@ -148,7 +148,7 @@ def test_a_lane_that_is_killed_while_its_student_is_trained_again_goes_on_as_if_
         feed(other, documents[half:])
         assert other.stop() == 0
     finally:
-        other.send(signal.SIGKILL)
+        other.kill()
 
     assert [event["version"] for event in instance.events("student_trained")] == [1]
     assert other.events("student_trained")[0]["version"] == 2
@@ -228,13 +228,15 @@ def test_a_broker_that_is_away_is_waited_for(own_broker: MavenBroker, prefix: st
         time.sleep(8)
         own_broker.start()
         produce_documents(lane.bootstrap, lane.topics["documents"], documents[300:], partition=0)
-        deadline = time.monotonic() + PATIENCE_S
-        while not instance.events("idle_flushed") and time.monotonic() < deadline:
+
+        def is_over() -> bool:
             instance.supervise()
-            time.sleep(0.2)
+            return bool(instance.events("idle_flushed"))
+
+        wait_until(is_over, "the idle flush")
         instance.stop()
     finally:
-        instance.send(signal.SIGKILL)
+        instance.kill()
 
     assert audit(lane, len(documents)).anomalies == []
 

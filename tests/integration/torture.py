@@ -16,6 +16,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -54,7 +55,6 @@ batch_quantum = 2
 [log]
 level = "info"
 """
-STANDSTILL_S = PATIENCE_S
 SLOW_START_S = 240.0  # that the documents last longer than the faults should take: on a slow machine starts take long
 FAULTS = ("kill", "kill", "wipe", "freeze", "term", "cut", "delay", "half_open", "broker")
 
@@ -133,23 +133,32 @@ def torture(
         feeder.stopping.set()
         feeder.join()
         report.rows = feeder.sent
-        settle(lane, instances, report)
+        settle(instances, report)
     report.seconds = time.monotonic() - began
     check(lane, rows[: feeder.sent], report)
     return report
 
 
-def wait_for_progress(lane: Lane, instances: list[Instance], report: Report) -> None:
-    """Until the next epoch: faults are to hit a lane that works, and a lane that never works again is an anomaly."""
-    before = end_offsets(lane.bootstrap, lane.topics["journal"])[0]
-    deadline = time.monotonic() + STANDSTILL_S
-    while end_offsets(lane.bootstrap, lane.topics["journal"])[0] <= before:
+def supervise_until(holds: Callable[[], bool], instances: list[Instance], report: Report, otherwise: str) -> None:
+    """Start what ended, until it holds; `otherwise` is the anomaly if that takes for ever."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not holds():
         for instance in instances:
             instance.supervise()
         if time.monotonic() > deadline:
-            report.anomalies.append(f"no epoch for {STANDSTILL_S:g} s after fault {sum(report.faults.values())}")
+            report.anomalies.append(f"{otherwise} within {PATIENCE_S:g} s")
             return
         time.sleep(0.1)
+
+
+def wait_for_progress(lane: Lane, instances: list[Instance], report: Report) -> None:
+    """Until the next epoch: faults are to hit a lane that works, and a lane that never works again is an anomaly."""
+
+    def end() -> int:
+        return end_offsets(lane.bootstrap, lane.topics["journal"])[0]
+
+    before = end()
+    supervise_until(lambda: end() > before, instances, report, f"no epoch after fault {sum(report.faults.values())}")
 
 
 def fault(rng: random.Random, instances: list[Instance], proxy: Proxy, broker: MavenBroker, report: Report) -> None:
@@ -160,8 +169,7 @@ def fault(rng: random.Random, instances: list[Instance], proxy: Proxy, broker: M
     if kind == "kill":
         victim.send(signal.SIGKILL)
     elif kind == "wipe":
-        if victim.process is not None:
-            victim.kill()
+        victim.kill()
         victim.wipe()
     elif kind == "freeze":
         victim.send(signal.SIGSTOP)
@@ -185,18 +193,14 @@ def fault(rng: random.Random, instances: list[Instance], proxy: Proxy, broker: M
         broker.start()
 
 
-def settle(lane: Lane, instances: list[Instance], report: Report, timeout_s: float = PATIENCE_S) -> None:
+def settle(instances: list[Instance], report: Report) -> None:
     """Wait until everything that went in is decided, and the idle flush is over; then stop."""
-    deadline = time.monotonic() + timeout_s
-    flushes = sum(len(instance.events("idle_flushed")) for instance in instances)
-    while time.monotonic() < deadline:
-        for instance in instances:
-            instance.supervise()
-        if sum(len(instance.events("idle_flushed")) for instance in instances) > flushes:
-            break
-        time.sleep(0.3)
-    else:
-        report.anomalies.append(f"the lane did not come to rest within {timeout_s} s")
+
+    def flushes() -> int:
+        return sum(len(instance.events("idle_flushed")) for instance in instances)
+
+    before = flushes()
+    supervise_until(lambda: flushes() > before, instances, report, "the lane did not come to rest")
     for instance in instances:
         instance.stop()
         report.exits.update(instance.exits)
