@@ -65,7 +65,7 @@ def gather(bootstrap: str, prefix: str, survivor: Store | None = None) -> Eviden
         for partition, at in group_offsets(admin, prefix).items():
             if partition == TopicPartition(topics.journal, 0):
                 evidence.marker = (json.loads(at.metadata)["e"], at.offset)
-            else:
+            elif partition.topic == topics.documents:
                 evidence.committed[f"{partition.topic}-{partition.partition}"] = at.offset
     if survivor is not None:
         evidence.store = {
