@@ -84,9 +84,12 @@ def values_of(blocks: Blocks, max_bytes: int) -> Iterator[list[Value]]:
         while at < len(block):
             if is_broken:
                 match = _NEW_VALUE.search(block, at)
-                if match is None and not (at == 0 and before == b"\n" and block[:1] == b"{"):
+                if at == 0 and before == b"\n" and block[:1] == b"{":
+                    end = 0
+                elif match is None:
                     break
-                end = match.start() if match is not None else 0
+                else:
+                    end = match.start()
                 value.add(block[start:end])
                 found.append(value.take())
                 at = start = end

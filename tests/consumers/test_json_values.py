@@ -65,6 +65,11 @@ def test_where_blocks_end_leaves_no_trace(parts: list[bytes]) -> None:
         assert found(raw, cut) == whole
 
 
+def test_a_value_begins_anew_where_a_block_does() -> None:
+    raw = b'["cut\n{}\n{}\n'
+    assert found(raw, 6) == found(raw) == [b'"cut\n', b"{}", b"{}"]
+
+
 def test_a_damaged_value_costs_no_other() -> None:
     values = [{"text": "a", "list": [{"b": 1}]}, {"text": "b"}, {"text": "c"}]
     printed = [json.dumps(value, indent=2) for value in values]
