@@ -295,7 +295,7 @@ def id_values(column: Any) -> list[Any]:
         return [None if value is None else float(value) for value in column.to_pylist()]
     if pa.types.is_duration(kind):
         return list(column.cast(pa.int64()).to_pylist())
-    if pa.types.is_temporal(kind):
+    if pa.types.is_temporal(kind) and not pa.types.is_interval(kind):
         if pa.types.is_timestamp(kind):  # as UTC: the names of zones are not known everywhere
             column = column.cast(pa.timestamp(kind.unit))
         return list(column.cast(pa.string()).to_pylist())
