@@ -14,16 +14,27 @@ _BEGINNINGS = (
     ("utf-16-be", re.compile(rb'\xfe\xff|\0[ \t\r\n{\["\x1e](?!\0\0)..', re.DOTALL)),
 )
 
+# Of text that has no mark and need not begin as JSON does: four characters of ASCII, or two in UTF-32.
+_PLAIN = (
+    ("utf-32-le", re.compile(rb"(?:[\t-\x7e]\0\0\0){2}")),
+    ("utf-32-be", re.compile(rb"(?:\0\0\0[\t-\x7e]){2}")),
+    ("utf-16-le", re.compile(rb"(?:[\t-\x7e]\0){4}")),
+    ("utf-16-be", re.compile(rb"(?:\0[\t-\x7e]){4}")),
+)
+
 
 def wide_encoding(head: bytes, *, is_json: bool = True) -> str:
-    """The name of UTF-16 or UTF-32, if that is what JSON, or another text with a mark, begins in; else "".
+    """The name of UTF-16 or UTF-32, if that is what a text begins in; else "".
+
+    Without a mark, JSON is told by its first character, another text by its first 8 bytes, if they are of ASCII.
 
     >>> wide_encoding('{"text"'.encode("utf-16-le")), wide_encoding(b'{"text"')
     ('utf-16-le', '')
     """
     if b"\0" not in head and (is_json or head[:1] not in (b"\xff", b"\xfe")):
         return ""
-    return next((name for name, beginning in _BEGINNINGS if beginning.match(head)), "")
+    beginnings = _BEGINNINGS if is_json else (*_BEGINNINGS, *_PLAIN)
+    return next((name for name, beginning in beginnings if beginning.match(head)), "")
 
 
 def as_utf8(raw: bytes) -> bytes:

@@ -227,6 +227,17 @@ def test_wide_unicode_is_read_with_and_without_a_mark(tmp_path: Path, name: str,
     assert _damage(last)
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be"])
+@pytest.mark.parametrize("name", ["a.txt", "a.md.gz"])
+def test_a_text_in_wide_unicode_is_read_with_and_without_a_mark(tmp_path: Path, name: str, encoding: str) -> None:
+    text = "Hello, world\n漢😀 and more"
+    raw = text.encode(encoding)
+    (tmp_path / name).write_bytes(gzip.compress(raw) if name.endswith("gz") else raw)
+    (row,) = _read(tmp_path / name)
+    assert isinstance(row.value, Document)
+    assert row.value.text == text
+
+
 def test_half_a_surrogate_pair_in_wide_unicode_costs_its_row(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_bytes('{"text":"a"}\n{"text":"\ud800"}\n{"text":"b","n":"\udc00"}\n'.encode("utf-16", "surrogatepass"))
@@ -537,6 +548,14 @@ def test_an_id_column_that_cannot_be_used_costs_the_ids(tmp_path: Path) -> None:
         documents = [row.value for row in rows if isinstance(row.value, Document)]
         assert [document.text for document in documents] == ["a", "b"]
         assert sum(bool(document.id_problem) for document in documents) == num_problems
+
+
+def test_a_span_of_the_calendar_is_no_id_and_costs_no_document(tmp_path: Path) -> None:
+    table = pa.table({"text": ["a", "b"], "id": pa.array([(1, 2, 3), None], pa.month_day_nano_interval())})
+    with pa.ipc.new_file(tmp_path / "a.arrow", table.schema) as writer:
+        writer.write_table(table)
+    documents = [row.value for row in _read(tmp_path / "a.arrow") if isinstance(row.value, Document)]
+    assert [(document.text, bool(document.id_problem)) for document in documents] == [("a", True), ("b", True)]
 
 
 def test_bytes_that_are_no_utf8_beside_the_text_cost_no_row(tmp_path: Path) -> None:
