@@ -79,11 +79,7 @@ def _is_text(head: bytes) -> bool:
     """Whether it may be text that was unpacked on the way, as browsers do, and kept its name."""
     if wide_encoding(head[:HEAD_BYTES], is_json=False):
         return True
-    try:
-        codecs.getincrementaldecoder("utf-8")().decode(head)
-    except UnicodeDecodeError:
-        return False
-    return b"\0" not in head and head[:1] >= b"\t"
+    return is_utf8_so_far(head) and b"\0" not in head and head[:1] >= b"\t"
 
 
 def _joined(pieces: Blocks) -> Blocks:
@@ -173,6 +169,31 @@ def _in_utf8(blocks: Blocks, is_json: bool) -> Blocks:
             return
         yield (text.removeprefix("\ufeff") if is_first else text).encode("utf-8", "surrogatepass")
         is_first = is_first and not text
+
+
+def decoded(blocks: Blocks, encoding: str) -> Blocks:
+    """Blocks of another encoding as UTF-8; as they are, if their first one is UTF-8.
+
+    For JSON that is told apart by its bytes: in Shift JIS, Big5 and GB 18030 the second byte of a character may be one
+    that JSON has a meaning for.
+    """
+    head, blocks = peek(blocks, BLOCK_BYTES)
+    if is_utf8_so_far(head):
+        yield from blocks
+        return
+    decoder = codecs.getincrementaldecoder(encoding)("replace")
+    for block in blocks:
+        yield block if isinstance(block, Undecodable) else decoder.decode(block).encode("utf-8", "replace")
+    yield decoder.decode(b"", final=True).encode("utf-8", "replace")
+
+
+def is_utf8_so_far(head: bytes) -> bool:
+    """Whether a beginning is UTF-8; its last character may be cut."""
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(head)
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def source_of(file: InputFile) -> Blocks:

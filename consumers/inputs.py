@@ -47,6 +47,16 @@ _DATASETS = "dataset_dict.json"  # of several splits, each in a folder of its ow
 _MODIFIED_KEYS = ("mtime", "LastModified", "last_modified", "updated", "modified", "created")
 
 
+def _is_seven_bit(encoding: str) -> bool:
+    """Whether an encoding has characters beyond ASCII, but no bytes beyond it: ISO 2022, UTF-7, Punycode."""
+    for character in "éжאعकก漢か가":
+        try:
+            return character.encode(encoding).isascii()
+        except UnicodeError:
+            continue
+    return False
+
+
 class InputConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """[input]: how documents are found in the files and messages that are read."""
 
@@ -66,9 +76,14 @@ class InputConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     def __post_init__(self) -> None:
         if self.encoding:
             try:
-                b"a".decode(self.encoding)
-            except LookupError:
-                raise ValueError(f"encoding = {self.encoding!r} is no encoding that Python knows") from None
+                b"a".decode(self.encoding, "replace")
+            except (LookupError, UnicodeError):
+                raise ValueError(f"encoding = {self.encoding!r} is no encoding of texts that Python knows") from None
+            if _is_seven_bit(self.encoding):
+                raise ValueError(
+                    f"encoding = {self.encoding!r} writes letters in bytes that are ASCII, and so UTF-8, too: "
+                    f"convert the files, iconv -f {self.encoding} -t UTF-8"
+                )
 
 
 DEFAULT_INPUT = InputConfig()

@@ -17,7 +17,7 @@ import msgspec
 
 from consumers.arrow_sizes import record_batches
 from consumers.codec import not_utf8, too_large
-from consumers.content import BLOCK_BYTES, Blocks, blocks_of, compression_of, opened, peek
+from consumers.content import BLOCK_BYTES, Blocks, blocks_of, compression_of, decoded, opened, peek
 from consumers.inputs import DEFAULT_INPUT, InputConfig, InputFile, Kind
 from consumers.json_values import BOM, HEAD_BYTES, holds_lines, values_of
 from consumers.parquet_pages import largest_page, largest_repeated
@@ -26,7 +26,7 @@ from curatord.errors import Undecodable, UsageError
 from curatord.records import Document
 
 BLOCK_ROWS = 1000
-_MAGICS: tuple[tuple[bytes, Kind], ...] = ((b"PAR1", "parquet"), (b"ARROW1", "arrow"))
+_MAGICS: tuple[tuple[bytes, Kind], ...] = ((b"PAR1", "parquet"), (b"ARROW1", "arrow"), (b"\xff\xff\xff\xff", "arrow"))
 MAX_BATCH_BYTES = 64 << 20  # of a batch of a table whose rows repeat their values
 
 
@@ -55,10 +55,15 @@ def read_rows(file: InputFile, start: int = 0, config: InputConfig = DEFAULT_INP
         yield from _arrow_rows(file, start, config)
     else:
         head, blocks = peek(blocks_of(file, config.max_window_bytes), BLOCK_BYTES)
-        if holds_lines(head, named_lines=kind == "jsonl"):
+        if table := next((kind for magic, kind in _MAGICS if head.startswith(magic)), ""):
+            if start == 0:
+                message = f"{table.title()} that is packed once more, or piped in: put it into a file of its own"
+                yield [Row(0, Undecodable("damaged_file", message))]
+        elif holds_lines(head, named_lines=kind == "jsonl"):
             yield from _line_rows(blocks, start, config.max_document_bytes)
         else:
-            yield from _value_rows(blocks, start, config.max_document_bytes)
+            values = decoded(blocks, config.encoding) if config.encoding else blocks
+            yield from _value_rows(values, start, config.max_document_bytes)
 
 
 def _kind(file: InputFile) -> Kind:

@@ -262,6 +262,44 @@ def test_an_encoding_that_is_no_unicode_is_read_if_it_is_named_and_asked_for_if_
         assert decode_document(utf8, encoding=encoding).text == text
     with pytest.raises(ValueError, match="no encoding"):
         InputConfig(encoding="cp99")
+    with pytest.raises(ValueError, match="no encoding"):
+        InputConfig(encoding="idna")
+    with pytest.raises(ValueError, match="iconv -f iso2022_jp -t UTF-8"):
+        InputConfig(encoding="iso2022_jp")
+
+
+@pytest.mark.parametrize("encoding", ["shift_jis", "big5", "gb18030", "cp1252"])
+@pytest.mark.parametrize("indent", [None, 1])
+def test_json_that_is_told_apart_by_its_bytes_is_read_in_any_encoding(
+    tmp_path: Path, encoding: str, indent: int | None
+) -> None:
+    text = {"shift_jis": "表", "big5": "功", "gb18030": "乗俓", "cp1252": "ä"}[encoding]
+    records = [{"text": f"{number} {text}"} for number in range(3)]
+    (tmp_path / "a.json").write_bytes(json.dumps(records, ensure_ascii=False, indent=indent).encode(encoding))
+    config = InputConfig(encoding=encoding)
+    rows = [row for rows in read_rows(expand([str(tmp_path)])[0], config=config) for row in rows]
+    assert [decode_document(bytes(row.value)).text for row in rows] == [record["text"] for record in records]
+
+
+def test_utf8_stays_utf8_where_another_encoding_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_bytes('[{"text": "ä"}]'.encode())
+    (row,) = _read(tmp_path / "a.json", encoding="cp1252")
+    assert decode_document(bytes(row.value)).text == "ä"
+
+
+def test_tables_are_known_by_their_content_and_those_that_are_packed_are_named(tmp_path: Path) -> None:
+    table = pa.table({"text": ["a", "b"]})
+    stream, parquet = io.BytesIO(), io.BytesIO()
+    with pa.ipc.new_stream(stream, table.schema) as writer:
+        writer.write_table(table)
+    pq.write_table(table, parquet)
+    for name in ("a.jsonl", "b.json", "c.parquet", "d.arrow"):
+        (tmp_path / name).write_bytes(stream.getvalue())
+        assert [row.value.text for row in _read(tmp_path / name) if isinstance(row.value, Document)] == ["a", "b"]
+        for raw in (stream.getvalue(), parquet.getvalue()):
+            (tmp_path / name).write_bytes(gzip.compress(raw))
+            (row,) = _read(tmp_path / name)
+            assert "packed once more" in str(_damage(row))
 
 
 @pytest.mark.parametrize("window_log", [27, 28, 31])
