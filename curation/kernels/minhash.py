@@ -30,9 +30,11 @@ from curation.kernels.characters import character_bytes, code_point
 from curation.kernels.simd import I32, I64, PADDING_BYTES, element_pointer, mix_multiply, splat
 from curation.kernels.sketch import BINS_A_BYTE, fill_sketch
 from curation.kernels.words import (
+    COMPOSES,
     NOTHING,
     NUM_CODE_POINTS,
     SPACE,
+    STARTS,
     code_point_table,
     is_word_byte,
     normal_form,
@@ -47,6 +49,9 @@ LANES_16 = ir.VectorType(I32, 16)
 # Odd, so that powers of it stay odd: multiplying by them loses nothing.
 BASE = np.uint64(0x9E3779B97F4A7C15)
 SYMBOL_STEP = np.uint64(0xC4CEB9FE1A85EC53)
+ALL_BUT_MELTING = ~(STARTS | COMPOSES) & 0xFFFFFFFFFFFFFFFF
+# Variants of one character; the tags of flags are symbols.
+IDEOGRAPHIC_SELECTORS, END_OF_SELECTORS = 0xE0100, 0xE01F0
 SEED = 1
 
 # Texts of up to FEW_WORDS are alike only with the same symbols. Longer ones that may still resemble one have the hash
@@ -205,7 +210,9 @@ def symbol_hash(buffer_N, start, end, table):
         elif code < NUM_CODE_POINTS:
             if table[code] == uint64(NOTHING):
                 continue
-            of_word = table[code] != uint64(SPACE)
+            of_word = table[code] & uint64(ALL_BUT_MELTING) != uint64(SPACE)  # ≤ may melt with marks, but is a symbol
+        elif IDEOGRAPHIC_SELECTORS <= code < END_OF_SELECTORS:
+            continue
         else:
             of_word = False
         if of_word:

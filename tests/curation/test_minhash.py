@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import unicodedata
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -11,7 +12,7 @@ from datasketch import MinHash
 
 from curation.batch import join_texts
 from curation.kernels import minhash
-from curation.kernels.words import code_point_table, scratch_arrays, word_hashes
+from curation.kernels.words import code_point_table, scratch_arrays, word_hashes, word_kinds
 from tests.curation.test_words import expected_words
 
 ENGLISH = "The quick brown fox jumps over the lazy dog, and then the dog sleeps for a while near the old river bank. "
@@ -139,6 +140,11 @@ def test_threads_sign_slices_of_one_buffer_as_one_would() -> None:
         ["价格：100元", "价格：￥100元", "价格 100元"],
         ["100 €", "100 $", "£ 100", "$ 100"],
         ["naïve?", "naïve!", "¿naïve?"],
+        ["a → b", "a ← b", "a ↔ b", "a ≤ b", "a ≥ b", "a ≠ b", "a ∈ b", "a ∋ b", "a b"],
+        [
+            "\U0001f3f4\U000e0067\U000e0062\U000e0065\U000e007f team",
+            "\U0001f3f4\U000e0067\U000e0062\U000e0073\U000e007f team",
+        ],
     ],
 )
 def test_texts_of_few_words_differ_by_their_symbols(texts: list[str]) -> None:
@@ -147,8 +153,15 @@ def test_texts_of_few_words_differ_by_their_symbols(texts: list[str]) -> None:
     assert (symbols_B % 2 == 1).all()
 
 
+def test_every_symbol_of_unicode_is_told_from_the_others() -> None:
+    symbols = [chr(code) for code in range(0xA1, 0x3000) if unicodedata.category(chr(code))[0] in "SP"]
+    symbols = [one for one in symbols if unicodedata.is_normalized("NFC", one) and not word_kinds()[ord(one)]]
+    assert len(symbols) > 2000
+    assert len(set(sign([f"a {one} b" for one in symbols])[2].tolist())) == len(symbols)
+
+
 def test_white_space_case_and_variation_selectors_make_no_difference_to_symbols() -> None:
-    texts = ["Grüße — aus KÖLN! ☎", "grüße\u00a0—\u2003aus\n\nKöln!☎\ufe0f", "  GRÜßE — aus köln ! ☎ "]
+    texts = ["Grüße — aus KÖLN! ☎", "grüße\u00a0—\u2003aus\n\nKöln!☎\ufe0f", "  GRÜßE — aus köln ! ☎\U000e0100 "]
     sketches_BQ, _, symbols_B, _ = sign(texts)
     assert len({sketch.tobytes() for sketch in sketches_BQ}) == len(set(symbols_B.tolist())) == 1
 
