@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from typing import Any, Protocol
 
 MAX_DEPTH = 128  # levels; Python's own limit of 1,000 frames would depend on the caller's stack
@@ -54,9 +55,18 @@ def read_object(raw: bytes, names: Names) -> dict[str, Any] | None:
     Half surrogate pairs become U+FFFD, but for those in the text, which is read by the rules of JSON, and in the id:
     there they stay, bytes that are no UTF-8 as U+DC80 to U+DCFF. Values that are too deep or too long are left out.
     """
-    wanted = frozenset(part for name in names.all for part in (name, name.partition(".")[0]))
-    exact = frozenset((names.id, names.id.partition(".")[0]))
+    wanted, exact = _ways(names.all), _ways((names.id,))
     return _members(raw.decode("utf-8", "surrogateescape"), names.text, wanted, exact)
+
+
+def _ways(names: Iterable[str]) -> frozenset[str]:
+    """The names, and those of the objects that their dots lead into."""
+    return frozenset(part for name in names for part in (name, name.partition(".")[0]))
+
+
+def _inside(member: str, names: frozenset[str]) -> frozenset[str]:
+    """The names that lead into a member, as they are in there."""
+    return _ways(name.removeprefix(f"{member}.") for name in names if name.startswith(f"{member}."))
 
 
 def _members(
@@ -83,7 +93,7 @@ def _members(
             key = with_whole_characters(json.loads(key_match[1], strict=False))
             record.pop(key, None)
             if rest and key == first_part and raw_value.startswith("{"):
-                inner = _members(raw_value, rest, frozenset((rest, rest.partition(".")[0])))
+                inner = _members(raw_value, rest, _inside(first_part, wanted), _inside(first_part, exact))
                 if inner is None:
                     return None
                 record[key] = inner

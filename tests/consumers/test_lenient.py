@@ -65,3 +65,9 @@ def test_a_value_is_kept_up_to_the_depth_that_is_allowed(depth: int, kind: str) 
     found = read_object(b'{"text":"a","k":' + (opening * depth + "1" + closing * depth).encode() + b"}", NAMES)
     assert found is not None
     assert ("k" in found) == (depth < MAX_DEPTH)
+
+
+def test_an_id_beside_the_text_in_an_object_keeps_its_half_surrogates() -> None:
+    names = FieldNames(text="doc.body.text", id="doc.body.id")
+    found = read_object(b'{"doc":{"body":{"text":"a","id":"\\ud800","title":"\\ud800"}}}', names)
+    assert found == {"doc": {"body": {"text": "a", "id": "\ud800", "title": "\ufffd"}}}
