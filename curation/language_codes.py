@@ -18,18 +18,27 @@ _SAYS_NOTHING = frozenset(("und", "mis", "mul"))
 # Common English names that ISO 639 has in another form only.
 _COMMON_NAMES = {
     "bangla": "bn",
+    "bokmal": "nb",
+    "bokmål": "nb",
+    "cantonese": "yue",
     "farsi": "fa",
     "frisian": "fy",
     "greek": "el",
     "gaelic": "gd",
     "khmer": "km",
+    "kurmanji": "kmr",
     "mandarin": "cmn",
     "mo": "ro",
+    "myanmar": "my",
+    "nynorsk": "nn",
     "odia": "or",
     "serbo-croatian": "hbs",
     "sh": "hbs",
     "slovene": "sl",
+    "sorani": "ckb",
 }
+# Two codes for what datasets and models take for one language: Filipino is the written standard of Tagalog.
+_SAME = {"fil": "tl", "tl": "fil"}
 # Shorter ones are taken for codes, not for the names of languages like Mo or The.
 SHORTEST_NAME = 4
 # No name in ISO 639 has as many characters. What is looked up is remembered, and anything may be declared.
@@ -129,4 +138,6 @@ def covered_languages(codes: Iterable[str]) -> frozenset[str]:
         covered |= registry.members.get(code, frozenset())
         if code in registry.macrolanguages:
             covered.add(registry.macrolanguages[code])
+        if code in _SAME:
+            covered.add(_SAME[code])
     return frozenset(covered)

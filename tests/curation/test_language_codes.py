@@ -24,6 +24,8 @@ def test_declared_languages_lose_their_regions_and_scripts() -> None:
         ("Norwegian Bokmål", "nb"), ("norwegian", "no"), ("Brazilian Portuguese", "pt"), ("Chinese (Simplified)", "zh"),
         ("Traditional Chinese", "zh"), ("Scottish_Gaelic", "gd"), ("Greek", "el"), ("Farsi", "fa"), ("Pashto", "ps"),
         ("Swahili", "sw"), ("Malay", "ms"), ("Nepali", "ne"), ("Khmer", "km"), ("Punjabi", "pa"), ("Castilian", "es"),
+        ("Nynorsk", "nn"), ("Bokmål", "nb"), ("Cantonese", "yue"), ("Myanmar", "my"), ("Sorani", "ckb"),
+        ("Filipino", "fil"), ("Kurmanji", "kmr"), ("Kurdish Sorani", "ckb"),
     ],
 )  # fmt: skip
 def test_english_names_are_known(name: str, code: str) -> None:
@@ -53,6 +55,7 @@ def test_macrolanguages_cover_their_members_and_members_their_macrolanguage() ->
     assert covered_languages(["de", "fr"]) == {"de", "fr"}
     assert "yue" in covered_languages(["zh"])
     assert covered_languages(["yue"]) == {"yue", "zh"}
+    assert covered_languages(["fil"]) == covered_languages(["tl"]) == {"fil", "tl"}
 
 
 def test_the_nearest_name_is_found() -> None:
