@@ -31,6 +31,8 @@ TRACKING = frozenset(
 # A host without a scheme before it, as in `example.org/page`.
 _BARE_HOST = re.compile(r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*\.[A-Za-z][A-Za-z0-9-]+(:[0-9]+)?/")
 _HAS_NAME = re.compile(r"\w")
+# What is written for no address behind a scheme, as in f"https://{None}".
+_NO_ADDRESS = frozenset(("n/a", "na", "nan", "none", "null", "undefined", "unknown", "www"))
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -77,7 +79,7 @@ def normalise_url(url: str) -> str:
         host = (parts.hostname or "").strip(".").removeprefix("www.")
     except ValueError:
         return ""
-    if not _HAS_NAME.search(host):
+    if not _HAS_NAME.search(host) or url.partition("://")[2].strip("/.").lower() in _NO_ADDRESS:
         return ""
     try:
         port = parts.port
