@@ -16,7 +16,7 @@ from consumers.encodings import HEAD_BYTES, wide_encoding
 from curatord.errors import Undecodable
 
 _HEADERS = (("Confluent", 0, 5), ("Apicurio", 0, 9), ("Confluent", 1, 17), ("AWS Glue", 3, 18))
-_JSON = re.compile(rb'[ \t\r\n]*+[{\["]')
+_JSON = re.compile(rb'(?:\xef\xbb\xbf)?[ \t\r\n]*+[{\["]')
 
 
 def json_behind_header(value: bytes) -> bytes | None:

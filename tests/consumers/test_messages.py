@@ -384,6 +384,7 @@ def test_json_behind_the_header_of_a_registry_is_read_if_asked_for_and_named_if_
         assert (letter.reason, letter.original) == ("schema_registry", value)
         assert "schema_registry = true" in letter.message
     assert ids_of(arrivals_of(one, schema_registry=True)) == ["a"]
+    assert ids_of(arrivals_of(one.replace(b'{"', b'\xef\xbb\xbf{"', 1), schema_registry=True)) == ["a"]
     assert ids_of(arrivals_of(lines, schema_registry=True)) == ["a", "b"]
     assert ids_of(arrivals_of(part_of(lines, 0), schema_registry=True)) == ["a"]
     assert ids_of(arrivals_of(part_of(lines, 1), schema_registry=True)) == ["b"]
