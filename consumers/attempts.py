@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import base64
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -86,7 +86,6 @@ class Attempts:
             if single.deaths + single.is_open:
                 self._singles[single.source, single.position, single.index] = single.deaths + single.is_open
         self._open: dict[str, tuple[int, int]] = {}
-        self._begun: dict[str, int] = {}  # since the last commit: source -> after the last place
         self.deaths = 0  # lives that ended over the places that were begun last
         self._is_written = bool(left)
 
@@ -112,9 +111,6 @@ class Attempts:
             self._write(wait=True)
         elif taken:
             self._extend(taken)
-        if self._suspects or self._singles:
-            for source, position in taken:
-                self._begun[source] = position + 1
         return num
 
     def _extend(self, places: Sequence[tuple[str, int]]) -> None:
@@ -149,16 +145,20 @@ class Attempts:
         self._open = {}
         self._write(wait=True)
 
-    def committed(self) -> None:
-        """Everything that was begun is committed, and will not be read again."""
-        if not self._begun:
+    def committed(self, positions: Mapping[str, int]) -> None:
+        """What lies before these positions is committed, and will not be read again; what was begun may reach further.
+
+        So places whose rows still wait keep their ends.
+        """
+        if not self._suspects and not self._singles:
             return
-        begun, self._begun = self._begun, {}
-        for source, end in begun.items():
+        for source, end in positions.items():
             left = [known for known in self._suspects.pop(source, ()) if known.end > end]
             if left:
                 self._suspects[source] = left
-        self._singles = {place: deaths for place, deaths in self._singles.items() if place[1] >= begun.get(place[0], 0)}
+        self._singles = {
+            place: deaths for place, deaths in self._singles.items() if place[1] >= positions.get(place[0], 0)
+        }
 
     def died(self, error: BaseException) -> None:
         """The life ends over what is open, by this exception."""

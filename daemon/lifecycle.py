@@ -309,8 +309,8 @@ class Loop:
             self._commit_once()
             if self._observer is not None:
                 self._observer.committed(self._epoch, self._broker.last_commit, commit_s=self._clock() - began)
+            self._broker.attempts.committed(self._epoch.positions)
             self._epoch = Epoch(number=self._epoch.number + 1, identity=self._identity)
-            self._broker.attempts.committed()
         self._began = self._clock()
 
     def _commit_once(self) -> None:

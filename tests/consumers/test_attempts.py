@@ -57,10 +57,23 @@ def test_suspects_of_earlier_lives_stay_until_they_are_committed() -> None:
     assert Life(second).attempts.has_suspects
 
     second.begin(10, 2 * AHEAD)
-    second.attempts.committed()
+    second.attempts.committed({"t-0": 2 * AHEAD})
     second.attempts.close()
 
     assert not Life(second).attempts.has_suspects
+
+
+def test_rows_that_were_begun_and_still_wait_after_a_commit_keep_their_deaths() -> None:
+    life = Life()
+    for _ in range(2):
+        life.begin(0, 10)
+        life = Life(life)
+
+    assert life.begin(0, 10) == 10  # messages of many rows: a poll gives out the first alone
+    life.attempts.committed({"t-0": 1})
+    life.begin(1, 10)
+
+    assert life.attempts.deaths == 2
 
 
 def test_steady_rows_wait_for_the_first_mark_only_and_need_one_in_many_polls() -> None:
