@@ -187,7 +187,11 @@ class Membership:
         if not self._consumer.subscription():
             return
         self._consumer.pause(*self._consumer.assignment())
-        self.poll(0, 1)
+        for message in self.poll(0, 1):
+            # Of a partition that was assigned within this poll, and is not paused: it is read again.
+            partition = TopicPartition(message.topic, message.partition)
+            self._next[partition] = message.offset
+            self._consumer.seek(partition, message.offset)
         if self._reading:
             self._consumer.resume(*self._consumer.assignment())
 

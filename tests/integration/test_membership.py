@@ -156,6 +156,28 @@ def test_a_join_that_is_answered_while_a_member_works_is_not_begun_anew(world: W
     assert membership.snapshot != former
 
 
+def test_no_row_of_a_partition_that_is_assigned_in_the_middle_of_work_is_passed_over(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("consumers.membership.METADATA_AGE_MS", 200)
+    documents = world.topics.documents
+    owner, _ = world.owner("a")
+    assert owner.poll(100, 0.1) == []
+    with KafkaAdminClient(bootstrap_servers=world.bootstrap) as admin:
+        admin.create_partitions({documents: 3})
+    produce_documents(world.bootstrap, documents, [b"{}"] * 5, partition=2)
+
+    def is_assigned() -> bool:
+        """While it works, only `keep_alive` polls."""
+        owner.keep_alive()
+        return TopicPartition(documents, 2) in owner._membership.partitions
+
+    wait_until(is_assigned, "the new partition")
+    rows = [row for _ in range(10) for row in owner.poll(100, 0.2)]
+
+    assert [row.position for row in rows if row.source == f"{documents}-2"] == [0, 1, 2, 3, 4]
+
+
 def test_nothing_is_committed_without_the_offset_of_an_input_that_was_read(world: World) -> None:
     owner, store = world.owner("a")
     epoch = make_epoch(owner, store)
