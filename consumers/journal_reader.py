@@ -12,7 +12,7 @@ from kafka.errors import KafkaError, OffsetOutOfRangeError
 
 from consumers.artifacts import ArtifactReader
 from consumers.broker import JournalRecord
-from consumers.clients import connected_admin, connected_consumer, passes
+from consumers.clients import connected_admin, connected_consumer, passes, position_of
 from consumers.connection import KafkaConfig
 from consumers.topics import TopicsConfig
 from curatord.errors import BrokerUnavailable, JournalUnusable, StateError
@@ -73,6 +73,18 @@ class JournalReader:
                 self._check_end(end)
                 heard_at = time.monotonic()
             yield None
+
+    def holds_records(self, first: int, end: int) -> bool:
+        """Whether anything between these offsets was committed, not aborted. Raises `BrokerUnavailable`."""
+        self._consumer.seek(self._partition, first)
+        self._next = first
+        deadline = time.monotonic() + self._config.request_timeout_s
+        while (position_of(self._consumer, self._partition) or first) < end:
+            if self._poll(first, None):
+                return True
+            if time.monotonic() > deadline:
+                raise BrokerUnavailable(f"the journal {self._partition.topic} could not be read in time")
+        return False
 
     def _check_end(self, end: int) -> None:
         """Raise `StateError` if the journal ends before `end`, `BrokerUnavailable` if the cluster does not say.

@@ -223,7 +223,8 @@ class KafkaBroker:
             first, end = self._membership.bounds([self._journal_partition], self._kafka.request_timeout_s)[
                 self._journal_partition
             ]
-            if end:
+            # A first owner that died in the middle of epoch 0 left what was aborted.
+            if first or self._journal.holds_records(first, end):
                 raise StateError(
                     f"the journal {self._topics.journal} holds epochs (offsets {first} to {end}), but the group "
                     f"{self._kafka.lane} has no marker for it: its offsets were deleted, or the journal belongs to "

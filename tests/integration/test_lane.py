@@ -166,6 +166,31 @@ def test_the_first_owner_begins_the_journal_and_the_next_goes_on(world: World) -
     assert [key for key, _ in second_store.items("held")] == [b"fact-%d" % number for number in range(1, 8)]
 
 
+@pytest.mark.parametrize("heir", ["itself", "another"])
+def test_a_death_in_the_very_first_commit_does_not_end_the_lane(
+    world: World, monkeypatch: pytest.MonkeyPatch, heir: str
+) -> None:
+    first, store = world.member("a")
+    first.join()
+    stand_by(first, store, lambda: False)
+
+    def die(*_: object) -> None:
+        raise BrokerUnavailable("killed here")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(first._transactions, "commit", die)
+        with pytest.raises(BrokerUnavailable):
+            first.take_over()  # what it sent to the journal is aborted, and stays as a gap before its end
+    if heir == "itself":
+        become_owner(first, store)
+    else:
+        first.close()
+        first, store = world.owner("b")
+    run(first, store, 2)
+
+    assert world.outputs() == [b"1", b"2"]
+
+
 def test_a_standby_that_joins_does_not_interrupt_the_owner(world: World) -> None:
     owner, store = world.owner("a")
     standby, standby_store = world.member("b")
