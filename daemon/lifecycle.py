@@ -240,29 +240,36 @@ class Loop:
 
     def _process_suspects(self, rows: Sequence[RawDocument]) -> None:
         """Rows over which lives ended: first those that end a copy of this process are set aside, then one by one."""
-        attempts = self._broker.attempts
         for row in rows:
             if isinstance(row.value, Undecodable) and row.value.reason == TOOK_PROCESS_DOWN:
                 self._on_set_aside(row.source, row.position, str(row.value))  # its message could not be decoded
         trusted = self._tried(rows, lambda row: self._pipeline.try_out(row, self._epoch), set_aside)
-        for row in trusted:
-            place = (row.source, row.position, row.index)
+        self._take_singly(trusted, lambda row: self._pipeline.process([row], self._epoch, self._stay_alive), set_aside)
+
+    def _take_singly(
+        self, items: Sequence[Item], work: Callable[[Item], None], put_aside: Callable[[Item, str], Item]
+    ) -> None:
+        """One by one, each written down before; an item that ended two lives so is set aside."""
+        attempts = self._broker.attempts
+        for item in items:
+            place = (item.source, item.position, item.index if isinstance(item, RawDocument) else None)
             if attempts.ended_at(place) >= FATAL:
-                row = self._condemn(row, attempts.ended or "killed", set_aside)
-            attempts.single_out(place, wait=len(rows) <= MAX_SINGLED_OUT)
-            self._pipeline.process([row], self._epoch, self._stay_alive)
+                item = self._condemn(item, attempts.ended or "killed", put_aside)
+            attempts.single_out(place, wait=len(items) <= MAX_SINGLED_OUT)
+            work(item)
         attempts.settle()
 
     def _learn_from(self, records: Sequence[RawFeedback]) -> None:
         """As for rows, but that nobody keeps back what is of another number of ends."""
+        pipeline = self._pipeline
         while records:
             num = self._broker.attempts.begin([(record.source, record.position) for record in records])
             taken, records = records[:num], records[num:]
-            if self._broker.attempts.deaths >= FATAL:
-                taken = self._tried(
-                    taken, lambda record: self._pipeline.learn_from([record], self._epoch), set_feedback_aside
-                )
-            self._pipeline.learn_from(taken, self._epoch)
+            if self._broker.attempts.deaths < FATAL:
+                pipeline.learn_from(taken, self._epoch)
+                continue
+            trusted = self._tried(taken, lambda record: pipeline.try_feedback(record, self._epoch), set_feedback_aside)
+            self._take_singly(trusted, lambda record: pipeline.learn_from([record], self._epoch), set_feedback_aside)
 
     def _tried(
         self, items: Sequence[Item], work: Callable[[Item], None], put_aside: Callable[[Item, str], Item]

@@ -139,6 +139,10 @@ class Pipeline:
         self.stages.phases.enter("feedback")
         self._feedback.learn_from(records, epoch)
 
+    def try_feedback(self, record: RawFeedback, epoch: Epoch) -> None:
+        """Take in a message in a copy of the process. An end that it asks for is not made: whoever makes it learns."""
+        FeedbackJoin(self.stages, self._intake.doc_no_of, lambda epoch: None).learn_from([record], epoch)
+
     def flush(self, epoch: Epoch) -> None:
         """The input has ended, for now: everything that is held goes out as it is."""
         self.stages.verdict_rows.flush(epoch)

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import random
 import tempfile
 from collections import Counter
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
 import pytest
 
 import daemon.lifecycle
-from consumers.memory import CrashPoint, World
+from consumers.codec import TOOK_PROCESS_DOWN
+from consumers.memory import Crash, CrashPoint, World
 from curatord.records import EndRequest, Feedback, Retraction, Reward, SafePoint, encode_feedback
 from curatord.sequence import PackedSequence
 from daemon.config import Config
+from daemon.learning import Learning
 from tests.simulation.world import make_config, new_world, outcome, run, run_with_standbys
 
 NUM_ROWS = 1_700  # after 520 rows that are there: ticks at 1,024, 1,536 and 2,048, then the flush
@@ -261,6 +265,26 @@ def ended() -> World:
 
 def with_quantum(config: Config) -> Config:
     return msgspec.structs.replace(config, packing=msgspec.structs.replace(config.packing, batch_quantum=QUANTUM))
+
+
+def test_an_end_that_lives_ended_over_is_not_judged_by_what_a_copy_of_the_process_can_learn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flush, process, kills = Learning.flush, os.getpid(), iter(range(3))
+
+    def killed_by_chance(*arguments: Any, **named: Any) -> None:
+        if os.getpid() != process:
+            raise RuntimeError("a copy of a process has no threads, and no accelerator")
+        if next(kills, None) is not None:
+            raise Crash(0, CrashPoint.BEFORE_COMMIT)
+        flush(*arguments, **named)
+
+    monkeypatch.setattr(Learning, "flush", killed_by_chance)
+    world = world_of(tmp_path, control_messages())
+
+    assert run(world, with_quantum(controlled()), tmp_path) == 3
+    assert world.ends == ended().ends
+    assert [letter.reason for letter in world.dead_letters if letter.reason == TOOK_PROCESS_DOWN] == []
 
 
 def test_an_end_lets_everything_go_and_what_comes_later_goes_on() -> None:
