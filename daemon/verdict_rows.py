@@ -111,7 +111,7 @@ class VerdictRows:
     def _replace(self, rows: list[VerdictRow]) -> None:
         """All facts of the open shard anew."""
         self._changed = dict.fromkeys(self._stored)
-        self._rows = rows
+        self._rows, self._text = rows, _num_characters(rows)
         if rows:
             self._changed[self._first] = list(rows)
 
@@ -130,12 +130,16 @@ class VerdictRows:
             self._first = number
         self._stored.add(number)
         self._rows += rows
-        self._text += sum(len(row.text or "") for row in rows)
+        self._text += _num_characters(rows)
 
     def restore(self, next_verdict: int) -> None:
         """After the last fact: the number that the next row has, where none waits."""
         if not self._rows:
             self._first = next_verdict
+
+
+def _num_characters(rows: Sequence[VerdictRow]) -> int:
+    return sum(len(row.text or "") for row in rows)
 
 
 def _rows(segment: Segment, wanted: Sequence[int], arrivals: Sequence[Arrival]) -> list[VerdictRow]:

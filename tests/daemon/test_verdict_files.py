@@ -11,11 +11,13 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from consumers.documents import Arrival
 from consumers.verdicts import FILE_SCHEMA, SCHEMA
+from curatord.records import Document
 from daemon import verdict_rows
 from daemon.verdict_rows import VerdictRows
 from state.epoch import Epoch
-from state.verdicts import Verdicts
+from state.verdicts import Segment, Verdicts
 from tests.daemon.conftest import Curated, Run, text_of, write_documents
 from tests.daemon.test_again import unlearned
 from tests.daemon.test_examples import LENIENT
@@ -134,3 +136,41 @@ def test_a_sample_is_by_id() -> None:
     assert sum(map(len, every)) == verdict_rows.SHARD_ROWS
     assert set(some[0]) < {str(n) for n in range(20_000)}
     assert 17_000 < max(int(doc_id) for doc_id in some[0]) < 19_500
+
+
+def dropped(doc_no: int, text: str) -> tuple[Segment, list[Arrival]]:
+    """A document that was rejected."""
+    verdicts = Verdicts(doc_no, 1, [])
+    verdicts.reject(np.array([doc_no]), "quality", ["rule"], values=np.nan, thresholds=np.nan)
+    keys_12 = np.full((1, 2), doc_no, np.uint64)
+    segment = verdicts.segment(
+        ids=[str(doc_no)],
+        id_keys_B2=keys_12,
+        text_keys_B2=keys_12,
+        url_keys_B2=keys_12,
+        ordinals_B=np.array([doc_no]),
+        inputs=["i"],
+        positions=[doc_no],
+        sources=[""],
+        num_bytes_B=np.array([len(text)]),
+    )
+    document = Document(id=str(doc_no), text=text)
+    return segment, [Arrival(doc_no, "i", doc_no, document, len(text))]
+
+
+def test_a_text_that_was_taken_back_fills_no_shard_before_a_restore_or_after(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verdict_rows, "SHARD_TEXT", 100)
+    epoch = Epoch(number=1, identity="")
+    rows, restored = (VerdictRows(share=1.0, seed=1) for _ in range(2))
+    segment, arrivals = dropped(0, "x" * 60)
+    rows.note(segment, arrivals, epoch)
+    rows.take_back(segment, 0, "retracted", epoch)
+    for key, value in rows.changes():
+        assert value is not None
+        restored.apply(key, value)
+
+    for each in (rows, restored):
+        each.note(*dropped(1, "y" * 60), epoch)
+
+    assert len(rows) == len(restored) == 3
+    assert epoch.verdicts == []
