@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from types import FrameType
 from typing import TypeVar
 
@@ -295,7 +295,9 @@ class Loop:
         self._alive_at = self._clock()
         if self._observer is not None:
             self._observer.polled(())
-        self._broker.keep_alive()
+        # An outage is told by the next poll or commit. Told here it would part what is decided from what is not.
+        with suppress(BrokerUnavailable):
+            self._broker.keep_alive()
 
     def flush(self) -> None:
         """Let everything go out that is held, with the open epoch."""

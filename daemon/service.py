@@ -116,7 +116,8 @@ def tell_training(broker: Broker, events: Events, pipeline: Pipeline, done: int,
     events.beat()
     if not pipeline.stages.embedder.stores_vectors:  # else it embeds every document
         events.training(done, total, version=pipeline.stages.embedder.version)
-    broker.keep_alive()
+    with suppress(BrokerUnavailable):  # as in the middle of any rows: the next poll or commit tells of it
+        broker.keep_alive()
 
 
 class Service:

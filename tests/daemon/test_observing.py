@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from consumers.broker import CommitReport, RawDocument
-from consumers.memory import MemoryBroker
+from consumers.memory import MemoryBroker, World
 from curation.removal_guard import RemovalSurge
 from curatord.errors import BrokerUnavailable, ConfigError
 from daemon.app import build, encode_identity
@@ -211,14 +211,47 @@ def test_an_epoch_is_longer_while_more_documents_wait(tmp_path: Path) -> None:
     assert sizes == [200, 200, 180]
 
 
+NUM_VERSIONS = 60
+
+
+def slow_world(folder: Path) -> tuple[World, Config]:
+    """One poll of many versions of one document, each of which is a run of its own."""
+    world = new_world(5, 0, folder)
+    versions = [b'{"id": "k", "text": "version %d"}' % version for version in range(NUM_VERSIONS)]
+    world.documents += [RawDocument("new", at, value) for at, value in enumerate(versions)]
+    return world, make_config(daemon={"poll_documents": 1000, "epoch_documents": 1000})
+
+
+def test_an_outage_in_the_middle_of_rows_that_take_long_costs_none_of_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world, config = slow_world(tmp_path)
+    store = Store(state_folder(tmp_path))
+    broker = MemoryBroker(world, store)
+    outages: list[str] = []
+
+    def away() -> None:
+        outages.append("away")
+        raise BrokerUnavailable("the group does not answer")
+
+    monkeypatch.setattr(broker, "keep_alive", away)
+    pipeline = build(config, store, tokenizer())
+    pipeline.restore(store)
+    loop = Loop(pipeline, broker, config.daemon, encode_identity(config, tokenizer()), Ticking())
+
+    assert loop.step() == NUM_VERSIONS  # the service would go on with the next poll, and not take these again
+    pipeline.stages.close()
+    store.close()
+
+    assert outages
+    assert loop.epoch.num_rows == loop.epoch.positions["new"] == NUM_VERSIONS
+
+
 def test_rows_that_take_long_do_not_keep_the_loop_from_saying_that_it_lives(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     process = Process()
-    world = new_world(5, 0, tmp_path)
-    versions = [b'{"id": "k", "text": "version %d"}' % version for version in range(60)]
-    world.documents += [RawDocument("new", at, value) for at, value in enumerate(versions)]
-    config = make_config(daemon={"poll_documents": 1000, "epoch_documents": 1000})
+    world, config = slow_world(tmp_path)
     store = Store(state_folder(tmp_path))
     broker = MemoryBroker(world, store)
     beats: list[str] = []
@@ -229,7 +262,7 @@ def test_rows_that_take_long_do_not_keep_the_loop_from_saying_that_it_lives(
     observer = Observer(process.events, pipeline.stages, clock=process.clock)
     loop = Loop(pipeline, broker, config.daemon, encode_identity(config, tokenizer()), Ticking(), observer)
 
-    assert loop.step() == len(versions)
+    assert loop.step() == NUM_VERSIONS
     pipeline.stages.close()
     store.close()
 
