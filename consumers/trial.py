@@ -92,19 +92,21 @@ def _how(code: int) -> str:
 
 
 def _work_as_copy(items: Sequence[Item], work: Callable[[Item], object], writing: int) -> NoReturn:
-    """In the copy: say and do, and leave without cleaning up what is not its own."""
+    """In the copy: say and do, and leave without cleaning up what is not its own, whatever happens."""
+    code = _FAILED
     try:
         _become_expendable()
         for index in range(len(items)):
             os.write(writing, b"%d\n" % index)
             work(items[index])
+        code = 0
     except CuratordError:
-        os._exit(_BLAMELESS)
+        code = _BLAMELESS
     except BaseException as error:
         text = f"{type(error).__name__}: {error}".replace("\n", " ")[:MAX_HOW_CHARACTERS]
         os.write(writing, f"!{text}\n".encode("utf-8", "replace"))
-        os._exit(_FAILED)
-    os._exit(0)
+    finally:
+        os._exit(code)
 
 
 def _become_expendable() -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from consumers import trial
-from consumers.trial import first_fatal
+from consumers.trial import Fatal, first_fatal
 from curatord.errors import StateError
 
 
@@ -52,6 +52,22 @@ def test_what_the_copy_does_is_not_done_here() -> None:
 
 def test_an_error_of_ours_says_nothing_against_the_item() -> None:
     assert first_fatal([3], ends_at_three(raises(StateError("damaged")))) is None
+
+
+def test_an_error_that_cannot_be_told_ends_the_copy_and_never_leaves_it() -> None:
+    class Untold(Exception):
+        def __str__(self) -> str:
+            raise MemoryError
+
+    process = os.getpid()
+    try:
+        fatal = first_fatal([1, 2, 3], ends_at_three(raises(Untold())))
+    except BaseException:
+        if os.getpid() != process:
+            os._exit(0)
+        raise
+
+    assert fatal == Fatal(2, "exit code 70")
 
 
 def test_a_copy_that_hangs_is_given_up_and_proves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
