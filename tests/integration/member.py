@@ -288,6 +288,8 @@ def send_unchecked(transactions: Transactions, records: Sequence[Outgoing]) -> l
     """`Transactions.send` without a look at what became of the records; the last one is that of the journal."""
     producer = transactions._producer
     assert producer is not None
+    transactions._began = time.monotonic()
+    producer.deadline = transactions._began + 60
     producer.begin_transaction()
     futures = [
         producer.send(r.topic, r.value, key=r.key, partition=r.partition, headers=list(r.headers)) for r in records
