@@ -6,12 +6,20 @@ import re
 
 HEAD_BYTES = 8
 
-# A mark, or one of the characters that JSON begins with and one more. UTF-32 first: its mark begins as that of UTF-16.
-_BEGINNINGS = (
-    ("utf-32-le", re.compile(rb'\xff\xfe\0\0|[ \t\r\n{\["\x1e]\0\0\0(?!\0\0\0\0)..[\0-\x10]\0', re.DOTALL)),
-    ("utf-32-be", re.compile(rb'\0\0\xfe\xff|\0\0\0[ \t\r\n{\["\x1e](?!\0\0\0\0)\0[\0-\x10]..', re.DOTALL)),
-    ("utf-16-le", re.compile(rb'\xff\xfe|[ \t\r\n{\["\x1e]\0(?!\0\0)..', re.DOTALL)),
-    ("utf-16-be", re.compile(rb'\xfe\xff|\0[ \t\r\n{\["\x1e](?!\0\0)..', re.DOTALL)),
+# UTF-32 first: its mark begins as that of UTF-16.
+_MARKS = (
+    ("utf-32-le", re.compile(rb"\xff\xfe\0\0")),
+    ("utf-32-be", re.compile(rb"\0\0\xfe\xff")),
+    ("utf-16-le", re.compile(rb"\xff\xfe")),
+    ("utf-16-be", re.compile(rb"\xfe\xff")),
+)
+
+# One of the characters that JSON begins with, and one more.
+_JSON = (
+    ("utf-32-le", re.compile(rb'[ \t\r\n{\["\x1e]\0\0\0(?!\0\0\0\0)..[\0-\x10]\0', re.DOTALL)),
+    ("utf-32-be", re.compile(rb'\0\0\0[ \t\r\n{\["\x1e](?!\0\0\0\0)\0[\0-\x10]..', re.DOTALL)),
+    ("utf-16-le", re.compile(rb'[ \t\r\n{\["\x1e]\0(?!\0\0)..', re.DOTALL)),
+    ("utf-16-be", re.compile(rb'\0[ \t\r\n{\["\x1e](?!\0\0)..', re.DOTALL)),
 )
 
 # Of text that has no mark and need not begin as JSON does: four characters of ASCII, or two in UTF-32.
@@ -33,7 +41,7 @@ def wide_encoding(head: bytes, *, is_json: bool = True) -> str:
     """
     if b"\0" not in head and (is_json or head[:1] not in (b"\xff", b"\xfe")):
         return ""
-    beginnings = _BEGINNINGS if is_json else (*_BEGINNINGS, *_PLAIN)
+    beginnings = (*_MARKS, *(_JSON if is_json else _PLAIN))
     return next((name for name, beginning in beginnings if beginning.match(head)), "")
 
 
