@@ -6,11 +6,17 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 # The first example may compile a kernel; speed is measured in benchmarks, never here. In CI examples are always the
 # same, so that a failure there can be repeated anywhere.
-settings.register_profile("default", deadline=None, derandomize=bool(os.environ.get("CI")))
+# Nothing is timed, the making of examples on a busy machine neither.
+settings.register_profile(
+    "default",
+    deadline=None,
+    derandomize=bool(os.environ.get("CI")),
+    suppress_health_check=[HealthCheck.too_slow],
+)
 settings.load_profile("default")
 
 CORPORA = Path(__file__).parents[2] / "shared" / "corpora"
