@@ -263,7 +263,8 @@ class KafkaBroker:
         if local is not None and local.decode() != self._marker.lane:
             raise StateError(
                 f"the state in {self._store.folder} belongs to another journal than {self._topics.journal}: one of "
-                "them was made anew. Remove the state folder to restore it from the journal"
+                "them was made anew. If that was on purpose, move the state folder away, and the lane's folder in "
+                "state.snapshot_dir with it, and start again; else see docs/operating.md#journal-lost"
             )
         return Committed(epoch=self._marker.e, identity=self._marker.id, journal_end=found.offset)
 
