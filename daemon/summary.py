@@ -32,6 +32,7 @@ from state.store import STATE_FOLDER, Store
 from state.verdicts import find_document
 
 NUM_EXAMPLES = 3
+MAX_MARKS = 4  # characters a column, of which most may take no room
 BEFORE_DIFFERENCE = 12  # characters that are shown before it
 NUM_CLUSTERS = 8
 NUM_RULES = 6
@@ -409,19 +410,19 @@ def _fitting(counts: dict[str, int], width: int) -> str:
 
 def _begin(text: str, width: int) -> str:
     """At most `width` columns of one line, from the beginning."""
-    text = printable(text)
-    if cell_len(text) <= width:
-        return text
-    while cell_len(text) > width - 1:
-        text = text[:-1]
-    return f"{text}…"
+    shown = printable(text[: MAX_MARKS * width])
+    if len(text) <= MAX_MARKS * width and cell_len(shown) <= width:
+        return shown
+    while cell_len(shown) > width - 1:
+        shown = shown[:-1]
+    return f"{shown}…"
 
 
 def _end(text: str, width: int) -> str:
     """At most `width` columns of one line; the end of an id says more than its beginning."""
-    text = printable(text)
-    if cell_len(text) <= width:
-        return text
-    while cell_len(text) > width - 1:
-        text = text[1:]
-    return f"…{text}"
+    shown = printable(text[-MAX_MARKS * width :])
+    if len(text) <= MAX_MARKS * width and cell_len(shown) <= width:
+        return shown
+    while cell_len(shown) > width - 1:
+        shown = shown[1:]
+    return f"…{shown}"

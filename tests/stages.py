@@ -101,7 +101,7 @@ def decoded(row: bytes) -> object:
 def printed(text: str) -> object:
     """Lines of the screen about two documents that differ at their ends, with ids as long as ids may be."""
     example = NearDuplicate(
-        doc_id=text[:256], match_id=text[:256], similarity=0.9, text=text + " a", match_text=text + " b"
+        doc_id=text[:256], match_id=text[:256], similarity=0.9, text=text[:256] + " a", match_text=text[:256] + " b"
     )
     return _near_duplicate_lines((example,), 100)
 
