@@ -18,6 +18,7 @@ from consumers.connection import NAMES, KafkaConfig, client_options
 from consumers.rights import check_described, check_rights, no_right
 from consumers.topics import TopicsConfig
 from curatord.access import check_access
+from curatord.clients import open_client
 from curatord.errors import BrokerUnavailable, ConfigError, CuratordError
 
 
@@ -79,7 +80,8 @@ def _check_access(config: KafkaConfig, options: dict[str, Any]) -> None:
 def connected_consumer(config: KafkaConfig, **options: Any) -> KafkaConsumer:
     """A consumer that never moves its position by itself. Raises `AccessRefused`, `BrokerUnavailable`."""
     try:
-        return KafkaConsumer(
+        return open_client(
+            KafkaConsumer,
             **_options(config),
             **{"max_partition_fetch_bytes": PARTITION_FETCH_BYTES, **options},
             enable_auto_commit=False,
@@ -96,7 +98,8 @@ def connected_producer(config: KafkaConfig, kind: type[Any] = KafkaProducer, **o
     """An idempotent producer. Raises `AccessRefused`, `BrokerUnavailable`."""
     patience_ms = int(config.request_timeout_s * 1000)
     try:
-        return kind(
+        return open_client(
+            kind,
             **_options(config),
             **{"max_block_ms": patience_ms, "bootstrap_timeout_ms": patience_ms, **options},
             # Before the transaction's own end, or the cluster would abort what is still being retried.
@@ -117,7 +120,8 @@ def connected_admin(config: KafkaConfig) -> KafkaAdminClient:
     Raises `AccessRefused`, `BrokerUnavailable`.
     """
     try:
-        admin = KafkaAdminClient(**_options(config), bootstrap_timeout_ms=int(config.request_timeout_s * 1000))
+        patience_ms = int(config.request_timeout_s * 1000)
+        admin = open_client(KafkaAdminClient, **_options(config), bootstrap_timeout_ms=patience_ms)
     except KafkaError as error:
         raise unreachable(config, error) from error
     try:

@@ -85,6 +85,7 @@ class Reporter:
         self._step: _Step | None = None
         self._waiting: queue.Queue[bytes | None] = queue.Queue(MAX_WAITING)
         self._thread: threading.Thread | None = None
+        self._is_closed = False
         self.sent = 0
         self.dropped = 0
 
@@ -158,6 +159,7 @@ class Reporter:
             except queue.Full:
                 log.warning("%d reports were never sent: the broker does not answer", self._waiting.qsize())
             self._thread.join(CLOSE_S)
+            self._is_closed = True  # a thread that still waits for a broker gives up the rest
             self._thread = None
 
     def _count_dropped(self) -> None:
@@ -169,18 +171,22 @@ class Reporter:
         from kafka import KafkaProducer
         from kafka.errors import KafkaError
 
+        from curatord.clients import open_client
+
         key = self._run_id.encode()
         producer = None
-        while (value := self._waiting.get()) is not None:
+        while (value := self._waiting.get()) is not None and not self._is_closed:
             try:
                 if producer is None:
-                    producer = KafkaProducer(
+                    producer = open_client(
+                        KafkaProducer,
                         **self._options,
                         bootstrap_servers=self._servers.split(","),
                         client_id="curatord-report",
                         acks="all",
                         linger_ms=20,
                         max_block_ms=int(CLOSE_S * 1000),
+                        bootstrap_timeout_ms=int(CLOSE_S * 1000),
                         allow_auto_create_topics=False,
                     )
                 future = producer.send(self._topic, value, key=key)

@@ -16,8 +16,11 @@ from __future__ import annotations
 import logging
 import os
 import queue
+import threading
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
@@ -29,6 +32,7 @@ from curatord.reader import Reader, Share, whole_rounds, without_skipped
 from curatord.records import SafePoint, encode_feedback
 from curatord.sequence import EndOfStream, PackedSequence
 from curatord.source import Bounds, Plan, Source, kafka_place, open_source
+from curatord.wanted import Wanted
 
 if TYPE_CHECKING:
     from curatord.feedback import Reporter
@@ -91,7 +95,7 @@ class PackedStream:
         self._run_id = run_id
         self._feedback = feedback
         self._client_options = dict(client_options or {})
-        self._digest, self._context_length = tokenizer_digest, context_length
+        self._wanted = Wanted(self._url, tokenizer_digest, context_length)
         self._start: Any = "earliest" if start is None else start
         self._origin: StreamState | None = None  # where counting began; None until `start` is resolved
         self._taken = 0  # sequences that were given out since
@@ -178,26 +182,7 @@ class PackedStream:
             fill_gaps=self._on_gap == "fill",
         )
         found = without_skipped(whole_rounds(source, plan), state, self._share)
-        return Reader(found, self._check, self._prefetch)
-
-    def _check(self, sequence: PackedSequence) -> PackedSequence:
-        """Raises `ForeignStream` if it is not what is trained on."""
-        digest = f"{sequence.tokenizer_digest:016x}" if sequence.tokenizer_digest else ""
-        if sequence.context_length == 0:  # stands for one that is missing
-            return sequence
-        if digest and self._digest and digest != self._digest:
-            raise ForeignStream(
-                f"sequence {sequence.seq_no} of {self._url} was made with the tokenizer {digest}, this run trains on "
-                f"{self._digest}: these tokens mean other words. Read a stream of your tokenizer"
-            )
-        if self._context_length and sequence.context_length != self._context_length:
-            raise ForeignStream(
-                f"sequence {sequence.seq_no} of {self._url} has a context of {sequence.context_length} tokens, this "
-                f"run trains on {self._context_length}: read the generation that has it (generation=)"
-            )
-        self._digest = self._digest or digest
-        self._context_length = self._context_length or sequence.context_length
-        return sequence
+        return Reader(found, self._wanted.check, self._prefetch)
 
     # State.
 
@@ -222,18 +207,8 @@ class PackedStream:
             loaded = msgspec.structs.replace(
                 loaded, generation=self._generation, next_seq_no=0, skips=[], context_length=0
             )
-        if self._digest and loaded.tokenizer_digest and loaded.tokenizer_digest != self._digest:
-            raise ForeignStream(
-                f"the state was taken with the tokenizer {loaded.tokenizer_digest}, this stream has {self._digest}"
-            )
-        if self._context_length and loaded.context_length and loaded.context_length != self._context_length:
-            raise ForeignStream(
-                f"the state was taken at a context of {loaded.context_length} tokens, this stream has "
-                f"{self._context_length}"
-            )
+        self._wanted.check_state(loaded)
         self._stop_reading()
-        self._digest = self._digest or loaded.tokenizer_digest
-        self._context_length = self._context_length or loaded.context_length
         self._origin, self._taken, self._stop_from, self._is_ended = loaded, 0, None, False
         for first, end in loaded.skips:
             self._check_skip(first, end)
@@ -264,8 +239,8 @@ class PackedStream:
             raise ValueError(f"consumed is a number of sequences, not {taken}")
         return msgspec.structs.replace(
             origin.advanced(taken * self._world),
-            tokenizer_digest=self._digest,
-            context_length=self._context_length,
+            tokenizer_digest=self._wanted.digest,
+            context_length=self._wanted.context_length,
         )
 
     def _resolved(self) -> StreamState:
@@ -313,7 +288,7 @@ class PackedStream:
                 if isinstance(item, EndOfStream) or (item is not None and item.seq_no >= end):
                     return
                 if item is not None:
-                    yield self._check(item.load())
+                    yield self._wanted.check(item.load())
                     if item.seq_no == end - 1:
                         return
         finally:
@@ -402,6 +377,7 @@ class PackedStream:
         """The part of one of several loader workers: of this rank's batches, every `workers`-th, in its order."""
         part = PackedStream.__new__(PackedStream)
         part.__dict__.update(self.__getstate__())
+        part._wanted = replace(self._wanted)
         part._share = Share(worker, workers, batch_size)
         return part
 
@@ -430,6 +406,15 @@ class PackedStream:
 
     def __exit__(self, *error: object) -> None:
         self.close()
+
+    def __del__(self) -> None:
+        """A stream that is dropped, by a `break` out of a loop or an error, lets its thread and connection go."""
+        reader, source = self.__dict__.get("_reader"), self.__dict__.get("_source")
+        if (reader is None and source is None) or self._pid != os.getpid():
+            return
+        # The garbage collector runs on any thread, that of the reader or the client too, which cannot wait for itself.
+        with suppress(RuntimeError):  # the interpreter ends, and both with it
+            threading.Thread(target=_let_go, args=[reader, source], name="curatord-let-go", daemon=True).start()
 
     def __getstate__(self) -> dict[str, Any]:
         """For the processes of a loader: everything but what is open."""
@@ -460,6 +445,13 @@ class PackedStream:
                     lead,
                     limit,
                 )
+
+
+def _let_go(reader: Reader | None, source: Source | None) -> None:
+    if reader is not None:
+        reader.stop()
+    if source is not None:
+        source.close()
 
 
 def _ranks(rank: int | None, world: int | None) -> tuple[int, int]:

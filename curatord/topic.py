@@ -22,6 +22,7 @@ from kafka.errors import (
 )
 
 from curatord.access import OptionNames, acl_command, check_access
+from curatord.clients import open_client
 from curatord.errors import (
     AccessRefused,
     BrokerUnavailable,
@@ -70,7 +71,8 @@ class TopicSource:
         check_access(common, OptionNames(), has_certificate=bool(options.get("ssl_certfile")))
         self.identity = self._topic_id(common)
         try:
-            self._consumer = KafkaConsumer(
+            self._consumer = open_client(
+                KafkaConsumer,
                 **common,
                 group_id=None,
                 enable_auto_commit=False,
@@ -78,15 +80,19 @@ class TopicSource:
                 isolation_level="read_committed",
                 allow_auto_create_topics=False,
             )
+        except KafkaError as error:
+            raise self._unreachable(error) from error
+        try:
             numbers = self._consumer.partitions_for_topic(topic)
         except KafkaError as error:
+            self._consumer.close()
             raise self._unreachable(error) from error
         self._partitions = [TopicPartition(topic, number) for number in sorted(numbers or ())]
         self._ahead = 0  # the newest number that is known, and one more
 
     def _topic_id(self, common: Mapping[str, Any]) -> str:
         try:
-            admin = KafkaAdminClient(**common)
+            admin = open_client(KafkaAdminClient, **common)
             try:
                 described = admin.describe_topics([self._topic])[0]
             finally:

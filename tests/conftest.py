@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,6 +24,9 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("default")
+
+# Libraries start other threads, and keep them.
+OURS = ("curatord", "kafka")
 
 CORPORA = Path(__file__).parents[2] / "shared" / "corpora"
 
@@ -40,3 +49,22 @@ def corpora() -> Path:
     if os.environ.get("CI"):
         pytest.fail(reason)
     pytest.skip(reason)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _no_thread_is_left() -> Iterator[None]:
+    """A thread that outlives its test file spoils tests of other files, far from the cause.
+
+    A client of Kafka that looks for its brokers draws from `random`, for one, which hypothesis takes for the doing of
+    the test that it runs.
+    """
+    before = set(threading.enumerate())
+    yield
+    gc.collect()  # a stream that was dropped ends its thread
+    deadline = time.monotonic() + 30
+    while left := [thread for thread in set(threading.enumerate()) - before if thread.name.startswith(OURS)]:
+        if time.monotonic() > deadline:
+            frames = sys._current_frames()
+            stacks = ["".join(traceback.format_stack(frames[t.ident])) for t in left if t.ident in frames]
+            pytest.fail("\n".join([f"{[thread.name for thread in left]} still run:", *stacks]))
+        time.sleep(0.02)

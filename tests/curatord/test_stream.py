@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import pickle
 import threading
@@ -264,3 +265,14 @@ def test_arguments_are_checked(folder: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("WORLD_SIZE", "8")
     with pytest.raises(ValueError, match="one of 8 processes"):
         PackedStream(folder)
+
+
+def test_a_stream_that_is_dropped_ends_its_thread(folder: Path) -> None:
+    before = set(threading.enumerate())
+    for _ in PackedStream(folder, prefetch=1):
+        break
+    gc.collect()
+    wait_until = time.monotonic() + 60
+    while set(threading.enumerate()) - before and time.monotonic() < wait_until:
+        time.sleep(0.01)
+    assert set(threading.enumerate()) <= before
