@@ -40,8 +40,8 @@ class NearDedupConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     sketch_bins: Literal[256, 512, 1024, 2048, 4096] = 1024
     """Bins of a sketch; the error of a similarity falls with their root, memory is two bits each. Part of identity."""
     num_bands: Annotated[int, Meta(ge=1, le=64)] = 25
-    """Bands of the signature; documents that agree in a whole band are compared. Part of identity."""
-    band_rows: Annotated[int, Meta(ge=1, le=32)] = 5
+    """Bands under which a document is found; documents that agree in a whole one are compared. Part of identity."""
+    band_rows: Annotated[int, Meta(ge=1, le=32)] = 4
     """Permutations of a band. Part of identity."""
     shingle_words: Annotated[int, Meta(ge=1, le=32)] = 5
     """Consecutive words of a shingle (letters with their marks in scripts without spaces). Part of identity."""
@@ -60,7 +60,7 @@ class Matches:
 
     doc_nos_B: NDArray[np.int64]  # the most similar survivor before it, the oldest of equals; -1 if none is near
     similarities_B: NDArray[np.float32]  # estimated Jaccard similarity to it; 0 if none is near
-    facts_BP: NDArray[np.uint8]  # of a new survivor: its signature as `restore` wants it, without tags of full buckets
+    facts_BP: NDArray[np.uint8]  # of a new survivor: its signature with the tags under which it is found, for `restore`
     work_B: NDArray[np.int64]  # entries of the table and sketches that were looked at
 
 
@@ -83,12 +83,12 @@ class NearDedup:
     def sign(
         self, buffer_N: NDArray[np.uint8], starts_B: NDArray[np.int64], ends_B: NDArray[np.int64]
     ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-        """Signatures of UTF-8 texts in a padded buffer, and which have any word: (signatures_BP, has_words_B).
+        """Signatures of UTF-8 texts in a padded buffer, and which have any word: (signatures_BU, has_words_B).
 
         Pure, and without the interpreter lock: slices of one batch may be signed by several threads at once.
         """
         config = self.config
-        sketches_BQ, tags_BR, symbols_B, has_words_B = minhash.sign(
+        sketches_BQ, tags_BT, symbols_B, has_words_B = minhash.sign(
             buffer_N,
             starts_B,
             ends_B,
@@ -97,18 +97,18 @@ class NearDedup:
             sketch_bins=config.sketch_bins,
             shingle_words=config.shingle_words,
         )
-        return join_signatures(sketches_BQ, tags_BR, symbols_B), has_words_B
+        return join_signatures(sketches_BQ, tags_BT, symbols_B), has_words_B
 
     def match(
-        self, doc_nos_B: NDArray[np.int64], signatures_BP: NDArray[np.uint8], has_words_B: NDArray[np.bool_]
+        self, doc_nos_B: NDArray[np.int64], signatures_BU: NDArray[np.uint8], has_words_B: NDArray[np.bool_]
     ) -> Matches:
         """Match documents in order against the survivors before them; those without a match become survivors.
 
         A document without words matches nothing and nothing matches it. Raises ValueError if `doc_nos_B` does not go
         on increasing from the last survivor's.
         """
-        sketches_BQ, tags_BR, symbols_B = self._split(signatures_BP)
-        found = self._index.match(doc_nos_B, sketches_BQ, tags_BR, symbols_B, has_words_B, self.config.min_similarity)
+        sketches_BQ, tags_BT, symbols_B = self._split(signatures_BU)
+        found = self._index.match(doc_nos_B, sketches_BQ, tags_BT, symbols_B, has_words_B, self.config.min_similarity)
         return Matches(
             doc_nos_B=found.doc_nos_B,
             similarities_B=found.similarities_B,
@@ -117,12 +117,12 @@ class NearDedup:
         )
 
     def _split(
-        self, signatures_BP: NDArray[np.uint8]
+        self, signatures_BU: NDArray[np.uint8]
     ) -> tuple[NDArray[np.uint8], NDArray[np.uint32], NDArray[np.uint32]]:
         """Sketches, tags and symbols."""
         num_bytes = self.config.sketch_bins // BINS_A_BYTE
-        words_BR = np.ascontiguousarray(signatures_BP[:, num_bytes:]).view(np.uint32)
-        return signatures_BP[:, :num_bytes], words_BR[:, :-1], np.ascontiguousarray(words_BR[:, -1])
+        words_BT = np.ascontiguousarray(signatures_BU[:, num_bytes:]).view(np.uint32)
+        return signatures_BU[:, :num_bytes], words_BT[:, :-1], np.ascontiguousarray(words_BT[:, -1])
 
     def drop(self, doc_no: int) -> bool:
         """Free a survivor's place, so that later copies are new again; whether it was a survivor."""
@@ -147,8 +147,8 @@ class NearDedup:
 
 
 def join_signatures(
-    sketches_BQ: NDArray[np.uint8], tags_BR: NDArray[np.uint32], symbols_B: NDArray[np.uint32]
+    sketches_BQ: NDArray[np.uint8], tags_BT: NDArray[np.uint32], symbols_B: NDArray[np.uint32]
 ) -> NDArray[np.uint8]:
     """The packed signatures: sketch, tags and symbols of a document side by side."""
-    words_BR = np.concatenate((tags_BR, symbols_B[:, None]), axis=1)
-    return np.concatenate((sketches_BQ, words_BR.view(np.uint8)), axis=1)
+    words_BT = np.concatenate((tags_BT, symbols_B[:, None]), axis=1)
+    return np.concatenate((sketches_BQ, words_BT.view(np.uint8)), axis=1)

@@ -7,10 +7,16 @@ with that tag, are candidates of each other.
 *Bounded work.* Documents of one template share the tags of what the template says, all of them; what such a bucket
 says of two of its members is nothing. So a bucket takes BUCKET survivors and no more, and a document is compared with
 at most BUDGET candidates, those of the smallest buckets first: a true copy also shares what only its original says,
-and that bucket has the two alone. A document costs at most num_bands * BUCKET entries of its own buckets, and BUDGET
-sketches, at any number of survivors. A survivor that found a bucket full has no tag there: its tags are those under
-which it stands in the table, and are the fact that is kept. So what is found depends on the living survivors and their
-tags alone, not on batches, on restarts or on the survivors that were dropped meanwhile.
+and that bucket has the two alone. A document costs at most BUCKET entries of its own for each of its tags, and BUDGET
+sketches, at any number of survivors.
+
+*Spare tags.* A document has more tags than the `num_bands` under which it is found. They are read in order until so
+many buckets with room were met; a survivor goes into these. A document like no other reads its first tags and no
+more. One of a template also reads spare tags in place of those that say what the template says: memory is the same,
+and as many of its tags tell it from the others.
+
+The tags under which a survivor stands in the table are the fact that is kept. So what is found depends on the living
+survivors and their tags alone, not on batches, on restarts or on the survivors that were dropped meanwhile.
 
 *Table.* One table with open addressing and linear probing serves all bands. An entry has 8 bytes: the tag, which also
 says where probing begins, and the slot + 1 (0 is an empty place). As places follow the order of the tags, the table
@@ -55,15 +61,16 @@ class Found:
 
     doc_nos_B: NDArray[np.int64]  # the best survivor before it, the oldest of equals; -1 if none is near
     similarities_B: NDArray[np.float32]  # to it; 0 if none is near
-    tags_BR: NDArray[np.uint32]  # of a new survivor: those under which it is found, 0 where the bucket was full
+    tags_BR: NDArray[np.uint32]  # of a new survivor: those under which it is found, then 0
     work_B: NDArray[np.int64]  # entries of the table and sketches that were looked at
 
 
 class SignatureIndex:
     """Survivors by their tags, their sketches, (S, Q) uint8, and their document numbers, which only ever increase.
 
-    Tags are not 0. `sketch_bytes`, Q, is a multiple of 64. Symbols are as `curation.kernels.minhash.sign` gives them:
-    where one of two documents has few words, the two match only with the same symbols.
+    A document comes with T tags, none of them 0, and is found under R = `num_bands` of them at most. `sketch_bytes`, Q,
+    is a multiple of 64. Symbols are as `curation.kernels.minhash.sign` gives them: where one of two documents has few
+    words, the two match only with the same symbols.
     """
 
     def __init__(self, *, sketch_bytes: int, num_bands: int) -> None:
@@ -87,7 +94,7 @@ class SignatureIndex:
         self,
         doc_nos_B: NDArray[np.int64],
         sketches_BQ: NDArray[np.uint8],
-        tags_BR: NDArray[np.uint32],
+        tags_BT: NDArray[np.uint32],
         symbols_B: NDArray[np.uint32],
         eligible_B: NDArray[np.bool_],
         min_similarity: float,
@@ -101,13 +108,13 @@ class SignatureIndex:
         found = Found(
             doc_nos_B=np.full(len(doc_nos_B), -1, np.int64),
             similarities_B=np.zeros(len(doc_nos_B), np.float32),
-            tags_BR=tags_BR.copy(),
+            tags_BR=np.zeros((len(doc_nos_B), self.num_bands), np.uint32),
             work_B=np.zeros(len(doc_nos_B), np.int64),
         )
         self.num_slots = match_and_insert(
             doc_nos_B,
             np.ascontiguousarray(sketches_BQ),
-            found.tags_BR,
+            np.ascontiguousarray(tags_BT),
             symbols_B,
             eligible_B,
             min_similarity,
@@ -120,6 +127,7 @@ class SignatureIndex:
             self.num_slots,
             found.doc_nos_B,
             found.similarities_B,
+            found.tags_BR,
             found.work_B,
         )
         return found
@@ -340,7 +348,7 @@ def have_other_symbols(a, b):
 def match_and_insert(
     doc_nos_B,
     sketches_BQ,
-    tags_BR,
+    tags_BT,
     symbols_B,
     eligible_B,
     min_similarity,
@@ -353,43 +361,52 @@ def match_and_insert(
     num_slots,
     matches_B,
     similarities_B,
+    kept_BR,
     work_B,
 ):
-    """Match documents one after the other and insert those without a match; the new number of slots."""
-    num_bytes, num_bands = sketches_BQ.shape[1], tags_BR.shape[1]
+    """Match documents one after the other and insert those without a match; the new number of slots.
+
+    The tags under which a new survivor is found go to `kept_BR`, which is 0 before.
+    """
+    num_bytes, num_tags, num_bands = sketches_BQ.shape[1], tags_BT.shape[1], kept_BR.shape[1]
     queries, stored = sketches_BQ.reshape(-1), sketches_SQ.reshape(-1)
-    slots = np.empty(num_bands * bucket, np.int64)  # of each band in turn
-    counts_R, places_R = np.zeros(num_bands, np.int64), np.zeros(num_bands, np.int64)
-    order_R = np.empty(num_bands, np.int64)
+    slots = np.empty(num_tags * bucket, np.int64)  # of each band in turn
+    counts_T, places_T = np.zeros(num_tags, np.int64), np.zeros(num_tags, np.int64)
+    order_T = np.empty(num_tags, np.int64)
     candidates = np.empty(budget, np.int64)
     for ahead in range(len(doc_nos_B) + 1):
         if ahead < len(doc_nos_B) and eligible_B[ahead]:
             for band in range(num_bands):
-                prefetch(table_C, home_of_tag(tags_BR[ahead, band], len(table_C)))
+                prefetch(table_C, home_of_tag(tags_BT[ahead, band], len(table_C)))
         row = ahead - 1
         if row < 0 or not eligible_B[row]:
             continue
-        work, num_buckets = 0, 0
-        for band in range(num_bands):
-            tag = tags_BR[row, band]
-            found, places_R[band], steps = read_bucket(table_C, doc_nos_S, tag, bucket, slots, band * bucket)
-            counts_R[band] = found
+        work, num_buckets, num_read, num_with_room = 0, 0, 0, 0
+        while num_read < num_tags and num_with_room < num_bands:
+            band, tag = num_read, tags_BT[row, num_read]
+            if band == num_bands:
+                for spare in range(num_bands, num_tags):
+                    prefetch(table_C, home_of_tag(tags_BT[row, spare], len(table_C)))
+            found, places_T[band], steps = read_bucket(table_C, doc_nos_S, tag, bucket, slots, band * bucket)
+            counts_T[band] = found
+            num_read += 1
+            num_with_room += found < bucket
             work += steps
             if found > 0:
                 # Sorted by size; of equals the first band comes first.
                 place = num_buckets
-                while place > 0 and counts_R[order_R[place - 1]] > found:
-                    order_R[place] = order_R[place - 1]
+                while place > 0 and counts_T[order_T[place - 1]] > found:
+                    order_T[place] = order_T[place - 1]
                     place -= 1
-                order_R[place] = band
+                order_T[place] = band
                 num_buckets += 1
         num_candidates, taken = 0, 0
         for i in range(num_buckets):
-            band = order_R[i]
-            taken += counts_R[band]
+            band = order_T[i]
+            taken += counts_T[band]
             if taken > budget:
                 break
-            for c in range(counts_R[band]):
+            for c in range(counts_T[band]):
                 slot = slots[band * bucket + c]
                 known = False
                 for other in range(num_candidates):
@@ -417,17 +434,18 @@ def match_and_insert(
             stored[num_slots * num_bytes + j] = queries[row * num_bytes + j]
         symbols_S[num_slots] = symbols_B[row]
         doc_nos_S[num_slots] = doc_nos_B[row]
-        for band in range(num_bands):
-            is_full = counts_R[band] == bucket
-            tag, place = tags_BR[row, band], places_R[band]
+        num_kept = 0
+        for band in range(num_read):
+            is_full = counts_T[band] == bucket
+            tag, place = tags_BT[row, band], places_T[band]
             if not is_full and is_taken(table_C, doc_nos_S, place):
                 # By another band of this document: look again.
                 found, place, _ = read_bucket(table_C, doc_nos_S, tag, bucket, slots, band * bucket)
                 is_full = found == bucket
-            if is_full:
-                tags_BR[row, band] = uint32(0)
-            else:
+            if not is_full:
                 table_C[place] = make_entry(tag, num_slots)
+                kept_BR[row, num_kept] = tag
+                num_kept += 1
         num_slots += 1
     return num_slots
 

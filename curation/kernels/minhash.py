@@ -8,7 +8,9 @@ with the same *symbols* ("C++ for beginners", "C# for beginners").
 *Found* by MinHash (Broder, 1997): permutation k maps h to a_k * h + b_k mod 2^32, a_k odd, and keeps the minimum over
 all shingles, which two documents of Jaccard similarity J share with probability J. A *band* is r permutations, its
 *tag* a hash of their minima in 32 bits: the same with probability J^r. Permutations and mixing are those of
-datasketch's scheme "affine32": for equal shingle hashes the minima are equal.
+datasketch's scheme "affine32": for equal shingle hashes the minima are equal. K permutations make K / r bands of
+neighbours, and then as many of every (K / r)th: each minimum is in one band of either kind, with other companions, so
+the second kind says nearly as much as the first and costs a hash only.
 
 *Compared* by a sketch of the same shingles, `curation.kernels.sketch`.
 
@@ -69,6 +71,16 @@ def permutations(num_permutations: int) -> tuple[NDArray[np.uint32], NDArray[np.
     return np.ascontiguousarray(multipliers_K), np.ascontiguousarray(offsets_K)
 
 
+def count_permutations(num_bands: int, band_rows: int) -> int:
+    """Those of the bands, in whole passes."""
+    return -(-num_bands * band_rows // PASS) * PASS
+
+
+def count_tags(num_bands: int, band_rows: int) -> int:
+    """Two for every whole band that the permutations hold: `num_bands` and spare ones."""
+    return 2 * (count_permutations(num_bands, band_rows) // band_rows)
+
+
 def sign(
     buffer_N: NDArray[np.uint8],
     starts_B: NDArray[np.int64],
@@ -79,20 +91,19 @@ def sign(
     sketch_bins: int,
     shingle_words: int = 5,
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint32], NDArray[np.uint32], NDArray[np.bool_]]:
-    """Of the UTF-8 texts `buffer_N[starts_B[i]:ends_B[i]]`: (sketches_BQ, tags_BR, symbols_B, has_words_B).
+    """Of the UTF-8 texts `buffer_N[starts_B[i]:ends_B[i]]`: (sketches_BQ, tags_BT, symbols_B, has_words_B).
 
-    Q is a quarter of `sketch_bins`, R is `num_bands`. Symbols are 0 for a text of many words, odd for one of few.
-    `buffer_N` carries 64 bytes of padding. What a document without a word has is of no meaning. Pure and without the
-    interpreter lock: threads may sign slices of one buffer at the same time.
+    Q is a quarter of `sketch_bins`, T the number of tags, those of spare bands included (`count_tags`). Symbols are 0
+    for a text of many words, odd for one of few. `buffer_N` carries 64 bytes of padding. What a document without a word
+    has is of no meaning. Pure and without the interpreter lock: threads may sign slices of one buffer at the same time.
     """
     num_documents = len(starts_B)
     sketches_BQ = np.empty((num_documents, sketch_bins // BINS_A_BYTE), np.uint8)
-    tags_BR = np.empty((num_documents, num_bands), np.uint32)
+    tags_BT = np.empty((num_documents, count_tags(num_bands, band_rows)), np.uint32)
     symbols_B = np.empty(num_documents, np.uint32)
     has_words_B, composes_B = np.zeros(num_documents, np.bool_), np.zeros(num_documents, np.bool_)
-    num_permutations = -(-num_bands * band_rows // PASS) * PASS
-    parameters = code_point_table(), *permutations(num_permutations), shingle_words, band_rows
-    outputs = sketches_BQ, tags_BR, symbols_B, has_words_B, composes_B
+    parameters = code_point_table(), *permutations(count_permutations(num_bands, band_rows)), shingle_words, band_rows
+    outputs = sketches_BQ, tags_BT, symbols_B, has_words_B, composes_B
     sign_documents(buffer_N, starts_B, ends_B, *parameters, *outputs)
     for row in np.flatnonzero(composes_B).tolist():
         text = buffer_N[starts_B[row] : ends_B[row]].tobytes().decode()
@@ -100,7 +111,7 @@ def sign(
         normal_N = np.frombuffer(normal + bytes(PADDING_BYTES), np.uint8)
         bounds = np.zeros(1, np.int64), np.full(1, len(normal), np.int64)
         sign_documents(normal_N, *bounds, *parameters, *(output[row : row + 1] for output in outputs))
-    return sketches_BQ, tags_BR, symbols_B, has_words_B
+    return sketches_BQ, tags_BT, symbols_B, has_words_B
 
 
 @intrinsic
@@ -242,13 +253,15 @@ def minimize(shingles, num_shingles, multipliers_K, offsets_K, minima_K):
 
 
 @njit(cache=True, nogil=True, boundscheck=False)
-def fill_tags(minima_K, band_rows, tags_R):
-    """Hash each band of minima; never 0."""
-    for band in range(len(tags_R)):
+def fill_tags(minima_K, band_rows, tags_T):
+    """Hash each band of minima: first those of neighbours, then those of every (T / 2)th; never 0."""
+    half = len(tags_T) // 2
+    for band in range(2 * half):
+        first, step = (band * band_rows, 1) if band < half else (band - half, half)
         h = uint64(band + 1) * BASE
-        for k in range(band * band_rows, (band + 1) * band_rows):
-            h = mix_multiply(h ^ uint64(minima_K[k]), SYMBOL_STEP)
-        tags_R[band] = max(uint32(h ^ (h >> uint64(32))), uint32(1))
+        for row in range(band_rows):
+            h = mix_multiply(h ^ uint64(minima_K[first + row * step]), SYMBOL_STEP)
+        tags_T[band] = max(uint32(h ^ (h >> uint64(32))), uint32(1))
 
 
 @njit(cache=True, nogil=True, boundscheck=False)
@@ -262,7 +275,7 @@ def sign_documents(
     shingle_words,
     band_rows,
     sketches_BQ,
-    tags_BR,
+    tags_BT,
     symbols_B,
     has_words_B,
     composes_B,
@@ -286,6 +299,6 @@ def sign_documents(
             h = mix_to_32(symbol_hash(buffer_N, start, end, table))
             symbols_B[row] = (h & uint32(0xFFFFFFFE)) | uint32(num_words <= FEW_WORDS)
         minimize(shingles, num_shingles, multipliers_K, offsets_K, minima_K)
-        fill_tags(minima_K, band_rows, tags_BR[row])
+        fill_tags(minima_K, band_rows, tags_BT[row])
         fill_sketch(shingles, num_shingles, minima_M, sketches_BQ[row])
         has_words_B[row] = num_words > 0

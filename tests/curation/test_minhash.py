@@ -78,18 +78,18 @@ def test_only_a_text_with_a_word_has_words() -> None:
 
 
 def test_no_documents_give_no_signatures() -> None:
-    sketches_BQ, tags_BR, symbols_B, has_words_B = sign([])
+    sketches_BQ, tags_BT, symbols_B, has_words_B = sign([])
     assert sketches_BQ.shape == (0, 256)
-    assert tags_BR.shape == (0, 20)
+    assert tags_BT.shape == (0, 64)
     assert symbols_B.shape == has_words_B.shape == (0,)
 
 
 def test_composed_and_decomposed_text_have_the_same_signature() -> None:
     texts = ["Crème brûlée à la vanille, naïvement préparée. " * 3, "plain ascii between the two " * 3]
     decomposed = "Cre\u0300me bru\u0302le\u0301e a\u0300 la vanille, nai\u0308vement pre\u0301pare\u0301e. " * 3
-    sketches_BQ, tags_BR, *_ = sign([texts[0], texts[1], decomposed])
+    sketches_BQ, tags_BT, *_ = sign([texts[0], texts[1], decomposed])
     assert sketches_BQ[0].tolist() == sketches_BQ[2].tolist() != sketches_BQ[1].tolist()
-    assert tags_BR[0].tolist() == tags_BR[2].tolist() != tags_BR[1].tolist()
+    assert tags_BT[0].tolist() == tags_BT[2].tolist() != tags_BT[1].tolist()
 
 
 @pytest.mark.parametrize("band_rows", [1, 2, 5])
@@ -102,17 +102,35 @@ def test_two_documents_share_a_tag_with_the_similarity_to_the_power_of_the_rows(
         texts += [" ".join(words), " ".join(edited)]
         a, b = shingle_set(texts[-2]), shingle_set(texts[-1])
         truths.append(len(a & b) / len(a | b))
-    _, tags_BR, *_ = sign(texts, 20, band_rows)
-    assert (tags_BR > 0).all()
+    _, tags_BT, *_ = sign(texts, 20, band_rows)
+    assert (tags_BT > 0).all()
     expected = np.array(truths) ** band_rows
-    errors_P = (tags_BR[::2] == tags_BR[1::2]).mean(axis=1) - expected
-    theory = np.sqrt(np.mean(expected * (1 - expected) / 20))
-    assert abs(errors_P.mean()) < 4 * theory / np.sqrt(len(truths))
+    half = tags_BT.shape[1] // 2
+    theory = np.sqrt(np.mean(expected * (1 - expected) / half))
+    for bands in (slice(0, half), slice(half, None)):
+        errors_P = (tags_BT[::2, bands] == tags_BT[1::2, bands]).mean(axis=1) - expected
+        assert abs(errors_P.mean()) < 4 * theory / np.sqrt(len(truths))
+
+
+def test_spare_bands_have_minima_in_other_company() -> None:
+    for num_bands, band_rows in [(25, 4), (25, 5), (16, 8), (1, 32)]:
+        num_permutations = minhash.count_permutations(num_bands, band_rows)
+        num_tags = minhash.count_tags(num_bands, band_rows)
+        assert num_tags >= 2 * num_bands
+        minima_K = np.arange(num_permutations, dtype=np.uint32)
+        tags_T, others_T = np.zeros((2, num_tags), np.uint32)
+        minhash.fill_tags(minima_K, band_rows, tags_T)
+        bands_of_minimum = []
+        for k in range(num_tags // 2 * band_rows):
+            minhash.fill_tags(np.where(np.arange(num_permutations) == k, 999, minima_K), band_rows, others_T)
+            bands_of_minimum.append(np.flatnonzero(tags_T != others_T).tolist())
+        assert all(first < num_tags // 2 <= spare for first, spare in bands_of_minimum)
+        assert len(set(map(tuple, bands_of_minimum))) == len(bands_of_minimum) or num_tags // 2 < band_rows
 
 
 def test_bands_of_one_document_have_tags_of_their_own() -> None:
-    _, tags_BR, *_ = sign(["one"] * 2, 64, 1)
-    assert len(set(tags_BR[0].tolist())) == 64
+    _, tags_BT, *_ = sign(["one"] * 2, 64, 1)
+    assert len(set(tags_BT[0].tolist())) == 128
 
 
 def test_threads_sign_slices_of_one_buffer_as_one_would() -> None:
