@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from curation.bandit import Bandit, BanditConfig
-from curation.mixture import Mixture, MixtureConfig
+from curation.selection.bandit import Bandit, BanditConfig
+from curation.selection.mixture import Mixture, MixtureConfig
 
 TICK = 512
 

@@ -55,7 +55,7 @@ def peer_verdicts(texts: list[str], sentence_end: re.Pattern[str] | None) -> Pee
 
 def main() -> None:
     """Texts as JSON strings on stdin, verdicts as one JSON object on stdout."""
-    from tests.curation.datatrove_filters import build_filters, keeps
+    from tests.curation.quality.datatrove_filters import build_filters, keeps
 
     filters = build_filters(re.compile(sys.argv[1]) if len(sys.argv) > 1 else None)
     for name in filters:

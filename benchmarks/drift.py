@@ -24,12 +24,12 @@ from sklearn.metrics import normalized_mutual_info_score
 
 from benchmarks.embedding_clusters import CORPORA, embed
 from curation.batch import join_texts
-from curation.clusters import Clusters, ClustersConfig
-from curation.embedder import Embedder, held_out
-from curation.embedding import EmbeddingConfig, open_teacher
-from curation.retraining import Retraining
-from curation.student import train_student
 from curation.ticks import TICK_ORDINALS
+from curation.topics.clusters import Clusters, ClustersConfig
+from curation.vectors.embedder import Embedder, held_out
+from curation.vectors.retraining import Retraining
+from curation.vectors.student import train_student
+from curation.vectors.teacher import EmbeddingConfig, open_teacher
 from packing.tokenizer import TokenizerConfig, open_tokenizer
 from state.token_arrays import Tokens
 from tests.corpus import read_zst_jsonl

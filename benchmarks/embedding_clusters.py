@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_mutual_info_score, normalized_mutual_info_score
 
-from curation.clusters import Clusters, ClustersConfig
-from curation.embedding import Teacher
-from curation.student import Student, train_student
+from curation.topics.clusters import Clusters, ClustersConfig
+from curation.vectors.student import Student, train_student
+from curation.vectors.teacher import Teacher
 from state.token_arrays import Tokens
 from tests.corpus import read_zst_jsonl
 

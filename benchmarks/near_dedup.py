@@ -26,7 +26,7 @@ from datasketch import MinHash, MinHashLSH
 
 from benchmarks.texts import log_normal_texts
 from curation.batch import join_texts
-from curation.near_dedup import NearDedup, NearDedupConfig
+from curation.dedup.near import NearDedup, NearDedupConfig
 
 NUM_DOCUMENTS = 8_000
 REPEATS = 5

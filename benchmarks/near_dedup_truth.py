@@ -22,8 +22,8 @@ import numpy as np
 import zstandard
 
 from curation.batch import join_texts
-from curation.kernels.words import code_point_table, normal_form, scratch_arrays, word_hashes
-from curation.near_dedup import NearDedup, NearDedupConfig
+from curation.dedup.near import NearDedup, NearDedupConfig
+from kernels.words import code_point_table, normal_form, scratch_arrays, word_hashes
 
 SHINGLE_WORDS = 5
 ALIKE, UNLIKE = 0.8, 0.7
@@ -81,7 +81,7 @@ def listed_words(text: str) -> list[str]:
 
 
 def words(text: str) -> list[str]:
-    """Words as they are meant: `curation.kernels.words` has their definition."""
+    """Words as they are meant: `kernels.words` has their definition."""
     buffer_N, starts_B, ends_B = join_texts([normal_form(text)])
     lower, bounds, hashes = scratch_arrays(len(buffer_N))
     number, _ = word_hashes(buffer_N, starts_B[0], ends_B[0], code_point_table(), lower, bounds, hashes)

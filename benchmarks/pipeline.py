@@ -19,8 +19,8 @@ from pathlib import Path
 
 import msgspec
 
-from consumers.files import FilesBroker
-from consumers.inputs import expand
+from consumers.files.broker import FilesBroker
+from consumers.files.inputs import expand
 from daemon.app import build_restored, encode_identity
 from daemon.config import parse_config
 from daemon.lifecycle import Loop, StopRequest

@@ -14,10 +14,10 @@ from pathlib import Path
 from benchmarks.datatrove_peer import peer_verdicts
 from benchmarks.texts import log_normal_texts
 from curation.batch import join_texts
-from curation.kernels.c4 import SENTENCE_END
-from curation.kernels.quality import measure_documents
-from curation.language import LanguageConfig, identify_languages
-from curation.quality import Quality, QualityConfig
+from curation.quality.judge import Quality, QualityConfig
+from curation.quality.language import LanguageConfig, identify_languages
+from kernels.c4 import SENTENCE_END
+from kernels.quality import measure_documents
 
 CORPORA = Path(__file__).parents[2] / "shared" / "corpora"
 NUM_DOCUMENTS = 4_000

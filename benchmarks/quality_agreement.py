@@ -1,7 +1,7 @@
 """Verdicts of the quality rules against datatrove's own filters: `python -m benchmarks.quality_agreement [CORPORA]`.
 
 Every document of the web and crawl corpora is judged by both sides at the published thresholds with the same splitters
-(words `\\w+`; sentences as in `curation.kernels.c4.SENTENCE_END`), and a sample of them also by datatrove as it comes,
+(words `\\w+`; sentences as in `kernels.c4.SENTENCE_END`), and a sample of them also by datatrove as it comes,
 with spaCy's words and sentences. There the verdicts part, mostly for one reason: spaCy counts punctuation marks as
 words, so that markup and code fail its share of words with a letter, and n-grams of marks repeat. Texts of more than
 a megabyte are left out: datatrove needs minutes for the longest.
@@ -17,10 +17,10 @@ import numpy as np
 
 from benchmarks.datatrove_peer import PeerVerdicts, peer_verdicts
 from curation.batch import join_texts
-from curation.kernels.c4 import SENTENCE_END
-from curation.language import LanguageConfig
-from curation.quality import Quality, QualityConfig
-from curation.rules import RULES
+from curation.quality.judge import Quality, QualityConfig
+from curation.quality.language import LanguageConfig
+from curation.quality.rules import RULES
+from kernels.c4 import SENTENCE_END
 from tests.corpus import read_zst_jsonl
 
 CORPORA = Path(__file__).parents[2] / "shared" / "corpora"

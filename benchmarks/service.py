@@ -27,9 +27,9 @@ from kafka import KafkaProducer
 
 from benchmarks.pipeline import NUM_MEASURED, NUM_WARM_UP, write_documents
 from consumers.broker import Broker, CommitReport, RawDocument
-from consumers.files import FilesBroker
-from consumers.inputs import expand
-from consumers.kafka import KafkaBroker
+from consumers.files.broker import FilesBroker
+from consumers.files.inputs import expand
+from consumers.kafka.broker import KafkaBroker
 from daemon.app import build, encode_identity
 from daemon.config import Config, parse_config
 from daemon.lifecycle import Loop, catch_up

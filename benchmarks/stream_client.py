@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 from kafka import KafkaProducer
 
-from consumers.sequences import shard_name, write_sequences
+from consumers.files.shards import shard_name, write_sequences
 from curatord import PackedSequence, PackedStream
 from curatord.sequence import encode_sequence
 from tests.integration.broker import open_broker

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from curation.batch import join_texts
-from curation.near_dedup import NearDedup, NearDedupConfig
+from curation.dedup.near import NearDedup, NearDedupConfig
 
 FAMILIES = {0.56: (40, 14), 0.641: (200, 55), 0.662: (200, 50), 0.685: (200, 45)}
 NUM_DOCUMENTS = 40_000

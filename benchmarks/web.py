@@ -21,11 +21,11 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from daemon.inspection import check_output
+from daemon.commands.inspect_state import check_output
 from packing.tokenizer import TokenizerConfig, open_tokenizer
 from state.ledger import decode_ledger
+from state.segments import read_segments
 from state.store import Store, state_folder
-from state.verdicts import read_segments
 from tests.corpus import read_zst_jsonl
 
 CORPORA = Path(os.environ.get("CURATORD_TEST_CORPORA", Path(__file__).parents[2] / "shared" / "corpora"))

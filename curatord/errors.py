@@ -140,7 +140,7 @@ class UnsafeTraining(StreamError):
 
 
 class Undecodable(CuratordError):
-    """A message that is no document. `reason` is one of the closed set in `consumers.codec`.
+    """A message that is no document. `reason` is one of the closed set in `consumers.formats.codec`.
 
     Raised by the decoder, caught by the reader, written to the dead letters. `has_original`: the message itself is at
     hand, not only its beginning.

@@ -5,24 +5,24 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
-from curation.bandit import Bandit
-from curation.clusters import Clusters
-from curation.embedder import Embedder
-from curation.exact_dedup import ExactDedup
-from curation.kernels import words
-from curation.mixture import Mixture
-from curation.near_dedup import IDENTITY_OPTIONS, NearDedup
-from curation.quality import Quality
-from curation.retraining import Retraining
-from curation.rewards import Rewards
+from curation.dedup.exact import ExactDedup
+from curation.dedup.near import IDENTITY_OPTIONS, NearDedup
+from curation.quality.judge import Quality
+from curation.selection.bandit import Bandit
+from curation.selection.mixture import Mixture
+from curation.selection.rewards import Rewards
 from curation.ticks import TickBuffer
+from curation.topics.clusters import Clusters
+from curation.vectors.embedder import Embedder
+from curation.vectors.retraining import Retraining
 from curatord.errors import IdentityError
 from daemon.config import Config
-from daemon.examples import Examples
 from daemon.pipeline import Pipeline
-from daemon.stages import Stages
-from daemon.verdict_rows import VerdictRows
-from daemon.workers import Workers
+from daemon.stages.all_stages import Stages
+from daemon.stages.examples import Examples
+from daemon.stages.verdict_rows import VerdictRows
+from daemon.stages.workers import Workers
+from kernels import words
 from ops.memory import keep_freed_memory
 from ops.phases import PhaseClock
 from packing.held import HeldDocuments
@@ -33,8 +33,8 @@ from state.assignments import Assignments
 from state.epoch import Committed
 from state.ledger import Ledger
 from state.safe_points import SafePoints
+from state.segments import Segments
 from state.store import FORMAT_VERSION, Store
-from state.verdicts import Segments
 
 
 def build(

@@ -97,11 +97,11 @@ def curate(
     for standard input. The output folder holds Parquet shards that `datasets` reads, and the state: run it again
     with more files and it goes on.
     """
-    from daemon.kernels import keep_kernels_in
+    from daemon.kernel_cache import keep_kernels_in
     from state.store import STATE_FOLDER
 
     keep_kernels_in(output.absolute() / STATE_FOLDER / "kernels")
-    from daemon.curate import curate_files
+    from daemon.commands.curate import curate_files
 
     sys.exit(
         curate_files(
@@ -127,7 +127,7 @@ def curate(
 )
 def validate(config_path: Path | None, output: Path | None, no_environment: bool) -> None:
     """Check a configuration: its fields, the relations between them, then what they name."""
-    from daemon.validate import validate as run
+    from daemon.commands.validate import validate as run
 
     run(find_config(config_path), output, environment=not no_environment)
 
@@ -142,7 +142,7 @@ def explain(doc_id: str, output: Path | None, config_path: Path | None, as_json:
 
     A service may run meanwhile; what it did in the last seconds may be missing.
     """
-    from daemon.explain import explain as run
+    from daemon.commands.explain import explain as run
 
     run(doc_id, output or service_state(config_path), as_json=as_json)
 
@@ -157,11 +157,11 @@ def retract(doc_ids: tuple[str, ...], output: Path | None, config_path: Path | N
     Without --output they are sent to the service, over its topic of documents.
     """
     if output is None:
-        from daemon.retractions import send_retractions
+        from daemon.commands.retract import send_retractions
 
         send_retractions(doc_ids, find_config(config_path))
         return
-    from daemon.curate import retract_documents
+    from daemon.commands.curate import retract_documents
 
     retract_documents(doc_ids, output, find_config(config_path))
 
@@ -206,7 +206,7 @@ def config_schema() -> None:
 def run_command(config_path: Path | None, dry_run: bool, max_documents: int, as_json: bool) -> None:
     """Curate the documents of a topic, as a service, until it is stopped."""
     if dry_run:
-        from daemon.dry_run import dry_run as run
+        from daemon.commands.dry_run import dry_run as run
 
         sys.exit(run(find_config(config_path), max_documents, as_json=as_json))
     from daemon.service import run_service
@@ -219,7 +219,7 @@ def run_command(config_path: Path | None, dry_run: bool, max_documents: int, as_
 @json_option
 def status(config_path: Path | None, as_json: bool) -> None:
     """Show how the service does, then exit: 0 healthy, 1 degraded, 69 if nobody answers."""
-    from daemon.status import print_status
+    from daemon.commands.status import print_status
 
     sys.exit(print_status(find_config(config_path), as_json=as_json))
 
@@ -234,7 +234,7 @@ def finish(config_path: Path | None, now: bool, as_json: bool) -> None:
     Waits until the lane has committed all input, then for the end to be on every partition. The service runs on;
     documents that come later begin where the stream ended.
     """
-    from daemon.finish import finish as run
+    from daemon.commands.finish import finish as run
 
     sys.exit(run(find_config(config_path), now=now, as_json=as_json))
 
@@ -267,7 +267,7 @@ def dead_letters_list(
     config_path: Path | None, output: Path | None, reason: str, source: str, since: str, as_json: bool
 ) -> None:
     """Count them by reason, source and day, and show the newest of each reason."""
-    from daemon.dead_letters_command import list_letters, make_filter
+    from daemon.commands.dead_letters import list_letters, make_filter
 
     sys.exit(list_letters(find_config(config_path), output, make_filter(reason, source, since), as_json=as_json))
 
@@ -280,7 +280,7 @@ def dead_letters_list(
 @json_option
 def dead_letters_show(place: str, config_path: Path | None, output: Path | None, raw: bool, as_json: bool) -> None:
     """Show one, by its place as `list` prints it."""
-    from daemon.dead_letters_command import show_letter
+    from daemon.commands.dead_letters import show_letter
 
     show_letter(find_config(config_path), output, place, as_json=as_json, raw=raw)
 
@@ -307,7 +307,7 @@ def dead_letters_replay(
     Without a PLACE all letters that the options select. A letter is replayed twice at most. Exit code 1 if some were
     refused.
     """
-    from daemon.dead_letters_command import make_filter, replay_letters
+    from daemon.commands.dead_letters import make_filter, replay_letters
 
     sys.exit(
         replay_letters(
@@ -326,7 +326,7 @@ def topics() -> None:
 @json_option
 def topics_check(config_path: Path | None, as_json: bool) -> None:
     """Print every difference. Exit code 1 if there are any."""
-    from daemon.topics_command import topics_check as run
+    from daemon.commands.topics import topics_check as run
 
     sys.exit(run(find_config(config_path), as_json=as_json))
 
@@ -341,7 +341,7 @@ def topics_create(config_path: Path | None, yes: bool, partitions: int, replicat
 
     The journal and the artifacts always get one partition.
     """
-    from daemon.topics_command import topics_create as run
+    from daemon.commands.topics import topics_create as run
 
     sys.exit(run(find_config(config_path), yes=yes, num_partitions=partitions, replication_factor=replication or -1))
 
@@ -357,7 +357,7 @@ def inspect() -> None:
 @json_option
 def inspect_state(output: Path | None, config_path: Path | None, as_json: bool) -> None:
     """The ledger, what is held, clusters, arms and dead letters. Exit code 65 if something is damaged."""
-    from daemon.inspection import inspect_state as run
+    from daemon.commands.inspect_state import inspect_state as run
 
     sys.exit(run(output or service_state(config_path), as_json=as_json))
 
@@ -371,7 +371,7 @@ def inspect_dropped(output: Path | None, config_path: Path | None, as_json: bool
 
     All of them: `curatord curate --verdicts DIR`, or the topic of verdicts.
     """
-    from daemon.dropped import inspect_dropped as run
+    from daemon.commands.inspect_dropped import inspect_dropped as run
 
     sys.exit(run(output or service_state(config_path), as_json=as_json))
 
@@ -381,7 +381,7 @@ def inspect_dropped(output: Path | None, config_path: Path | None, as_json: bool
 @json_option
 def inspect_output(output: Path, as_json: bool) -> None:
     """Check every shard: readable, dense, no document cut that would have fitted. Exit code 1 if something is wrong."""
-    from daemon.inspection import inspect_output as run
+    from daemon.commands.inspect_state import inspect_output as run
 
     sys.exit(run(output, as_json=as_json))
 

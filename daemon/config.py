@@ -13,19 +13,19 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 
 import msgspec
 
-from consumers.connection import KafkaConfig
-from consumers.dead_letters import DeadLettersConfig
-from consumers.inputs import InputConfig
-from consumers.topics import TopicsConfig
-from curation.bandit import BanditConfig
-from curation.clusters import ClustersConfig
-from curation.embedding import EmbeddingConfig
-from curation.exact_dedup import ExactDedupConfig
-from curation.language import LanguageConfig
-from curation.mixture import MixtureConfig
-from curation.near_dedup import NearDedupConfig
-from curation.quality import QualityConfig
-from curation.rewards import FeedbackConfig
+from consumers.files.inputs import InputConfig
+from consumers.formats.dead_letters import DeadLettersConfig
+from consumers.kafka.connection import KafkaConfig
+from consumers.kafka.topics import TopicsConfig
+from curation.dedup.exact import ExactDedupConfig
+from curation.dedup.near import NearDedupConfig
+from curation.quality.judge import QualityConfig
+from curation.quality.language import LanguageConfig
+from curation.selection.bandit import BanditConfig
+from curation.selection.mixture import MixtureConfig
+from curation.selection.rewards import FeedbackConfig
+from curation.topics.clusters import ClustersConfig
+from curation.vectors.teacher import EmbeddingConfig
 from curatord.errors import ConfigError
 from ops.log import LogConfig
 from ops.server import MetricsConfig

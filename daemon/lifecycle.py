@@ -18,11 +18,11 @@ from typing import TypeVar
 
 from consumers.attempts import FATAL, Attempts
 from consumers.broker import Broker, JournalRecord, RawDocument, RawFeedback
-from consumers.codec import TOOK_PROCESS_DOWN
+from consumers.formats.codec import TOOK_PROCESS_DOWN
 from consumers.trial import first_fatal, set_aside, set_feedback_aside
 from curatord.errors import BrokerUnavailable, CuratordError, JournalUnusable, StateAhead, StateError, Undecodable
 from daemon.config import DaemonConfig
-from daemon.observing import Observer
+from daemon.observer import Observer
 from daemon.pipeline import Pipeline
 from ops.events import Events
 from ops.stacks import stacks_on

@@ -18,23 +18,23 @@ import msgspec
 import numpy as np
 
 from consumers.broker import RawDocument, RawFeedback
-from consumers.documents import Arrival, decode_rows
+from consumers.formats.documents import Arrival, decode_rows
 from curation.batch import join_texts
 from curatord.records import DeadLetter, Document, Retraction
 from curatord.sequence import EndOfStream
-from daemon.decided import KEY as OPTIONS_KEY
-from daemon.decided import Held, decided_with, deciding_options, with_options
-from daemon.feedback import FeedbackJoin
-from daemon.intake import Intake, Run
-from daemon.learning import Learning
-from daemon.selection import Selection
-from daemon.stages import Stages
+from daemon.stages.all_stages import Stages
+from daemon.stages.compose import Learning
+from daemon.stages.decide import Selection
+from daemon.stages.deciding_options import KEY as OPTIONS_KEY
+from daemon.stages.deciding_options import Held, decided_with, deciding_options, with_options
+from daemon.stages.feedback import FeedbackJoin
+from daemon.stages.identify import Intake, Run
 from ops.memory import keep_objects
 from state.epoch import Change, Epoch
 from state.ledger import decode_ledger, encode_ledger
+from state.segments import Segment, decode_segment, read_segments
 from state.store import Store
 from state.tally import Tally
-from state.verdicts import Segment, decode_segment, read_segments
 
 MAX_EXAMPLE_CHARACTERS = 300
 

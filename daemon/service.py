@@ -12,17 +12,17 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 from consumers.broker import Broker
-from consumers.clients import check_lane_rights
-from consumers.kafka import KafkaBroker
-from consumers.outputs import open_outputs
+from consumers.kafka.broker import KafkaBroker
+from consumers.kafka.clients import check_lane_rights
+from consumers.kafka.outputs import open_outputs
 from curatord.errors import BrokerUnavailable, CorruptSequence, CuratordError, StorageError
 from daemon.app import build, check_identity, encode_identity
 from daemon.config import Config, changed_options, load_config
-from daemon.decided import differences
 from daemon.lifecycle import Interrupted, Loop, StopRequest, catch_up, epoch_of, marked, stand_by
-from daemon.observing import Observer, observed
+from daemon.observer import Observer, observed
 from daemon.pipeline import Pipeline
 from daemon.restore import explained, open_state, restore_journalled, snapshots_of
+from daemon.stages.deciding_options import differences
 from ops.events import Events
 from packing.tokenizer import Tokenizer, open_tokenizer
 from state.epoch import Committed

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from curation.kernels.best_fit import best_fit
-from curation.kernels.pool import Arrivals
+from kernels.best_fit import best_fit
+from kernels.pool import Arrivals
 
 
 @dataclass(slots=True)

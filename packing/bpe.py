@@ -15,8 +15,8 @@ import numpy as np
 import tiktoken
 from numpy.typing import NDArray
 
-from curation.kernels import bpe as kernels
-from curation.kernels import pieces
+from kernels import bpe as kernels
+from kernels import pieces
 from ops.memory import lookup_table
 
 _TEKKEN = (

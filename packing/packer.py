@@ -20,8 +20,8 @@ import numpy as np
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
-from curation.kernels.pool import BLOCK_ELEMENTS, Arrivals, Weights, pair_products
 from curatord.errors import IdentityError
+from kernels.pool import BLOCK_ELEMENTS, Arrivals, Weights, pair_products
 from packing.best_fit import BestFit
 from packing.pool import STEPS_PER_SIGMA, Pool, no_arrivals, quantize
 from packing.rows import (

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from curation.kernels.pool import (
+from kernels.pool import (
     BLOCK_ELEMENTS,
     LONGEST_WAIT,
     NEWEST,

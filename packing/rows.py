@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 from msgspec.structs import replace
 
-from curation.chance import draw
+from state.chance import draw
 
 
 class Piece(msgspec.Struct, frozen=True, kw_only=True, gc=False):

@@ -14,7 +14,7 @@ import xxhash
 from numpy.typing import NDArray
 
 from curation.batch import join_texts
-from curation.hub import hub_file
+from curation.vectors.hub import hub_file
 from curatord.errors import ConfigError
 from packing.codecs import Codec
 from packing.tokenizer_files import tokenizer_file, unreadable

@@ -10,15 +10,15 @@ import numpy as np
 import tiktoken
 
 from consumers.broker import RawDocument
-from consumers.documents import decode_rows
-from consumers.inputs import InputConfig
+from consumers.files.inputs import InputConfig
+from consumers.formats.documents import decode_rows
 from curation.batch import Batch, join_texts
-from curation.exact_dedup import text_keys, url_keys
-from curation.language import LanguageConfig, identify_languages
-from curation.near_dedup import NearDedup, NearDedupConfig
-from curation.quality import Quality, QualityConfig
-from curation.student import Student
-from daemon.summary import NearDuplicate, _near_duplicate_lines
+from curation.dedup.exact import text_keys, url_keys
+from curation.dedup.near import NearDedup, NearDedupConfig
+from curation.quality.judge import Quality, QualityConfig
+from curation.quality.language import LanguageConfig, identify_languages
+from curation.vectors.student import Student
+from daemon.commands.summary import NearDuplicate, _near_duplicate_lines
 from packing.bpe import PATTERNS
 from packing.tokenizer import Tokenizer, TokenizerConfig, open_tokenizer
 from packing.vocabularies import read_tiktoken

@@ -63,7 +63,7 @@ def curated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with an output of that name, and verdicts beside it."""
     import pyarrow.parquet as pq
 
-    from consumers.verdicts import FILE_SCHEMA
+    from consumers.formats.verdicts import FILE_SCHEMA
 
     add_shard(tmp_path / "curated", 0, 32)
     (tmp_path / "verdicts").mkdir()

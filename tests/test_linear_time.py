@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from curation.kernels.nfc import MAX_RUN, with_ordered_runs
-from tests.curation.test_nfc import moves
+from kernels.nfc import MAX_RUN, with_ordered_runs
+from tests.kernels.test_nfc import moves
 from tests.shapes import SHAPES
 
 NUM_BYTES = 4096

@@ -9,7 +9,7 @@ from importlib.metadata import packages_distributions
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-APPLICATION = ("daemon", "consumers", "curation", "state", "packing", "ops")
+APPLICATION = ("daemon", "consumers", "curation", "kernels", "state", "packing", "ops")
 
 
 def test_no_installed_distribution_owns_a_folder_name_of_ours() -> None:

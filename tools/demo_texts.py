@@ -12,10 +12,10 @@ import pyarrow.parquet as pq
 from rich.console import Console
 
 from curatord.sequence import HEAD_PRESENT
-from daemon.explain import failed_rules
+from daemon.commands.explain import failed_rules
 from packing.tokenizer import TokenizerConfig, open_tokenizer
+from state.segments import Verdict, read_segments, verdict_of
 from state.store import Store, state_folder
-from state.verdicts import Verdict, read_segments, verdict_of
 
 WIDTH = 100
 LINES = 7  # of a text

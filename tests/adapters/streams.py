@@ -10,7 +10,7 @@ import torch
 from msgspec.structs import replace
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from consumers.sequences import shard_name, write_sequences
+from consumers.files.shards import shard_name, write_sequences
 from curatord.sequence import NO_LOSS, PackedSequence
 from tests.curatord.streams import CONTEXT, row, write_manifest
 

@@ -13,10 +13,10 @@ import msgspec
 import pytest
 import zstandard
 
-from consumers.codec import REASONS, decode_document
-from consumers.dead_letters import dead_letter
-from consumers.inputs import expand
-from consumers.readers import Row, read_rows
+from consumers.files.inputs import expand
+from consumers.files.readers import Row, read_rows
+from consumers.formats.codec import REASONS, decode_document
+from consumers.formats.dead_letters import dead_letter
 from curatord.errors import Undecodable
 from curatord.records import Document
 from tests.corpus import read_zst_jsonl

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from consumers.sequences import shard_name, write_sequences
+from consumers.files.shards import shard_name, write_sequences
 from curatord.sequence import HEAD_PRESENT, TAIL_PRESENT, PackedSequence
 
 CONTEXT = 32

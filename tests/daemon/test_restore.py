@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from consumers.broker import JournalRecord
-from consumers.connection import KafkaConfig
+from consumers.kafka.connection import KafkaConfig
 from consumers.memory import MemoryBroker, World
 from curatord.errors import JournalUnusable, StateError
 from daemon.config import Config

@@ -10,7 +10,7 @@ from kafka.consumer.fetcher import ConsumerRecord
 from curatord.sequence import HEAD_PRESENT, TAIL_PRESENT, PackedSequence
 from state.journal import Artifact, decode_changes
 from state.ledger import Ledger, decode_ledger
-from state.verdicts import decode_segment
+from state.segments import decode_segment
 from tests.integration.lane import Lane
 from tests.integration.world import read_sequences, read_topic
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from kafka import KafkaAdminClient, TopicPartition
 
-from consumers.clients import group_offsets
+from consumers.kafka.clients import group_offsets
 from state.journal import Artifact, decode_changes
 from state.store import Store
 from tests.integration.member import topics_of

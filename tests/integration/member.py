@@ -26,12 +26,12 @@ import numpy as np
 from kafka import TopicPartition
 
 from consumers.broker import Ownership, RawDocument
-from consumers.connection import KafkaConfig
-from consumers.inputs import InputConfig
-from consumers.kafka import KafkaBroker
-from consumers.outputs import Outputs
-from consumers.topics import TopicsConfig
-from consumers.transactions import Outgoing, Transactions
+from consumers.files.inputs import InputConfig
+from consumers.kafka.broker import KafkaBroker
+from consumers.kafka.connection import KafkaConfig
+from consumers.kafka.outputs import Outputs
+from consumers.kafka.topics import TopicsConfig
+from consumers.kafka.transactions import Outgoing, Transactions
 from curatord.errors import CuratordError
 from curatord.records import DeadLetter
 from curatord.sequence import PackedSequence

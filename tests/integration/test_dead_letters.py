@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner, Result
 from kafka import KafkaProducer
 
-from consumers.dead_letters import read_dead_letter
+from consumers.formats.dead_letters import read_dead_letter
 from curatord.errors import ConfigError, UsageError
 from curatord.records import DeadLetter
 from daemon.cli import cli

@@ -123,7 +123,7 @@ def test_an_owner_that_lost_the_lane_while_its_commit_hung_fences_nobody(
 def test_an_attempt_that_hangs_gives_up_and_the_next_has_twice_the_time(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("consumers.transactions.PATIENCE_S", 0.5)
+    monkeypatch.setattr("consumers.kafka.transactions.PATIENCE_S", 0.5)
     owner, store = world.owner("a")
     epoch = make_epoch(owner, store)
     producer = owner._transactions._producer

@@ -8,9 +8,9 @@ import pytest
 from kafka import KafkaAdminClient, TopicPartition
 from kafka.errors import KafkaTimeoutError
 
-from consumers import feedback_reader
-from consumers.connection import KafkaConfig
-from consumers.feedback_reader import FeedbackReader
+from consumers.kafka import feedback_reader
+from consumers.kafka.connection import KafkaConfig
+from consumers.kafka.feedback_reader import FeedbackReader
 from state.store import Store
 from tests.integration.broker import Broker
 from tests.integration.world import create_topics, produce_documents, wait_until

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
 
-from consumers.retention import RetentionReader
+from consumers.kafka.retention import RetentionReader
 from curatord.errors import ConfigError
 from curatord.records import SafePoint, encode_feedback
 from curatord.sequence import EndOfStream, decode_end

@@ -17,13 +17,13 @@ from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
 from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata
 
 from consumers.broker import JournalRecord, Ownership
-from consumers.clients import connected_admin, group_offsets
-from consumers.connection import KafkaConfig
-from consumers.inputs import InputConfig
-from consumers.kafka import KafkaBroker
-from consumers.membership import Membership
-from consumers.topics import TopicsConfig
-from consumers.transactions import Outgoing, StaleMembership, Transactions
+from consumers.files.inputs import InputConfig
+from consumers.kafka.broker import KafkaBroker
+from consumers.kafka.clients import connected_admin, group_offsets
+from consumers.kafka.connection import KafkaConfig
+from consumers.kafka.membership import Membership
+from consumers.kafka.topics import TopicsConfig
+from consumers.kafka.transactions import Outgoing, StaleMembership, Transactions
 from curatord.errors import BrokerUnavailable, CuratordError, IdentityError, LaneLost, StateError
 from daemon.lifecycle import catch_up, take_in
 from state.epoch import Epoch
@@ -288,7 +288,7 @@ def test_a_death_in_a_commit_is_decided_by_the_marker(
 
         owner._transactions.commit = commit_and_die  # type: ignore[method-assign]
     else:
-        monkeypatch.setattr("consumers.kafka.apply_journalled", die)
+        monkeypatch.setattr("consumers.kafka.broker.apply_journalled", die)
     with pytest.raises(BrokerUnavailable):
         owner.commit(epoch)
     monkeypatch.undo()
@@ -376,7 +376,7 @@ def next_commit_after_a_failed_one(world: World, *, renew: bool) -> dict[int, in
 
 
 def test_new_partitions_are_read_from_their_beginning(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("consumers.membership.METADATA_AGE_MS", 1000)
+    monkeypatch.setattr("consumers.kafka.membership.METADATA_AGE_MS", 1000)
     owner, store = world.owner("a")
     run(owner, store, 1)
     admin = connected_admin(world.config())

@@ -13,8 +13,8 @@ from kafka import KafkaAdminClient, TopicPartition
 from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata
 
 from consumers.broker import Ownership
-from consumers.clients import group_offsets
-from consumers.kafka import KafkaBroker
+from consumers.kafka.broker import KafkaBroker
+from consumers.kafka.clients import group_offsets
 from curatord.errors import LaneLost, StateError
 from daemon.lifecycle import catch_up
 from state.journal import PART_BYTES
@@ -159,7 +159,7 @@ def test_a_join_that_is_answered_while_a_member_works_is_not_begun_anew(world: W
 def test_no_row_of_a_partition_that_is_assigned_in_the_middle_of_work_is_passed_over(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("consumers.membership.METADATA_AGE_MS", 200)
+    monkeypatch.setattr("consumers.kafka.membership.METADATA_AGE_MS", 200)
     documents = world.topics.documents
     owner, _ = world.owner("a")
     assert owner.poll(100, 0.1) == []
@@ -211,7 +211,7 @@ def test_all_positions_are_committed_again_before_they_expire(world: World, monk
 
     owner._transactions.commit = listen  # type: ignore[method-assign,assignment]
     run(owner, store, 1)
-    monkeypatch.setattr("consumers.kafka.RECOMMIT_S", 0.0)
+    monkeypatch.setattr("consumers.kafka.broker.RECOMMIT_S", 0.0)
     run(owner, store, 1)
 
     documents = world.topics.documents
@@ -288,7 +288,7 @@ def test_an_owner_waits_for_the_end_of_a_journal_that_somebody_elses_transaction
 def test_a_journal_that_ends_before_its_marker_stops_a_restore_with_the_reason(
     world: World, monkeypatch: pytest.MonkeyPatch, journal: str, state: str
 ) -> None:
-    monkeypatch.setattr("consumers.journal_reader.SILENT_S", 0.5)
+    monkeypatch.setattr("consumers.kafka.journal_reader.SILENT_S", 0.5)
     owner, store = world.owner("a")
     run(owner, store, 2)
     if state == "behind":

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
 
-from consumers.clients import group_offsets
+from consumers.kafka.clients import group_offsets
 from curatord.errors import StateError
 from curatord.records import SafePoint, encode_feedback
 from state.store import Store

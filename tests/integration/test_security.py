@@ -14,8 +14,8 @@ import pytest
 from kafka import KafkaAdminClient
 from kafka.admin import ACLOperation, ResourceType
 
-from consumers.clients import check_lane_rights, connected_admin, connected_consumer, connected_producer
-from consumers.connection import PASSWORD_VARIABLE, KafkaConfig
+from consumers.kafka.clients import check_lane_rights, connected_admin, connected_consumer, connected_producer
+from consumers.kafka.connection import PASSWORD_VARIABLE, KafkaConfig
 from curatord.errors import AccessRefused, BrokerUnavailable, ConfigError
 from curatord.source import open_source
 from daemon.config import load_config

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from consumers.connection import KafkaConfig
+from consumers.kafka.connection import KafkaConfig
 from tests.integration.audit import replay
 from tests.integration.broker import Broker
 from tests.integration.lane import Instance, Lane

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
 
-from consumers.feedback import decode_feedback
+from consumers.formats.feedback import decode_feedback
 from curatord.errors import (
     BrokerUnavailable,
     ForeignStream,

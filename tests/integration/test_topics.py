@@ -16,9 +16,9 @@ from click.testing import CliRunner, Result
 from kafka import KafkaAdminClient
 from kafka.admin import ConfigResource, ConfigResourceType
 
-from consumers.clients import connected_producer
-from consumers.connection import KafkaConfig
-from consumers.outputs import max_sequence_bytes
+from consumers.kafka.clients import connected_producer
+from consumers.kafka.connection import KafkaConfig
+from consumers.kafka.outputs import max_sequence_bytes
 from daemon.cli import cli
 from tests.integration.broker import Broker
 

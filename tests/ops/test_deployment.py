@@ -163,7 +163,9 @@ def test_every_alert_is_described_and_nothing_else_is() -> None:
     assert set(re.findall(r"\bCuratord[A-Z]\w+", PAGE)) == {rule["alert"] for rule in rules()}
 
 
-@pytest.mark.parametrize("folder", ["consumers", "curation", "daemon", "ops", "packing", "state", "curatord"])
+@pytest.mark.parametrize(
+    "folder", ["consumers", "curation", "daemon", "kernels", "ops", "packing", "state", "curatord"]
+)
 def test_messages_name_sections_of_the_runbook_that_there_are(folder: str) -> None:
     for path in (ROOT / folder).rglob("*.py"):
         for anchor in re.findall(r"operating\.md#([a-z0-9-]+)", path.read_text(encoding="utf-8")):

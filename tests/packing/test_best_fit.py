@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curation.kernels.best_fit import best_fit
+from kernels.best_fit import best_fit
 from packing.packer import Packer, PackingConfig
 from tests.packing.streams import log_normal, pack_all
 

@@ -16,7 +16,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from curation.batch import join_texts
-from curation.kernels import bpe as kernels
+from kernels import bpe as kernels
 from packing.bpe import PATTERNS, BytePairEncoder, tiktoken_engine
 
 EXPRESSIONS = sorted(PATTERNS)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from curation.kernels.pool import Arrivals, Weights
+from kernels.pool import Arrivals, Weights
 from packing.packer import Packer, PackingConfig
 from packing.pool import Pool, quantize
 from packing.rows import Row

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from consumers.broker import RawDocument
-from curation.hash_index import HashIndex
+from curation.dedup.hash_index import HashIndex
 from curatord.records import Retraction
 from state.ledger import decode_ledger
 from tests.simulation.world import NUM_WARM_ROWS, WORDS, Outcome, make_config, new_world, outcome, run

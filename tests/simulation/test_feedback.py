@@ -16,12 +16,12 @@ import numpy as np
 import pytest
 
 import daemon.lifecycle
-from consumers.codec import TOOK_PROCESS_DOWN
+from consumers.formats.codec import TOOK_PROCESS_DOWN
 from consumers.memory import Crash, CrashPoint, World
 from curatord.records import EndRequest, Feedback, Retraction, Reward, SafePoint, encode_feedback
 from curatord.sequence import PackedSequence
 from daemon.config import Config
-from daemon.learning import Learning
+from daemon.stages.compose import Learning
 from tests.simulation.world import make_config, new_world, outcome, run, run_with_standbys
 
 NUM_ROWS = 1_700  # after 520 rows that are there: ticks at 1,024, 1,536 and 2,048, then the flush

@@ -12,13 +12,13 @@ import msgspec
 import numpy as np
 import pytest
 
-import consumers.documents
-import daemon.intake
+import consumers.formats.documents
+import daemon.stages.identify
 from consumers.attempts import FATAL
-from consumers.codec import TOOK_PROCESS_DOWN
+from consumers.formats.codec import TOOK_PROCESS_DOWN
 from consumers.memory import Crash, CrashPoint, World
-from curation.near_dedup import NearDedup
-from curation.quality import Quality
+from curation.dedup.near import NearDedup
+from curation.quality.judge import Quality
 from curatord.records import DeadLetter
 from packing.tokenizer import Tokenizer
 from tests.simulation.world import WORDS, Outcome, make_config, new_world, outcome, run
@@ -50,8 +50,8 @@ def dying(function: Callable[..., object]) -> Callable[..., object]:
 
 # Where it dies: the module or class, and its function.
 PLACES: dict[str, tuple[object, str]] = {
-    "decode": (consumers.documents, "decode_document"),
-    "identify": (daemon.intake, "text_keys"),
+    "decode": (consumers.formats.documents, "decode_document"),
+    "identify": (daemon.stages.identify, "text_keys"),
     "quality": (Quality, "measure"),
     "near_dedup": (NearDedup, "sign"),
     "tokenize": (Tokenizer, "encode_batch"),

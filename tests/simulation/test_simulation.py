@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from consumers.memory import CrashPoint, World
-from curation import retraining
+from curation.vectors import retraining
 from daemon.config import Config
 from tests.simulation.world import (
     Outcome,

@@ -1,0 +1,1 @@
+"""Files: inputs, readers, output shards, and the broker over them."""

@@ -1,0 +1,1 @@
+"""Formats: from bytes to documents and feedback, from verdicts and dead letters to bytes."""

@@ -1,0 +1,1 @@
+"""Kafka: clients, membership, transactions, topics, and the broker over them."""

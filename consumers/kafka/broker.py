@@ -1,0 +1,521 @@
+"""The broker over Apache Kafka: documents from a topic, sequences to a topic, exactly once.
+
+One transaction holds the outputs of an epoch, its facts as records of the journal, and how far everything was read. The
+marker of the epoch is the group's committed offset *of the journal's partition*: where the journal ends, with epoch and
+identity as metadata. So the marker moves with the outputs or not at all, and it says to the record how far a restore
+must go. The store is a cache of the journal: written after the commit, without waiting for the disk.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections import deque
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from typing import Any
+
+import msgspec
+from kafka import KafkaProducer, TopicPartition
+from kafka.errors import KafkaError
+from kafka.structs import OffsetAndMetadata
+
+from consumers.attempts import FATAL, Attempts
+from consumers.broker import (
+    MAX_POLL_BYTES,
+    CommitReport,
+    JournalRecord,
+    Ownership,
+    RawDocument,
+    RawFeedback,
+    row_bytes,
+)
+from consumers.files.inputs import InputConfig
+from consumers.formats.dead_letters import coordinates
+from consumers.formats.messages import rows_of
+from consumers.kafka.artifacts import ARTIFACT_FAMILIES, upload
+from consumers.kafka.clients import connected_admin, connected_producer
+from consumers.kafka.connection import KafkaConfig
+from consumers.kafka.feedback_reader import FeedbackReader
+from consumers.kafka.journal_reader import JournalReader
+from consumers.kafka.membership import Membership
+from consumers.kafka.outputs import Outputs
+from consumers.kafka.retention import RetentionReader
+from consumers.kafka.topics import TopicsConfig
+from consumers.kafka.transactions import Outgoing, StaleMembership, Transactions
+from consumers.trial import first_fatal, verdict
+from curatord.errors import BrokerUnavailable, IdentityError, LaneLost, StateError
+from state.epoch import Change, Committed, Epoch
+from state.journal import Artifact, JournalledChange, apply_journalled, encode_changes, journal_position
+from state.store import Store
+
+REJOIN_POLL_S = 0.02
+FOLLOW_POLL_S = 0.5
+LAG_TIMEOUT_S = 5.0  # a cluster that does not say is away
+RECOMMIT_S = 3600.0  # offsets of partitions that do not move would be forgotten
+
+
+class Marker(msgspec.Struct, frozen=True, kw_only=True):
+    """What the committed offset of the journal says beside its number."""
+
+    e: int  # epoch
+    lane: str  # made at the beginning of the journal
+    id: str  # identity
+    p: int = 0  # partitions of the topic of sequences; 0 where that was not kept yet
+    by: str = ""  # the process that committed it
+
+
+class KafkaBroker:
+    """A member of the lane's group; the owner of the lane from `take_over` on.
+
+    Raises `BrokerUnavailable` if the cluster cannot be reached, `StateError` if topics are missing.
+    """
+
+    def __init__(
+        self,
+        kafka: KafkaConfig,
+        topics: TopicsConfig,
+        input_config: InputConfig,
+        outputs: Outputs,
+        store: Store,
+        identity: str,
+    ) -> None:
+        self._kafka = kafka
+        self._input = input_config
+        self._topics = topics
+        self._outputs = outputs
+        self._store = store
+        self._identity = identity
+        self._journal_partition = TopicPartition(topics.journal, 0)
+        self._mark_partition = TopicPartition(topics.artifacts, 0)  # its metadata are the mark
+        self._condemned: dict[tuple[str, int], str] = {}  # messages that end a process that decodes them
+        self._membership = Membership(kafka, topics.documents)
+        self._transactions = Transactions(kafka)
+        self._journal = JournalReader(kafka, topics)
+        self._artifacts: KafkaProducer | None = None
+        self._fetched: deque[Any] = deque()  # messages that no poll has given out yet
+        self._marker: Marker | None = None
+        self._reading = False
+        self._feedback: FeedbackReader | None = None
+        self._retention: RetentionReader | None = None
+        self._recommitted_at = 0.0
+        self._process = uuid.uuid4().hex[:16]
+        self._is_undecided = False  # an attempt failed, and may count
+        self.last_commit = CommitReport()
+        self.attempts = Attempts()
+
+    def join(self) -> None:
+        """Stand by for the lane."""
+        self._membership.join()
+
+    def ownership(self) -> Ownership:
+        """As of the latest poll."""
+        return self._membership.ownership
+
+    def ended(self) -> bool:
+        """Never: a topic has no end."""
+        return False
+
+    def poll(self, max_rows: int, timeout_s: float) -> list[RawDocument]:
+        """The next rows; the rows of one message are never parted, so there may be more than `max_rows`.
+
+        Raises `LaneLost` if the lane went to another process, and as `Membership.poll`.
+        """
+        if not self._reading:
+            self._membership.read_from(self._positions())
+            self._reading = True
+            if self._topics.feedback:
+                self._feedback = FeedbackReader(self._kafka, self._topics.feedback, self._store)
+        rows: list[RawDocument] = []
+        num_bytes = 0
+        if not self._fetched:
+            self._fetched.extend(self._membership.poll(timeout_s, max_rows))
+        num = self.attempts.begin([(source_name(message), message.offset) for message in self._fetched])
+        if num and self.attempts.deaths >= FATAL:
+            self._try_decoding(list(islice(self._fetched, num)))
+        while num and len(rows) < max_rows and num_bytes < MAX_POLL_BYTES:
+            message, num = self._fetched.popleft(), num - 1
+            how = self._condemned.get((source_name(message), message.offset))
+            found = rows_of_message(message, self._input) if how is None else [message_set_aside(message, how)]
+            num_bytes += sum(map(row_bytes, found))
+            rows += found
+        self._check_lane()
+        return rows
+
+    def _try_decoding(self, messages: list[Any]) -> None:
+        """Find those that end a copy of this process."""
+        while True:
+            left = [message for message in messages if (source_name(message), message.offset) not in self._condemned]
+            fatal = first_fatal(left, lambda message: rows_of_message(message, self._input), beat=self.keep_alive)
+            if fatal is None:
+                return
+            self._condemned[source_name(left[fatal.index]), left[fatal.index].offset] = fatal.how
+
+    def _keep(self, mark: bytes, *, wait: bool) -> None:
+        """In the group, where whoever takes over finds it: outside of transactions, which a death undoes."""
+        self._membership.note(self._mark_partition, mark.decode(), wait=wait)
+
+    def passed(self) -> dict[str, int]:
+        """As the clients' positions say, which stand past what they do not give out."""
+        if not self._reading:
+            return {}
+        positions = {source_name(partition): at for partition, at in self._membership.positions().items()}
+        for message in self._fetched:
+            positions.pop(source_name(message), None)
+        if self._feedback is not None:
+            positions |= self._feedback.positions()
+        return {
+            source: at for source, at in positions.items() if at > int(self._store.get("inputs", source.encode()) or 0)
+        }
+
+    def _check_lane(self) -> None:
+        """Raise `LaneLost` if this process had the lane, and has it no more."""
+        if self.ownership() is Ownership.LOST:
+            raise LaneLost("the lane went to another process: this one was silent for longer than the session timeout")
+
+    def feedback(self, max_records: int) -> list[RawFeedback]:
+        """The next messages of trainers and scorers that are at hand. Raises `BrokerUnavailable`."""
+        if self._feedback is None:
+            return []
+        return self._feedback.poll(max_records)
+
+    def _positions(self) -> dict[TopicPartition, int]:
+        """Where to read on. Raises `StateError` if state, group and topic do not agree."""
+        partitions = self._membership.partitions
+        bounds = self._membership.bounds(partitions, self._kafka.request_timeout_s)
+        positions = {}
+        for partition in partitions:
+            source = source_name(partition)
+            known = self._store.get("inputs", source.encode())
+            committed = self._membership.committed(partition, self._kafka.request_timeout_s)
+            if (None if known is None else int(known)) != (None if committed is None else committed.offset):
+                raise StateError(
+                    f"the state was read up to {known and int(known)} of {source}, the group {self._kafka.lane} "
+                    f"committed {committed and committed.offset}: somebody moved the group's offsets. "
+                    "See docs/operating.md#offsets-moved"
+                )
+            first, end = bounds[partition]
+            position = 0 if known is None else int(known)
+            if not first <= position <= end:
+                raise StateError(
+                    f"{source} holds offsets {first} to {end}, and is to be read on at {position}: "
+                    + ("retention cut it before it was read" if position < first else "the topic was made anew")
+                    + ". Nothing is skipped by itself: see docs/operating.md#input-gone"
+                )
+            positions[partition] = position
+        return positions
+
+    def take_over(self) -> Committed:
+        """Fence the owner before, and learn how far it came. The very first owner begins the journal.
+
+        Raises `StateError` if the journal is there but the marker is not, `LaneLost` if another process was faster.
+        """
+        silent_s = self._membership.silent_s
+        self._membership.settle()
+        # To fence is not to be undone: it would hit the process that took the lane while this one was frozen.
+        if silent_s > self._kafka.session_timeout_s or self.ownership() is not Ownership.OWNER:
+            raise LaneLost("the lane went to another process before this one had taken it over")
+        self._transactions.renew()
+        left = self._membership.committed(self._mark_partition, self._kafka.request_timeout_s)
+        self.attempts = Attempts(self._keep, b"" if left is None else left.metadata.encode())
+        self._recommitted_at = time.monotonic()
+        if self.committed() is None:
+            first, end = self._membership.bounds([self._journal_partition], self._kafka.request_timeout_s)[
+                self._journal_partition
+            ]
+            # A first owner that died in the middle of epoch 0 left what was aborted.
+            if first or self._journal.holds_records(first, end):
+                raise StateError(
+                    f"the journal {self._topics.journal} holds epochs (offsets {first} to {end}), but the group "
+                    f"{self._kafka.lane} has no marker for it: its offsets were deleted, or the journal belongs to "
+                    "another lane. See docs/operating.md#marker-gone"
+                )
+            self._begin()
+        committed = self.committed()
+        assert committed is not None
+        return committed
+
+    def _begin(self) -> None:
+        """Epoch 0: where the inputs begin, and the name of this journal."""
+        self._marker = Marker(e=0, lane=uuid.uuid4().hex, id=self._identity, p=self._outputs.num_partitions)
+        epoch = Epoch(number=0, identity=self._identity)
+        partitions = self._membership.partitions
+        for partition, (first, _) in self._membership.bounds(partitions, self._kafka.request_timeout_s).items():
+            epoch.positions[source_name(partition)] = first
+        epoch.put("meta", b"lane", self._marker.lane.encode())
+        epoch.put("meta", b"epoch", b"0")
+        epoch.put("meta", b"identity", self._identity.encode())
+        self.commit(epoch)
+
+    def committed(self) -> Committed | None:
+        """The marker of the group; None before the first owner.
+
+        Raises `StateError` if it is not that of this state, `IdentityError` as `check_partitions`.
+        """
+        found = self._membership.committed(self._journal_partition, self._kafka.request_timeout_s)
+        if found is None:
+            return None
+        marker = decode_marker(found.metadata)
+        num_partitions = self._outputs.num_partitions
+        check_partitions(marker, num_partitions, topic=self._topics.sequences, lane=self._kafka.lane)
+        self._marker = msgspec.structs.replace(marker, p=num_partitions)
+        local = self._store.get("meta", b"lane")
+        if local is not None and local.decode() != self._marker.lane:
+            raise StateError(
+                f"the state in {self._store.folder} belongs to another journal than {self._topics.journal}: one of "
+                "them was made anew. If that was on purpose, move the state folder away, and the lane's folder in "
+                "state.snapshot_dir with it, and start again; else see docs/operating.md#journal-lost"
+            )
+        return Committed(epoch=self._marker.e, identity=self._marker.id, journal_end=found.offset)
+
+    def journal(self, *, after: int, follow: bool) -> Iterator[JournalRecord | None]:
+        """The epochs after `after`. With `follow` until the lane is this process's; None while there is none."""
+        start = journal_position(self._store)
+        if follow:
+            for record in self._journal.read(start, None):
+                # Behind a long journal only now and then.
+                if record is None or self._membership.silent_s > FOLLOW_POLL_S:
+                    self._membership.keep_alive()
+                if self.ownership() is not Ownership.STANDBY:
+                    return
+                yield record
+            return
+        end = self._membership.committed(self._journal_partition, self._kafka.request_timeout_s)
+        for record in self._journal.read(start, end.offset if end is not None else start):
+            self._membership.keep_alive()
+            yield record
+
+    def commit(self, epoch: Epoch) -> None:
+        """One transaction, then the store.
+
+        Raises `LaneLost`, or `BrokerUnavailable` if the outcome is not known: then this must be called again with the
+        same epoch, or the process must end.
+        """
+        # It may have joined again since, and would commit with a membership that is good.
+        self._check_lane()
+        began = time.monotonic()
+        offset = self._decided(epoch) if self._is_undecided else None
+        self._is_undecided = True
+        journal_bytes = 0
+        if offset is None:
+            offset, journal_bytes = self._send(epoch)
+        self._is_undecided = False
+        self.last_commit = CommitReport(transaction_s=time.monotonic() - began, journal_bytes=journal_bytes)
+        apply_journalled(self._store, epoch.changes(), offset)
+
+    def _decided(self, epoch: Epoch) -> int | None:
+        """After an attempt that failed: a new producer, which ends it. Where the journal goes on, if it did count.
+
+        Raises `LaneLost` if another process committed meanwhile, `BrokerUnavailable`.
+        """
+        self._prove_ownership()
+        self._transactions.renew()
+        committed = self.committed()
+        if committed is None or committed.epoch == epoch.number - 1:
+            return None
+        assert self._marker is not None
+        if committed.epoch != epoch.number or self._marker.by != self._process:
+            raise LaneLost(f"another process committed epoch {committed.epoch} while this one was at {epoch.number}")
+        return committed.journal_end
+
+    def _prove_ownership(self) -> None:
+        """Hear from the group: only an owner may make a producer, and one that was frozen would fence its heir.
+
+        Raises `LaneLost` if it owns the lane no more, `BrokerUnavailable` if the group does not answer.
+        """
+        began = time.monotonic()
+        while not self._membership.is_heard_since(began):
+            if time.monotonic() - began > self._kafka.session_timeout_s / 2:
+                raise BrokerUnavailable("the group does not answer, in the middle of a commit")
+            self.keep_alive()
+            time.sleep(REJOIN_POLL_S)
+        self.keep_alive()
+
+    def _send(self, epoch: Epoch) -> tuple[int, int]:
+        """Where the journal goes on after the epoch, and its bytes there. Raises as `commit`."""
+        for source, position in epoch.positions.items():
+            epoch.put("inputs", source.encode(), str(position).encode())
+        records = self._outputs.records(epoch, self._store)
+        journal = self._journal_records(epoch)
+        snapshot = self._membership.snapshot
+        try:
+            offset = self._transact(records + journal, epoch, snapshot)
+        except StaleMembership:
+            # A standby joined in the middle, and nothing was committed: once more, with the membership of now. Only an
+            # owner may make a new producer: a process that is none any more would fence the one that is.
+            snapshot = self._membership_after(snapshot)
+            self._transactions.renew()
+            try:
+                offset = self._transact(records + journal, epoch, snapshot)
+            except StaleMembership as error:
+                raise LaneLost(f"the group moved on twice in one commit: {error}") from error
+        return offset, sum(len(record.value or b"") for record in journal)
+
+    def _membership_after(self, former: Any) -> Any:
+        """The group's metadata after these, as soon as this member has them.
+
+        Raises `LaneLost` if it owns no more, `BrokerUnavailable` if the group does not say in time.
+        """
+        deadline = time.monotonic() + self._kafka.session_timeout_s
+        while self.ownership() is not Ownership.LOST and time.monotonic() < deadline:
+            self._membership.keep_alive()
+            is_owner = self.ownership() is Ownership.OWNER
+            # While it joins, what it has is of a generation that is about to end.
+            if is_owner and not self._membership.is_joining and self._membership.snapshot != former:
+                return self._membership.snapshot
+            time.sleep(REJOIN_POLL_S)
+        self._check_lane()
+        raise BrokerUnavailable("the group did not take this process in again in the middle of a commit")
+
+    def _transact(self, records: list[Outgoing], epoch: Epoch, snapshot: Any) -> int:
+        """One attempt; where the journal goes on after it."""
+        assert self._marker is not None
+        offsets = self._transactions.send(records)
+        next_offset = offsets[-1] + 1
+        marker = msgspec.structs.replace(self._marker, e=epoch.number, by=self._process)
+        positions = self._offsets(epoch.positions)
+        positions[self._journal_partition] = OffsetAndMetadata(next_offset, msgspec.json.encode(marker).decode(), -1)
+        self._transactions.commit(positions, snapshot)
+        return next_offset
+
+    def _offsets(self, positions: Mapping[str, int]) -> dict[TopicPartition, OffsetAndMetadata]:
+        """The partitions that moved; now and then all of them. Feedback has its positions in the facts alone.
+
+        Raises `LaneLost` if one is not this process's: outputs without their inputs' offsets would be made again.
+        """
+        named = {source_name(partition): partition for partition in self._membership.partitions}
+        wanted = dict(positions)
+        if time.monotonic() - self._recommitted_at > RECOMMIT_S:
+            self._recommitted_at = time.monotonic()
+            for source in named.keys() - wanted.keys():
+                known = self._store.get("inputs", source.encode())
+                if known is not None:
+                    wanted[source] = int(known)
+        wanted = {source: at for source, at in wanted.items() if coordinates(source)[0] == self._topics.documents}
+        if foreign := wanted.keys() - named.keys():
+            raise LaneLost(f"{', '.join(sorted(foreign))} went to another process before it was committed")
+        return {named[source]: OffsetAndMetadata(at, "", -1) for source, at in wanted.items()}
+
+    def _journal_records(self, epoch: Epoch) -> list[Outgoing]:
+        """The facts of the epoch, in parts. Large values are uploaded first."""
+        parts = encode_changes(self._without_artifacts(epoch.changes()))
+        headers = [
+            ("epoch", str(epoch.number).encode()),
+            ("parts", str(len(parts)).encode()),
+            ("identity", epoch.identity.encode()),
+            ("positions", msgspec.json.encode(epoch.positions)),
+        ]
+        return [
+            Outgoing(self._topics.journal, 0, part, headers=[*headers, ("part", str(number).encode())])
+            for number, part in enumerate(parts)
+        ]
+
+    def _without_artifacts(self, changes: Iterator[Change]) -> Iterator[JournalledChange]:
+        for family, key, value in changes:
+            if value is not None and family in ARTIFACT_FAMILIES:
+                yield family, key, self._upload(value)
+            else:
+                yield family, key, value
+
+    def _upload(self, value: bytes) -> Artifact:
+        """Store a large value; after a failure with a new producer. Raises `BrokerUnavailable`."""
+        self._artifacts = self._artifacts or connected_producer(self._kafka)
+        try:
+            return upload(value, self._artifacts, self._topics.artifacts)
+        except BrokerUnavailable:
+            self._artifacts.close(timeout=1)
+            self._artifacts = None
+            raise
+
+    def keep_alive(self) -> None:
+        """Stay a member of the group. Raises `LaneLost` if the lane went to another process."""
+        self._membership.keep_alive()
+        self._check_lane()
+
+    def lag(self) -> dict[str, int]:
+        """Messages that wait, by partition. Raises `BrokerUnavailable`."""
+        partitions = self._membership.partitions
+        bounds = self._membership.bounds(partitions, min(LAG_TIMEOUT_S, self._kafka.request_timeout_s))
+        waiting = {}
+        for partition, (_, end) in bounds.items():
+            known = self._store.get("inputs", source_name(partition).encode())
+            waiting[source_name(partition)] = max(0, end - (0 if known is None else int(known)))
+        return waiting
+
+    def retained_from(self, generation: int, next_seq_no: int) -> int | None:
+        """The first sequence of a generation that the topic still holds, with all that follow.
+
+        Raises `BrokerUnavailable`, `CorruptSequence`.
+        """
+        if self._retention is None:
+            self._retention = RetentionReader(self._kafka, self._topics.sequences, self._outputs.num_partitions)
+        return self._retention.retained_from(generation, next_seq_no)
+
+    def truncate(self, *, before: int) -> None:
+        """Forget the journal before an offset."""
+        admin = connected_admin(self._kafka)
+        try:
+            admin.delete_records({self._journal_partition: before})
+        except KafkaError as error:
+            raise BrokerUnavailable(f"the journal could not be cut: {error}") from error
+        finally:
+            admin.close()
+
+    def close(self) -> None:
+        """Leave the group, so that a standby takes over at once."""
+        self._membership.close()
+        self._transactions.close()
+        self._journal.close()
+        if self._feedback is not None:
+            self._feedback.close()
+        if self._retention is not None:
+            self._retention.close()
+        if self._artifacts is not None:
+            self._artifacts.close(timeout=2)
+
+
+def source_name(partition: Any) -> str:
+    """How the partition, or that of a message, is called in facts, ids and messages to humans."""
+    return f"{partition.topic}-{partition.partition}"
+
+
+def rows_of_message(message: Any, config: InputConfig) -> list[RawDocument]:
+    """The rows of one message as kafka-python gives it."""
+    return rows_of(
+        source_name(message),
+        message.offset,
+        message.key,
+        message.value,
+        message.headers,
+        message.timestamp * 1000,
+        config.fields,
+        config.max_document_bytes,
+        config.schema_registry,
+    )
+
+
+def message_set_aside(message: Any, how: str) -> RawDocument:
+    """A message that cannot be decoded without an end of the process, as one row."""
+    source, timestamp_us = source_name(message), max(0, message.timestamp * 1000)
+    return RawDocument(source, message.offset, verdict(how), message.value or b"", timestamp_us=timestamp_us)
+
+
+def decode_marker(metadata: str) -> Marker:
+    """The marker in the metadata of the journal's committed offset. Raises `StateError` if it is none."""
+    try:
+        return msgspec.json.decode(metadata, type=Marker)
+    except msgspec.DecodeError as error:
+        raise StateError(
+            f"the group's offset of the journal carries {metadata!r}, which is no marker of curatord: somebody moved "
+            "it. See docs/operating.md#marker-gone"
+        ) from error
+
+
+def check_partitions(marker: Marker, found: int, *, topic: str, lane: str) -> None:
+    """Raise `IdentityError` if the topic of sequences has another number of partitions than the lane began with."""
+    if marker.p not in (0, found):
+        raise IdentityError(
+            f"topic {topic} has {found} partitions, lane {lane} was made with {marker.p}: sequence n lies on partition "
+            f"n mod {marker.p}, and readers would look for it elsewhere. Partitions cannot be removed: begin a "
+            "new lane, over topics of its own. See docs/operating.md#identity"
+        )

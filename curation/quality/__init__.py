@@ -1,0 +1,1 @@
+"""Quality: rules, language and the judgement over both."""

@@ -1,0 +1,171 @@
+"""Which language a document is in: as declared, or by py3langid's model over samples of it.
+
+The model travels with py3langid (142 classes, no download). Its answers are its own: the same language and probability
+as `py3langid` gives for the same bytes, only faster. Three texts it cannot judge are treated first: capitals are made
+small, marks are composed, and a text whose letters are mostly of scripts that the model never saw (Cherokee, Yi,
+Syriac...) is of no known language ("und", probability 0).
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Annotated, NamedTuple
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from curation.batch import join_texts
+from curation.quality.language_codes import covered_languages, nearest_language, normalise_language
+from kernels.characters import character_properties
+from kernels.langid import (
+    ASK_NFC,
+    COLUMNS,
+    FETCH_AHEAD,
+    IN_CAPITALS,
+    SAMPLE_BYTES,
+    SEGMENTS,
+    classify_documents,
+    longest_ngram,
+    sample_documents,
+)
+from kernels.nfc import nfc
+from kernels.simd import PADDING_BYTES
+from kernels.text_masks import read_only
+from ops.memory import lookup_table
+
+UNDETERMINED = "und"
+ENGLISH = "en"
+NO_LANGUAGE_CODE = "zxx"  # base64, logs, tables of numbers
+
+
+class LanguageConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Language identification, and which languages to keep."""
+
+    enabled: bool = True
+    """Whether to identify the language of documents that declare none; without it they count as undetermined."""
+    keep: tuple[str, ...] = ()
+    """Languages to keep, as ISO 639 codes or English names ("en", "deu_Latn", "Chinese"); empty keeps all. A
+    macrolanguage covers its members, and a member its macrolanguage: "no" keeps "nb" and "nn". Documents of no known
+    language are dropped as well, unless "und" is listed."""
+    min_score: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.5
+    """Probability that an identified language must have for its document to be kept; used only if `keep` is set."""
+
+    def __post_init__(self) -> None:
+        if self.keep and not self.enabled:
+            raise ValueError(
+                "`keep` needs `enabled = true`: without it no document without a declared language is kept"
+            )
+        for code in self.keep:
+            if code != UNDETERMINED and not normalise_language(code):
+                raise ValueError(
+                    f"`keep` has {code!r}, which names no language; the nearest is {nearest_language(code)!r}"
+                )
+
+    def kept_languages(self) -> frozenset[str]:
+        """Codes of all languages that `keep` covers; empty if all are kept."""
+        undetermined = {UNDETERMINED} & {*self.keep}
+        return covered_languages(normalise_language(code) for code in self.keep if code != UNDETERMINED) | undetermined
+
+
+class LanguageModel(NamedTuple):
+    """py3langid's tables, laid out for the kernel. S states, F n-grams, L languages."""
+
+    next_state_SN: NDArray[np.uint32]  # rows of 256, one entry a byte
+    row_S: NDArray[np.uint16]  # row of a state
+    feature_S: NDArray[np.int32]  # n-gram that a state announces; -1 for none
+    table_FL: NDArray[np.uint16]  # half-precision bits, one row an n-gram
+    prior_L: NDArray[np.float32]
+    first_L: NDArray[np.int64]  # the first class with the same language
+    log_counts: NDArray[np.float32]  # log(1 + n) * 2^112, for n up to the bytes of a sample
+
+
+@cache
+def load_model() -> tuple[LanguageModel, tuple[str, ...], int]:
+    """The model, its languages, and the longest n-gram in bytes; half a second and 70 MB, once a process."""
+    from py3langid.langid import MODEL_FILE, LanguageIdentifier
+
+    source = LanguageIdentifier.from_model_file(MODEL_FILE)
+    languages = tuple(normalise_language(language) for language in source.nb_classes)
+    num_features = len(source.nb_ptc)
+    stride = -(-len(languages) // COLUMNS) * COLUMNS
+    table_FL = lookup_table((num_features, stride), np.float16)
+    table_FL[:, : len(languages)] = source.nb_ptc
+    prior_L = np.zeros(stride, np.float32)
+    prior_L[: len(languages)] = source.nb_pc
+    next_state_SN = lookup_table((len(source.tk_nextmove),), np.uint32)
+    next_state_SN[:] = source.tk_nextmove
+    model = LanguageModel(
+        next_state_SN=next_state_SN,
+        row_S=np.array(source.tk_row, np.uint16),
+        feature_S=np.array(source.tk_output, np.int32),
+        table_FL=table_FL.view(np.uint16).reshape(-1),
+        prior_L=prior_L,
+        first_L=np.array([languages.index(language) for language in languages], np.int64),
+        log_counts=(np.log1p(np.arange(4 * SAMPLE_BYTES)) * 2.0**112).astype(np.float32),
+    )
+    num_states = len(model.row_S)
+    overlap = longest_ngram(
+        model.next_state_SN, model.row_S, np.empty(num_states, np.int32), np.empty(num_states, np.int32)
+    )
+    return model, languages, int(overlap)
+
+
+def identify_languages(
+    buffer_N: NDArray[np.uint8], starts_B: NDArray[np.int64], ends_B: NDArray[np.int64]
+) -> tuple[list[str], NDArray[np.float32]]:
+    """Language code and probability of each document, from samples of SAMPLE_BYTES spread over it.
+
+    "und" with 0 for a text in which the model knows nothing. Pure; safe from several threads.
+    """
+    _, languages, _ = load_model()
+    samples_N, starts_B, ends_B = take_samples(buffer_N, starts_B, ends_B)
+    classes_B, scores_B, treat_B = _classify(samples_N, starts_B, ends_B)
+    changed = np.flatnonzero(treat_B & (ASK_NFC | IN_CAPITALS))
+    if len(changed):
+        texts = []
+        for b in changed.tolist():
+            text = bytes(samples_N[starts_B[b] : ends_B[b]]).decode()
+            texts.append(nfc(text.lower() if treat_B[b] & IN_CAPITALS else text))
+        classes_B[changed], scores_B[changed], _ = _classify(*join_texts(texts), as_is=True)
+    return [languages[k] if k >= 0 else UNDETERMINED for k in classes_B.tolist()], scores_B
+
+
+def take_samples(
+    buffer_N: NDArray[np.uint8], starts_B: NDArray[np.int64], ends_B: NDArray[np.int64]
+) -> tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.int64]]:
+    """What is looked at of each document, as a batch of its own: all, or pieces from beginning to end."""
+    most_bytes = int(np.minimum(ends_B - starts_B, SAMPLE_BYTES).sum())
+    samples_N = np.empty(most_bytes + PADDING_BYTES, np.uint8)
+    sample_starts_B, sample_ends_B = np.empty(len(starts_B), np.int64), np.empty(len(starts_B), np.int64)
+    sample_documents(read_only(buffer_N), starts_B, ends_B, samples_N, sample_starts_B, sample_ends_B)
+    return samples_N, sample_starts_B, sample_ends_B
+
+
+def _classify(
+    buffer_N: NDArray[np.uint8], starts_B: NDArray[np.int64], ends_B: NDArray[np.int64], as_is: bool = False
+) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.uint8]]:
+    """Class (-1 for none) and probability of each text, and what has to be done to it first."""
+    model, _, overlap = load_model()
+    num_documents = len(starts_B)
+    longest_bytes = int((ends_B - starts_B).max(initial=0))
+    classes_B = np.empty(num_documents, np.int64)
+    scores_B = np.empty(num_documents, np.float32)
+    treat_B = np.empty(num_documents, np.uint8)
+    classify_documents(
+        read_only(buffer_N),
+        starts_B,
+        ends_B,
+        model,
+        overlap,
+        character_properties(),
+        as_is,
+        np.empty(longest_bytes + SEGMENTS + FETCH_AHEAD, np.int32),
+        np.zeros(len(model.table_FL) // len(model.prior_L), np.int32),
+        np.empty(len(model.prior_L), np.float32),
+        np.empty(longest_bytes, np.float32),
+        classes_B,
+        scores_B,
+        treat_B,
+    )
+    return classes_B, scores_B, treat_B

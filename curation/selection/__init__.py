@@ -1,0 +1,1 @@
+"""Selection: the bandit, its rewards, loss curves and the mixture."""

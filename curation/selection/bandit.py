@@ -1,0 +1,453 @@
+"""Bandit: which documents are worth admitting, learned per cluster from the rewards of a few (Quad, online).
+
+Quad (Zhang et al., ICLR 2025) pulls clusters as the arms of a bandit and rewards them by the influence of a few
+of their documents. On a stream arms are not pulled, documents arrive, and there are two decisions a document:
+
+- *admit*: is its cluster's posterior above the running cut? This is a thresholding bandit, not best-arm search.
+  Clusters are admitted from the best downwards until their share of the arriving tokens is `keep_ratio`; those at
+  the cut are admitted in part, those below it with the floor probability. Clusters with equal posteriors are
+  treated alike, so that a bandit that knows nothing admits `keep_ratio` of each.
+- *probe*: which few documents get a reward now? Those of the clusters whose side of the cut is least certain:
+  argmax of `bonus_c - |mean_c - cut|`, the bonus being UCB's (Auer et al., 2002) over discounted counts
+  (Garivier & Moulines, 2011). Each probe within a tick shrinks the bonus, so one cluster does not take them all.
+
+Beliefs change only in `tick` and by lineage. In between, whatever is asked is answered from the same policy, which
+is a pure function of the facts: a restored bandit goes on to the last bit.
+
+Shape legend: B documents of a tick, C arms in ascending order of cluster id, L levels of equal posterior, P pairs of
+neighbours, X any clusters.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Annotated
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from state.chance import draw, draw_unit
+
+DISCOUNT_DOCUMENTS = 200  # the discount is stated per this many documents
+CLIP_SIGMAS = 3.0
+# An arm that weighs less than this, in reward and in arrivals, is forgotten: it has become a newborn again.
+FORGOTTEN = 1e-3
+
+ARM = np.dtype(
+    [
+        ("cluster", "<i8"),
+        ("reward_sum", "<f8"),  # discounted sum of clipped rewards
+        ("count", "<f8"),  # discounted number of rewards, neighbours' credit included
+        ("arrived", "<f8"),  # discounted tokens that arrived in closed ticks
+        ("arriving", "<f8"),  # and in the open one
+        ("documents", "<i8"),  # documents that arrived, ever
+        ("admitted", "<i8"),  # and were admitted
+    ]
+)
+SHARED_KEY = b"shared"
+
+
+class BanditConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The section [bandit]."""
+
+    enabled: bool = False
+    """Admit documents by what their cluster is worth; off, every document is admitted."""
+    keep_ratio: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.5
+    """Share of the arriving tokens to admit, over the memory of the discount. mixture.rho takes its share of these."""
+    floor: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.05
+    """Least admission probability of any document, so that no cluster is lost from sight."""
+    probe_ratio: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.03
+    """Share of the arriving documents that are scored for a reward."""
+    exploration: Annotated[float, msgspec.Meta(ge=0)] = 1.0
+    """Weight of uncertainty when choosing what to probe, in standard deviations of the reward."""
+    discount: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.995
+    """What a reward still weighs after 200 further documents; 1 never forgets."""
+    neighbour_radius: Annotated[float, msgspec.Meta(ge=0)] = 0.2
+    """Cosine distance at which the credit that a cluster shares with its neighbours has faded to nothing."""
+    newborn_count: Annotated[float, msgspec.Meta(ge=0)] = 5.0
+    """Most rewards that a newborn cluster inherits from its parents."""
+
+    def __post_init__(self) -> None:
+        if self.floor > self.keep_ratio:
+            raise ValueError(
+                f"bandit.floor = {self.floor} admits more than bandit.keep_ratio = {self.keep_ratio}: "
+                "lower the floor or raise the ratio"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Admission:
+    """What the bandit decided on each document of a tick."""
+
+    admitted_B: NDArray[np.bool_]
+    propensities_B: NDArray[np.float32]  # probability with which it was admitted, for importance weights
+    probed_B: NDArray[np.bool_]  # a reward is wanted for it, whether it was admitted or not
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArmReport:
+    """One row of the table of arms."""
+
+    cluster: int
+    mean: float  # posterior, in standard deviations from the mean reward; 0 for a cluster without rewards
+    count: float  # discounted number of rewards behind it
+    propensity: float  # admission probability of its next document
+    documents: int  # arrived, ever
+    keep_rate: float  # share of those that was admitted; 1 before the first
+
+
+class _Shared(msgspec.Struct, array_like=True):
+    """Everything that belongs to no single arm."""
+
+    documents: int = 0  # ever sampled: places the probes
+    tick_documents: int = 0  # sampled since the last tick: the time that the discount knows
+    arrived: float = 0.0  # discounted tokens; as in an arm, those of the open tick are kept apart
+    arriving: float = 0.0
+    admitted: float = 0.0
+    admitting: float = 0.0
+    policy_version: int = 0
+    reward_count: float = 0.0  # over all rewards, undiscounted
+    reward_mean: float = 0.0
+    reward_m2: float = 0.0
+    pending_clusters: list[int] = []
+    pending_rewards: list[float] = []
+    pending_counts: list[float] = []
+
+    def deviation(self) -> float:
+        """Standard deviation of the rewards; 0 while there is none."""
+        return math.sqrt(self.reward_m2 / self.reward_count) if self.reward_m2 > 0 else 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Policy:
+    """What the facts amount to, until they change."""
+
+    means_C: NDArray[np.float64]  # posterior, in standard deviations
+    propensities_C: NDArray[np.float32]
+    cut: float
+    log_pulls: float  # 2 ln of all rewards, under the root of the bonus
+
+
+class Bandit:
+    """Beliefs about clusters, and the decisions that follow from them.
+
+    A cluster that was never heard of is a newborn at the mean of all rewards. Nothing raises.
+    """
+
+    def __init__(self, config: BanditConfig, *, seed: int = 0) -> None:
+        self._config = config
+        self._seed = seed
+        self._arms_C: NDArray[np.void] = np.zeros(0, ARM)
+        self._shared = _Shared()
+        self._policy: _Policy | None = None
+        self._told: dict[bytes, bytes] = {}
+
+    @property
+    def policy_version(self) -> int:
+        """Counts the ticks and lineage changes that changed what the bandit believes."""
+        return self._shared.policy_version
+
+    def sample(
+        self, clusters_B: NDArray[np.int32], keys_B: NDArray[np.uint64], num_tokens_B: NDArray[np.int64]
+    ) -> Admission:
+        """Decide on the documents of one tick: all of them by the same beliefs.
+
+        `keys_B` hash the document ids; with the seed they are the only randomness.
+        """
+        num_documents = len(clusters_B)
+        if not self._config.enabled or num_documents == 0:
+            return Admission(
+                admitted_B=np.ones(num_documents, np.bool_),
+                propensities_B=np.ones(num_documents, np.float32),
+                probed_B=np.zeros(num_documents, np.bool_),
+            )
+        arms_B = self._find(clusters_B)
+        policy = self._current_policy()
+        propensities_B = policy.propensities_C[arms_B]
+        admitted_B = draw_unit(keys_B, seed=self._seed, purpose="admit") < propensities_B
+        probed_B = self._choose_probes(policy, arms_B, keys_B)
+        self._count_arrivals(arms_B, num_tokens_B, admitted_B)
+        return Admission(admitted_B=admitted_B, propensities_B=propensities_B, probed_B=probed_B)
+
+    def learn(
+        self,
+        clusters_B: NDArray[np.int32],
+        rewards_B: NDArray[np.floating],
+        weights_B: NDArray[np.floating] | None = None,
+    ) -> None:
+        """Rewards of probed documents, in any unit, as `reward` takes them; a weight is a number of rewards."""
+        counts = [1.0] * len(clusters_B) if weights_B is None else weights_B.tolist()
+        for cluster, value, count in zip(clusters_B.tolist(), rewards_B.tolist(), counts, strict=True):
+            self.reward(cluster, value, count)
+
+    def reward(self, cluster: int, value: float, count: float = 1.0) -> None:
+        """`count` rewards of mean `value` for a cluster; they count from the next tick on.
+
+        A value that is not finite or a count that is not positive says nothing and is passed over.
+        """
+        if self._config.enabled and math.isfinite(value) and math.isfinite(count) and count > 0:
+            self._shared.pending_clusters.append(cluster)
+            self._shared.pending_rewards.append(value)
+            self._shared.pending_counts.append(count)
+
+    def forget_rewards(self) -> None:
+        """Rewards are of another kind from now on, in another unit: what was believed goes, the arrivals stay."""
+        if not self._config.enabled:
+            return
+        shared = self._shared
+        self._arms_C["reward_sum"] = self._arms_C["count"] = 0.0
+        shared.reward_count = shared.reward_mean = shared.reward_m2 = 0.0
+        shared.pending_clusters, shared.pending_rewards, shared.pending_counts = [], [], []
+        self._policy = None
+
+    def tick(self, neighbours: Iterable[tuple[int, int, float]] = ()) -> None:
+        """Close the tick: forget a little, then learn the rewards that came in since the last one.
+
+        `neighbours` are pairs of clusters and their distance, each pair once: a reward of one also counts for the
+        other, with a weight that falls linearly from 1 at distance 0 to 0 at the radius.
+        """
+        shared = self._shared
+        if not self._config.enabled or not (shared.tick_documents or shared.pending_clusters):
+            return
+        fade = self._config.discount ** (shared.tick_documents / DISCOUNT_DOCUMENTS)
+        shared.tick_documents = 0
+        shared.arrived = shared.arrived * fade + shared.arriving
+        shared.admitted = shared.admitted * fade + shared.admitting
+        shared.arriving = shared.admitting = 0.0
+        arms_C = self._arms_C
+        arms_C["reward_sum"] *= fade
+        arms_C["count"] *= fade
+        arms_C["arrived"] = arms_C["arrived"] * fade + arms_C["arriving"]
+        arms_C["arriving"] = 0.0
+        self._arms_C = arms_C[(arms_C["count"] >= FORGOTTEN) | (arms_C["arrived"] >= FORGOTTEN)]
+        if shared.pending_clusters:
+            self._absorb(neighbours)
+            shared.policy_version += 1
+        self._policy = None
+
+    def founded(self, child: int, parents: list[int]) -> None:
+        """A newborn cluster starts from what is believed of its parents, held lightly."""
+        if not self._config.enabled:
+            return
+        places = self._find(np.array(parents, np.int64))
+        family = self._arms_C[places]
+        self._inherit(child, float(family["reward_sum"].sum()), float(family["count"].sum()), arrived=0.0)
+        self._lineage_changed()
+
+    def split(self, parent: int, children: list[int]) -> None:
+        """The children start from what is believed of their parent, held lightly, and share its arrivals.
+
+        A parent that is among its children keeps its own beliefs; otherwise it ceases to be.
+        """
+        if not self._config.enabled or not children:
+            return
+        place = self._find_one(parent)
+        arm = self._arms_C[place].copy()
+        arrived = float(arm["arrived"]) / len(children)
+        for child in children:
+            if child != parent:
+                self._inherit(child, float(arm["reward_sum"]), float(arm["count"]), arrived=arrived)
+        place = self._find_one(parent)
+        if parent in children:
+            self._arms_C["arrived"][place] = arrived
+        else:
+            self._arms_C = np.delete(self._arms_C, place)
+        self._lineage_changed()
+
+    def merged(self, winner: int, losers: list[int]) -> None:
+        """The winner has seen what the losers saw, pending rewards included; the losers cease to be."""
+        if not self._config.enabled:
+            return
+        self._find(np.array([winner, *losers], np.int64))
+        place = self._find_one(winner)
+        lost = self._find(np.array([loser for loser in losers if loser != winner], np.int64))
+        for field in ("reward_sum", "count", "arrived", "arriving", "documents", "admitted"):
+            self._arms_C[field][place] += self._arms_C[field][lost].sum()
+        self._arms_C = np.delete(self._arms_C, lost)
+        self._shared.pending_clusters = [winner if c in losers else c for c in self._shared.pending_clusters]
+        self._lineage_changed()
+
+    def arms(self) -> list[ArmReport]:
+        """The table of arms, by cluster id; empty while the bandit is off."""
+        policy = self._current_policy()
+        return [
+            ArmReport(
+                cluster=int(arm["cluster"]),
+                mean=float(mean),
+                count=float(arm["count"]),
+                propensity=float(propensity),
+                documents=int(arm["documents"]),
+                keep_rate=int(arm["admitted"]) / int(arm["documents"]) if arm["documents"] else 1.0,
+            )
+            for arm, mean, propensity in zip(self._arms_C, policy.means_C, policy.propensities_C, strict=True)
+        ]
+
+    def apply(self, key: bytes, value: bytes | None) -> None:
+        """Put one fact back."""
+        if key == SHARED_KEY:
+            self._shared = _Shared() if value is None else msgspec.msgpack.decode(value, type=_Shared)
+        else:
+            place = self._find_one(_arm_cluster(key))
+            if value is None:
+                self._arms_C = np.delete(self._arms_C, place)
+            else:
+                self._arms_C[place] = np.frombuffer(value, ARM)[0]
+        if value is None:
+            self._told.pop(key, None)
+        else:
+            self._told[key] = bytes(value)
+        self._policy = None
+
+    def changes(self) -> Iterator[tuple[bytes, bytes | None]]:
+        """The facts that changed since the last call, by key."""
+        facts = {_arm_key(int(arm["cluster"])): arm.tobytes() for arm in self._arms_C}
+        if self._shared != _Shared():
+            facts[SHARED_KEY] = msgspec.msgpack.encode(self._shared)
+        told, self._told = self._told, facts
+        return iter([(key, facts.get(key)) for key in sorted(told | facts) if told.get(key) != facts.get(key)])
+
+    def _find(self, clusters_X: NDArray[np.integer]) -> NDArray[np.intp]:
+        """The places of clusters among the arms; those without an arm get one."""
+        ids_C = self._arms_C["cluster"]
+        places_X = np.searchsorted(ids_C, clusters_X)
+        known_X = np.append(ids_C, -1)[places_X] == clusters_X
+        known_X &= places_X < len(ids_C)
+        if known_X.all():
+            return places_X
+        newborn = np.unique(clusters_X[~known_X])
+        arms = np.zeros(len(newborn), ARM)
+        arms["cluster"] = newborn
+        self._arms_C = np.insert(self._arms_C, np.searchsorted(ids_C, newborn), arms)
+        self._policy = None
+        return np.searchsorted(self._arms_C["cluster"], clusters_X)
+
+    def _find_one(self, cluster: int) -> int:
+        return int(self._find(np.array([cluster], np.int64))[0])
+
+    def _inherit(self, child: int, reward_sum: float, count: float, *, arrived: float) -> None:
+        place = self._find_one(child)
+        kept = min(count, self._config.newborn_count)
+        self._arms_C["count"][place] = kept
+        self._arms_C["reward_sum"][place] = reward_sum * (kept / count) if count > 0 else 0.0
+        self._arms_C["arrived"][place] += arrived
+
+    def _lineage_changed(self) -> None:
+        self._shared.policy_version += 1
+        self._policy = None
+
+    def _absorb(self, neighbours: Iterable[tuple[int, int, float]]) -> None:
+        """Add the pending rewards to their arms and, in part, to the arms nearby."""
+        shared = self._shared
+        rewards = np.array(shared.pending_rewards)
+        counts = np.array(shared.pending_counts)
+        # Welford (1962), a tick at once (Chan, Golub & LeVeque, 1983).
+        count = float(counts.sum())
+        mean = float((counts * rewards).sum()) / count
+        gap, total = mean - shared.reward_mean, shared.reward_count + count
+        shared.reward_m2 += float((counts * (rewards - mean) ** 2).sum()) + gap**2 * shared.reward_count * count / total
+        shared.reward_mean += gap * count / total
+        shared.reward_count = total
+        reach = CLIP_SIGMAS * shared.deviation()
+        rewards = np.clip(rewards, shared.reward_mean - reach, shared.reward_mean + reach)
+
+        radius = self._config.neighbour_radius
+        pairs = [(a, b, 1.0 - distance / radius) for a, b, distance in neighbours if a != b and distance < radius]
+        ends_P2 = np.array([pair[:2] for pair in pairs], np.int64).reshape(-1, 2)
+        weights_P = np.array([pair[2] for pair in pairs])
+        self._find(ends_P2.ravel())
+        arms = self._find(np.array(shared.pending_clusters, np.int64))
+        ends_P2 = self._find(ends_P2.ravel()).reshape(-1, 2)
+        for field, amounts in (("reward_sum", counts * rewards), ("count", counts)):
+            own_C = np.bincount(arms, amounts, len(self._arms_C))
+            credit_C = own_C.copy()
+            np.add.at(credit_C, ends_P2[:, 0], weights_P * own_C[ends_P2[:, 1]])
+            np.add.at(credit_C, ends_P2[:, 1], weights_P * own_C[ends_P2[:, 0]])
+            self._arms_C[field] += credit_C
+        shared.pending_clusters, shared.pending_rewards, shared.pending_counts = [], [], []
+
+    def _current_policy(self) -> _Policy:
+        """The policy that follows from the facts as they are; it looks at nothing of the open tick."""
+        if self._policy is None:
+            counts_C, sums_C = self._arms_C["count"], self._arms_C["reward_sum"]
+            deviation = self._shared.deviation()
+            # The prior is one reward at the mean of all.
+            centred_C = (sums_C - counts_C * self._shared.reward_mean) / (counts_C + 1.0)
+            means_C = centred_C / deviation if deviation > 0 else np.zeros(len(counts_C))
+            propensities_C, cut = self._draw_cut(means_C)
+            self._policy = _Policy(
+                means_C=means_C,
+                propensities_C=propensities_C,
+                cut=cut,
+                log_pulls=2.0 * math.log(max(float(counts_C.sum()), 2.0)),
+            )
+        return self._policy
+
+    def _draw_cut(self, means_C: NDArray[np.float64]) -> tuple[NDArray[np.float32], float]:
+        """Admission probabilities that fill the budget from the best cluster downwards, and the mean at the cut."""
+        config, shared = self._config, self._shared
+        if shared.arrived == 0.0 or len(means_C) == 0:
+            return np.full(len(means_C), config.keep_ratio, np.float32), 0.0
+        # What was admitted too much or too little of late is made up for.
+        ratio = min(max(2.0 * config.keep_ratio - shared.admitted / shared.arrived, config.floor), 1.0)
+        arrived_C = self._arms_C["arrived"]
+        levels_L, level_C = np.unique(-means_C, return_inverse=True)  # best first; equal means stand on one level
+        arrived_L = np.bincount(level_C, arrived_C, len(levels_L))
+        above_L = np.concatenate(([0.0], np.cumsum(arrived_L)[:-1]))
+        # The floor is spent on everyone first; above it there is 1 - floor to give.
+        budget = (ratio - config.floor) / (1.0 - config.floor) * float(arrived_C.sum()) if config.floor < 1 else 0.0
+        filled_L = np.clip((budget - above_L) / np.maximum(arrived_L, FORGOTTEN), 0.0, 1.0)
+        propensities_L = config.floor + (1.0 - config.floor) * filled_L
+        cut = -float(levels_L[np.flatnonzero(above_L <= budget)[-1]])
+        return propensities_L.astype(np.float32)[level_C], cut
+
+    def _choose_probes(
+        self, policy: _Policy, arms_B: NDArray[np.intp], keys_B: NDArray[np.uint64]
+    ) -> NDArray[np.bool_]:
+        """The tick's share of probes, given one by one to the cluster whose side of the cut is least certain."""
+        seen = self._shared.documents
+        ratio = self._config.probe_ratio
+        num_probes = math.floor((seen + len(arms_B)) * ratio) - math.floor(seen * ratio)
+        left_C = np.bincount(arms_B, minlength=len(self._arms_C))
+        counts_C = self._arms_C["count"] + 1.0
+        gaps_C = np.abs(policy.means_C - policy.cut)
+        scale = self._config.exploration * math.sqrt(policy.log_pulls)
+        uncertainty_C = np.where(left_C > 0, scale / np.sqrt(counts_C) - gaps_C, -np.inf)
+        quotas_C = np.zeros(len(left_C), np.int64)
+        for _ in range(num_probes):
+            arm = int(uncertainty_C.argmax())
+            quotas_C[arm] += 1
+            if quotas_C[arm] == left_C[arm]:
+                uncertainty_C[arm] = -np.inf
+            else:
+                uncertainty_C[arm] = scale / math.sqrt(counts_C[arm] + quotas_C[arm]) - gaps_C[arm]
+        # Within a cluster chance decides: the lowest hashes.
+        order_B = np.lexsort((draw(keys_B, seed=self._seed, purpose="probe"), arms_B))
+        first_C = np.cumsum(left_C) - left_C
+        ranks_B = np.arange(len(arms_B)) - first_C[arms_B[order_B]]
+        probed_B = np.zeros(len(arms_B), np.bool_)
+        probed_B[order_B] = ranks_B < quotas_C[arms_B[order_B]]
+        return probed_B
+
+    def _count_arrivals(
+        self, arms_B: NDArray[np.intp], num_tokens_B: NDArray[np.int64], admitted_B: NDArray[np.bool_]
+    ) -> None:
+        """Arrivals wait for the end of the tick before they move the cut."""
+        num_arms = len(self._arms_C)
+        self._arms_C["arriving"] += np.bincount(arms_B, num_tokens_B, num_arms)
+        self._arms_C["documents"] += np.bincount(arms_B, minlength=num_arms)
+        self._arms_C["admitted"] += np.bincount(arms_B[admitted_B], minlength=num_arms)
+        self._shared.arriving += float(num_tokens_B.sum())
+        self._shared.admitting += float(num_tokens_B[admitted_B].sum())
+        self._shared.documents += len(arms_B)
+        self._shared.tick_documents += len(arms_B)
+
+
+def _arm_key(cluster: int) -> bytes:
+    return b"a" + (cluster + (1 << 63)).to_bytes(8, "big")
+
+
+def _arm_cluster(key: bytes) -> int:
+    return int.from_bytes(key[1:], "big") - (1 << 63)

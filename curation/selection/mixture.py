@@ -1,0 +1,360 @@
+"""Mixture: what goes out, so that large clusters do not crowd out small ones (ClusterClip, online).
+
+ClusterClip (Shao et al., Findings of ACL 2024) draws clusters uniformly and retires a cluster after `max_uses` passes.
+With the whole corpus at hand that is water-filling: every cluster gives min(x, max_uses x its tokens). On a stream
+neither sizes nor the end are known, so bounded buffers and a deficit scheduler (`kernels/deficit.py`) come to the same
+shares, accounted in tokens. `rho` is output tokens over input tokens: below 1 the mixture selects, above 1 it repeats.
+
+With the defaults (`rho` = 1, one use) every document goes straight on: nothing is buffered and nothing is counted.
+
+Sources with weights form groups. Service is shared among groups by their weights, then within a group among its
+clusters: a source gets its share whatever its clusters are, and its clusters are balanced against each other only.
+A group that has nothing to give lends its turn to the others and catches up while the half-life remembers.
+
+Decisions depend on the sequence of documents alone, never on how calls cut it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import lru_cache
+from itertools import repeat
+from typing import Annotated, Literal
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from kernels import deficit
+from state.chance import draw
+
+CLUSTER_PREFIX = "cluster:"
+REST = "*"
+SCHEDULES = {"s2g": -1, "static": 0, "g2s": 1}
+CLOCK_KEY = b"clock"
+
+
+class MixtureConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The section [mixture]."""
+
+    rho: Annotated[float, msgspec.Meta(gt=0)] = 1.0
+    """Output tokens per input token: below 1 documents are selected, above 1 they are repeated. With the
+    bandit on it counts what the bandit admitted: rho = 0.5 and keep_ratio = 0.5 give out a quarter."""
+    max_uses: Annotated[int, msgspec.Meta(ge=1)] = 1
+    """Most times that any document is ever emitted."""
+    weights: dict[str, Annotated[float, msgspec.Meta(gt=0)]] = {}
+    """Relative share of tokens by source pattern ("wiki*", the first that matches; "*" for the rest, else 1) or by
+    "cluster:ID" within a source (else 1)."""
+    schedule: Literal["static", "g2s", "s2g"] = "static"
+    """Clusters share equally (static), first equally and later by their size (g2s), or the reverse (s2g)."""
+    schedule_tokens: Annotated[int, msgspec.Meta(ge=1)] = 1_000_000_000
+    """Emitted tokens within which g2s or s2g goes from one end to the other."""
+    buffer_documents: Annotated[int, msgspec.Meta(ge=1)] = 64
+    """Most documents held for each cluster of each weighted source."""
+    gap: Annotated[int, msgspec.Meta(ge=1)] = 512
+    """Least number of emissions from one use of a document to the next."""
+    half_life_tokens: Annotated[int, msgspec.Meta(ge=1)] = 50_000_000
+    """Emitted tokens after which past service counts half."""
+
+    def __post_init__(self) -> None:
+        if self.rho > self.max_uses:
+            raise ValueError(
+                f"mixture.rho = {self.rho} cannot be reached with mixture.max_uses = {self.max_uses}: "
+                "a document would have to go out more often; lower rho or raise max_uses"
+            )
+        if self.passes_through() and (self.weights or self.schedule != "static"):
+            raise ValueError(
+                "mixture.weights and mixture.schedule choose between documents, but with rho = 1 and max_uses = 1 "
+                "every document goes out once: lower rho or raise max_uses"
+            )
+        for name, weight in self.weights.items():
+            if not weight > 0:
+                raise ValueError(f"mixture.weights: {name!r} must be above 0; to leave a source out, do not feed it")
+            if name.startswith(CLUSTER_PREFIX) and not name.removeprefix(CLUSTER_PREFIX).isdecimal():
+                raise ValueError(f"mixture.weights: {name!r} must end in a cluster number, as in 'cluster:7'")
+
+    def passes_through(self) -> bool:
+        """Every document goes out once and at once."""
+        return self.rho == 1 and self.max_uses == 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Balanced:
+    """What became of documents, those of this call and held ones."""
+
+    emitted: list[tuple[int, int]]  # (doc_no, how often it had been emitted before), in the order to go out
+    evicted: list[int]  # doc_nos that were held and will never go out: rejected as `not_sampled`
+    finished: list[int]  # doc_nos that went out, now or before, and will not again: their tokens may be let go
+
+
+class Mixture:
+    """Buffers by cluster and source, and who is served next. Unknown clusters are newborn: nothing raises."""
+
+    def __init__(self, config: MixtureConfig, *, seed: int = 0) -> None:
+        self._config = config
+        self._seed = seed
+        patterns = {name: weight for name, weight in config.weights.items() if not name.startswith(CLUSTER_PREFIX)}
+        rest = patterns.pop(REST, 1.0)
+        self._patterns = [*patterns, REST]
+        self._group_of = lru_cache(maxsize=4096)(self._match)
+        self._groups_G = np.zeros(len(self._patterns), deficit.GROUP)
+        self._groups_G["weight"] = [*patterns.values(), rest]
+        self._flows: dict[tuple[int, int], int] = {}  # (group, cluster) to place
+        self._flows_F: NDArray[np.void] = np.zeros(0, deficit.FLOW)  # beyond len(self._flows) they are spare
+        self._held_FW: NDArray[np.void] = np.zeros((0, config.buffer_documents + 1), deficit.HELD)
+        self._clock_1 = np.zeros(1, deficit.CLOCK)
+        self._touched: set[int] = set()  # documents whose fact may have changed
+        self._told: dict[bytes, bytes] = {}  # facts that are known outside, but for documents
+        self._told_documents: dict[int, tuple[int, int]] = {}  # documents known outside, to group and cluster
+
+    def balance(
+        self,
+        doc_nos_B: NDArray[np.int64],
+        keys_B: NDArray[np.uint64],
+        clusters_B: NDArray[np.int32],
+        num_tokens_B: NDArray[np.int64],
+        sources: Sequence[str],
+    ) -> Balanced:
+        """Take documents in, in order, and say what goes out for them. `keys_B` hash the document ids."""
+        if self._config.passes_through():
+            return self._pass_through(doc_nos_B)
+        config = self._config
+        groups = [0] * len(doc_nos_B) if len(self._patterns) == 1 else [self._group_of(source) for source in sources]
+        flow_B = np.array([self._place(flow) for flow in zip(groups, clusters_B.tolist(), strict=True)], np.int64)
+        most = len(doc_nos_B) + int(self._flows_F["count"].sum())
+        emitted_X2 = np.empty((most * config.max_uses, 2), np.int64)
+        evicted_X, finished_X = np.empty(most, np.int64), np.empty(most, np.int64)
+        num_emitted, num_evicted, num_finished = deficit.balance(
+            flow_B,
+            doc_nos_B,
+            draw(keys_B, seed=self._seed, purpose="reservoir"),
+            num_tokens_B,
+            self._flows_F[: len(self._flows)],
+            self._groups_G,
+            self._held_FW,
+            self._clock_1,
+            config.rho,
+            config.max_uses,
+            config.buffer_documents,
+            config.gap,
+            float(config.half_life_tokens),
+            SCHEDULES[config.schedule],
+            float(config.schedule_tokens),
+            emitted_X2,
+            evicted_X,
+            finished_X,
+        )
+        emitted_doc_nos = emitted_X2[:num_emitted, 0].tolist()
+        balanced = Balanced(
+            emitted=list(zip(emitted_doc_nos, emitted_X2[:num_emitted, 1].tolist(), strict=True)),
+            evicted=evicted_X[:num_evicted].tolist(),
+            finished=finished_X[:num_finished].tolist(),
+        )
+        self._touched.update(doc_nos_B.tolist(), emitted_doc_nos, balanced.evicted, balanced.finished)
+        return balanced
+
+    def remove(self, doc_no: int) -> int | None:
+        """Forget a document that was retracted; how often it went out, or None if it was not held."""
+        for place, slot in np.argwhere(self._live() & (self._held_FW["doc_no"] == doc_no)).tolist():
+            uses = int(self._held_FW["uses"][place, slot])
+            self._take(place, slot)
+            self._touched.add(doc_no)
+            return uses
+        return None
+
+    def held(self) -> list[tuple[int, int]]:
+        """The documents in the buffers, in the order of arrival: (doc_no, how often it went out)."""
+        rows = self._held_FW[self._live()]
+        rows = rows[np.argsort(rows["order"])]
+        return list(zip(rows["doc_no"].tolist(), rows["uses"].tolist(), strict=True))
+
+    def merged(self, winner: int, losers: list[int]) -> None:
+        """The winner takes over the documents of the losers, at the highest service among them.
+
+        Their services are not added: a cluster has one share, whatever it was made of. A buffer that is now too full
+        gives up documents when the next one joins it.
+        """
+        for group in range(len(self._patterns)):
+            for loser in losers:
+                if loser != winner and (group, loser) in self._flows:
+                    self._move((group, loser), (group, winner))
+
+    def split(self, parent: int, children: list[int]) -> None:
+        """The children start at the service of their parent. Held documents stay with a parent that is among them, else
+        they go to the first child.
+        """
+        for group in range(len(self._patterns)):
+            if (group, parent) not in self._flows or not children:
+                continue
+            old = self._place((group, parent))
+            share = self._flows_F["arrived"][old] / len(children)
+            self._flows_F["arrived"][old] = share
+            for child in children:
+                place = self._place((group, child))
+                self._flows_F["served"][place] = max(self._flows_F["served"][place], self._flows_F["served"][old])
+                self._flows_F["arrived"][place] = share
+                self._flows_F["born"][place] = 1
+            if parent not in children:
+                self._flows_F["arrived"][old] = 0.0
+                self._move((group, parent), (group, children[0]))
+
+    def apply(self, key: bytes, value: bytes | None) -> None:
+        """Put one fact back. What belongs to a source pattern that is no longer configured joins the rest."""
+        if key.startswith(b"h"):
+            self._apply_document(int.from_bytes(key[1:], "big"), value)
+            return
+        if value is None:
+            self._told.pop(key, None)
+        else:
+            self._told[key] = bytes(value)
+        if key == CLOCK_KEY:
+            self._clock_1[:] = np.frombuffer(value or bytes(deficit.CLOCK.itemsize), deficit.CLOCK)
+        elif key.startswith(b"g") and key[1:].decode() in self._patterns:
+            group = self._groups_G[self._patterns.index(key[1:].decode()) :][:1]
+            group["served"], group["level"] = np.frombuffer(value or bytes(16), np.float64)
+            group["born"] = value is not None
+        elif key.startswith(b"f") and key[9:].decode() in self._patterns:
+            place = self._place((self._patterns.index(key[9:].decode()), _number(key[1:9])))
+            flow = self._flows_F[place:][:1]
+            flow["served"], flow["arrived"] = np.frombuffer(value or bytes(16), np.float64)
+            flow["born"] = value is not None
+
+    def changes(self) -> Iterator[tuple[bytes, bytes | None]]:
+        """The facts that changed since the last call: clock, flows, groups, documents."""
+        facts: dict[bytes, bytes] = {}
+        if self._clock_1["arrivals"][0]:
+            facts[CLOCK_KEY] = self._clock_1.tobytes()
+        for (group, cluster), place in self._flows.items():
+            flow = self._flows_F[place]
+            if flow["born"]:
+                facts[b"f" + _digits(cluster) + self._patterns[group].encode()] = (
+                    flow["served"].tobytes() + flow["arrived"].tobytes()
+                )
+        for pattern, row in zip(self._patterns, self._groups_G, strict=True):
+            if row["born"]:
+                facts[b"g" + pattern.encode()] = row["served"].tobytes() + row["level"].tobytes()
+        told, self._told = self._told, facts
+        changed = [(key, facts.get(key)) for key in sorted(told | facts) if told.get(key) != facts.get(key)]
+        return iter(changed + self._document_changes())
+
+    def _pass_through(self, doc_nos_B: NDArray[np.int64]) -> Balanced:
+        emitted = list(zip(doc_nos_B.tolist(), repeat(0)))
+        if not self._flows:
+            return Balanced(emitted=emitted, evicted=[], finished=doc_nos_B.tolist())
+        # An earlier configuration held documents: those that never went out go first.
+        held = self.held()
+        for doc_no, _ in held:
+            self.remove(doc_no)
+        finished = [doc_no for doc_no, _ in held] + doc_nos_B.tolist()
+        return Balanced(emitted=[use for use in held if use[1] == 0] + emitted, evicted=[], finished=finished)
+
+    def _match(self, source: str) -> int:
+        """The group of a source: the first pattern that matches."""
+        return next(group for group, pattern in enumerate(self._patterns) if fnmatchcase(source, pattern))
+
+    def _place(self, flow: tuple[int, int]) -> int:
+        """The row of a flow (group, cluster); a new one gets a row."""
+        place = self._flows.get(flow)
+        if place is None:
+            place = self._flows[flow] = len(self._flows)
+            if place == len(self._flows_F):
+                self._reserve(flows=max(64, 2 * place), slots=self._held_FW.shape[1])
+            self._flows_F[place] = np.zeros((), deficit.FLOW)
+            group, cluster = flow
+            self._flows_F["group"][place] = group
+            self._flows_F["cluster"][place] = cluster
+            self._flows_F["weight"][place] = self._config.weights.get(f"{CLUSTER_PREFIX}{cluster}", 1.0)
+        return place
+
+    def _reserve(self, *, flows: int, slots: int) -> None:
+        flows_F = np.zeros(flows, deficit.FLOW)
+        held_FW = np.zeros((flows, slots), deficit.HELD)
+        num_flows, num_slots = self._held_FW.shape
+        flows_F[:num_flows] = self._flows_F
+        held_FW[:num_flows, :num_slots] = self._held_FW
+        self._flows_F, self._held_FW = flows_F, held_FW
+
+    def _live(self) -> NDArray[np.bool_]:
+        """Which slots of the buffers are taken."""
+        live_FW: NDArray[np.bool_] = np.arange(self._held_FW.shape[1]) < self._flows_F["count"][:, None]
+        return live_FW
+
+    def _put(self, place: int, rows: NDArray[np.void]) -> None:
+        """Add documents to a buffer, which keeps one free slot."""
+        count = int(self._flows_F["count"][place])
+        filled = count + len(rows)
+        if filled >= self._held_FW.shape[1]:
+            self._reserve(flows=len(self._flows_F), slots=2 * filled)
+        self._held_FW[place, count:filled] = rows
+        self._set_count(place, filled)
+
+    def _take(self, place: int, slot: int) -> None:
+        """Remove a document from a buffer; the last one moves into its slot."""
+        last = int(self._flows_F["count"][place]) - 1
+        self._held_FW[place, slot] = self._held_FW[place, last]
+        self._set_count(place, last)
+
+    def _set_count(self, place: int, count: int) -> None:
+        self._flows_F["count"][place] = count
+        self._flows_F["ready_at"][place] = deficit.ready_at(
+            self._held_FW[place], count, self._config.max_uses, self._config.gap
+        )
+
+    def _move(self, old: tuple[int, int], new: tuple[int, int]) -> None:
+        """One flow becomes part of another."""
+        source, target = self._place(old), self._place(new)
+        rows = self._held_FW[source, : self._flows_F["count"][source]].copy()
+        self._put(target, rows)
+        self._touched.update(rows["doc_no"].tolist())
+        self._flows_F["served"][target] = max(self._flows_F["served"][[source, target]])
+        self._flows_F["arrived"][target] += self._flows_F["arrived"][source]
+        self._flows_F["born"][target] = 1
+        self._flows_F = np.delete(self._flows_F, source)
+        self._held_FW = np.delete(self._held_FW, source, axis=0)
+        del self._flows[old]
+        self._flows = {flow: place - (place > source) for flow, place in self._flows.items()}
+
+    def _apply_document(self, doc_no: int, value: bytes | None) -> None:
+        told = self._told_documents.pop(doc_no, None)
+        if told is not None:
+            place = self._place(told)
+            live_W = self._held_FW["doc_no"][place, : self._flows_F["count"][place]]
+            self._take(place, int(np.flatnonzero(live_W == doc_no)[0]))
+        if value is not None:
+            size = deficit.HELD.itemsize
+            pattern = value[size + 8 :].decode()
+            group = self._patterns.index(pattern if pattern in self._patterns else REST)
+            flow = (group, _number(value[size : size + 8]))
+            self._put(self._place(flow), np.frombuffer(value[:size], deficit.HELD))
+            self._told_documents[doc_no] = flow
+
+    def _document_changes(self) -> list[tuple[bytes, bytes | None]]:
+        """Facts of the documents that were touched: what is held now, and deletions of what was told and is gone."""
+        places, slots = np.nonzero(self._live())
+        rows = self._held_FW[places, slots]
+        held_at = {}
+        if self._touched:
+            wanted = np.isin(rows["doc_no"], np.fromiter(self._touched, np.int64, len(self._touched)))
+            held_at = dict(zip(rows["doc_no"][wanted].tolist(), np.flatnonzero(wanted).tolist(), strict=True))
+        flows = list(self._flows)
+        changes: list[tuple[bytes, bytes | None]] = []
+        for doc_no in sorted(self._touched):
+            key = b"h" + doc_no.to_bytes(8, "big")
+            row = held_at.get(doc_no)
+            if row is not None:
+                group, cluster = self._told_documents[doc_no] = flows[places[row]]
+                changes.append((key, rows[row].tobytes() + _digits(cluster) + self._patterns[group].encode()))
+            elif self._told_documents.pop(doc_no, None) is not None:
+                changes.append((key, None))
+        self._touched.clear()
+        return changes
+
+
+def _digits(number: int) -> bytes:
+    return (number + (1 << 63)).to_bytes(8, "big")
+
+
+def _number(digits: bytes) -> int:
+    return int.from_bytes(digits, "big") - (1 << 63)

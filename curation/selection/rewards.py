@@ -1,0 +1,308 @@
+"""Rewards: what trainers and scorers said, gathered until the next tick makes rewards of the bandit's arms of it.
+
+Nothing here moves a belief. What came in since the last tick is state like any other, so a process that dies between
+report and tick loses none of it and counts none of it twice. Every message ends as one outcome:
+
+- a `Feedback` is learned from once: for each rank of a run the last `SEEN_STEPS` steps are remembered, a repetition is
+  a `duplicate`, anything older is `late`; a step that the optimiser skipped says nothing. How losses become rewards is
+  in curation/selection/loss_curves.py.
+- a `Reward` counts as it is. Rewards of one cluster within a tick become their mean, which counts as many as they were.
+  One for a document that waits for its tick waits with it. There is nothing to tell a repetition by.
+
+The quality score stops being the reward for good when the first reward of either kind reaches a tick.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Annotated, TypeVar
+
+import msgspec
+
+from curation.selection.loss_curves import Curve, Losses, progress_rewards, sums_by_cluster
+from curatord.records import Feedback
+from state.changes import take_changes
+
+SEEN_STEPS = 512  # of each rank; a report that is delayed by more steps is lost
+MAX_RUNS = 8  # the run that was silent for longest is forgotten for a new one
+FORGOTTEN_HALF_LIVES = 20  # a curve weighs a millionth after them, and goes
+
+_STATE_KEY = b"s"
+_RUN_PREFIX = b"r"
+_CURVE_PREFIX = b"c"
+_SEEN_PREFIX = b"d"
+_CLUSTER_PREFIX = b"p"
+_DOCUMENT_PREFIX = b"w"
+
+_Fact = TypeVar("_Fact", bound=msgspec.Struct)
+
+
+class FeedbackConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """[feedback]: how the losses of trainers become rewards of the bandit."""
+
+    half_life_steps: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 200
+    """Optimiser steps after which a reported loss weighs half. Well above the steps between sampling and training."""
+
+
+class FeedbackCounts(msgspec.Struct, kw_only=True):
+    """What became of messages, over the life of the state: one outcome each; then of sequences within reports."""
+
+    learned: int = 0
+    skipped: int = 0  # the optimiser did not take the step
+    duplicate: int = 0
+    late: int = 0
+    unknown_sequences: int = 0  # a report of sequences none of which was emitted as it says
+    unknown_cluster: int = 0  # a reward of a cluster that never was
+    unknown_document: int = 0  # a reward of a document that was not read, or not accepted
+    unused: int = 0  # the bandit is off
+    dead: int = 0  # could not be read
+    safe_point: int = 0  # of a run, which is kept elsewhere
+    end_request: int = 0  # everything went out
+    sequences_learned: int = 0
+    sequences_unknown: int = 0  # of another generation, or never emitted
+    sequences_mismatched: int = 0  # with another number of segments
+
+
+@dataclass(frozen=True, slots=True)
+class ArmReward:
+    """`count` rewards of mean `value`, for the bandit."""
+
+    cluster: int
+    value: float
+    count: float
+
+
+class _State(msgspec.Struct, array_like=True):
+    counts: FeedbackCounts
+    is_heard: bool = False
+    num_reports: int = 0  # the clock of the runs
+    next_run: int = 0
+
+
+class _Run(msgspec.Struct, array_like=True):
+    run_id: str
+    heard_at: int = 0
+    step: int = 0  # the latest that was reported
+
+
+class _Seen(msgspec.Struct, array_like=True):
+    """Which of the last steps of a rank were reported: bit i of the little-endian bits is `step - i`."""
+
+    step: int
+    bits: bytes
+
+    def outcome(self, step: int) -> str:
+        """Take note of a step: it is new (""), "duplicate" or "late"."""
+        bits, ahead = int.from_bytes(self.bits, "little"), step - self.step
+        if ahead <= -SEEN_STEPS:
+            return "late"
+        if ahead <= 0:
+            if bits >> -ahead & 1:
+                return "duplicate"
+            bits |= 1 << -ahead
+        else:
+            bits = (bits << ahead if ahead < SEEN_STEPS else 0) & ((1 << SEEN_STEPS) - 1) | 1
+            self.step = step
+        self.bits = bits.to_bytes(SEEN_STEPS // 8, "little")
+        return ""
+
+
+class _Gathered(msgspec.Struct, array_like=True):
+    count: int = 0
+    total: float = 0.0
+
+
+class Rewards:
+    """Everything that was heard and is not forgotten. Nothing raises."""
+
+    def __init__(self, config: FeedbackConfig) -> None:
+        self._half_life = config.half_life_steps
+        self._state = _State(FeedbackCounts())
+        self._runs: dict[int, _Run] = {}
+        self._curves: dict[int, dict[int, Curve]] = {}  # run -> cluster as it was when the document was placed
+        self._seen: dict[int, dict[int, _Seen]] = {}  # run -> rank
+        self._of_clusters: dict[int, _Gathered] = {}
+        self._of_documents: dict[int, _Gathered] = {}  # that wait for their tick
+        self._changed: set[bytes] = set()
+        self._written: set[bytes] = set()
+
+    @property
+    def is_heard(self) -> bool:
+        """Whether a trainer or a scorer ever gave a reward."""
+        return self._state.is_heard
+
+    @property
+    def counts(self) -> FeedbackCounts:
+        """What became of messages."""
+        return self._state.counts
+
+    def count(self, outcome: str, number: int = 1) -> None:
+        """One more message, or `number` more sequences, of a field of `FeedbackCounts`."""
+        setattr(self._state.counts, outcome, getattr(self._state.counts, outcome) + number)
+        self._changed.add(_STATE_KEY)
+
+    def admit(self, report: Feedback) -> bool:
+        """Whether to learn from a report; if not, why is counted. It is known from now on."""
+        run = self._run(report.run_id)
+        seen = self._seen[run].get(report.rank)
+        if seen is None:
+            seen = self._seen[run][report.rank] = _Seen(report.step, bytes(SEEN_STEPS // 8))
+        outcome = seen.outcome(report.step)
+        self._changed.add(_seen_key(run, report.rank))
+        if not outcome and report.skipped:
+            outcome = "skipped"
+        if outcome:
+            self.count(outcome)
+        return not outcome
+
+    def observe(self, run_id: str, step: int, losses: Losses) -> None:
+        """Losses of one step that one rank reported."""
+        run = self._run(run_id)
+        for cluster, sums in sums_by_cluster(losses).items():
+            self._curves[run].setdefault(cluster, Curve(step)).add(step, sums, self._half_life)
+            self._changed.add(_curve_key(run, cluster))
+        self._runs[run].step = max(self._runs[run].step, step)
+
+    def reward_cluster(self, cluster: int, value: float) -> None:
+        """A plain reward of a cluster that there is."""
+        self._gather(self._of_clusters, cluster, value)
+        self._changed.add(_key(_CLUSTER_PREFIX, cluster))
+
+    def reward_document(self, doc_no: int, value: float) -> None:
+        """A plain reward of a document that waits for its tick."""
+        self._gather(self._of_documents, doc_no, value)
+        self._changed.add(_key(_DOCUMENT_PREFIX, doc_no))
+
+    @staticmethod
+    def _gather(gathered: dict[int, _Gathered], number: int, value: float) -> None:
+        of_number = gathered.setdefault(number, _Gathered())
+        of_number.count += 1
+        of_number.total += value
+
+    def take(
+        self, survivor: Callable[[int], int | None], cluster_of: Callable[[int], int | None], *, last_doc_no: int
+    ) -> list[ArmReward]:
+        """The tick: what was gathered since the last one, of documents up to its last.
+
+        `survivor` is what became of a cluster, `cluster_of` says where a document is; either may be unknown.
+        """
+        documents = sorted(doc_no for doc_no in self._of_documents if doc_no <= last_doc_no)
+        rewards = [
+            (cluster, of_it.total / of_it.count, float(of_it.count))
+            for cluster, of_it in sorted(self._of_clusters.items())
+        ]
+        for doc_no in documents:
+            cluster, of_it = cluster_of(doc_no), self._of_documents.pop(doc_no)
+            if cluster is not None:
+                rewards.append((cluster, of_it.total / of_it.count, float(of_it.count)))
+        for run in sorted(self._runs):
+            rewards += self._progress(run)
+        self._changed.update(_key(_CLUSTER_PREFIX, cluster) for cluster in self._of_clusters)
+        self._changed.update(_key(_DOCUMENT_PREFIX, doc_no) for doc_no in documents)
+        self._of_clusters.clear()
+        taken = []
+        for placed, value, count in rewards:
+            cluster = survivor(placed)
+            if cluster is not None:
+                taken.append(ArmReward(cluster, value, count))
+        if taken and not self._state.is_heard:
+            self._state.is_heard = True
+            self._changed.add(_STATE_KEY)
+        return taken
+
+    def _progress(self, run: int) -> list[tuple[int, float, float]]:
+        """Rewards of a run's fresh clusters, which are fresh no longer."""
+        curves, step = self._curves[run], self._runs[run].step
+        fresh = sorted(cluster for cluster, curve in curves.items() if curve.is_fresh)
+        if not fresh:
+            return []
+        rewards = progress_rewards(dict(sorted(curves.items())), step - self._half_life)
+        for cluster in fresh:
+            curves[cluster].is_fresh = False
+            self._changed.add(_curve_key(run, cluster))
+        oldest = step - FORGOTTEN_HALF_LIVES * self._half_life
+        for cluster in [cluster for cluster, curve in curves.items() if curve.step < oldest]:
+            del curves[cluster]
+            self._changed.add(_curve_key(run, cluster))
+        return rewards
+
+    def _run(self, run_id: str) -> int:
+        """The number of a run that is heard now."""
+        self._state.num_reports += 1
+        self._changed.add(_STATE_KEY)
+        number = next((number for number, run in self._runs.items() if run.run_id == run_id), None)
+        if number is None:
+            if len(self._runs) == MAX_RUNS:
+                self._forget(min(self._runs, key=lambda other: self._runs[other].heard_at))
+            number = self._state.next_run
+            self._state.next_run += 1
+            self._runs[number], self._curves[number], self._seen[number] = _Run(run_id), {}, {}
+        self._runs[number].heard_at = self._state.num_reports
+        self._changed.add(_key(_RUN_PREFIX, number))
+        return number
+
+    def _forget(self, run: int) -> None:
+        self._changed.update(_curve_key(run, cluster) for cluster in self._curves.pop(run))
+        self._changed.update(_seen_key(run, rank) for rank in self._seen.pop(run))
+        self._changed.add(_key(_RUN_PREFIX, run))
+        del self._runs[run]
+
+    def changes(self) -> Iterator[tuple[bytes, bytes | None]]:
+        """The facts that changed since the last call, by key; what came and went in between is none."""
+        return take_changes(self._changed, self._written, self._fact)
+
+    def _fact(self, key: bytes) -> msgspec.Struct | None:
+        number, other = int.from_bytes(key[1:9], "big"), int.from_bytes(key[9:], "big")
+        match key[:1]:
+            case b"s":
+                return self._state
+            case b"r":
+                return self._runs.get(number)
+            case b"c":
+                return self._curves.get(number, {}).get(other)
+            case b"d":
+                return self._seen.get(number, {}).get(other)
+            case b"p":
+                return self._of_clusters.get(number)
+            case _:
+                return self._of_documents.get(number)
+
+    def apply(self, key: bytes, value: bytes | None) -> None:
+        """Put one fact back."""
+        number, other = int.from_bytes(key[1:9], "big"), int.from_bytes(key[9:], "big")
+        (self._written.discard if value is None else self._written.add)(key)
+        match key[:1]:
+            case b"s":
+                self._state = _State(FeedbackCounts()) if value is None else msgspec.msgpack.decode(value, type=_State)
+            case b"r":
+                _put(self._runs, number, value, _Run)
+                self._curves.setdefault(number, {})
+                self._seen.setdefault(number, {})
+            case b"c":
+                _put(self._curves.setdefault(number, {}), other, value, Curve)
+            case b"d":
+                _put(self._seen.setdefault(number, {}), other, value, _Seen)
+            case b"p":
+                _put(self._of_clusters, number, value, _Gathered)
+            case _:
+                _put(self._of_documents, number, value, _Gathered)
+
+
+def _put(facts: dict[int, _Fact], number: int, value: bytes | None, kind: type[_Fact]) -> None:
+    if value is None:
+        facts.pop(number, None)
+    else:
+        facts[number] = msgspec.msgpack.decode(value, type=kind)
+
+
+def _key(prefix: bytes, number: int) -> bytes:
+    return prefix + number.to_bytes(8, "big")
+
+
+def _curve_key(run: int, cluster: int) -> bytes:
+    return _key(_CURVE_PREFIX, run) + cluster.to_bytes(8, "big")
+
+
+def _seen_key(run: int, rank: int) -> bytes:
+    return _key(_SEEN_PREFIX, run) + rank.to_bytes(8, "big")

@@ -1,0 +1,1 @@
+"""Topics: clusters, their features, their splits and merges, and their lineage."""

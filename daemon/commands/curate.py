@@ -1,0 +1,231 @@
+"""`curatord curate`: files in, Parquet out, no server. Run it again with more files and it goes on."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shlex
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import click
+import msgspec
+
+from consumers.broker import RawDocument
+from consumers.files.broker import FilesBroker
+from consumers.files.inputs import expand
+from consumers.files.readers import check_tables
+from curatord.errors import StorageError, UsageError
+from curatord.folder import SHARD_NAME
+from curatord.records import Retraction
+from daemon.app import build_restored, encode_identity
+from daemon.commands.again import begin_again, inputs_of
+from daemon.commands.curate_progress import CurateProgress
+from daemon.commands.losses import losses
+from daemon.commands.read_state import opened_for_reading
+from daemon.commands.screen import show
+from daemon.commands.summary import print_summary, summary, write_manifest
+from daemon.config import Config, load_config
+from daemon.kernel_cache import are_compiled
+from daemon.lifecycle import Interrupted, Loop, StopRequest, marked
+from daemon.pipeline import Pipeline
+from daemon.stages.deciding_options import described, differences
+from ops.open_files import raise_open_files
+from packing.packer import as_stored
+from state.store import STATE_FOLDER, Store, explain_storage, state_folder
+
+INTERRUPTED = 130
+VERDICTS_MARK = ".of"  # in a folder of verdicts: the output that they are of
+
+
+@contextmanager
+def opened(
+    output: Path,
+    config: Config,
+    progress: CurateProgress,
+    *,
+    again: Path | None = None,
+    verdicts_share: float = 0.0,
+) -> Iterator[tuple[Store, Pipeline]]:
+    """The state of an output folder and the pipeline over it. A new one, if the inputs of `again` are to be read."""
+    try:
+        (output / STATE_FOLDER).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise explain_storage(error, output) from error
+        raise StorageError(
+            f"the output folder {output} cannot be made: {error.strerror}. Choose another --output, or mend this one"
+        ) from error
+    store = Store(state_folder(output))
+    try:
+        if again is not None:
+            begin_again(again, store)
+        progress.say("Loading" if are_compiled() else "Compiling, on a first start only")
+        pipeline = build_restored(config, store, progress=progress.teacher, verdicts_share=verdicts_share)
+        with closing(pipeline.stages):
+            yield store, pipeline
+    finally:
+        store.close()
+
+
+def curate_files(
+    arguments: Sequence[str],
+    output: Path,
+    config_path: Path | None,
+    *,
+    keep_open: bool,
+    shuffle_seed: int | None,
+    as_json: bool,
+    strict: bool,
+    again: Path | None = None,
+    verdicts: Path | None = None,
+    verdicts_share: float = 1.0,
+) -> int:
+    """Curate the inputs, or those of another output `again`; the exit code, with `strict` 1 where there is a warning.
+
+    With `strict` an input that cannot be opened ends the run before anything is read; else only if all of them cannot.
+    What was decided about a share of the documents is written to `verdicts`.
+    """
+    config = load_config(config_path)
+    raise_open_files()
+    refuse_foreign(output)
+    passed_over: Counter[str] = Counter()
+    left_out: list[str] = []
+    if again is None:
+        unopened = None if strict else left_out
+        inputs = expand(arguments, shuffle_seed, exclude=output, skipped=passed_over, left_out=unopened)
+    elif arguments:
+        raise UsageError(f"--again reads the inputs of {again}: name no others. More can be added by a run after it")
+    else:
+        inputs = inputs_of(again, output, shuffle_seed)
+    unusable = check_tables(inputs, config.input)
+    if unusable and (strict or len(unusable) == len(inputs)):
+        problems = list(unusable.values())
+        raise UsageError(
+            problems[0] if len(problems) == 1 else "\n  ".join([f"{len(problems)} inputs cannot be used:", *problems])
+        )
+    with (
+        StopRequest().installed() as stop,
+        CurateProgress(stop) as progress,
+        opened(
+            output, config, progress, again=again, verdicts_share=verdicts_share if verdicts is not None else 0.0
+        ) as (store, pipeline),
+    ):
+        if verdicts is not None:
+            prepare_folder(verdicts, output)
+        differing = differences(store, config)
+        if differing:
+            progress.tell(described(differing, way_out=f"To decide anew: {decide_anew(output, config_path)}"))
+        broker = FilesBroker(inputs, config.input, output, store, verdicts)
+        identity = encode_identity(config, pipeline.stages.tokenizer)
+        loop = Loop(pipeline, broker, config.daemon, identity, time.monotonic, on_set_aside=_say_set_aside)
+        before = pipeline.stages.ledger.rows_read
+        pipeline.compile()
+        write_manifest(output, pipeline, complete=False)
+        progress.begin(broker, pipeline)
+        try:
+            with marked(broker.attempts):
+                finished = loop.run(stop, flush=not keep_open, on_rows=progress.advance)
+        except Interrupted:
+            finished = False
+        progress.end()
+        write_manifest(output, pipeline, complete=finished and not keep_open)
+        result = summary(
+            output,
+            store,
+            pipeline,
+            before=before,
+            seconds=progress.seconds,
+            unchanged=broker.num_unchanged,
+            passed_over=passed_over,
+            warnings=losses(broker.tallies(), pipeline.stages.ledger.sources, left_out, output),
+        )
+    if as_json:
+        click.echo(json.dumps(result.as_dict(), indent=2))
+    elif finished:
+        print_summary(result, output)
+    if not finished:
+        _say_how_to_go_on(output)
+        return INTERRUPTED
+    return 1 if strict and result.warnings else 0
+
+
+def refuse_foreign(output: Path) -> None:
+    """Raise `UsageError` if a reader of the output folder would take a file for a shard that is none of ours."""
+    foreign = sorted(path.name for path in output.glob("train*.parquet") if not SHARD_NAME.fullmatch(path.name))
+    if foreign:
+        raise UsageError(
+            f"{output} holds {foreign[0]}"
+            + (f" and {len(foreign) - 1} more like it" if len(foreign) > 1 else "")
+            + ", which curatord did not write: `load_dataset` would read it with the shards. Move it away, or choose "
+            "another --output"
+        )
+
+
+def prepare_folder(verdicts: Path, output: Path) -> None:
+    """The folder for verdicts. Raises `UsageError` if it is not one for those of this output."""
+    inside = os.path.realpath(verdicts).startswith(os.path.realpath(output) + os.sep)
+    if inside or os.path.realpath(verdicts) == os.path.realpath(output):
+        raise UsageError(f"--verdicts {verdicts} lies in the output, which trainers read: give a folder beside it")
+    try:
+        verdicts.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"--verdicts {verdicts}: the folder cannot be made: {error.strerror}") from error
+    mark = verdicts / VERDICTS_MARK
+    name = os.path.realpath(output)
+    if not mark.exists():
+        if next(verdicts.glob("verdicts-*.parquet"), None) is not None:
+            raise UsageError(f"--verdicts {verdicts} holds verdicts already: give an empty folder")
+        mark.write_text(name + "\n", encoding="utf-8", errors="surrogateescape")
+    elif (other := mark.read_text(encoding="utf-8", errors="surrogateescape").strip()) != name:
+        raise UsageError(f"--verdicts {verdicts} holds those of {other}: give another folder")
+
+
+def decide_anew(output: Path, config_path: Path | None) -> str:
+    """The command that decides about the inputs of an output under other options."""
+    config = f" -c {shlex.quote(str(config_path))}" if config_path is not None else ""
+    return f"curatord curate --again {shlex.quote(str(output))} -o NEW{config}"
+
+
+def _say_set_aside(source: str, position: int, how: str) -> None:
+    show(
+        f"Row {position} of {source} ended two runs before this one, and a trial of it now ({how}). It is set aside as "
+        "a dead letter; see `curatord dead-letters list`",
+        err=True,
+    )
+
+
+def _say_how_to_go_on(output: Path) -> None:
+    command = " ".join(["curatord", *sys.argv[1:]])
+    show(
+        f"Stopped. Everything that was committed is safe in {output}; what is held stays held.",
+        "To go on exactly here, run the same command again:",
+        f"  {command}",
+        err=True,
+    )
+
+
+def retract_documents(doc_ids: Sequence[str], output: Path, config_path: Path | None) -> None:
+    """Take documents back, as one commit. Raises `UsageError` where nothing was ever curated."""
+    config = load_config(config_path)
+    with opened_for_reading(output) as store:
+        # Rows of another length would begin a generation, and nobody asks for that here.
+        config = msgspec.structs.replace(config, packing=as_stored(config.packing, store))
+    now_us = time.time_ns() // 1000
+    with CurateProgress(StopRequest()) as progress, opened(output, config, progress) as (store, pipeline):
+        broker = FilesBroker([], config.input, output, store)
+        loop = Loop(pipeline, broker, config.daemon, encode_identity(config, pipeline.stages.tokenizer), time.monotonic)
+        rows = [RawDocument("", 0, Retraction(id=doc_id, timestamp_us=now_us)) for doc_id in doc_ids]
+        pipeline.process(rows, loop.epoch)
+        loop.epoch.positions.clear()  # a command is no input that could be read on
+        loop.commit()
+        progress.end()
+    from daemon.commands.explain import describe_retraction
+
+    for doc_id in doc_ids:
+        show(describe_retraction(doc_id, output))

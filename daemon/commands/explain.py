@@ -1,0 +1,287 @@
+"""`curatord explain`: the way of one document, from the facts alone. Imports nothing heavy."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+import numpy as np
+
+from curatord.errors import StateError, UsageError
+from curatord.records import DeadLetter
+from daemon.commands.read_state import Damage, HeldPiece, buffered_documents, held_pieces, opened_for_reading, ticked
+from daemon.commands.screen import show
+from packing.emission import Placements
+from packing.held import SAMPLED_PREFIX, Sampled
+from state.segments import Verdict, read_segments, verdict_of
+from state.store import Store
+
+NUM_SIMILAR = 3
+COLUMN = 12
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placement:
+    """One piece of a document in a sequence."""
+
+    generation: int
+    seq_no: int
+    position: int  # of the piece's first token in the sequence
+    start: int  # of the piece in the document
+    length: int
+    cluster: int
+    policy_version: int
+    propensity: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Story:
+    """Everything that is known of one version of a document."""
+
+    verdict: Verdict
+    match_id: str  # id of the earlier document it resembles; "" without
+    failed_rules: tuple[tuple[str, float, float], ...]  # name, value, published threshold
+    retracted: str  # "", "retracted" or "replaced"
+    placements: tuple[Placement, ...]
+    held: tuple[HeldPiece, ...]  # pieces in the packer
+    waits_for: str  # "", "tick" or "buffer": why an accepted document did not come to the packer yet
+    cluster: int | None  # None before the document's tick
+
+    @property
+    def was_not_sampled(self) -> bool:
+        """Accepted, and then turned away by the bandit or the mixture."""
+        return not (self.verdict.stage or self.retracted or self.placements or self.held or self.waits_for)
+
+
+def explain(doc_id: str, output: Path, *, as_json: bool) -> None:
+    """Print the way of a document. Raises `UsageError` if the id was never read, `StateError` if damage hides it."""
+    damage = Damage()
+    with opened_for_reading(output) as store:
+        verdicts = list(_find(store, doc_id, damage))
+        if not verdicts:
+            raise _unknown(store, doc_id, output, damage)
+        stories = [_story(store, verdict, damage) for verdict in verdicts]
+    if as_json:
+        click.echo(json.dumps([_plain(asdict(story)) for story in stories], indent=2))
+    else:
+        for story in stories:
+            show(*_lines(story))
+    for problem in damage.problems:
+        show(f"curatord: the state is damaged, so something may be missing above: {problem}", err=True)
+
+
+def _find(store: Store, doc_id: str, damage: Damage) -> Iterator[Verdict]:
+    """Every document that was read under this id, oldest first; more than one after a new version."""
+    for segment in damage.as_far_as_readable(read_segments(store)):
+        if doc_id in segment.ids:
+            yield from (verdict_of(segment, row) for row, other in enumerate(segment.ids) if other == doc_id)
+
+
+def _unknown(store: Store, doc_id: str, output: Path, damage: Damage) -> UsageError | StateError:
+    """The error for an id that is not there: why it may not be, and ids that look like it."""
+    if damage.problems:
+        return StateError(
+            f"no document with the id {doc_id!r} is in what can still be read of {output}: the state is damaged. "
+            f"{damage.problems[0]}"
+        )
+    for _, value in store.items("dead_letters"):
+        letter = msgspec.msgpack.decode(value, type=DeadLetter)
+        if doc_id == f"{letter.source}:{letter.position}" or f'"{doc_id}"'.encode() in letter.original:
+            return UsageError(
+                f"{doc_id!r} is no document: row {letter.position} of {letter.source} could not be read "
+                f"({letter.reason}: {letter.message})"
+            )
+    tail = doc_id.rsplit("/", 1)[-1]
+    similar = {other for segment in read_segments(store) for other in segment.ids if tail and tail in other}
+    nearest = sorted(similar, key=lambda other: (len(other), other))[:NUM_SIMILAR]
+    hint = f"; there is {', '.join(map(repr, nearest))}" if nearest else ""
+    return UsageError(f"no document with the id {doc_id!r} was ever read into {output}{hint}")
+
+
+def find_placements(store: Store, doc_no: int, damage: Damage) -> list[Placement]:
+    """Every sequence that has a piece of the document."""
+    found = []
+    for _, value in damage.as_far_as_readable(store.items("placements")):
+        fact = msgspec.msgpack.decode(value, type=Placements)
+        doc_nos = np.frombuffer(fact.doc_nos, np.int64)
+        segments = np.flatnonzero(doc_nos == doc_no)
+        if not len(segments):
+            continue
+        firsts = np.concatenate(([0], np.cumsum(np.frombuffer(fact.num_segments, np.uint32))))
+        lengths = np.frombuffer(fact.lengths, np.uint32)
+        for segment in segments.tolist():
+            row = int(np.searchsorted(firsts, segment, side="right")) - 1
+            found.append(
+                Placement(
+                    generation=fact.generation,
+                    seq_no=fact.first_seq_no + row,
+                    position=int(lengths[int(firsts[row]) : segment].sum()),
+                    start=int(np.frombuffer(fact.starts, np.uint32)[segment]),
+                    length=int(lengths[segment]),
+                    cluster=int(np.frombuffer(fact.clusters, np.int32)[segment]),
+                    policy_version=int(np.frombuffer(fact.policy_versions, np.int32)[segment]),
+                    propensity=float(np.frombuffer(fact.propensities, np.float32)[segment]),
+                )
+            )
+    return found
+
+
+def _story(store: Store, verdict: Verdict, damage: Damage) -> Story:
+    doc_no = verdict.doc_no
+    retracted = (store.get("retracted", doc_no.to_bytes(8, "big")) or b"").decode()
+    placements = find_placements(store, doc_no, damage)
+    held = [piece for piece in held_pieces(store, damage) if piece.doc_no == doc_no]
+    waits_for = ""
+    cluster = next((piece.cluster for piece in placements), next((piece.cluster for piece in held), None))
+    if not verdict.stage and not retracted:
+        if verdict.ordinal >= ticked(store):
+            waits_for = "tick"
+        elif doc_no in buffered_documents(store, damage):
+            waits_for = "buffer"
+            sampled = store.get("held", SAMPLED_PREFIX + doc_no.to_bytes(8, "big"))
+            cluster = msgspec.msgpack.decode(sampled, type=Sampled).cluster if sampled is not None else cluster
+    return Story(
+        verdict=verdict,
+        match_id=_id_of(store, verdict.match, damage),
+        failed_rules=tuple(failed_rules(verdict.rules)),
+        retracted=retracted,
+        placements=tuple(sorted(placements, key=lambda piece: (piece.generation, piece.start, piece.seq_no))),
+        held=tuple(held),
+        waits_for=waits_for,
+        cluster=cluster,
+    )
+
+
+def _id_of(store: Store, doc_no: int, damage: Damage) -> str:
+    """The id of a document by its number; "" for none."""
+    if doc_no < 0:
+        return ""
+    for segment in damage.as_far_as_readable(read_segments(store)):
+        if segment.first <= doc_no < segment.first + len(segment):
+            return segment.ids[doc_no - segment.first]
+    return f"document number {doc_no}, which cannot be read"
+
+
+def _plain(value: Any) -> Any:
+    """The same for JSON, which has no NaN."""
+    if isinstance(value, dict):
+        return {name: _plain(inner) for name, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _lines(story: Story) -> list[str]:
+    """The stages in order, up to the one that ended the way, and what came after."""
+    verdict = story.verdict
+    lines = [verdict.doc_id]
+
+    def tell(stage: str, what: str) -> None:
+        lines.append(f"  {stage:<{COLUMN}}{what}")
+
+    source = f", source {verdict.source}" if verdict.source else ""
+    tell("read", f"row {verdict.position} of {verdict.input}, {verdict.num_bytes:,} bytes{source}")
+    for stage, what in (*_decisions(story), *_whereabouts(story)):
+        tell(stage, what)
+    return lines
+
+
+def _decisions(story: Story) -> Iterator[tuple[str, str]]:
+    """What each stage decided: (stage, sentence)."""
+    verdict = story.verdict
+    like = f": {story.match_id}" if story.match_id else ""
+    if verdict.stage == "documents":
+        why = {"empty": "it has no text", "retracted": "its id was retracted before it came"}
+        yield "documents", f"REJECTED, {verdict.reason}: {why.get(verdict.reason, '')}".rstrip(": ")
+        return
+    if verdict.stage == "exact_dedup":
+        yield "exact_dedup", f"REJECTED, {verdict.reason}{like}"
+        return
+    yield "exact_dedup", "passed: neither its text nor its URL was seen before"
+    language = f"language {verdict.language or 'unknown'}"
+    if verdict.stage == "quality":
+        held_against = f": {verdict.value:.4g} against a threshold of {verdict.threshold:.4g}"
+        measured = held_against if math.isfinite(verdict.value) else ""
+        yield "quality", f"REJECTED, {verdict.reason}{measured}; {language}"
+    else:
+        yield "quality", f"passed, score {verdict.quality:.2f}; {language}"
+    if story.failed_rules:
+        yield "", f"fails {len(story.failed_rules)} of {len(verdict.rules)} rules at their published thresholds:"
+        yield from (("", f"  {name:<38}{value:>8.4g} against {limit:.4g}") for name, value, limit in story.failed_rules)
+    if verdict.stage == "quality":
+        return
+    if verdict.stage == "near_dedup":
+        how = f"similarity {verdict.value:.3f} against a threshold of {verdict.threshold:.3f}"
+        yield "near_dedup", f"REJECTED, {how}{like}"
+        return
+    yield "near_dedup", "passed: no earlier document is similar enough"
+    if verdict.stage == "holdout":
+        yield "holdout", "HELD OUT of training, by the hash of its id: its text is in holdout/"
+        return
+    if verdict.stage == "tokenize":
+        yield "tokenize", "REJECTED, no_tokens: the tokenizer makes nothing of its text"
+        return
+    yield "tokenize", f"{verdict.num_tokens:,} tokens"
+    if story.cluster is not None:
+        yield "assign", f"cluster {story.cluster}"
+
+
+def _whereabouts(story: Story) -> Iterator[tuple[str, str]]:
+    """Where an accepted document is, and whether it was taken back."""
+    pieces: tuple[Placement | HeldPiece, ...] = (*story.placements, *story.held)
+    for piece in pieces[:1]:
+        yield "sample", f"admitted with probability {piece.propensity:.2f} by policy {piece.policy_version}"
+    for placement in story.placements:
+        end = placement.position + placement.length
+        yield (
+            "emitted",
+            f"sequence {placement.seq_no} of generation {placement.generation}, tokens {placement.position} to {end}: "
+            f"tokens {placement.start} to {placement.start + placement.length} of the document",
+        )
+    places = {
+        "pool": "in the pool of documents to be packed",
+        "open row": "in a row that is not full",
+        "closed row": "in a full row, until the rows to shuffle it with are full, too",
+    }
+    for held in story.held:
+        yield "held", f"tokens {held.start} to {held.end}, {places[held.place]}"
+    if story.waits_for == "tick":
+        yield "held", "until the rows read together with it are complete, or the warm-up is over"
+    elif story.waits_for == "buffer":
+        yield "held", "in the balance buffer of its cluster, until the mixture wants it"
+    if story.retracted:
+        yield "taken back", "by a newer version" if story.retracted == "replaced" else "by a retraction"
+    elif story.was_not_sampled:
+        yield "sample", "REJECTED, not_sampled: the bandit did not admit it, or the mixture had no room for it"
+
+
+def failed_rules(rules: dict[str, float]) -> list[tuple[str, float, float]]:
+    """Quality rules that the values fail at their published thresholds: (name, value, threshold)."""
+    from curation.quality.rules import RULES
+
+    failing = []
+    for rule in RULES:
+        value = rules.get(rule.name)
+        if value is not None and (value > rule.threshold if rule.fails == "above" else value < rule.threshold):
+            failing.append((rule.name, value, rule.threshold))
+    return failing
+
+
+def describe_retraction(doc_id: str, output: Path) -> str:
+    """What a retraction did."""
+    damage = Damage()
+    with opened_for_reading(output) as store:
+        verdicts = list(_find(store, doc_id, damage))
+        if not verdicts:
+            return f"{doc_id}: never read. If an older version of it arrives later, it will be withheld."
+        placements = find_placements(store, verdicts[-1].doc_no, damage)
+    if not placements:
+        return f"{doc_id}: taken back; none of it had been emitted."
+    sequences = ", ".join(str(seq_no) for seq_no in sorted({placement.seq_no for placement in placements}))
+    return f"{doc_id}: taken back, but it had been emitted already, in sequence(s) {sequences}."

@@ -1,0 +1,256 @@
+"""`curatord inspect`: look into state and output without changing them, as far as damaged data can be read."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from curation.selection.bandit import SHARED_KEY
+from curatord.errors import StateError, UsageError
+from curatord.folder import SHARD_NAME
+from curatord.sequence import HEAD_PRESENT, TAIL_PRESENT
+from daemon.commands.read_state import Damage, buffered_documents, held_pieces, opened_for_reading, retracted_documents
+from daemon.commands.screen import show
+from state.epoch import FAMILIES
+from state.ledger import OUTCOMES, decode_ledger
+from state.segments import read_segments
+from state.store import Store
+
+MAX_PROBLEMS = 20
+CLUSTER_PREFIX = b"c"  # of the facts of family `clusters` that are clusters
+
+
+@dataclass(slots=True, kw_only=True)
+class FamilyReport:
+    """How many facts of a family could be read. One may hold many documents."""
+
+    facts: int = 0
+    bytes: int = 0
+    problems: list[str] = field(default_factory=list)  # why there may be more
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StateReport:
+    """What the facts say."""
+
+    epoch: int
+    identity: dict[str, str]
+    bytes_on_disk: int
+    families: dict[str, FamilyReport]
+    ledger: dict[str, Any]
+    tokens_held: int
+    student_version: int  # 0: none was trained yet
+    clusters: int
+    arms: int
+    held: dict[str, int]  # place -> documents; one that was split counts in each place that has a piece of it
+    retracted: dict[str, int]  # why -> documents
+    problems: list[str]  # facts that are not as they should be
+
+
+def inspect_state(output: Path, *, as_json: bool) -> int:
+    """Print what the facts say, family by family; 65 if some cannot be read, else 0."""
+    with opened_for_reading(output) as store:
+        report = _state_report(store)
+    if as_json:
+        click.echo(json.dumps(asdict(report), indent=2))
+    else:
+        show(*_state_lines(report, output))
+    is_damaged = report.problems or any(family.problems for family in report.families.values())
+    return StateError.exit_code if is_damaged else 0
+
+
+def _state_report(store: Store) -> StateReport:
+    damage = Damage()
+    meta = dict(damage.as_far_as_readable(store.items("meta")))
+    ledger = decode_ledger(meta.get(b"ledger"))
+    families = {}
+    for family in FAMILIES:
+        seen = Damage()
+        report = families[family] = FamilyReport(problems=seen.problems)
+        for key, value in seen.as_far_as_readable(store.items(family)):
+            report.facts += 1
+            report.bytes += len(key) + len(value)
+    unreadable = Damage()  # what cannot be read is told of its family already
+    kinds = Counter(key[:1] for key, _ in unreadable.as_far_as_readable(store.items("clusters")))
+    arms = sum(key != SHARED_KEY for key, _ in unreadable.as_far_as_readable(store.items("bandit")))
+    retracted = retracted_documents(store, unreadable)
+    report_of = StateReport(
+        epoch=int(meta.get(b"epoch", 0)),
+        identity=json.loads(meta.get(b"identity", b"{}")),
+        bytes_on_disk=store.num_bytes(),
+        families=families,
+        ledger={name: getattr(ledger, name) for name in ledger.__struct_fields__},
+        tokens_held=ledger.tokens_accepted - ledger.tokens_emitted_first - ledger.tokens_rejected_later,
+        student_version=int(meta.get(b"student", 0)),
+        clusters=kinds[CLUSTER_PREFIX],
+        arms=arms,
+        held=_held(store, set(retracted), int(meta.get(b"ticked", 0)), unreadable),
+        retracted=dict(Counter(retracted.values())),
+        problems=[],
+    )
+    try:
+        ledger.check(report_of.tokens_held)
+    except StateError as error:
+        report_of.problems.append(str(error))
+    return report_of
+
+
+def _held(store: Store, retracted: set[int], from_ordinal: int, damage: Damage) -> dict[str, int]:
+    """Documents that wait, by what they wait for."""
+    waiting = 0
+    for segment in damage.as_far_as_readable(read_segments(store)):
+        accepted_B = segment.having(lambda stage, reason: not stage)
+        late_B = segment.column("ordinals", np.int64) >= from_ordinal
+        waiting += len(set(segment.doc_nos()[accepted_B & late_B].tolist()) - retracted)
+    places: dict[str, set[int]] = {}
+    for piece in held_pieces(store, damage):
+        places.setdefault(piece.place, set()).add(piece.doc_no)
+    held = {"tick": waiting, "balance buffer": len(buffered_documents(store, damage))}
+    held |= {place: len(documents) for place, documents in sorted(places.items())}
+    return {place: count for place, count in held.items() if count}
+
+
+def _state_lines(report: StateReport, output: Path) -> list[str]:
+    """The report as text."""
+    ledger = report.ledger
+    lines = [f"State of {output}: epoch {report.epoch:,}, {report.bytes_on_disk:,} bytes on disk"]
+    lines += ["", "Made with"] + [f"  {name:<32}{value}" for name, value in sorted(report.identity.items())]
+    lines += ["", f"{'State':<16}{'entries':>12}{'bytes':>16}  what an entry is"]
+    for name, family in report.families.items():
+        lines.append(f"  {name:<14}{family.facts:>12,}{family.bytes:>16,}  {FAMILIES[name]}")
+        lines += [f"    DAMAGED, read as far as possible: {problem}" for problem in family.problems]
+    lines += ["", f"{'Ledger':<16}{'rows':>12}{'bytes':>16}"]
+    lines.append(f"  {'read':<14}{ledger['rows_read']:>12,}{ledger['bytes_read']:>16,}")
+    lines += [f"  {name:<14}{ledger['rows'][name]:>12,}{ledger['bytes'][name]:>16,}" for name in OUTCOMES]
+    lines.append(
+        f"  {ledger['tokens_accepted']:,} tokens accepted: {ledger['tokens_emitted_first']:,} emitted, "
+        f"{ledger['tokens_rejected_later']:,} taken back, {report.tokens_held:,} held; "
+        f"{ledger['sequences']:,} sequences"
+    )
+    lines += [f"  WRONG: {problem}" for problem in report.problems]
+    lines.append("")
+    for name, counts in (
+        ("Dead letters", ledger["dead"]),
+        ("Rejected", ledger["rejections"]),
+        ("Rejected later", ledger["rejected_later"]),
+        ("Retracted", report.retracted),
+        ("Held, by place", report.held),
+    ):
+        listed = ", ".join(f"{reason} {count:,}" for reason, count in sorted(counts.items(), key=lambda c: -c[1]))
+        lines.append(f"{name:<16}{listed or 'none'}")
+    lines.append(
+        f"{'Student':<16}"
+        + (f"version {report.student_version} of the table that embeds documents" if report.student_version else "none")
+    )
+    lines.append(f"{'Clusters':<16}{report.clusters:,} topics that documents are assigned to")
+    arms = f"{report.arms:,} clusters that the bandit has learned of" if report.arms else "off, or nothing was learned"
+    lines.append(f"{'Bandit':<16}{arms}")
+    return lines
+
+
+@dataclass(slots=True)
+class OutputReport:
+    """What the shards of a folder hold, and everything that is wrong with them."""
+
+    shards: int = 0
+    sequences: int = 0
+    tokens: int = 0
+    padding: int = 0  # tokens that the rows fall short of the context length
+    documents: int = 0  # distinct ids
+    segments: int = 0
+    split_documents: int = 0  # ids that have a segment without head or tail
+    num_problems: int = 0
+    problems: list[str] = field(default_factory=list)  # the first of them
+
+    def complain(self, problem: str) -> None:
+        """Count a problem; keep the first ones."""
+        self.num_problems += 1
+        if len(self.problems) < MAX_PROBLEMS:
+            self.problems.append(problem)
+
+
+def inspect_output(output: Path, *, as_json: bool) -> int:
+    """Check every shard of a folder; 0 if nothing is wrong. Raises `UsageError` if there are none."""
+    report = check_output(output)
+    if as_json:
+        click.echo(json.dumps(asdict(report), indent=2))
+    else:
+        show(
+            f"{report.shards:,} shards, {report.sequences:,} sequences, {report.tokens:,} tokens, "
+            f"{report.padding:,} tokens of padding, {report.documents:,} documents in {report.segments:,} segments, "
+            f"{report.split_documents:,} of them longer than a sequence"
+        )
+        for problem in report.problems:
+            show(f"  {problem}")
+        show(f"{report.num_problems} problems" if report.num_problems else "Nothing is wrong.")
+    return 1 if report.num_problems else 0
+
+
+def check_output(output: Path) -> OutputReport:
+    """Read all shards in order."""
+    report = OutputReport()
+    paths = sorted(output.glob("train-*.parquet"))
+    if not paths:
+        raise UsageError(f"there are no sequences in {output}: no file is called train-*.parquet")
+    expected: dict[int, int] = {}  # generation -> next seq_no
+    covered: dict[str, int] = {}  # document -> tokens of its pieces so far
+    for path in paths:
+        if SHARD_NAME.fullmatch(path.name) is None:
+            report.complain(f"{path.name}: no shard of curatord; `load_dataset` reads it with the others: move it away")
+            continue
+        report.shards += 1
+        for generation, length, row in _rows(path, report):
+            report.sequences += 1
+            seq_no = row["seq_no"]
+            if seq_no != expected.get(generation, 0):
+                report.complain(f"{path.name}: sequence {seq_no} where {expected.get(generation, 0)} was due")
+            expected[generation] = seq_no + 1
+            _check_row(path, length, row, covered, report)
+    report.documents = len(covered)
+    return report
+
+
+def _rows(path: Path, report: OutputReport) -> Iterator[tuple[int, int, dict[str, Any]]]:
+    """Rows of a shard, as far as it can be read: (generation, context length, columns)."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(path) as file:
+            metadata = file.schema_arrow.metadata or {}
+            generation = int(metadata.get(b"curatord.generation", b"0"))
+            length = int(metadata.get(b"curatord.context_length", b"0"))
+            for group in range(file.num_row_groups):
+                for row in file.read_row_group(group).to_pylist():
+                    yield generation, length, row
+    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
+        report.complain(f"{path.name}: cannot be read further: {error}")
+
+
+def _check_row(path: Path, length: int, row: dict[str, Any], covered: dict[str, int], report: OutputReport) -> None:
+    where = f"{path.name}, sequence {row['seq_no']}"
+    num_tokens = len(row["input_ids"])
+    report.tokens += num_tokens
+    report.padding += length - num_tokens
+    report.segments += len(row["seq_lengths"])
+    if sum(row["seq_lengths"]) != num_tokens:
+        report.complain(f"{where}: segments of {sum(row['seq_lengths'])} tokens in a row of {num_tokens}")
+    if num_tokens > length:
+        report.complain(f"{where}: {num_tokens} tokens, more than the context length {length}")
+    columns = (row["doc_ids"], row["seq_lengths"], row["segment_offsets"], row["segment_flags"])
+    for doc_id, size, offset, flags in zip(*columns, strict=True):
+        whole = flags & HEAD_PRESENT and flags & TAIL_PRESENT
+        if not whole:
+            report.split_documents += doc_id not in covered
+            if flags & TAIL_PRESENT and offset + size <= length:
+                report.complain(f"{where}: {doc_id} was cut although its {offset + size} tokens fit")
+        if bool(flags & HEAD_PRESENT) != (offset == 0):
+            report.complain(f"{where}: {doc_id} starts at token {offset}, but its flags say otherwise")
+        covered[doc_id] = covered.get(doc_id, 0) + size

@@ -1,0 +1,239 @@
+"""Observing: from what the stages know to what an operator sees. The only place where the two meet."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from consumers.broker import CommitReport, RawDocument
+from curation.selection.rewards import FeedbackCounts
+from curatord import __version__
+from curatord.errors import CuratordError
+from daemon.commands.losses import MAX_DEAD_SHARE
+from daemon.config import Config, show_config
+from daemon.stages.all_stages import Stages
+from ops.events import EpochCommitted, Events
+from ops.health import Health
+from ops.log import libraries_log_to, open_log
+from ops.metrics import MAX_CLUSTERS, Metrics
+from ops.open_files import raise_open_files
+from ops.server import MetricsConfig, serving
+from ops.systemd import ServiceManager
+from state.epoch import Epoch
+from state.ledger import Ledger, decode_ledger, encode_ledger
+from state.snapshot import StateConfig
+from state.tally import Tally
+
+TELL_TIME_S = 5.0
+WINDOW_ROWS = 1000  # of an input, over which the share that cannot be read is looked at
+
+
+@contextmanager
+def observed(config: Config, *, file: BinaryIO | None = None) -> Iterator[Events]:
+    """Log, metrics, probes and the service manager of one process, from its start to its end.
+
+    Raises `AddressTaken` or `ConfigError` if `metrics.listen` cannot be had.
+    """
+    log = open_log(config.log, file)
+    metrics, health = Metrics(), Health()
+    events = Events(metrics, log, health, ServiceManager())
+    with libraries_log_to(log), serving(config.metrics, health, metrics.registry) as listening:
+        events.started(
+            version=__version__,
+            lane=config.kafka.lane,
+            config_hash=config_hash(config),
+            listening=listening,
+            open_files=raise_open_files(),
+        )
+        try:
+            yield events
+        except CuratordError as error:
+            events.stopped(exit_code=error.exit_code, reason=str(error))
+            raise
+        except BaseException as error:
+            events.stopped(exit_code=1, reason=repr(error))
+            raise
+        events.stopped(exit_code=0)
+
+
+def config_hash(config: Config) -> str:
+    """Twelve digits that differ when any option does, but for those that are each process's own: folders, addresses."""
+    shared = msgspec.structs.replace(config, state=StateConfig(), metrics=MetricsConfig())
+    return hashlib.sha256(show_config(shared, comments=False).encode()).hexdigest()[:12]
+
+
+class Observer:
+    """Tells of every commit what changed since the one before. Make it when the state is restored.
+
+    `clock` gives seconds since 1970; `state_dir` is the folder whose disk is watched.
+    """
+
+    def __init__(
+        self,
+        events: Events,
+        stages: Stages,
+        *,
+        state_dir: Path | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._events = events
+        self._stages = stages
+        self._state_dir = state_dir
+        self._clock = clock
+        self._ledger = decode_ledger(encode_ledger(stages.ledger))
+        self._packing = stages.packer.stats
+        self._version = stages.embedder.version
+        stages.phases.enter("observe")  # a time as a standby is not one of the loop
+        self._phase_s = dict(stages.phases.seconds)
+        self._told_at = clock()
+        self._feedback = _counts(stages.rewards.counts)
+        self._tallies: dict[str, Tally] = {}  # of each input, over the window that is open
+        self._made_s: list[NDArray[np.float64]] = []  # when the messages of the open epoch were made, a poll each
+        self._received_ages_s: list[NDArray[np.float64]] = []
+
+    def polled(self, rows: Sequence[RawDocument]) -> None:
+        """These rows, or none, are in the open epoch now. Call it after every poll: it is the heartbeat."""
+        self._events.beat()
+        made_s = np.array([row.timestamp_us for row in rows if row.timestamp_us], np.float64) / 1e6
+        if len(made_s):
+            self._made_s.append(made_s)
+            self._received_ages_s.append(self._clock() - made_s)
+        if self._clock() - self._told_at >= TELL_TIME_S:
+            self._tell_time()
+
+    def _tell_time(self) -> None:
+        """Where the time went since this was told last, commits or not."""
+        self._told_at = self._clock()
+        before, self._phase_s = self._phase_s, dict(self._stages.phases.seconds)
+        self._events.time_spent({phase: seconds - before.get(phase, 0.0) for phase, seconds in self._phase_s.items()})
+
+    def committed(self, epoch: Epoch, report: CommitReport, *, commit_s: float) -> None:
+        """The epoch is committed, and took `commit_s`. The time spent here is a phase of its own."""
+        stages = self._stages
+        stages.phases.enter("observe")
+        self._tell_time()
+        before, self._ledger = self._ledger, decode_ledger(encode_ledger(stages.ledger))
+        packed, self._packing = self._packing, stages.packer.stats
+        dead_letters = _grown(self._ledger.dead, before.dead)
+        clusters, _, documents = stages.clusters.centres()
+        largest = np.argsort(-documents, kind="stable")
+        shown = {str(clusters[slot]): int(documents[slot]) for slot in largest.tolist()}
+        arms = {str(arm.cluster): arm for arm in stages.bandit.arms()}
+        listed = [cluster for cluster in list(shown)[:MAX_CLUSTERS] if cluster in arms]
+        self._events.epoch_committed(
+            EpochCommitted(
+                epoch=epoch.number,
+                documents=self._ledger.rows_read - before.rows_read,
+                read_bytes=self._ledger.bytes_read - before.bytes_read,
+                outcomes=_grown(self._ledger.rows, before.rows),
+                rejections={
+                    _stage_and_reason(key): number
+                    for key, number in _grown(self._ledger.rejections, before.rejections).items()
+                },
+                taken_back=_grown(self._ledger.rejected_later, before.rejected_later),
+                rule_failures=_grown(self._ledger.would_drop, before.would_drop),
+                dead_letters=dead_letters,
+                sequences=self._ledger.sequences - before.sequences,
+                tokens=_grown(_tokens(self._ledger), _tokens(before)),
+                # A row that is retracted before it went out takes its counts back; a counter does not go back.
+                packing_tokens={
+                    "document": max(0, self._packing.tokens - packed.tokens),
+                    "padding": max(0, self._packing.padding_tokens - packed.padding_tokens),
+                    "padding_flushed": max(0, self._packing.padding_tokens_flushed - packed.padding_tokens_flushed),
+                },
+                documents_cut=max(0, self._packing.documents_cut - packed.documents_cut),
+                documents_split=max(0, self._packing.documents_split - packed.documents_split),
+                flushes=self._ledger.flushes - before.flushes,
+                held_documents=len(stages.held),
+                held_tokens=_tokens_held(self._ledger),
+                embedding_version=stages.embedder.version,
+                embedding_known=stages.retraining.known_share,
+                clusters=len(shown),
+                cluster_documents=shown,
+                bandit_rewards={cluster: arms[cluster].mean for cluster in listed},
+                bandit_admissions={cluster: arms[cluster].propensity for cluster in listed},
+                policy_version=stages.bandit.policy_version,
+                commit_s=commit_s,
+                transaction_s=report.transaction_s,
+                journal_bytes=report.journal_bytes,
+                received_ages_s=_joined(self._received_ages_s),
+                committed_ages_s=self._clock() - _joined(self._made_s),
+                state_free_bytes=_free_bytes(self._state_dir),
+            )
+        )
+        self._made_s, self._received_ages_s = [], []
+        heard, self._feedback = self._feedback, _counts(stages.rewards.counts)
+        feedback = _grown(self._feedback, heard)
+        if feedback:
+            self._events.feedback_applied(feedback)
+        if stages.embedder.version != self._version:
+            self._version = stages.embedder.version
+            self._events.student_trained(version=self._version, known_share=stages.retraining.known_share)
+        if epoch.end is not None:
+            self._events.stream_ended(generation=epoch.end.generation, seq_no=epoch.end.seq_no)
+        if dead_letters:
+            self._events.dead_letters_written(dead_letters)
+        self._tell_losses(epoch)
+        for surge in stages.surges:
+            self._events.removal_surge(source=surge.source, rate=surge.rate, usual_rate=surge.usual_rate)
+        stages.surges.clear()
+
+    def _tell_losses(self, epoch: Epoch) -> None:
+        """Inputs of which more than a tenth of the last WINDOW_ROWS rows, or more, could not be read."""
+        for name, tally in epoch.tallies.items():
+            window = self._tallies.setdefault(name, Tally())
+            window.add(tally)
+            if window.rows >= WINDOW_ROWS:
+                if window.dead > MAX_DEAD_SHARE * window.rows:
+                    self._events.input_unreadable(
+                        source=name, rows=window.rows, dead=window.dead, reason=window.reason, example=window.letter
+                    )
+                del self._tallies[name]
+
+
+def _grown(now: Mapping[str, int], before: Mapping[str, int]) -> dict[str, int]:
+    """What was counted since."""
+    return {name: count - before.get(name, 0) for name, count in now.items() if count > before.get(name, 0)}
+
+
+def _counts(counts: FeedbackCounts) -> dict[str, int]:
+    return {name: getattr(counts, name) for name in counts.__struct_fields__}
+
+
+def _joined(parts: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+    return np.concatenate(parts) if parts else np.zeros(0)
+
+
+def _stage_and_reason(key: str) -> tuple[str, str]:
+    stage, _, reason = key.partition(" ")
+    return stage, reason
+
+
+def _tokens(ledger: Ledger) -> dict[str, int]:
+    return {
+        "accepted": ledger.tokens_accepted,
+        "emitted": ledger.tokens_emitted_first,
+        "emitted_again": ledger.tokens_emitted_again,
+        "taken_back": ledger.tokens_rejected_later,
+    }
+
+
+def _tokens_held(ledger: Ledger) -> int:
+    """As the ledger, which was checked when the epoch was closed, has it."""
+    return ledger.tokens_accepted - ledger.tokens_emitted_first - ledger.tokens_rejected_later
+
+
+def _free_bytes(folder: Path | None) -> int | None:
+    if folder is None:
+        return None
+    found = os.statvfs(folder)
+    return found.f_bavail * found.f_frsize

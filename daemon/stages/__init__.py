@@ -1,0 +1,1 @@
+"""Stages: the verbs of the pipeline over the parts that keep state."""

@@ -1,0 +1,116 @@
+"""Examples: a few documents of everything that is dropped, with the beginning of their texts.
+
+Of each stage and reason those with the smallest id hashes are kept: a sample that hangs on the ids alone, and costs a
+comparison for most documents. What a run shows of them needs no second look at the inputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from consumers.formats.documents import Arrival
+from curatord.records import Document
+from state.segments import Segment
+from state.store import Store
+
+EXAMPLES = 4  # of each reason
+MAX_TEXT = 1000  # characters of each
+
+
+class Example(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
+    """Fact: a document that was dropped."""
+
+    priority: int  # the smallest stay
+    doc_no: int
+    doc_id: str
+    value: float  # what was measured; NaN without
+    threshold: float
+    match: int  # doc_no of the document that it resembles; -1 without
+    text: str  # its beginning
+
+
+def _key(stage: str, reason: str) -> bytes:
+    return f"{stage} {reason}".encode()
+
+
+_DECODER = msgspec.msgpack.Decoder(list[Example])
+
+
+class Examples:
+    """Some documents of each stage and reason."""
+
+    def __init__(self) -> None:
+        self._kept: dict[bytes, list[Example]] = {}
+        self._changed: set[bytes] = set()
+
+    def note(
+        self,
+        segment: Segment,
+        rows_by_outcome: Mapping[tuple[str, str], NDArray[np.intp]],
+        arrivals: Sequence[Arrival],
+    ) -> None:
+        """The documents of a segment were decided; `arrivals` has their texts."""
+        priorities_B = segment.keys("id_keys")[:, 1]
+        for (stage, reason), rows in rows_by_outcome.items():
+            if not stage or not len(rows):
+                continue
+            kept = self._kept.setdefault(_key(stage, reason), [])
+            worst = kept[-1].priority if len(kept) == EXAMPLES else 1 << 64
+            chosen = rows if worst >= 1 << 64 else rows[priorities_B[rows] < np.uint64(worst)]
+            if len(chosen):
+                self._keep(_key(stage, reason), segment, chosen[np.argsort(priorities_B[chosen])[:EXAMPLES]], arrivals)
+
+    def _keep(self, key: bytes, segment: Segment, rows: NDArray[np.intp], arrivals: Sequence[Arrival]) -> None:
+        priorities = segment.keys("id_keys")[:, 1]
+        columns: list[NDArray[Any]] = [
+            segment.column("values", np.float32),
+            segment.column("thresholds", np.float32),
+            segment.column("matches", np.int64),
+        ]
+        for row in rows.tolist():
+            document = arrivals[row].value
+            value, threshold, match = (column[row].item() for column in columns)
+            self._kept[key].append(
+                Example(
+                    priority=int(priorities[row]),
+                    doc_no=segment.first + row,
+                    doc_id=segment.ids[row],
+                    value=value,
+                    threshold=threshold,
+                    match=match,
+                    text=document.text[:MAX_TEXT] if isinstance(document, Document) else "",
+                )
+            )
+        self._kept[key] = sorted(self._kept[key], key=lambda example: (example.priority, example.doc_no))[:EXAMPLES]
+        self._changed.add(key)
+
+    def remove(self, doc_no: int) -> None:
+        """A document was taken back: its text must not stay."""
+        for key, kept in self._kept.items():
+            if any(example.doc_no == doc_no for example in kept):
+                self._kept[key] = [example for example in kept if example.doc_no != doc_no]
+                self._changed.add(key)
+
+    def changes(self) -> Iterator[tuple[bytes, bytes | None]]:
+        """The facts that changed since the last call."""
+        for key in sorted(self._changed):
+            yield key, msgspec.msgpack.encode(self._kept[key])
+        self._changed.clear()
+
+    def apply(self, key: bytes, value: bytes | None) -> None:
+        """Put one fact back."""
+        self._kept[key] = [] if value is None else _DECODER.decode(value)
+
+
+def read_examples(store: Store) -> dict[tuple[str, str], list[Example]]:
+    """What is kept, by (stage, reason)."""
+    found = {}
+    for key, value in store.items("examples"):
+        stage, _, reason = key.decode().partition(" ")
+        found[stage, reason] = _DECODER.decode(value)
+    return found

@@ -1,0 +1,249 @@
+"""Intake: who a document is. Redeliveries end here; new versions and retractions cut the rows into runs.
+
+A run is a stretch of new documents that the stages may take at once. Where an id comes with another text, or is
+retracted, the documents before it are decided first, then the old version is taken back, then the rest goes on: the
+result is that of taking the documents one by one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from consumers.formats.documents import Arrival
+from curation.batch import Batch, join_texts
+from curation.dedup.exact import Keys, text_keys, url_keys
+from curation.dedup.hash_index import HashIndex, hash_keys
+from curatord.records import DeadLetter, Document, Retraction
+from state.epoch import Epoch
+from state.ledger import Ledger
+from state.segments import Segment, Segments
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """B new documents in the order of their ordinals, or one retraction and no document."""
+
+    batch: Batch
+    arrivals: tuple[Arrival, ...]
+    id_keys_B2: NDArray[np.uint64]
+    keys: Keys
+    withheld_B: NDArray[np.bool_]  # retracted before they came
+    replaced: int  # doc_no of the version that the first document replaces, or -1
+    retraction: Retraction | None
+    next_ordinal: int  # after the last row that this run accounts for
+
+
+class _Version(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """The newest version of an id."""
+
+    doc_no: int
+    text_key: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Poll:
+    """The documents of one poll, with all that is looked up once, so that a run costs no more than its own rows."""
+
+    batch: Batch  # doc_nos are given later
+    arrivals: tuple[Arrival, ...]
+    id_keys_B2: NDArray[np.uint64]
+    keys: Keys
+    id_keys: list[bytes]  # the same as bytes
+    text_keys: list[bytes]
+    known: list[int]  # doc_no of each id when the poll began, or -1
+    versions: dict[bytes, _Version | None]  # id key -> its newest version since then; None once it was retracted
+
+
+def id_keys(ids: Sequence[str]) -> NDArray[np.uint64]:
+    """Hashes of document ids, [B, 2]. The first half is also the source of a document's randomness."""
+    return hash_keys([doc_id.encode("utf-8", "surrogatepass") for doc_id in ids])
+
+
+def _as_bytes(keys_B2: NDArray[np.uint64]) -> list[bytes]:
+    """Each key as 16 bytes."""
+    keys: list[bytes] = keys_B2.view("V16").ravel().tolist()
+    return keys
+
+
+def _gather(arrivals: Sequence[Arrival], known_ids: HashIndex) -> _Poll:
+    kept = tuple(arrival for arrival in arrivals if isinstance(arrival.value, Document))
+    documents = [arrival.value for arrival in kept if isinstance(arrival.value, Document)]
+    buffer_N, starts_B, ends_B = join_texts([document.text for document in documents])
+    batch = Batch(
+        ordinals_B=np.array([arrival.ordinal for arrival in kept], np.int64),
+        doc_nos_B=np.full(len(kept), -1, np.int64),
+        ids=tuple(arrival.doc_id for arrival in kept),
+        texts=tuple(document.text for document in documents),
+        sources=tuple(document.source for document in documents),
+        languages=tuple(document.language for document in documents),
+        buffer_N=buffer_N,
+        starts_B=starts_B,
+        ends_B=ends_B,
+    )
+    keys = Keys(texts_B2=text_keys(batch), urls_B2=url_keys([document.url for document in documents]))
+    id_keys_B2 = id_keys(batch.ids)
+    return _Poll(
+        batch=batch,
+        arrivals=kept,
+        id_keys_B2=id_keys_B2,
+        keys=keys,
+        id_keys=_as_bytes(id_keys_B2),
+        text_keys=_as_bytes(keys.texts_B2),
+        known=known_ids.find(id_keys_B2).tolist(),
+        versions={},
+    )
+
+
+class Intake:
+    """All ids seen and not retracted, and the tombstones of those that were."""
+
+    def __init__(self, ledger: Ledger, segments: Segments) -> None:
+        self._ledger = ledger
+        self._segments = segments
+        self._ids = HashIndex()
+        self._tombstones: dict[bytes, int] = {}  # id key -> time of the retraction, microseconds
+        self.next_doc_no = 0
+
+    def runs(self, arrivals: Sequence[Arrival], epoch: Epoch) -> Iterator[Run]:
+        """Cut rows into runs. Each must be decided, and noted here, before the next is asked for."""
+        poll = _gather(arrivals, self._ids)
+        place = row = 0
+        while place < len(arrivals):
+            value = arrivals[place].value
+            if isinstance(value, Retraction):
+                self._ledger.count("retraction", 1, 0)
+                poll.versions[id_keys([value.id]).tobytes()] = None
+                yield self._run(poll, [], arrivals[place].ordinal + 1, retraction=value)
+                place += 1
+                continue
+            place, row, rows, replaced = self._extend(poll, arrivals, place, row, epoch)
+            yield self._run(poll, rows, arrivals[place - 1].ordinal + 1, replaced=replaced)
+
+    def _extend(
+        self, poll: _Poll, arrivals: Sequence[Arrival], place: int, row: int, epoch: Epoch
+    ) -> tuple[int, int, list[int], int]:
+        """Take arrivals until one needs something taken back first: (next place, next row, rows taken, replaced)."""
+        first, rows, replaced = place, list[int](), -1
+        while place < len(arrivals):
+            arrival = arrivals[place]
+            if isinstance(arrival.value, Retraction):
+                break
+            if isinstance(arrival.value, DeadLetter):
+                self._bury(arrival, arrival.value, epoch)
+                place += 1
+                continue
+            id_key, text_key = poll.id_keys[row], poll.text_keys[row]
+            earlier = self._earlier(poll, row, epoch)
+            if earlier is not None and earlier.text_key != text_key:
+                # The old version may be in a tick that ends with the rows before, be they documents or not.
+                if place > first:
+                    break
+                replaced = earlier.doc_no
+            if earlier is not None and earlier.text_key == text_key:
+                self._ledger.count("redelivered", 1, int(poll.batch.ends_B[row] - poll.batch.starts_B[row]))
+            else:
+                if not self._is_withheld(id_key, arrival):
+                    poll.versions[id_key] = _Version(doc_no=self.next_doc_no + len(rows), text_key=text_key)
+                rows.append(row)
+            place, row = place + 1, row + 1
+        return place, row, rows, replaced
+
+    def _earlier(self, poll: _Poll, row: int, epoch: Epoch) -> _Version | None:
+        """The version of a row's id that counts before it."""
+        id_key, doc_no = poll.id_keys[row], poll.known[row]
+        if id_key in poll.versions:
+            return poll.versions[id_key]
+        return _Version(doc_no=doc_no, text_key=self._segments.text_key(doc_no, epoch)) if doc_no >= 0 else None
+
+    def _bury(self, arrival: Arrival, letter: DeadLetter, epoch: Epoch) -> None:
+        epoch.dead_letters.append(letter)
+        self._ledger.count("dead", 1, arrival.num_bytes)
+        self._ledger.dead[letter.reason] = self._ledger.dead.get(letter.reason, 0) + 1
+
+    def _run(
+        self,
+        poll: _Poll,
+        rows: list[int],
+        next_ordinal: int,
+        *,
+        replaced: int = -1,
+        retraction: Retraction | None = None,
+    ) -> Run:
+        rows_B = np.array(rows, np.int64)
+        batch = poll.batch.take(rows_B).numbered(self.next_doc_no)
+        arrivals = tuple(poll.arrivals[row] for row in rows)
+        id_keys_B2 = poll.id_keys_B2[rows_B]
+        withheld_B = np.zeros(len(rows), np.bool_)
+        if self._tombstones:
+            withheld_B[:] = [
+                self._is_withheld(key.tobytes(), arrival) for key, arrival in zip(id_keys_B2, arrivals, strict=True)
+            ]
+        return Run(
+            batch=batch,
+            arrivals=arrivals,
+            id_keys_B2=id_keys_B2,
+            keys=poll.keys.take(rows_B),
+            withheld_B=withheld_B,
+            replaced=replaced,
+            retraction=retraction,
+            next_ordinal=next_ordinal,
+        )
+
+    def _is_withheld(self, id_key: bytes, arrival: Arrival) -> bool:
+        """A retraction of this id is newer than the document.
+
+        The times of the messages say so where there are any, and of two of the same millisecond the one that was read
+        later is newer. Otherwise the document's own time does; one without any time counts as older.
+        """
+        retracted_at = self._tombstones.get(id_key)
+        if retracted_at is None:
+            return False
+        if arrival.timestamp_us:
+            return arrival.timestamp_us < retracted_at
+        assert isinstance(arrival.value, Document)
+        return arrival.value.timestamp_us <= retracted_at
+
+    def doc_no_of(self, doc_id: str) -> int:
+        """The number of the document with this id; -1 if it was never read, or retracted."""
+        return int(self._ids.find(id_keys([doc_id]))[0])
+
+    def note(self, run: Run, epoch: Epoch) -> None:
+        """The run was decided: its ids are known from now on."""
+        known_B = ~run.withheld_B
+        self._ids.assign(run.id_keys_B2[known_B], run.batch.doc_nos_B[known_B])
+        self.next_doc_no += len(run.batch)
+        for key in run.id_keys_B2[known_B] if self._tombstones else ():
+            if self._tombstones.pop(key.tobytes(), None) is not None:
+                epoch.delete("tombstones", key.tobytes())
+
+    def forget(self, retraction: Retraction, epoch: Epoch) -> int:
+        """The id was retracted: its document's number, or -1. Older versions that still arrive are withheld."""
+        key_12 = id_keys([retraction.id])
+        doc_no = int(self._ids.find(key_12)[0])
+        if doc_no >= 0:
+            self._ids.drop(key_12, np.array([doc_no]))
+        key = key_12.tobytes()
+        self._tombstones[key] = max(retraction.timestamp_us, self._tombstones.get(key, 0))
+        epoch.put("tombstones", key, self._tombstones[key].to_bytes(8, "big"))
+        return doc_no
+
+    def take_back(self, segment: Segment, row: int) -> None:
+        """A document of an earlier run was taken back: its id is free, unless a newer version has it already."""
+        self._ids.drop(segment.keys("id_keys")[row : row + 1], np.array([segment.first + row]))
+
+    def restore(self, segment: Segment, retracted: frozenset[int]) -> None:
+        """Put the ids of a segment back; segments come oldest first, so the newest version stays."""
+        doc_nos_B = segment.doc_nos()
+        known_B = segment.having(lambda stage, reason: (stage, reason) != ("documents", "retracted"))
+        known_B &= [doc_no not in retracted for doc_no in doc_nos_B.tolist()]
+        self._ids.assign(segment.keys("id_keys")[known_B], doc_nos_B[known_B])
+        self.next_doc_no = segment.first + len(segment)
+
+    def restore_tombstone(self, key: bytes, value: bytes) -> None:
+        """Put one tombstone back."""
+        self._tombstones[key] = int.from_bytes(value, "big")

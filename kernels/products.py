@@ -1,0 +1,136 @@
+"""Products of vectors, each summed in the order of its dimensions, so that every processor gives the same bits.
+
+A BLAS sums in an order that depends on its kernel for the processor at hand, and fuses multiplication and addition
+where it can: on another machine the last bit is another, and in time the cluster. Here the lanes of a vector are
+different columns, so a sum has one order whatever the width of the registers; ROWS x LANES sums at a time stay in them.
+Cost: N D K multiplications and as many additions, two to three times that of a BLAS.
+
+Shape legend: N rows, D dimensions, K columns, T tiles of LANES columns.
+"""
+
+# numba types an intrinsic without the context argument that it adds itself.
+# mypy: disable-error-code="call-arg"
+
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import njit, types
+from numba.extending import intrinsic
+from numpy.typing import NDArray
+
+from kernels.simd import I64, element_pointer, splat
+
+LANES = 16
+ROWS = 4
+
+
+@intrinsic
+def _add_tile(typing_context, rows, row, tile, start, dimension, out, place, stride):
+    """out[place + r * stride + l] = sum over d of rows[row + r * dimension + d] * tile[start + d * LANES + l]."""
+    number = ir.FloatType() if rows.dtype == types.float32 else ir.DoubleType()
+    lanes = ir.VectorType(number, LANES)
+    size = 4 if rows.dtype == types.float32 else 8
+
+    def codegen(context, builder, signature, args):
+        rows, row, tile, start, dimension, out, place, stride = args
+        before, loop = builder.block, builder.append_basic_block("dimension")
+        after = builder.append_basic_block("done")
+        builder.branch(loop)
+        builder.position_at_end(loop)
+        d = builder.phi(I64)
+        sums = [builder.phi(lanes) for _ in range(ROWS)]
+        at = builder.add(start, builder.mul(d, ir.Constant(I64, LANES)))
+        columns = builder.load(
+            builder.bitcast(element_pointer(context, builder, signature.args[2], tile, at), lanes.as_pointer())
+        )
+        columns.align = size
+        added = []
+        for r, total in enumerate(sums):
+            offset = builder.add(builder.add(row, builder.mul(dimension, ir.Constant(I64, r))), d)
+            value = builder.load(element_pointer(context, builder, signature.args[0], rows, offset))
+            # Without flags that would let it be fused, or the order be another.
+            added.append(builder.fadd(total, builder.fmul(splat(builder, value, lanes), columns)))
+        following = builder.add(d, ir.Constant(I64, 1))
+        d.add_incoming(ir.Constant(I64, 0), before)
+        d.add_incoming(following, loop)
+        for total, sum_ in zip(sums, added, strict=True):
+            total.add_incoming(ir.Constant(lanes, [0.0] * LANES), before)
+            total.add_incoming(sum_, loop)
+        builder.cbranch(builder.icmp_signed("<", following, dimension), loop, after)
+        builder.position_at_end(after)
+        for r, sum_ in enumerate(added):
+            target = builder.add(place, builder.mul(stride, ir.Constant(I64, r)))
+            pointer = element_pointer(context, builder, signature.args[5], out, target)
+            store = builder.store(sum_, builder.bitcast(pointer, lanes.as_pointer()))
+            store.align = size
+        return context.get_dummy_value()
+
+    whole = types.int64
+    return types.void(rows, whole, tile, whole, whole, out, whole, whole), codegen
+
+
+@njit(cache=True, nogil=True, boundscheck=False)
+def _multiply(rows_N, columns_T, dimension, num_rows, num_columns, out_N):
+    """Whole blocks of rows with whole tiles of columns; all three arrays are flat."""
+    for first in range(0, num_columns, LANES):
+        for row in range(0, num_rows, ROWS):
+            place = row * num_columns + first
+            _add_tile(rows_N, row * dimension, columns_T, first * dimension, dimension, out_N, place, num_columns)
+
+
+@njit(cache=True, nogil=True, boundscheck=False)
+def _dots(left_ND, right_ND, out_N):
+    dimension = left_ND.shape[1]
+    unrolled = dimension - dimension % 4
+    for n in range(left_ND.shape[0]):
+        sum_0, sum_1, sum_2, sum_3 = 0.0, 0.0, 0.0, 0.0  # four sums at once wait less for each other
+        for d in range(0, unrolled, 4):
+            sum_0 += left_ND[n, d] * right_ND[n, d]
+            sum_1 += left_ND[n, d + 1] * right_ND[n, d + 1]
+            sum_2 += left_ND[n, d + 2] * right_ND[n, d + 2]
+            sum_3 += left_ND[n, d + 3] * right_ND[n, d + 3]
+        for d in range(unrolled, dimension):
+            sum_0 += left_ND[n, d] * right_ND[n, d]
+        out_N[n] = (sum_0 + sum_1) + (sum_2 + sum_3)
+
+
+@njit(cache=True, nogil=True, boundscheck=False)
+def chosen_products(rows_ND, columns_KD, chosen_NC):
+    """(N, C): the scalar product of row n with column `chosen_NC[n, c]`, the bits of which `products` has them."""
+    out_NC = np.zeros(chosen_NC.shape, rows_ND.dtype)
+    for n in range(chosen_NC.shape[0]):
+        for c in range(chosen_NC.shape[1]):
+            column = chosen_NC[n, c]
+            total = rows_ND[n, 0] * columns_KD[column, 0]
+            for d in range(1, rows_ND.shape[1]):
+                total += rows_ND[n, d] * columns_KD[column, d]
+            out_NC[n, c] = total
+    return out_NC
+
+
+def dots(left: NDArray[Any], right: NDArray[Any]) -> NDArray[np.float64]:
+    """The scalar products of float64 vectors along the last axis."""
+    dimension = left.shape[-1]
+    if not left.size:
+        return np.zeros(left.shape[:-1])
+    out_N = np.empty(left.size // dimension)
+    pair = [np.ascontiguousarray(side, np.float64).reshape(-1, dimension) for side in (left, right)]
+    _dots(*pair, out_N)
+    return out_N.reshape(left.shape[:-1])
+
+
+def products(rows_ND: NDArray[Any], columns_KD: NDArray[Any]) -> NDArray[Any]:
+    """(N, K): the scalar product of every row with every row of the other, in the type of the first."""
+    (num_rows, dimension), num_columns, kind = rows_ND.shape, len(columns_KD), rows_ND.dtype
+    if not (num_rows and num_columns and dimension):
+        return np.zeros((num_rows, num_columns), kind)
+    if num_rows % ROWS:
+        rows_ND = np.concatenate((rows_ND, np.zeros((-num_rows % ROWS, dimension), kind)))
+    padded_KD = np.zeros((num_columns + -num_columns % LANES, dimension), kind)
+    padded_KD[:num_columns] = columns_KD
+    tiles_TDL = np.ascontiguousarray(padded_KD.reshape(-1, LANES, dimension).transpose(0, 2, 1))
+    out_NK = np.empty((len(rows_ND), len(padded_KD)), kind)
+    rows_N = np.ascontiguousarray(rows_ND).reshape(-1)
+    _multiply(rows_N, tiles_TDL.reshape(-1), dimension, len(rows_ND), len(padded_KD), out_NK.reshape(-1))
+    return out_NK[:num_rows, :num_columns]

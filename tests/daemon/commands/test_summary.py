@@ -1,0 +1,41 @@
+"""The screen at the end of a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from daemon.commands.summary import Summary, summary_lines
+from state.ledger import Ledger
+
+
+def screen(preset: str, ledger: Ledger) -> str:
+    summary = Summary(
+        rows_this_run=10, seconds=1.0, training_seconds=0.0, student_versions=1, unchanged_inputs=0,
+        ledger={name: getattr(ledger, name) for name in Ledger.__struct_fields__}, preset=preset, near_duplicates=(),
+        clusters=(), num_clusters=0, documents_held=0, documents_buffered=0, tokens_held=0, generations=(),
+        rows=1, rows_flushed=0,
+        padding=0.0, padding_flushed=0.0, documents_cut=0, documents_split=0, documents_per_sequence=1.0, coherence=0.0,
+        lossless=True, loss=None, superseded={}, passed_over={}, warnings=(),
+    )  # fmt: skip
+    return "\n".join(line.plain for line in summary_lines(summary, Path("out"), 100))
+
+
+@pytest.mark.parametrize(
+    ("preset", "heading"),
+    [
+        ("observe", "documents that fail each; none decides (preset observe)"),
+        ("fineweb", "documents that fail each; those of the preset fineweb decide"),
+    ],
+)
+def test_the_screen_says_whether_the_rules_decide(preset: str, heading: str) -> None:
+    ledger = Ledger(
+        would_drop={"gopher_too_few_words": 4},
+        bytes_measured=1000,
+        would_drop_bytes={"gopher": 250, "c4": 1000, "fineweb": 0},
+    )
+    shown = screen(preset, ledger)
+    assert heading in shown
+    assert "share of the bytes that each preset rejects: gopher 25.0%, c4 100.0%, fineweb 0.0%" in shown
+    assert "by default" not in shown

@@ -1,0 +1,276 @@
+"""The index against a plain search over all survivors."""
+
+from __future__ import annotations
+
+import itertools
+from collections import defaultdict
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from kernels import lsh
+from kernels.lsh import SignatureIndex
+from kernels.sketch import compare
+
+MIN_SIMILARITY = 0.76
+NUM_BANDS = 12
+NUM_TAGS = 20
+SKETCH_BYTES = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Documents:
+    """Sketches and tags of documents, numbered from `first`."""
+
+    sketches_BQ: NDArray[np.uint8]
+    tags_BT: NDArray[np.uint32]
+    symbols_B: NDArray[np.uint32]
+    first: int = 0
+
+    def __len__(self) -> int:
+        return len(self.tags_BT)
+
+    def take(self, first: int, end: int) -> Documents:
+        rows = slice(first, end)
+        return Documents(
+            sketches_BQ=self.sketches_BQ[rows],
+            tags_BT=self.tags_BT[rows],
+            symbols_B=self.symbols_B[rows],
+            first=self.first + first,
+        )
+
+    def columns(self) -> tuple[NDArray[np.uint8], NDArray[np.uint32], NDArray[np.uint32]]:
+        return self.sketches_BQ, self.tags_BT, self.symbols_B
+
+
+def families(seed: int, count: int, num_tags: int = 1 << 32) -> Documents:
+    """Documents of which many resemble an earlier one to every degree; tags of few values make full buckets."""
+    rng = np.random.default_rng(seed)
+    sketches_BQ = rng.integers(0, 256, (count, SKETCH_BYTES), dtype=np.uint8)
+    tags_BT = rng.integers(1, num_tags, (count, NUM_TAGS), dtype=np.uint32) * np.uint32(0x9E3779B1)
+    for row in range(1, count):
+        if rng.random() < 0.7:
+            earlier = rng.integers(max(0, row - 40), row)
+            degree = rng.choice([0.3, 0.6, 0.7, 0.8, 0.85, 1.0])
+            copied_Q, copied_T = rng.random(SKETCH_BYTES) < degree, rng.random(NUM_TAGS) < degree**5
+            sketches_BQ[row, copied_Q] = sketches_BQ[earlier, copied_Q]
+            tags_BT[row, copied_T] = tags_BT[earlier, copied_T]
+    symbols_B = rng.choice(np.array([0, 0, 0, 2, 3, 4, 5], np.uint32), count)
+    return Documents(sketches_BQ=sketches_BQ, tags_BT=tags_BT, symbols_B=symbols_B)
+
+
+def plain_search(documents: Documents, dropped: dict[int, int] | None = None) -> list[tuple[int, float, list[int]]]:
+    """(match, similarity, tags kept) of every document; `dropped`: the row before which a document is dropped."""
+    buckets: defaultdict[int, list[int]] = defaultdict(list)  # living survivors by tag
+    results = []
+    for row in range(len(documents)):
+        if dropped and row in dropped:
+            for bucket in buckets.values():
+                bucket[:] = [other for other in bucket if other != dropped[row]]
+        tags: list[int] = []
+        for tag in documents.tags_BT[row].tolist():
+            if sum(len(buckets[other]) < lsh.BUCKET for other in tags) < NUM_BANDS:
+                tags.append(tag)
+        candidates: set[int] = set()
+        taken = 0
+        for bucket in sorted((buckets[tag] for tag in tags if buckets[tag]), key=len):
+            taken += len(bucket)
+            if taken > lsh.BUDGET:
+                break
+            candidates.update(bucket)
+        best, best_similarity = -1, 0.0
+        for other in sorted(candidates):
+            above, below = compare(documents.sketches_BQ[row], 0, documents.sketches_BQ[other], 0, SKETCH_BYTES, 0.0)
+            a, b = documents.symbols_B[row], documents.symbols_B[other]
+            if (a % 2 or b % 2) and a // 2 != b // 2:
+                continue
+            if above >= MIN_SIMILARITY * below and above / below > best_similarity:
+                best, best_similarity = other, above / below
+        kept: list[int] = []
+        for tag in tags:
+            if best < 0 and len(buckets[tag]) < lsh.BUCKET:
+                buckets[tag].append(row)
+                kept.append(tag)
+        results.append((best, pytest.approx(best_similarity), kept + [0] * (NUM_BANDS - len(kept))))
+    return results
+
+
+def search_in_batches(
+    index: SignatureIndex, documents: Documents, *, batch: int, dropped: dict[int, int] | None = None
+) -> list[tuple[int, float, list[int]]]:
+    results: list[tuple[int, float, list[int]]] = []
+    cuts = sorted({*range(0, len(documents), batch), *(dropped or {}), len(documents)})
+    for first, end in itertools.pairwise(cuts):
+        if dropped and first in dropped:
+            index.drop(dropped[first])
+        part = documents.take(first, end)
+        doc_nos_B = np.arange(part.first, part.first + len(part))
+        found = index.match(doc_nos_B, *part.columns(), np.ones(len(part), np.bool_), MIN_SIMILARITY)
+        results += zip(found.doc_nos_B.tolist(), found.similarities_B.tolist(), found.tags_BR.tolist(), strict=True)
+    return results
+
+
+def new_index() -> SignatureIndex:
+    return SignatureIndex(sketch_bytes=SKETCH_BYTES, num_bands=NUM_BANDS)
+
+
+@pytest.mark.parametrize("num_tags", [30, 3000, 1 << 32])
+@pytest.mark.parametrize(("bucket", "budget"), [(32, 64), (4, 10)])
+def test_matches_are_those_of_a_search_over_all_survivors(
+    num_tags: int, bucket: int, budget: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lsh, "BUCKET", bucket)
+    monkeypatch.setattr(lsh, "BUDGET", budget)
+    documents = families(3, 450, num_tags)
+    dropped = {200: 0, 300: 150, 301: 299, 430: 7, **{row: row - 200 for row in range(350, 420)}}
+    expected = plain_search(documents, dropped)
+    for batch in (1, 7, 1000):
+        assert search_in_batches(new_index(), documents, batch=batch, dropped=dropped) == expected
+    assert sum(match >= 0 for match, _, _ in expected) > (50 if num_tags > 30 else 0)
+    first_tags = documents.tags_BT[:, :NUM_BANDS].tolist()
+    spare_ones = [set(kept) - {0, *first} for (_, _, kept), first in zip(expected, first_tags, strict=True)]
+    assert any(spare_ones) or num_tags > 30
+
+
+def test_matches_do_not_depend_on_batches_while_the_table_grows_and_gaps_close() -> None:
+    documents = families(4, 3000, 100_000)
+    dropped = {row: row - 5 for row in range(100, 2500, 3)}
+    results = []
+    for batch in (1000, 3000, 17):
+        index = new_index()
+        found = search_in_batches(index, documents, batch=batch, dropped=dropped)
+        assert len(index) == sum(match < 0 for match, _, _ in found) - sum(
+            found[row][0] < 0 for row in dropped.values()
+        )
+        assert index.num_slots < sum(match < 0 for match, _, _ in found)  # gaps were closed
+        results.append(found)
+    assert results[0] == results[1] == results[2]
+
+
+def test_a_dropped_document_makes_room_for_its_next_copy() -> None:
+    index = new_index()
+    one = families(1, 1)
+    columns = (column.repeat(4, axis=0) for column in one.columns())
+    copies = Documents(**dict(zip(("sketches_BQ", "tags_BT", "symbols_B"), columns, strict=True)), first=3)
+    assert [match for match, _, _ in search_in_batches(index, copies.take(0, 2), batch=9)] == [-1, 3]
+    assert index.drop(3)
+    assert not index.drop(3)
+    assert not index.drop(4)
+    assert len(index) == 0
+    assert [match for match, _, _ in search_in_batches(index, copies.take(2, 4), batch=9)] == [-1, 5]
+
+
+def test_documents_that_are_not_eligible_neither_match_nor_are_matched() -> None:
+    index = new_index()
+    one = families(1, 1)
+    same = tuple(column.repeat(4, axis=0) for column in one.columns())
+    found = index.match(np.arange(4), *same, np.array([False, True, False, True]), MIN_SIMILARITY)
+    assert found.doc_nos_B.tolist() == [-1, -1, -1, 1]
+    assert len(index) == 1
+
+
+def test_document_numbers_must_increase() -> None:
+    index = new_index()
+    two = families(1, 2)
+    index.insert(np.array([0, 4]), *two.columns())
+    index.drop(4)
+    for doc_nos in ([4, 5], [6, 6], [9, 7]):
+        with pytest.raises(ValueError, match="must increase"):
+            index.insert(np.array(doc_nos), *two.columns())
+
+
+@pytest.mark.parametrize("kind", ["anywhere", "few homes", "at the end"])
+def test_every_entry_is_found_after_the_table_has_grown(kind: str) -> None:
+    rng = np.random.default_rng(7)
+    for capacity in [*range(8, 200, 3), 20_000]:
+        count = int(capacity * rng.uniform(0.1, 0.8))
+        if kind == "anywhere":
+            hashes = rng.integers(0, 2**32, count)
+        elif kind == "few homes":
+            hashes = rng.choice(np.array([0, 2**31, 2**32 - 1, 2**32 - 2**20]), min(count, 2000))
+        else:
+            hashes = 2**32 - 1 - rng.integers(0, 2**30, min(count, 2000))
+        entries = [np.uint64(int(h) << 32 | (i + 1)) for i, h in enumerate(hashes.tolist())]
+        table_C = np.zeros(capacity, np.uint64)
+        for entry in entries:
+            lsh.enter(table_C, entry)
+        for _ in range(3):
+            old_capacity = len(table_C)
+            table_C.resize(int(old_capacity * 1.2) + 1, refcheck=False)
+            lsh.spread(table_C, old_capacity)
+            assert sorted(table_C[table_C != 0].tolist()) == sorted(map(int, entries))
+            assert_reachable(table_C)
+
+
+def assert_reachable(table_C: NDArray[np.uint64]) -> None:
+    """Between the home of an entry and its place there is no empty place."""
+    taken = np.flatnonzero(table_C)
+    homes = np.array([lsh.home(table_C[place], len(table_C)) for place in taken.tolist()], np.int64)
+    distances = (taken - homes) % len(table_C)
+    empty_before = np.concatenate(([0], np.cumsum(table_C == 0), [0]))
+    around = empty_before[-2]
+    gaps = empty_before[taken] - empty_before[homes] + np.where(taken < homes, around, 0)
+    assert (gaps == 0).all()
+    assert (distances < len(table_C)).all()
+
+
+def test_entries_without_a_slot_are_left_out_when_gaps_close() -> None:
+    rng = np.random.default_rng(8)
+    for kind in ("anywhere", "few tags"):
+        tags = rng.integers(1, 2**32 if kind == "anywhere" else 5, 600)
+        table_C = np.zeros(900, np.uint64)
+        for slot, tag in enumerate(tags.tolist()):
+            lsh.enter(table_C, np.uint64(tag << 32 | (slot + 1)))
+        new_slots_S = np.where(rng.random(600) < 0.5, -1, np.arange(1000, 1600))
+        lsh.renumber(table_C, new_slots_S)
+        lsh.spread(table_C, len(table_C))
+        living = np.flatnonzero(new_slots_S >= 0)
+        expected = [int(tags[slot]) << 32 | int(new_slots_S[slot]) + 1 for slot in living.tolist()]
+        assert sorted(table_C[table_C != 0].tolist()) == sorted(expected)
+        assert_reachable(table_C)
+
+
+@pytest.mark.parametrize("num_tags", [200, 1 << 32])
+def test_restored_survivors_match_like_the_first_ones(num_tags: int) -> None:
+    documents = families(9, 3000, num_tags)
+    index, restored = new_index(), new_index()
+    dropped = {row: row - 60 for row in range(200, 1400, 7)}
+    found = search_in_batches(index, documents.take(0, 1500), batch=100, dropped=dropped)
+    kept = [row for row in range(1500) if found[row][0] < 0 and row not in dropped.values()]
+    tags_BR = np.array([found[row][2] for row in kept], np.uint32)
+    restored.insert(np.array(kept), documents.sketches_BQ[kept], tags_BR, documents.symbols_B[kept])
+    assert len(restored) == len(index)
+    later = [search_in_batches(each, documents.take(1500, 3000), batch=64) for each in (index, restored)]
+    assert later[0] == later[1]
+
+
+def test_work_is_bounded_though_every_document_shares_tags_with_all() -> None:
+    rng = np.random.default_rng(5)
+    index = SignatureIndex(sketch_bytes=SKETCH_BYTES, num_bands=NUM_BANDS)
+    template_T = rng.integers(1, 1 << 32, NUM_TAGS, dtype=np.uint32)
+    most = []
+    for first in range(0, 40_000, 10_000):
+        sketches_BQ = rng.integers(0, 256, (10_000, SKETCH_BYTES), dtype=np.uint8)
+        tags_BT = rng.integers(1, 1 << 32, (10_000, NUM_TAGS), dtype=np.uint32)
+        tags_BT = np.where(rng.random(tags_BT.shape) < 0.5, template_T, tags_BT)
+        doc_nos_B, symbols_B = np.arange(first, first + 10_000), np.zeros(10_000, np.uint32)
+        found = index.match(doc_nos_B, sketches_BQ, tags_BT, symbols_B, np.ones(10_000, np.bool_), MIN_SIMILARITY)
+        assert (found.doc_nos_B < 0).all()
+        most.append(found.work_B.max())
+    # Entries of other buckets that stand between are few, at the loads of the table.
+    assert max(most) < 2 * NUM_TAGS * lsh.BUCKET + lsh.BUDGET
+    assert most[-1] < 1.5 * most[0]
+
+
+def test_memory_stays_below_640_bytes_a_document() -> None:
+    rng = np.random.default_rng(0)
+    index = SignatureIndex(sketch_bytes=256, num_bands=25)
+    for first in range(0, 150_000, 10_000):
+        sketches_BQ = rng.integers(0, 256, (10_000, 256), dtype=np.uint8)
+        tags_BT = rng.integers(1, 1 << 32, (10_000, 64), dtype=np.uint32)
+        doc_nos_B, symbols_B = np.arange(first, first + 10_000), np.zeros(10_000, np.uint32)
+        index.match(doc_nos_B, sketches_BQ, tags_BT, symbols_B, np.ones(10_000, np.bool_), MIN_SIMILARITY)
+        assert len(index) == first + 10_000
+        assert index.num_bytes() <= 640 * len(index) + 200_000
