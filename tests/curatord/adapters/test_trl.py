@@ -17,7 +17,7 @@ from curatord.adapters.trl import OffsetCallback, check_sft_config, check_traine
 from curatord.errors import UnsafeTraining
 from curatord.sequence import NO_LOSS
 from curatord.stream import PackedStream
-from tests.adapters.streams import marked, numbers, tiny_llama, watch
+from tests.curatord.adapters.streams import marked, numbers, tiny_llama, watch
 
 ROWS = 3
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from curatord.adapters.batches import whole_batches
 from curatord.stream import PackedStream
-from tests.adapters.streams import make_folder
+from tests.curatord.adapters.streams import make_folder
 from tests.curatord.streams import CONTEXT, DIGEST
 
 

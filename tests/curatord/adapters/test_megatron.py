@@ -12,7 +12,7 @@ import torch
 
 from curatord.sequence import NO_LOSS
 from curatord.stream import PackedStream
-from tests.adapters.streams import marked, numbers
+from tests.curatord.adapters.streams import marked, numbers
 from tests.curatord.streams import CONTEXT
 
 with warnings.catch_warnings():

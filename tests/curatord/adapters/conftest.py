@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from curatord.stream import PackedStream
-from tests.adapters.streams import make_folder
+from tests.curatord.adapters.streams import make_folder
 
 
 @pytest.fixture(autouse=True)

@@ -12,10 +12,10 @@ from msgspec.structs import replace
 
 from curatord.adapters.rows import rows
 from curatord.sequence import NO_LOSS, PackedSequence
-from tests.adapters.streams import marked
+from tests.curatord.adapters.streams import marked
 from tests.curatord.streams import CONTEXT
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def expected(sequence: PackedSequence, length: int, *, shifted: bool, multiple: int, pad_id: int) -> list[list[int]]:

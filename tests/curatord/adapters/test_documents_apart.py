@@ -9,7 +9,7 @@ import torch
 
 from curatord.adapters.pytorch import tensors
 from curatord.sequence import NO_LOSS
-from tests.adapters.streams import marked, tiny_llama
+from tests.curatord.adapters.streams import marked, tiny_llama
 
 SEEN = 0.05  # logits; a document that sees another differs by more
 SAME = 1e-5

@@ -14,7 +14,7 @@ from transformers import DataCollatorWithFlattening, Trainer, TrainingArguments,
 from curatord.adapters.huggingface import STATE_FILE, OffsetCallback, check_trainer, collate, to_hf
 from curatord.errors import ForeignStream, StreamError, UnsafeTraining
 from curatord.stream import PackedStream
-from tests.adapters.streams import make_folder, numbers, tiny_llama, watch
+from tests.curatord.adapters.streams import make_folder, numbers, tiny_llama, watch
 
 ROWS, ACCUMULATION = 2, 2
 STEP = ROWS * ACCUMULATION

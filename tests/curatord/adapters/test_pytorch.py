@@ -13,7 +13,7 @@ from torchdata.stateful_dataloader import StatefulDataLoader
 
 from curatord.adapters.pytorch import PackedDataset
 from curatord.stream import PackedStream
-from tests.adapters.streams import make_folder, numbers
+from tests.curatord.adapters.streams import make_folder, numbers
 
 BATCH = 3
 WORKERS = [0, 2, 4]

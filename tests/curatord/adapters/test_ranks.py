@@ -11,18 +11,26 @@ from typing import Any
 
 import pytest
 
-from tests.adapters import test_huggingface, test_trl
-from tests.adapters.streams import numbers, watch
-from tests.adapters.test_huggingface import arguments, trainer_on
+from tests.curatord.adapters import test_huggingface, test_trl
+from tests.curatord.adapters.streams import numbers, watch
+from tests.curatord.adapters.test_huggingface import arguments, trainer_on
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="module")
 def output(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What the two left: their checkpoints, and what each saw."""
     output = tmp_path_factory.mktemp("ranks")
-    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "tests.adapters.two_ranks"]
+    launch = [
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+        "-m",
+        "tests.curatord.adapters.two_ranks",
+    ]
     done = subprocess.run(
         [sys.executable, *launch, str(folder), str(output)],
         cwd=ROOT,

@@ -10,8 +10,8 @@ import torch
 import torch.distributed.checkpoint as dcp
 
 from curatord.errors import ForeignStream
-from tests.adapters.streams import make_folder, marked, numbers
-from tests.adapters.test_rows import expected
+from tests.curatord.adapters.streams import make_folder, marked, numbers
+from tests.curatord.adapters.test_rows import expected
 from tests.curatord.streams import CONTEXT
 
 pytest.importorskip(

@@ -1,6 +1,6 @@
 """One of two ranks: trains a few steps with each trainer, and writes down which sequences the model saw.
 
-python -m torch.distributed.run --nproc-per-node 2 -m tests.adapters.two_ranks FOLDER OUTPUT
+python -m torch.distributed.run --nproc-per-node 2 -m tests.curatord.adapters.two_ranks FOLDER OUTPUT
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from curatord.adapters.pytorch import PackedDataset
 from curatord.adapters.trl import to_trl
 from curatord.errors import UnsafeTraining
 from curatord.stream import PackedStream
-from tests.adapters.streams import numbers, tiny_llama, watch
-from tests.adapters.test_huggingface import arguments
-from tests.adapters.test_trl import config, tokenizer
+from tests.curatord.adapters.streams import numbers, tiny_llama, watch
+from tests.curatord.adapters.test_huggingface import arguments
+from tests.curatord.adapters.test_trl import config, tokenizer
 
 
 def main(folder: str, output: Path) -> None:
