@@ -32,9 +32,10 @@ demo: $(READY) ## Curate real documents from this machine's Python packages
 test: $(READY) ## Run the tests
 	@$(BIN)/python -m pytest -q -n 2 --dist loadfile
 
-check: $(READY) ## Lint, format and type checks
+check: $(READY) ## Lint, format, types, and the rules of the house
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
+	@$(BIN)/python -m pytest -q tests/test_tidy.py
 	@$(BIN)/mypy
 
 format: $(READY) ## Format the code
