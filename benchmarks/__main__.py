@@ -2,7 +2,7 @@
 
     python -m benchmarks [SCENARIO ...] [--list]
 
-A result file carries date, machine, versions and command, so that anybody can see what a number means.
+A result file carries date, machine, versions and command, so that every number can be interpreted later.
 """
 
 from __future__ import annotations

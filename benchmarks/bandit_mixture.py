@@ -29,7 +29,7 @@ class Topics:
     num_clusters: int
 
     def oracle(self, keep: float) -> float:
-        """Mean worth of what someone would keep who knows every cluster's worth, tick by tick."""
+        """Mean worth of an oracle's choice, which knows every cluster's worth, tick by tick."""
         ticks = np.split(self.worths_N, range(TICK, len(self.worths_N), TICK))
         return float(np.concatenate([np.sort(tick)[len(tick) - int(keep * len(tick)) :] for tick in ticks]).mean())
 

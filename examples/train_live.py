@@ -7,7 +7,7 @@ daemon whose bandit is on, and a trainer; stops the trainer in the middle, goes 
 the loss of every kind of document, what the bandit thinks of its clusters, and what training gets.
 
 Three kinds of documents arrive in equal shares: docstrings of the Python packages on this machine, which a model goes
-on learning from; sums, which it learns soon; and random letters, which nobody can learn. The bandit is not told.
+on learning from; sums, which it learns soon; and random letters, which cannot be learned. The bandit is not told.
 """
 
 from __future__ import annotations
@@ -209,7 +209,7 @@ def draw(folder: Path, samples: list[dict[str, Any]]) -> None:
 
 
 def main() -> int:
-    """Everything, in order; what was started is stopped whatever happens."""
+    """Run all parts in order; each is stopped at the end, after an error too."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--folder", type=Path, default=Path("live"))

@@ -297,6 +297,23 @@ def test_docstrings_begin_with_a_noun_or_a_verb() -> None:
     _only_falls(found, NOUN_CLAUSES_LEFT, "NOUN_CLAUSES_LEFT")
 
 
+def test_every_room_has_a_page_that_names_its_modules_truly() -> None:
+    rooms = {path.parent for folder in ARROWS for path in (ROOT / folder).rglob("__init__.py")}
+    for room in (*sorted(rooms), *(ROOT / name for name in ("tests", "tools", "benchmarks", "examples"))):
+        page = room / "README.md"
+        assert page.exists(), f"{room.relative_to(ROOT)} has no README.md"
+        for name in re.findall(r"`([\w/]+\.py)`", page.read_text()):
+            assert (room / name).exists() or (ROOT / name).exists(), f"{page.relative_to(ROOT)}: {name} is gone"
+
+
+def test_every_decision_record_has_a_date_and_a_status() -> None:
+    for page in sorted((ROOT / "docs" / "decisions").glob("*.md")):
+        heading, blank, dated, *_ = page.read_text().splitlines()
+        assert heading.startswith(f"# {int(page.name[:4])}. "), page.name
+        assert not blank, page.name
+        assert re.match(r"Date: \d{4}-\d\d-\d\d · Status: (accepted|replaced by )", dated), page.name
+
+
 def _only_shrinks(found: set[str], allowed: set[str], name: str) -> None:
     assert not found - allowed, "new:\n" + "\n".join(sorted(found - allowed))
     assert not allowed - found, f"gone, so strike it from {name}:\n" + "\n".join(sorted(allowed - found))

@@ -188,6 +188,6 @@ WITHOUT_TESTS = {
 
 # Banned words and docstrings that begin with a clause. The counts may stand up to SLACK too high, so that two branches
 # need not change the same line.
-SLACK = 12
-BANNED_WORDS_LEFT = 250
+SLACK = 30
+BANNED_WORDS_LEFT = 204
 NOUN_CLAUSES_LEFT = 183
