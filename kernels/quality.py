@@ -1,19 +1,23 @@
-"""All values of the quality rules, for every document of a batch: one scan, then lines, paragraphs and n-grams.
+"""All values that the quality rules limit, for every document: one scan, then lines, paragraphs and n-grams.
 
-The order of the values is that of `curation.quality.rules.TEXT_RULES`. Ratios with nothing to divide by are 0.
+`Value` names the columns; a rule names its value, so that the order of the rules is free. Ratios with nothing to divide
+by are 0.
 
 Cost: 23 us for 3.5 KB of technical prose; linear in the bytes of a document whatever they are.
 
-Shape legend: B documents, N bytes of text, R rules.
+Shape legend: B documents, N bytes of text, V values, R rules.
 """
 
 from __future__ import annotations
+
+from enum import IntEnum, auto
 
 import numpy as np
 from numba import uint64
 from numpy.typing import NDArray
 
-from kernels.c4 import NUM_COUNTERS, allocate_c4, find_phrases, judge_line
+from kernels import c4
+from kernels.c4 import allocate_c4, find_phrases, judge_line
 from kernels.characters import character_bytes, character_properties, leaf
 from kernels.lines import (
     allocate_hash_set,
@@ -34,17 +38,68 @@ from kernels.text_masks import (
     scan_document,
 )
 
-NUM_VALUES = 39
+
+class Value(IntEnum):
+    """What is measured, as columns of an array: counts where the name is a plural, else what the comment says."""
+
+    @staticmethod
+    def _generate_next_value_(name: str, start: int, count: int, last_values: list[int]) -> int:
+        return count
+
+    # Gopher quality
+    WORDS = auto()  # that are not only symbols
+    MEAN_WORD_CHARACTERS = auto()
+    HASH_SIGNS = auto()  # a word
+    ELLIPSES = auto()  # a word
+    BULLET_LINES = auto()  # share of the lines
+    ELLIPSIS_LINES = auto()  # share of the lines
+    WORDS_WITH_LETTERS = auto()  # share of the words
+    STOP_WORDS = auto()  # different ones
+
+    # Gopher repetition: shares of the paragraphs, of the lines, or of the characters of the text
+    DUPLICATE_PARAGRAPHS = auto()
+    DUPLICATE_PARAGRAPH_CHARACTERS = auto()
+    DUPLICATE_LINES = auto()
+    DUPLICATE_LINE_CHARACTERS = auto()
+    TOP_2_GRAM = auto()
+    TOP_3_GRAM = auto()
+    TOP_4_GRAM = auto()
+    DUPLICATE_5_GRAMS = auto()
+    DUPLICATE_6_GRAMS = auto()
+    DUPLICATE_7_GRAMS = auto()
+    DUPLICATE_8_GRAMS = auto()
+    DUPLICATE_9_GRAMS = auto()
+    DUPLICATE_10_GRAMS = auto()
+
+    # C4 as published; without its rule on terminal punctuation; lines dropped as published, by the first reason
+    C4_LOREM_IPSUM_LINES = auto()
+    C4_CURLY_BRACKET_LINES = auto()
+    C4_SENTENCES = auto()
+    C4_ANY_LOREM_IPSUM_LINES = auto()
+    C4_ANY_CURLY_BRACKET_LINES = auto()
+    C4_ANY_SENTENCES = auto()
+    C4_LONG_WORD_LINES = auto()
+    C4_UNTERMINATED_LINES = auto()
+    C4_FEW_WORD_LINES = auto()
+    C4_JAVASCRIPT_LINES = auto()
+    C4_POLICY_LINES = auto()
+
+    # FineWeb
+    FILLED_LINES = auto()
+    TERMINAL_LINES = auto()  # share of the filled lines
+    SHORT_LINES = auto()  # share of the filled lines
+    DUPLICATE_FILLED_LINE_CHARACTERS = auto()  # share of the characters but for newlines
+    NEWLINES = auto()  # a word
 
 
 def measure_documents(
     buffer_N: NDArray[np.uint8], starts_B: NDArray[np.int64], ends_B: NDArray[np.int64], *, published: bool = False
 ) -> NDArray[np.float64]:
-    """Values of the rules on text, (B, R) float64. The buffer is valid UTF-8 with 64 bytes of padding.
+    """Every `Value` of each document, (B, V) float64. The buffer is valid UTF-8 with 64 bytes of padding.
 
     `published`: words are what `\\w+` matches and lines what newlines part, as datatrove reads the papers.
     """
-    values_BR = np.empty((len(starts_B), NUM_VALUES), np.float64)
+    values_BV = np.full((len(starts_B), len(Value)), np.nan)  # so that a value that is never written is seen
     longest_bytes = int((ends_B - starts_B).max(initial=0))
     _measure_documents(
         read_only(buffer_N),
@@ -56,18 +111,18 @@ def measure_documents(
         allocate_hash_set(longest_bytes),
         allocate_ngrams(longest_bytes),
         allocate_c4(longest_bytes),
-        values_BR,
+        values_BV,
     )
-    return values_BR
+    return values_BV
 
 
 @leaf
 def _measure_documents(
-    buffer_N, starts_B, ends_B, properties_P, is_published, masks, line_set_T, ngrams, c4_memory, values_BR
+    buffer_N, starts_B, ends_B, properties_P, is_published, masks, line_set_T, ngrams, c4_memory, values_BV
 ):
     memory = (masks, line_set_T, ngrams, c4_memory)
     for b in range(len(starts_B)):
-        _measure_document(buffer_N, starts_B[b], ends_B[b], properties_P, is_published, memory, values_BR[b])
+        _measure_document(buffer_N, starts_B[b], ends_B[b], properties_P, is_published, memory, values_BV[b])
 
 
 @leaf
@@ -76,7 +131,7 @@ def _ratio(part, whole):
 
 
 @leaf
-def _measure_document(buffer_N, start, end, properties_P, is_published, memory, values_R):
+def _measure_document(buffer_N, start, end, properties_P, is_published, memory, values_V):
     masks, line_set_T, ngrams, c4_memory = memory
     num_bytes = end - start
     counts = scan_document(buffer_N, start, end, properties_P, masks)
@@ -87,42 +142,59 @@ def _measure_document(buffer_N, start, end, properties_P, is_published, memory, 
     paragraphs, duplicate_paragraphs, paragraph_characters = measure_paragraphs(
         buffer_N, start, num_bytes, counts.num_newlines, masks, line_set_T, is_published
     )
+    measure_ngrams(masks.hashes_M, masks.characters_before_M, counts.num_words, ngrams)
 
-    # Gopher quality
-    values_R[0] = counts.num_plain_words
-    values_R[1] = counts.num_plain_words
-    values_R[2] = _ratio(counts.num_plain_characters, counts.num_plain_words)
-    values_R[3] = values_R[2]
-    values_R[4] = _ratio(counts.num_hashes, counts.num_words)
-    values_R[5] = _ratio(counts.num_ellipses, counts.num_words)
-    values_R[6] = _ratio(bullet_lines, num_lines)
-    values_R[7] = _ratio(ellipsis_lines, num_lines)
-    values_R[8] = _ratio(counts.num_letter_words, counts.num_words)
-    values_R[9] = counts.num_stop_words
+    values_V[Value.WORDS] = counts.num_plain_words
+    values_V[Value.MEAN_WORD_CHARACTERS] = _ratio(counts.num_plain_characters, counts.num_plain_words)
+    values_V[Value.HASH_SIGNS] = _ratio(counts.num_hashes, counts.num_words)
+    values_V[Value.ELLIPSES] = _ratio(counts.num_ellipses, counts.num_words)
+    values_V[Value.BULLET_LINES] = _ratio(bullet_lines, num_lines)
+    values_V[Value.ELLIPSIS_LINES] = _ratio(ellipsis_lines, num_lines)
+    values_V[Value.WORDS_WITH_LETTERS] = _ratio(counts.num_letter_words, counts.num_words)
+    values_V[Value.STOP_WORDS] = counts.num_stop_words
     if not is_published and counts.num_stop_words < 2 and is_in_capitals(buffer_N, start, end):
-        values_R[9] = count_lower_stop_words(masks, counts.num_words)
-
-    # Gopher repetition
-    values_R[10] = _ratio(duplicate_paragraphs, paragraphs)
-    values_R[11] = _ratio(paragraph_characters, counts.num_characters)
-    values_R[12] = _ratio(lines.num_duplicate_pieces, lines.num_pieces)
-    values_R[13] = _ratio(lines.num_duplicate_characters, counts.num_characters)
-    measure_ngrams(
-        masks.hashes_M, masks.characters_before_M, counts.num_words, ngrams, values_R[14:17], values_R[17:23]
+        values_V[Value.STOP_WORDS] = count_lower_stop_words(masks, counts.num_words)
+    values_V[Value.DUPLICATE_PARAGRAPHS] = _ratio(duplicate_paragraphs, paragraphs)
+    values_V[Value.DUPLICATE_PARAGRAPH_CHARACTERS] = _ratio(paragraph_characters, counts.num_characters)
+    values_V[Value.DUPLICATE_LINES] = _ratio(lines.num_duplicate_pieces, lines.num_pieces)
+    values_V[Value.DUPLICATE_LINE_CHARACTERS] = _ratio(lines.num_duplicate_characters, counts.num_characters)
+    _write_ngrams(ngrams.characters_G, counts.num_characters, values_V)
+    _write_c4(c4_memory.counters_C, values_V)
+    values_V[Value.FILLED_LINES] = lines.num_lines
+    values_V[Value.TERMINAL_LINES] = _ratio(lines.num_terminal_lines, lines.num_lines)
+    values_V[Value.SHORT_LINES] = _ratio(lines.num_short_lines, lines.num_lines)
+    values_V[Value.DUPLICATE_FILLED_LINE_CHARACTERS] = _ratio(
+        lines.num_duplicate_line_characters, counts.num_characters - counts.num_newlines
     )
-    for r in range(14, 23):
-        values_R[r] = _ratio(values_R[r], counts.num_characters)
+    values_V[Value.NEWLINES] = _ratio(counts.num_newlines, counts.num_words)
 
-    # C4, as published; as FineWeb runs it; lines dropped
-    for c in range(NUM_COUNTERS):
-        values_R[23 + c] = c4_memory.counters_C[c]
 
-    # FineWeb
-    values_R[34] = lines.num_lines
-    values_R[35] = _ratio(lines.num_terminal_lines, lines.num_lines)
-    values_R[36] = _ratio(lines.num_short_lines, lines.num_lines)
-    values_R[37] = _ratio(lines.num_duplicate_line_characters, counts.num_characters - counts.num_newlines)
-    values_R[38] = _ratio(counts.num_newlines, counts.num_words)
+@leaf
+def _write_ngrams(characters_G, num_characters, values_V):
+    values_V[Value.TOP_2_GRAM] = _ratio(characters_G[2], num_characters)
+    values_V[Value.TOP_3_GRAM] = _ratio(characters_G[3], num_characters)
+    values_V[Value.TOP_4_GRAM] = _ratio(characters_G[4], num_characters)
+    values_V[Value.DUPLICATE_5_GRAMS] = _ratio(characters_G[5], num_characters)
+    values_V[Value.DUPLICATE_6_GRAMS] = _ratio(characters_G[6], num_characters)
+    values_V[Value.DUPLICATE_7_GRAMS] = _ratio(characters_G[7], num_characters)
+    values_V[Value.DUPLICATE_8_GRAMS] = _ratio(characters_G[8], num_characters)
+    values_V[Value.DUPLICATE_9_GRAMS] = _ratio(characters_G[9], num_characters)
+    values_V[Value.DUPLICATE_10_GRAMS] = _ratio(characters_G[10], num_characters)
+
+
+@leaf
+def _write_c4(counters_C, values_V):
+    values_V[Value.C4_LOREM_IPSUM_LINES] = counters_C[c4.LOREM]
+    values_V[Value.C4_CURLY_BRACKET_LINES] = counters_C[c4.CURLY]
+    values_V[Value.C4_SENTENCES] = counters_C[c4.SENTENCES]
+    values_V[Value.C4_ANY_LOREM_IPSUM_LINES] = counters_C[c4.ANY_LOREM]
+    values_V[Value.C4_ANY_CURLY_BRACKET_LINES] = counters_C[c4.ANY_CURLY]
+    values_V[Value.C4_ANY_SENTENCES] = counters_C[c4.ANY_SENTENCES]
+    values_V[Value.C4_LONG_WORD_LINES] = counters_C[c4.LONG_WORD]
+    values_V[Value.C4_UNTERMINATED_LINES] = counters_C[c4.NO_TERMINAL]
+    values_V[Value.C4_FEW_WORD_LINES] = counters_C[c4.FEW_WORDS]
+    values_V[Value.C4_JAVASCRIPT_LINES] = counters_C[c4.JAVASCRIPT]
+    values_V[Value.C4_POLICY_LINES] = counters_C[c4.POLICY]
 
 
 @leaf

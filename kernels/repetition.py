@@ -17,7 +17,8 @@ Rae et al., "Scaling Language Models: Methods, Analysis & Insights from Training
 are those of datatrove's GopherRepetitionFilter, but for one: datatrove glues the words of a duplicated n-gram together
 before it compares, so that "1 11" and "11 1" are equal there and different here.
 
-Shape legend: M words, T slots of a hash table (a power of two), P places still looked at.
+Shape legend: M words, T slots of a hash table (a power of two), P places still looked at, G lengths of
+an n-gram, from 0.
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ class NgramMemory(NamedTuple):
     names_M: NDArray[np.int32]  # by place: the first place of the same n-gram
     keys_M: NDArray[np.uint64]  # by first place: what the n-gram is known by
     counts_M: NDArray[np.int32]  # by first place: occurrences; -1 once it was read
+    characters_G: NDArray[np.int64]  # by n: the result
 
 
 def allocate_ngrams(longest_bytes: int) -> NgramMemory:
@@ -62,23 +64,24 @@ def allocate_ngrams(longest_bytes: int) -> NgramMemory:
         names_M=np.empty(num_words, np.int32),
         keys_M=np.empty(num_words, np.uint64),
         counts_M=np.empty(num_words, np.int32),
+        characters_G=np.zeros(LONGEST_NGRAM + 1, np.int64),
     )
 
 
 @leaf
-def measure_ngrams(hashes_M, characters_before_M, num_words, memory, top_characters_3, duplicate_characters_6):
-    """Characters in the top 2-, 3-, 4-grams and in duplicated 5- to 10-grams of one document, into the two arrays."""
-    duplicate_characters_6[:] = 0
+def measure_ngrams(hashes_M, characters_before_M, num_words, memory):
+    """Characters in the top 2-, 3-, 4-grams and in duplicated 5- to 10-grams, into `memory.characters_G`."""
+    memory.characters_G[:] = 0
     num_places = _recurring_pairs(hashes_M, num_words, memory)
     for n in range(2, LONGEST_NGRAM + 1):
         if n > 2:
             num_places = _recurring_longer(hashes_M, n - 1, memory, num_places)
         if n <= LONGEST_TOP_NGRAM:
-            top_characters_3[n - 2] = _top(characters_before_M, num_words, n, memory, num_places)
+            memory.characters_G[n] = _top(characters_before_M, num_words, n, memory, num_places)
         elif num_places == 0:
             break
         else:
-            duplicate_characters_6[n - 5] = _duplicated(characters_before_M, n, memory, num_places)
+            memory.characters_G[n] = _duplicated(characters_before_M, n, memory, num_places)
 
 
 @leaf

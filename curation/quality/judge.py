@@ -23,8 +23,8 @@ from curation.quality.language import (
     identify_languages,
 )
 from curation.quality.language_codes import normalise_language
-from curation.quality.rules import FILTERS_OF_PRESET, RULE_NAMES, RULES, TEXT_RULES, Preset
-from kernels.quality import measure_documents, weigh_values
+from curation.quality.rules import FILTERS_OF_PRESET, RULE_NAMES, RULES, Preset
+from kernels.quality import Value, measure_documents, weigh_values
 
 # Reasons besides the names of the rules.
 LANGUAGE_NOT_KEPT = "language_not_kept"
@@ -33,7 +33,6 @@ REASONS: tuple[str, ...] = (LANGUAGE_NOT_KEPT, LANGUAGE_UNCERTAIN, *RULE_NAMES)
 KEPT = ""
 # No language has words as long on average; sequences of bases have, and the model takes them for Bikol.
 LONGEST_MEAN_WORD = 30
-MEAN_WORD = [rule.name for rule in TEXT_RULES].index("gopher_long_words")
 # Languages whose sentences end in no mark; what is in no known language may be among them.
 WITHOUT_FULL_STOPS = frozenset({"th", "lo", "nod", "shn", "tdd", "khb", UNDETERMINED})
 # Those that reject.
@@ -107,6 +106,8 @@ class Quality:
         self.language = language
         self._kept_languages = language.kept_languages()
         self.thresholds_R = np.array([config.thresholds.get(rule.name, rule.threshold) for rule in RULES], np.float64)
+        # Columns of the values on text, with the probability that it is of no language behind them.
+        self._columns_R = [len(Value) if rule.value is None else rule.value for rule in RULES]
         self._fails_above_R = np.array([rule.fails == "above" for rule in RULES])
         self._is_english_R = np.array([rule.languages == "english" for rule in RULES])
         self._is_punctuated_R = np.array([rule.languages == "punctuated" for rule in RULES])
@@ -143,11 +144,11 @@ class Quality:
         """
         languages, language_scores_B = self._languages(buffer_N, starts_B, ends_B, declared_languages)
         is_published = self.config.strict_published
-        text_values_BR = measure_documents(buffer_N, starts_B, ends_B, published=is_published)
+        values_BV = measure_documents(buffer_N, starts_B, ends_B, published=is_published)
         no_language_B = np.where([language == NO_LANGUAGE_CODE for language in languages], language_scores_B, 0)
         if not is_published:
-            no_language_B[text_values_BR[:, MEAN_WORD] > LONGEST_MEAN_WORD] = 1
-        values_BR = np.column_stack((no_language_B, text_values_BR))
+            no_language_B[values_BV[:, Value.MEAN_WORD_CHARACTERS] > LONGEST_MEAN_WORD] = 1
+        values_BR = np.column_stack((values_BV, no_language_B)).take(self._columns_R, axis=1)
         failed_BR = np.empty(values_BR.shape, np.bool_)
         scores_B = np.empty(len(values_BR), np.float32)
         applies_BR = self._applies(tuple(languages))
@@ -175,7 +176,7 @@ class Quality:
         values_B[rejected] = measures.values_BR[rejected, rules]
         thresholds_B[rejected] = self.thresholds_R[rules]
         for b, rule in zip(rejected.tolist(), rules.tolist(), strict=True):
-            reasons[b] = RULE_NAMES[rule]
+            reasons[b] = RULES[rule].name
         if self._kept_languages:
             for b, language in enumerate(measures.languages_B):
                 score = measures.language_scores_B[b]

@@ -15,6 +15,8 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from kernels.quality import Value
+
 Preset = Literal["observe", "gopher", "c4", "fineweb"]
 Filter = Literal["language", "gopher_quality", "gopher_repetition", "c4", "c4_any_ending", "fineweb"]
 
@@ -30,170 +32,189 @@ FILTERS_OF_PRESET: dict[Preset, tuple[Filter, ...]] = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Rule:
     """One limit on one measured value."""
 
     name: str  # the reason of a rejection
     filter: Filter
+    value: Value | None  # None: the probability that the text is of no language
     fails: Literal["above", "below"]  # the side of the threshold on which a document fails
     threshold: float  # as published; infinite where nothing was: measured only
     about: str  # what is measured
     languages: Languages = "all"  # on whose documents it decides
 
-    def explain(self, value: float, threshold: float) -> str:
-        """One sentence on a document that fails."""
-        side = "more" if self.fails == "above" else "less"
-        return f"{self.about}: {value:.4g}, {side} than {threshold:.4g}"
 
-
-def _gopher_quality() -> list[Rule]:
-    def rule(
-        name: str, fails: Literal["above", "below"], threshold: float, about: str, languages: Languages = "all"
-    ) -> Rule:
-        return Rule(
-            name=f"gopher_{name}",
-            filter="gopher_quality",
-            fails=fails,
-            threshold=threshold,
-            about=about,
-            languages=languages,
-        )
-
-    return [
-        rule("too_few_words", "below", 50, "words that are not only symbols"),
-        rule("too_many_words", "above", 100_000, "words that are not only symbols"),
-        rule("short_words", "below", 3, "mean characters of a word", languages="english"),
-        rule("long_words", "above", 10, "mean characters of a word", languages="english"),
-        rule("too_many_hash_signs", "above", 0.1, "hash signs a word"),
-        rule("too_many_ellipses", "above", 0.1, "ellipses a word"),
-        rule("too_many_bullet_lines", "above", 0.9, "share of lines that begin with a bullet"),
-        rule("too_many_ellipsis_lines", "above", 0.3, "share of lines that end with an ellipsis"),
-        rule("too_few_words_with_letters", "below", 0.8, "share of words with a letter"),
-        rule(
-            "too_few_stop_words", "below", 2, "different words of: the be to of and that have with", languages="english"
-        ),
-    ]
-
-
-def _gopher_repetition() -> list[Rule]:
-    limits = [
-        ("duplicate_paragraphs", 0.3, "share of paragraphs that repeat an earlier one"),
-        ("duplicate_paragraph_characters", 0.2, "share of characters in paragraphs that repeat an earlier one"),
-        ("duplicate_lines", 0.3, "share of lines that repeat an earlier one"),
-        ("duplicate_line_characters", 0.2, "share of characters in lines that repeat an earlier one"),
-        *((f"top_{n}_gram", top, f"share of characters in the most frequent {n}-gram of words")
-          for n, top in ((2, 0.2), (3, 0.18), (4, 0.16))),
-        *((f"duplicate_{n}_grams", top, f"share of characters in {n}-grams of words that repeat an earlier one")
-          for n, top in ((5, 0.15), (6, 0.14), (7, 0.13), (8, 0.12), (9, 0.11), (10, 0.1))),
-    ]  # fmt: skip
-    return [
-        Rule(name=f"gopher_{name}", filter="gopher_repetition", fails="above", threshold=threshold, about=about)
-        for name, threshold, about in limits
-    ]
-
-
-def _c4(filter: Literal["c4", "c4_any_ending"]) -> list[Rule]:
-    prefix, lines = {
-        "c4": ("c4", "lines that C4 keeps"),
-        "c4_any_ending": ("fineweb_c4", "lines that C4 keeps, whatever they end in"),
-    }[filter]
-    return [
-        Rule(
-            name=f"{prefix}_lorem_ipsum",
-            filter=filter,
-            fails="above",
-            threshold=0,
-            about="lines of three words or more with lorem ipsum",
-        ),
-        Rule(
-            name=f"{prefix}_curly_brackets",
-            filter=filter,
-            fails="above",
-            threshold=0,
-            about="lines of three words or more with a curly bracket",
-        ),
-        Rule(
-            name=f"{prefix}_too_few_sentences",
-            filter=filter,
-            fails="below",
-            threshold=5,
-            about=f"sentences in the {lines}",
-            languages="punctuated" if filter == "c4" else "all",
-        ),
-    ]
-
-
-def _c4_lines() -> list[Rule]:
-    reasons: list[tuple[str, str, Languages]] = [
-        ("with_long_words", "lines with a word of more than 1,000 characters", "all"),
-        (
-            "without_terminal_punctuation",
-            "lines that do not end in a mark that ends sentences, or a quote",
-            "punctuated",
-        ),
-        ("with_few_words", "lines of less than three words", "all"),
-        ("with_javascript", "lines that mention javascript", "english"),
-        ("with_policy", "lines that mention cookies, privacy policies or terms of use", "english"),
-    ]
-    return [
-        Rule(
-            name=f"c4_lines_{name}",
-            filter="c4",
-            fails="above",
-            threshold=math.inf,
-            about=f"{about}, which C4 would cut out",
-            languages=languages,
-        )
-        for name, about, languages in reasons
-    ]
-
-
-def _fineweb() -> list[Rule]:
-    def rule(
-        name: str, fails: Literal["above", "below"], threshold: float, about: str, languages: Languages = "all"
-    ) -> Rule:
-        return Rule(
-            name=f"fineweb_{name}",
-            filter="fineweb",
-            fails=fails,
-            threshold=threshold,
-            about=about,
-            languages=languages,
-        )
-
-    return [
-        rule("empty", "below", 1, "lines that are not blank"),
-        rule(
-            "too_few_terminal_lines",
-            "below",
-            0.12,
-            "share of lines that end in terminal punctuation",
-            languages="punctuated",
-        ),
-        rule("too_many_short_lines", "above", 0.67, "share of lines of at most 30 characters"),
-        rule("duplicate_line_characters", "above", 0.01, "share of characters in lines that repeat an earlier one"),
-        rule("too_many_newlines", "above", 0.3, "newlines a word"),
-    ]
-
-
-# Judged by the language that was found: base64, hexadecimal, logs, numbers, sequences of bases.
-NO_LANGUAGE = Rule(
-    name="no_language",
-    filter="language",
-    fails="above",
-    threshold=0.5,
-    about="probability that the text is of no language (zxx), certain where words are longer than in any",
+_WORDS = "words that are not only symbols"
+_MEAN_WORD = "mean characters of a word"
+_GOPHER_QUALITY = (
+    Rule("gopher_too_few_words", "gopher_quality", Value.WORDS, "below", 50, _WORDS),
+    Rule("gopher_too_many_words", "gopher_quality", Value.WORDS, "above", 100_000, _WORDS),
+    Rule("gopher_short_words", "gopher_quality", Value.MEAN_WORD_CHARACTERS, "below", 3, _MEAN_WORD, "english"),
+    Rule("gopher_long_words", "gopher_quality", Value.MEAN_WORD_CHARACTERS, "above", 10, _MEAN_WORD, "english"),
+    Rule("gopher_too_many_hash_signs", "gopher_quality", Value.HASH_SIGNS, "above", 0.1, "hash signs a word"),
+    Rule("gopher_too_many_ellipses", "gopher_quality", Value.ELLIPSES, "above", 0.1, "ellipses a word"),
+    Rule(
+        "gopher_too_many_bullet_lines",
+        "gopher_quality",
+        Value.BULLET_LINES,
+        "above",
+        0.9,
+        "share of lines that begin with a bullet",
+    ),
+    Rule(
+        "gopher_too_many_ellipsis_lines",
+        "gopher_quality",
+        Value.ELLIPSIS_LINES,
+        "above",
+        0.3,
+        "share of lines that end with an ellipsis",
+    ),
+    Rule(
+        "gopher_too_few_words_with_letters",
+        "gopher_quality",
+        Value.WORDS_WITH_LETTERS,
+        "below",
+        0.8,
+        "share of words with a letter",
+    ),
+    Rule(
+        "gopher_too_few_stop_words",
+        "gopher_quality",
+        Value.STOP_WORDS,
+        "below",
+        2,
+        "different words of: the be to of and that have with",
+        "english",
+    ),
 )
-# The kernel writes its values in this order.
-TEXT_RULES: tuple[Rule, ...] = (
-    *_gopher_quality(),
-    *_gopher_repetition(),
-    *_c4("c4"),
-    *_c4("c4_any_ending"),
-    *_c4_lines(),
-    *_fineweb(),
+
+
+def _repetition(name: str, value: Value, threshold: float, about: str) -> Rule:
+    return Rule(f"gopher_{name}", "gopher_repetition", value, "above", threshold, f"share of {about}")
+
+
+_REPEAT = "that repeat an earlier one"
+_TOP = "characters in the most frequent"
+_GRAMS = "grams of words that repeat an earlier one"
+_GOPHER_REPETITION = (
+    _repetition("duplicate_paragraphs", Value.DUPLICATE_PARAGRAPHS, 0.3, f"paragraphs {_REPEAT}"),
+    _repetition(
+        "duplicate_paragraph_characters",
+        Value.DUPLICATE_PARAGRAPH_CHARACTERS,
+        0.2,
+        f"characters in paragraphs {_REPEAT}",
+    ),
+    _repetition("duplicate_lines", Value.DUPLICATE_LINES, 0.3, f"lines {_REPEAT}"),
+    _repetition("duplicate_line_characters", Value.DUPLICATE_LINE_CHARACTERS, 0.2, f"characters in lines {_REPEAT}"),
+    _repetition("top_2_gram", Value.TOP_2_GRAM, 0.2, f"{_TOP} 2-gram of words"),
+    _repetition("top_3_gram", Value.TOP_3_GRAM, 0.18, f"{_TOP} 3-gram of words"),
+    _repetition("top_4_gram", Value.TOP_4_GRAM, 0.16, f"{_TOP} 4-gram of words"),
+    _repetition("duplicate_5_grams", Value.DUPLICATE_5_GRAMS, 0.15, f"characters in 5-{_GRAMS}"),
+    _repetition("duplicate_6_grams", Value.DUPLICATE_6_GRAMS, 0.14, f"characters in 6-{_GRAMS}"),
+    _repetition("duplicate_7_grams", Value.DUPLICATE_7_GRAMS, 0.13, f"characters in 7-{_GRAMS}"),
+    _repetition("duplicate_8_grams", Value.DUPLICATE_8_GRAMS, 0.12, f"characters in 8-{_GRAMS}"),
+    _repetition("duplicate_9_grams", Value.DUPLICATE_9_GRAMS, 0.11, f"characters in 9-{_GRAMS}"),
+    _repetition("duplicate_10_grams", Value.DUPLICATE_10_GRAMS, 0.1, f"characters in 10-{_GRAMS}"),
+)
+
+_LOREM_IPSUM = "lines of three words or more with lorem ipsum"
+_CURLY_BRACKET = "lines of three words or more with a curly bracket"
+_C4 = (
+    Rule("c4_lorem_ipsum", "c4", Value.C4_LOREM_IPSUM_LINES, "above", 0, _LOREM_IPSUM),
+    Rule("c4_curly_brackets", "c4", Value.C4_CURLY_BRACKET_LINES, "above", 0, _CURLY_BRACKET),
+    Rule(
+        "c4_too_few_sentences",
+        "c4",
+        Value.C4_SENTENCES,
+        "below",
+        5,
+        "sentences in the lines that C4 keeps",
+        "punctuated",
+    ),
+)
+_C4_ANY_ENDING = (
+    Rule("fineweb_c4_lorem_ipsum", "c4_any_ending", Value.C4_ANY_LOREM_IPSUM_LINES, "above", 0, _LOREM_IPSUM),
+    Rule("fineweb_c4_curly_brackets", "c4_any_ending", Value.C4_ANY_CURLY_BRACKET_LINES, "above", 0, _CURLY_BRACKET),
+    Rule(
+        "fineweb_c4_too_few_sentences",
+        "c4_any_ending",
+        Value.C4_ANY_SENTENCES,
+        "below",
+        5,
+        "sentences in the lines that C4 keeps, whatever they end in",
+    ),
+)
+
+
+def _dropped_lines(name: str, value: Value, about: str, languages: Languages = "all") -> Rule:
+    about = f"lines {about}, which C4 would cut out"
+    return Rule(f"c4_lines_{name}", "c4", value, "above", math.inf, about, languages)
+
+
+_C4_LINES = (
+    _dropped_lines("with_long_words", Value.C4_LONG_WORD_LINES, "with a word of more than 1,000 characters"),
+    _dropped_lines(
+        "without_terminal_punctuation",
+        Value.C4_UNTERMINATED_LINES,
+        "that do not end in a mark that ends sentences, or a quote",
+        "punctuated",
+    ),
+    _dropped_lines("with_few_words", Value.C4_FEW_WORD_LINES, "of less than three words"),
+    _dropped_lines("with_javascript", Value.C4_JAVASCRIPT_LINES, "that mention javascript", "english"),
+    _dropped_lines(
+        "with_policy",
+        Value.C4_POLICY_LINES,
+        "that mention cookies, privacy policies or terms of use",
+        "english",
+    ),
+)
+_FINEWEB = (
+    Rule("fineweb_empty", "fineweb", Value.FILLED_LINES, "below", 1, "lines that are not blank"),
+    Rule(
+        "fineweb_too_few_terminal_lines",
+        "fineweb",
+        Value.TERMINAL_LINES,
+        "below",
+        0.12,
+        "share of lines that end in terminal punctuation",
+        "punctuated",
+    ),
+    Rule(
+        "fineweb_too_many_short_lines",
+        "fineweb",
+        Value.SHORT_LINES,
+        "above",
+        0.67,
+        "share of lines of at most 30 characters",
+    ),
+    Rule(
+        "fineweb_duplicate_line_characters",
+        "fineweb",
+        Value.DUPLICATE_FILLED_LINE_CHARACTERS,
+        "above",
+        0.01,
+        f"share of characters in lines {_REPEAT}",
+    ),
+    Rule("fineweb_too_many_newlines", "fineweb", Value.NEWLINES, "above", 0.3, "newlines a word"),
+)
+# Base64, hexadecimal, logs, numbers, sequences of bases.
+_NO_LANGUAGE = Rule(
+    "no_language",
+    "language",
+    None,
+    "above",
+    0.5,
+    "probability that the text is of no language (zxx), certain where words are longer than in any",
 )
 # In the order in which they decide: the first that fails is the reason.
-RULES: tuple[Rule, ...] = (NO_LANGUAGE, *TEXT_RULES)
+RULES: tuple[Rule, ...] = (
+    _NO_LANGUAGE,
+    *_GOPHER_QUALITY,
+    *_GOPHER_REPETITION,
+    *_C4,
+    *_C4_ANY_ENDING,
+    *_C4_LINES,
+    *_FINEWEB,
+)
 RULE_NAMES: tuple[str, ...] = tuple(rule.name for rule in RULES)

@@ -1,6 +1,6 @@
 """The quality values by Python's own strings, written from the papers' and datatrove's text: slow, and easy to check.
 
-It shares nothing with the kernels but the definition of a sentence.
+It shares nothing with the kernels but the definition of a sentence and the names.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections import Counter
 
 from kernels.c4 import SENTENCE_END
 from kernels.characters import SYMBOL_WORD_CHARACTERS, TERMINAL_PUNCTUATION
+from kernels.quality import Value
 
 STOP_WORDS = {"the", "be", "to", "of", "and", "that", "have", "with"}
 CITATION = re.compile(r"\[\d*]|\[edit]|\[citation needed]")
@@ -103,39 +104,65 @@ def c4_counts(text: str, any_ending: bool) -> tuple[Counter[str], int]:
 
 
 def quality_values(text: str) -> list[float]:
-    """The values in the order of `curation.quality.rules.RULES`."""
+    """What the kernel measures, as Python says it."""
+    measured = {**gopher_values(text), **c4_values(text), **fineweb_values(text)}
+    return [measured[value] for value in Value]
+
+
+def gopher_values(text: str) -> dict[Value, float]:
+    """Quality and repetition."""
     words = split_words(text)
     plain = [word for word in words if any(c not in SYMBOL_WORD_CHARACTERS for c in word)]
-    mean_length = ratio(sum(map(len, plain)), len(plain))
     lines = text.splitlines()
-    values: list[float] = [
-        len(plain),
-        len(plain),
-        mean_length,
-        mean_length,
-        ratio(text.count("#"), len(words)),
-        ratio(text.count("...") + text.count("…"), len(words)),
-        ratio(sum(line.lstrip().startswith(("•", "-")) for line in lines), len(lines)),
-        ratio(sum(line.rstrip().endswith(("...", "…")) for line in lines), len(lines)),
-        ratio(sum(any(map(str.isalpha, word)) for word in words), len(words)),
-        len(STOP_WORDS.intersection(words)),
-    ]
-    for parts in (re.split(r"\n{2,}", text.strip()), re.split(r"\n+", text)):
-        elements, characters = duplicates(parts)
-        values += [elements / len(parts), ratio(characters, len(text))]
-    values += [ratio(top_ngram_characters(words, n), len(text)) for n in (2, 3, 4)]
-    values += [ratio(duplicate_ngram_characters(words, n), len(text)) for n in range(5, 11)]
+    paragraphs, pieces = re.split(r"\n{2,}", text.strip()), re.split(r"\n+", text)
+    repeated_paragraphs, paragraph_characters = duplicates(paragraphs)
+    repeated_pieces, piece_characters = duplicates(pieces)
+    top = {n: ratio(top_ngram_characters(words, n), len(text)) for n in (2, 3, 4)}
+    duplicate = {n: ratio(duplicate_ngram_characters(words, n), len(text)) for n in range(5, 11)}
+    return {
+        Value.WORDS: len(plain),
+        Value.MEAN_WORD_CHARACTERS: ratio(sum(map(len, plain)), len(plain)),
+        Value.HASH_SIGNS: ratio(text.count("#"), len(words)),
+        Value.ELLIPSES: ratio(text.count("...") + text.count("…"), len(words)),
+        Value.BULLET_LINES: ratio(sum(line.lstrip().startswith(("•", "-")) for line in lines), len(lines)),
+        Value.ELLIPSIS_LINES: ratio(sum(line.rstrip().endswith(("...", "…")) for line in lines), len(lines)),
+        Value.WORDS_WITH_LETTERS: ratio(sum(any(map(str.isalpha, word)) for word in words), len(words)),
+        Value.STOP_WORDS: len(STOP_WORDS.intersection(words)),
+        Value.DUPLICATE_PARAGRAPHS: repeated_paragraphs / len(paragraphs),
+        Value.DUPLICATE_PARAGRAPH_CHARACTERS: ratio(paragraph_characters, len(text)),
+        Value.DUPLICATE_LINES: repeated_pieces / len(pieces),
+        Value.DUPLICATE_LINE_CHARACTERS: ratio(piece_characters, len(text)),
+        **{Value[f"TOP_{n}_GRAM"]: share for n, share in top.items()},
+        **{Value[f"DUPLICATE_{n}_GRAMS"]: share for n, share in duplicate.items()},
+    }
+
+
+def c4_values(text: str) -> dict[Value, float]:
+    """C4 as published, and with lines of any ending."""
     published, sentences = c4_counts(text, any_ending=False)
-    values += [published["lorem"], published["curly"], sentences]
-    lenient, sentences = c4_counts(text, any_ending=True)
-    values += [lenient["lorem"], lenient["curly"], sentences]
-    values += [published[key] for key in ("long_word", "no_terminal", "few_words", "javascript", "policy")]
+    lenient, any_sentences = c4_counts(text, any_ending=True)
+    return {
+        Value.C4_LOREM_IPSUM_LINES: published["lorem"],
+        Value.C4_CURLY_BRACKET_LINES: published["curly"],
+        Value.C4_SENTENCES: sentences,
+        Value.C4_ANY_LOREM_IPSUM_LINES: lenient["lorem"],
+        Value.C4_ANY_CURLY_BRACKET_LINES: lenient["curly"],
+        Value.C4_ANY_SENTENCES: any_sentences,
+        Value.C4_LONG_WORD_LINES: published["long_word"],
+        Value.C4_UNTERMINATED_LINES: published["no_terminal"],
+        Value.C4_FEW_WORD_LINES: published["few_words"],
+        Value.C4_JAVASCRIPT_LINES: published["javascript"],
+        Value.C4_POLICY_LINES: published["policy"],
+    }
+
+
+def fineweb_values(text: str) -> dict[Value, float]:
+    """FineWeb's own."""
     filled = [line for line in text.split("\n") if line.strip()]
-    values += [
-        len(filled),
-        ratio(sum(line.endswith(tuple(TERMINAL_PUNCTUATION)) for line in filled), len(filled)),
-        ratio(sum(len(line) <= 30 for line in filled), len(filled)),
-        ratio(duplicates(filled)[1], len(text.replace("\n", ""))),
-        ratio(text.count("\n"), len(words)),
-    ]
-    return values
+    return {
+        Value.FILLED_LINES: len(filled),
+        Value.TERMINAL_LINES: ratio(sum(line.endswith(tuple(TERMINAL_PUNCTUATION)) for line in filled), len(filled)),
+        Value.SHORT_LINES: ratio(sum(len(line) <= 30 for line in filled), len(filled)),
+        Value.DUPLICATE_FILLED_LINE_CHARACTERS: ratio(duplicates(filled)[1], len(text.replace("\n", ""))),
+        Value.NEWLINES: ratio(text.count("\n"), len(split_words(text))),
+    }

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from curation.batch import join_texts
 from curation.quality.judge import PRESETS, Measures, Quality, QualityConfig, Verdicts
 from curation.quality.language import LanguageConfig
-from curation.quality.rules import FILTERS_OF_PRESET, RULE_NAMES, RULES
+from curation.quality.rules import FILTERS_OF_PRESET, RULE_NAMES, RULES, Rule
 from kernels.c4 import SENTENCE_END
-from kernels.quality import measure_documents
+from kernels.quality import Value, measure_documents
 from kernels.text_masks import HASH_LAST
 from kernels.words import ALONE, BLOCKS_WITHOUT_SPACES, MARK, NO_WORD, PASSED_OVER, word_kinds
 from tests.corpus import read_zst_jsonl
@@ -79,8 +79,8 @@ def test_real_pages_have_the_values_that_python_strings_say(corpora: Path) -> No
     names = ["web/win32", "web/gesetze-de", "web/arxiv-zh-llm", "web/cncf-glossary", "web/tldr", "crawl/extracted-text",
              "crawl/warc-responses", "crawl/templated-html", "labelled/udhr-languages"]  # fmt: skip
     texts = sample(corpora, names, each=40)
-    for text, values_R in zip(texts, values_of(texts), strict=True):
-        assert values_R.tolist() == quality_values(text)
+    for text, values_V in zip(texts, values_of(texts), strict=True):
+        assert values_V.tolist() == quality_values(text)
 
 
 @pytest.fixture(scope="module")
@@ -140,17 +140,15 @@ def hostile_texts() -> dict[str, str]:
 
 def test_hostile_documents_are_measured() -> None:
     texts = hostile_texts()
-    values_BR = values_of(list(texts.values()))
-    assert np.isfinite(values_BR).all()
-    values = {
-        name: dict(zip(RULE_NAMES[1:], values_R, strict=True)) for name, values_R in zip(texts, values_BR, strict=True)
-    }
-    assert values["empty"]["fineweb_empty"] == values["newlines"]["fineweb_empty"] == 0
-    assert values["equal words"]["gopher_duplicate_10_grams"] > 0.79
-    assert values["equal lines"]["gopher_duplicate_lines"] > 0.99
-    assert values["one word"]["gopher_long_words"] == 2_000_000
-    assert values["one line"]["c4_lorem_ipsum"] == 1
-    assert values["digits in brackets"]["gopher_too_few_words"] == 500_000
+    values_BV = values_of(list(texts.values()))
+    assert np.isfinite(values_BV).all()
+    values = {name: dict(zip(Value, values_V, strict=True)) for name, values_V in zip(texts, values_BV, strict=True)}
+    assert values["empty"][Value.FILLED_LINES] == values["newlines"][Value.FILLED_LINES] == 0
+    assert values["equal words"][Value.DUPLICATE_10_GRAMS] > 0.79
+    assert values["equal lines"][Value.DUPLICATE_LINES] > 0.99
+    assert values["one word"][Value.MEAN_WORD_CHARACTERS] == 2_000_000
+    assert values["one line"][Value.C4_LOREM_IPSUM_LINES] == 1
+    assert values["digits in brackets"][Value.WORDS] == 500_000
 
 
 def test_measures_do_not_depend_on_the_batch(corpora: Path) -> None:
@@ -259,7 +257,25 @@ def test_unknown_rules_are_refused_with_the_nearest_name() -> None:
 def test_every_rule_has_a_name_of_its_own_and_a_filter_of_a_preset() -> None:
     assert len(set(RULE_NAMES)) == len(RULES)
     assert {rule.filter for rule in RULES} == {name for names in FILTERS_OF_PRESET.values() for name in names}
-    assert all(rule.about in rule.explain(1.0, rule.threshold) for rule in RULES)
+    assert {rule.value for rule in RULES} == {None, *Value}
+
+
+def test_a_rule_keeps_its_name_and_value_wherever_it_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rules that change places, and one rule more on what is measured already."""
+    ellipses = ("the be to of and that have with word some more plain text here " + "... " * 9) * 6
+    texts = [ellipses, GOOD, "# " * 60]
+    measures, verdicts = judge(texts, QualityConfig(preset="gopher"), ("en",) * len(texts))
+    values = dict(zip(RULE_NAMES, measures.values_BR.T.tolist(), strict=True))
+
+    more = Rule("too_many_ellipses_twice", "fineweb", Value.ELLIPSES, "above", 0.2, "ellipses a word")
+    rules = (more, *RULES[:5], *reversed(RULES[5:7]), *RULES[7:])
+    monkeypatch.setattr("curation.quality.judge.RULES", rules)
+    moved, same = judge(texts, QualityConfig(preset="gopher"), ("en",) * len(texts))
+
+    assert same.reasons_B == verdicts.reasons_B
+    assert same.reasons_B[0] == "gopher_too_many_ellipses"
+    values["too_many_ellipses_twice"] = values["gopher_too_many_ellipses"]
+    assert {rule.name: values_B for rule, values_B in zip(rules, moved.values_BR.T.tolist(), strict=True)} == values
 
 
 CHINESE = (
@@ -387,17 +403,17 @@ def rule_words(text: str) -> list[str]:
 @settings(max_examples=500, deadline=None)
 def test_words_of_the_rules_follow_the_definition(text: str) -> None:
     words = [word for word in rule_words(text) if set(word) - {*"_１\u00ad\u200d\u0301\u3099\u093c"}]
-    values = dict(zip(RULE_NAMES[1:], values_of([text], published=False)[0].tolist(), strict=True))
-    assert values["gopher_too_few_words"] == len(words)
-    assert values["gopher_long_words"] == pytest.approx(sum(map(len, words)) / len(words) if words else 0)
+    values_V = values_of([text], published=False)[0]
+    assert values_V[Value.WORDS] == len(words)
+    assert values_V[Value.MEAN_WORD_CHARACTERS] == pytest.approx(sum(map(len, words)) / len(words) if words else 0)
 
 
 @given(st.text(st.sampled_from("aB1 .\n-éß"), max_size=400))
 @settings(max_examples=300, deadline=None)
 def test_languages_with_spaces_have_the_published_values_but_for_lines(text: str) -> None:
-    about_lines = ("paragraph", "line", "fineweb_empty")
-    of_words = [place for place, name in enumerate(RULE_NAMES[1:]) if not any(part in name for part in about_lines)]
-    of_words.remove(RULE_NAMES[1:].index("gopher_too_few_stop_words"))
+    about_lines = ("PARAGRAPH", "LINE")
+    of_words = [value for value in Value if not any(part in value.name for part in about_lines)]
+    of_words.remove(Value.STOP_WORDS)
     assert values_of([text])[0, of_words].tolist() == values_of([text], published=False)[0, of_words].tolist()
 
 
@@ -405,7 +421,7 @@ def test_languages_with_spaces_have_the_published_values_but_for_lines(text: str
 def test_lengths_of_texts_without_spaces_are_those_of_translations(script: str, corpora: Path) -> None:
     texts = {row["label"]: row["text"] for row in read_zst_jsonl(corpora / "labelled/udhr-languages.jsonl.zst")}
     labels = {"han": ("cmn_hans", "cmn_hant"), "thai": ("tha", "mya")}[script]
-    counts = values_of([texts["eng"], *(texts[label] for label in labels)], published=False)[:, 0]
+    counts = values_of([texts["eng"], *(texts[label] for label in labels)], published=False)[:, Value.WORDS]
     assert (np.abs(counts[1:] / counts[0] - 1) < 0.25).all()
 
 
