@@ -40,14 +40,10 @@ from kernels.text_masks import (
 
 
 class Value(IntEnum):
-    """What is measured, as columns of an array: counts where the name is a plural, else what the comment says."""
-
-    @staticmethod
-    def _generate_next_value_(name: str, start: int, count: int, last_values: list[int]) -> int:
-        return count
+    """Columns of the measured values: counts where the name is a plural, else what the comment says."""
 
     # Gopher quality
-    WORDS = auto()  # that are not only symbols
+    WORDS = 0  # that are not only symbols
     MEAN_WORD_CHARACTERS = auto()
     HASH_SIGNS = auto()  # a word
     ELLIPSES = auto()  # a word

@@ -108,7 +108,6 @@ WITHOUT_TESTS = {
     "consumers/memory.py",
     "curation/batch.py",
     "curation/dedup/hash_index.py",
-    "curation/quality/rules.py",
     "curation/selection/loss_curves.py",
     "curation/ticks.py",
     "curation/topics/cluster_features.py",

@@ -107,7 +107,7 @@ class Quality:
         self._kept_languages = language.kept_languages()
         self.thresholds_R = np.array([config.thresholds.get(rule.name, rule.threshold) for rule in RULES], np.float64)
         # Columns of the values on text, with the probability that it is of no language behind them.
-        self._columns_R = [len(Value) if rule.value is None else rule.value for rule in RULES]
+        self._columns_R = [len(Value) if rule.value is None else Value[rule.value.upper()] for rule in RULES]
         self._fails_above_R = np.array([rule.fails == "above" for rule in RULES])
         self._is_english_R = np.array([rule.languages == "english" for rule in RULES])
         self._is_punctuated_R = np.array([rule.languages == "punctuated" for rule in RULES])

@@ -15,8 +15,6 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from kernels.quality import Value
-
 Preset = Literal["observe", "gopher", "c4", "fineweb"]
 Filter = Literal["language", "gopher_quality", "gopher_repetition", "c4", "c4_any_ending", "fineweb"]
 
@@ -38,7 +36,7 @@ class Rule:
 
     name: str  # the reason of a rejection
     filter: Filter
-    value: Value | None  # None: the probability that the text is of no language
+    value: str | None  # a `kernels.quality.Value`; None: the probability that the text is of no language
     fails: Literal["above", "below"]  # the side of the threshold on which a document fails
     threshold: float  # as published; infinite where nothing was: measured only
     about: str  # what is measured
@@ -48,16 +46,16 @@ class Rule:
 _WORDS = "words that are not only symbols"
 _MEAN_WORD = "mean characters of a word"
 _GOPHER_QUALITY = (
-    Rule("gopher_too_few_words", "gopher_quality", Value.WORDS, "below", 50, _WORDS),
-    Rule("gopher_too_many_words", "gopher_quality", Value.WORDS, "above", 100_000, _WORDS),
-    Rule("gopher_short_words", "gopher_quality", Value.MEAN_WORD_CHARACTERS, "below", 3, _MEAN_WORD, "english"),
-    Rule("gopher_long_words", "gopher_quality", Value.MEAN_WORD_CHARACTERS, "above", 10, _MEAN_WORD, "english"),
-    Rule("gopher_too_many_hash_signs", "gopher_quality", Value.HASH_SIGNS, "above", 0.1, "hash signs a word"),
-    Rule("gopher_too_many_ellipses", "gopher_quality", Value.ELLIPSES, "above", 0.1, "ellipses a word"),
+    Rule("gopher_too_few_words", "gopher_quality", "words", "below", 50, _WORDS),
+    Rule("gopher_too_many_words", "gopher_quality", "words", "above", 100_000, _WORDS),
+    Rule("gopher_short_words", "gopher_quality", "mean_word_characters", "below", 3, _MEAN_WORD, "english"),
+    Rule("gopher_long_words", "gopher_quality", "mean_word_characters", "above", 10, _MEAN_WORD, "english"),
+    Rule("gopher_too_many_hash_signs", "gopher_quality", "hash_signs", "above", 0.1, "hash signs a word"),
+    Rule("gopher_too_many_ellipses", "gopher_quality", "ellipses", "above", 0.1, "ellipses a word"),
     Rule(
         "gopher_too_many_bullet_lines",
         "gopher_quality",
-        Value.BULLET_LINES,
+        "bullet_lines",
         "above",
         0.9,
         "share of lines that begin with a bullet",
@@ -65,7 +63,7 @@ _GOPHER_QUALITY = (
     Rule(
         "gopher_too_many_ellipsis_lines",
         "gopher_quality",
-        Value.ELLIPSIS_LINES,
+        "ellipsis_lines",
         "above",
         0.3,
         "share of lines that end with an ellipsis",
@@ -73,7 +71,7 @@ _GOPHER_QUALITY = (
     Rule(
         "gopher_too_few_words_with_letters",
         "gopher_quality",
-        Value.WORDS_WITH_LETTERS,
+        "words_with_letters",
         "below",
         0.8,
         "share of words with a letter",
@@ -81,7 +79,7 @@ _GOPHER_QUALITY = (
     Rule(
         "gopher_too_few_stop_words",
         "gopher_quality",
-        Value.STOP_WORDS,
+        "stop_words",
         "below",
         2,
         "different words of: the be to of and that have with",
@@ -90,7 +88,7 @@ _GOPHER_QUALITY = (
 )
 
 
-def _repetition(name: str, value: Value, threshold: float, about: str) -> Rule:
+def _repetition(name: str, value: str, threshold: float, about: str) -> Rule:
     return Rule(f"gopher_{name}", "gopher_repetition", value, "above", threshold, f"share of {about}")
 
 
@@ -98,35 +96,35 @@ _REPEAT = "that repeat an earlier one"
 _TOP = "characters in the most frequent"
 _GRAMS = "grams of words that repeat an earlier one"
 _GOPHER_REPETITION = (
-    _repetition("duplicate_paragraphs", Value.DUPLICATE_PARAGRAPHS, 0.3, f"paragraphs {_REPEAT}"),
+    _repetition("duplicate_paragraphs", "duplicate_paragraphs", 0.3, f"paragraphs {_REPEAT}"),
     _repetition(
         "duplicate_paragraph_characters",
-        Value.DUPLICATE_PARAGRAPH_CHARACTERS,
+        "duplicate_paragraph_characters",
         0.2,
         f"characters in paragraphs {_REPEAT}",
     ),
-    _repetition("duplicate_lines", Value.DUPLICATE_LINES, 0.3, f"lines {_REPEAT}"),
-    _repetition("duplicate_line_characters", Value.DUPLICATE_LINE_CHARACTERS, 0.2, f"characters in lines {_REPEAT}"),
-    _repetition("top_2_gram", Value.TOP_2_GRAM, 0.2, f"{_TOP} 2-gram of words"),
-    _repetition("top_3_gram", Value.TOP_3_GRAM, 0.18, f"{_TOP} 3-gram of words"),
-    _repetition("top_4_gram", Value.TOP_4_GRAM, 0.16, f"{_TOP} 4-gram of words"),
-    _repetition("duplicate_5_grams", Value.DUPLICATE_5_GRAMS, 0.15, f"characters in 5-{_GRAMS}"),
-    _repetition("duplicate_6_grams", Value.DUPLICATE_6_GRAMS, 0.14, f"characters in 6-{_GRAMS}"),
-    _repetition("duplicate_7_grams", Value.DUPLICATE_7_GRAMS, 0.13, f"characters in 7-{_GRAMS}"),
-    _repetition("duplicate_8_grams", Value.DUPLICATE_8_GRAMS, 0.12, f"characters in 8-{_GRAMS}"),
-    _repetition("duplicate_9_grams", Value.DUPLICATE_9_GRAMS, 0.11, f"characters in 9-{_GRAMS}"),
-    _repetition("duplicate_10_grams", Value.DUPLICATE_10_GRAMS, 0.1, f"characters in 10-{_GRAMS}"),
+    _repetition("duplicate_lines", "duplicate_lines", 0.3, f"lines {_REPEAT}"),
+    _repetition("duplicate_line_characters", "duplicate_line_characters", 0.2, f"characters in lines {_REPEAT}"),
+    _repetition("top_2_gram", "top_2_gram", 0.2, f"{_TOP} 2-gram of words"),
+    _repetition("top_3_gram", "top_3_gram", 0.18, f"{_TOP} 3-gram of words"),
+    _repetition("top_4_gram", "top_4_gram", 0.16, f"{_TOP} 4-gram of words"),
+    _repetition("duplicate_5_grams", "duplicate_5_grams", 0.15, f"characters in 5-{_GRAMS}"),
+    _repetition("duplicate_6_grams", "duplicate_6_grams", 0.14, f"characters in 6-{_GRAMS}"),
+    _repetition("duplicate_7_grams", "duplicate_7_grams", 0.13, f"characters in 7-{_GRAMS}"),
+    _repetition("duplicate_8_grams", "duplicate_8_grams", 0.12, f"characters in 8-{_GRAMS}"),
+    _repetition("duplicate_9_grams", "duplicate_9_grams", 0.11, f"characters in 9-{_GRAMS}"),
+    _repetition("duplicate_10_grams", "duplicate_10_grams", 0.1, f"characters in 10-{_GRAMS}"),
 )
 
 _LOREM_IPSUM = "lines of three words or more with lorem ipsum"
 _CURLY_BRACKET = "lines of three words or more with a curly bracket"
 _C4 = (
-    Rule("c4_lorem_ipsum", "c4", Value.C4_LOREM_IPSUM_LINES, "above", 0, _LOREM_IPSUM),
-    Rule("c4_curly_brackets", "c4", Value.C4_CURLY_BRACKET_LINES, "above", 0, _CURLY_BRACKET),
+    Rule("c4_lorem_ipsum", "c4", "c4_lorem_ipsum_lines", "above", 0, _LOREM_IPSUM),
+    Rule("c4_curly_brackets", "c4", "c4_curly_bracket_lines", "above", 0, _CURLY_BRACKET),
     Rule(
         "c4_too_few_sentences",
         "c4",
-        Value.C4_SENTENCES,
+        "c4_sentences",
         "below",
         5,
         "sentences in the lines that C4 keeps",
@@ -134,12 +132,12 @@ _C4 = (
     ),
 )
 _C4_ANY_ENDING = (
-    Rule("fineweb_c4_lorem_ipsum", "c4_any_ending", Value.C4_ANY_LOREM_IPSUM_LINES, "above", 0, _LOREM_IPSUM),
-    Rule("fineweb_c4_curly_brackets", "c4_any_ending", Value.C4_ANY_CURLY_BRACKET_LINES, "above", 0, _CURLY_BRACKET),
+    Rule("fineweb_c4_lorem_ipsum", "c4_any_ending", "c4_any_lorem_ipsum_lines", "above", 0, _LOREM_IPSUM),
+    Rule("fineweb_c4_curly_brackets", "c4_any_ending", "c4_any_curly_bracket_lines", "above", 0, _CURLY_BRACKET),
     Rule(
         "fineweb_c4_too_few_sentences",
         "c4_any_ending",
-        Value.C4_ANY_SENTENCES,
+        "c4_any_sentences",
         "below",
         5,
         "sentences in the lines that C4 keeps, whatever they end in",
@@ -147,34 +145,34 @@ _C4_ANY_ENDING = (
 )
 
 
-def _dropped_lines(name: str, value: Value, about: str, languages: Languages = "all") -> Rule:
+def _dropped_lines(name: str, value: str, about: str, languages: Languages = "all") -> Rule:
     about = f"lines {about}, which C4 would cut out"
     return Rule(f"c4_lines_{name}", "c4", value, "above", math.inf, about, languages)
 
 
 _C4_LINES = (
-    _dropped_lines("with_long_words", Value.C4_LONG_WORD_LINES, "with a word of more than 1,000 characters"),
+    _dropped_lines("with_long_words", "c4_long_word_lines", "with a word of more than 1,000 characters"),
     _dropped_lines(
         "without_terminal_punctuation",
-        Value.C4_UNTERMINATED_LINES,
+        "c4_unterminated_lines",
         "that do not end in a mark that ends sentences, or a quote",
         "punctuated",
     ),
-    _dropped_lines("with_few_words", Value.C4_FEW_WORD_LINES, "of less than three words"),
-    _dropped_lines("with_javascript", Value.C4_JAVASCRIPT_LINES, "that mention javascript", "english"),
+    _dropped_lines("with_few_words", "c4_few_word_lines", "of less than three words"),
+    _dropped_lines("with_javascript", "c4_javascript_lines", "that mention javascript", "english"),
     _dropped_lines(
         "with_policy",
-        Value.C4_POLICY_LINES,
+        "c4_policy_lines",
         "that mention cookies, privacy policies or terms of use",
         "english",
     ),
 )
 _FINEWEB = (
-    Rule("fineweb_empty", "fineweb", Value.FILLED_LINES, "below", 1, "lines that are not blank"),
+    Rule("fineweb_empty", "fineweb", "filled_lines", "below", 1, "lines that are not blank"),
     Rule(
         "fineweb_too_few_terminal_lines",
         "fineweb",
-        Value.TERMINAL_LINES,
+        "terminal_lines",
         "below",
         0.12,
         "share of lines that end in terminal punctuation",
@@ -183,7 +181,7 @@ _FINEWEB = (
     Rule(
         "fineweb_too_many_short_lines",
         "fineweb",
-        Value.SHORT_LINES,
+        "short_lines",
         "above",
         0.67,
         "share of lines of at most 30 characters",
@@ -191,12 +189,12 @@ _FINEWEB = (
     Rule(
         "fineweb_duplicate_line_characters",
         "fineweb",
-        Value.DUPLICATE_FILLED_LINE_CHARACTERS,
+        "duplicate_filled_line_characters",
         "above",
         0.01,
         f"share of characters in lines {_REPEAT}",
     ),
-    Rule("fineweb_too_many_newlines", "fineweb", Value.NEWLINES, "above", 0.3, "newlines a word"),
+    Rule("fineweb_too_many_newlines", "fineweb", "newlines", "above", 0.3, "newlines a word"),
 )
 # Base64, hexadecimal, logs, numbers, sequences of bases.
 _NO_LANGUAGE = Rule(

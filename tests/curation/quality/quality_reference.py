@@ -104,7 +104,7 @@ def c4_counts(text: str, any_ending: bool) -> tuple[Counter[str], int]:
 
 
 def quality_values(text: str) -> list[float]:
-    """What the kernel measures, as Python says it."""
+    """The values in the order of `Value`."""
     measured = {**gopher_values(text), **c4_values(text), **fineweb_values(text)}
     return [measured[value] for value in Value]
 

@@ -257,7 +257,7 @@ def test_unknown_rules_are_refused_with_the_nearest_name() -> None:
 def test_every_rule_has_a_name_of_its_own_and_a_filter_of_a_preset() -> None:
     assert len(set(RULE_NAMES)) == len(RULES)
     assert {rule.filter for rule in RULES} == {name for names in FILTERS_OF_PRESET.values() for name in names}
-    assert {rule.value for rule in RULES} == {None, *Value}
+    assert {rule.value for rule in RULES} == {None, *(value.name.lower() for value in Value)}
 
 
 def test_a_rule_keeps_its_name_and_value_wherever_it_stands(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -267,7 +267,7 @@ def test_a_rule_keeps_its_name_and_value_wherever_it_stands(monkeypatch: pytest.
     measures, verdicts = judge(texts, QualityConfig(preset="gopher"), ("en",) * len(texts))
     values = dict(zip(RULE_NAMES, measures.values_BR.T.tolist(), strict=True))
 
-    more = Rule("too_many_ellipses_twice", "fineweb", Value.ELLIPSES, "above", 0.2, "ellipses a word")
+    more = Rule("too_many_ellipses_twice", "fineweb", "ellipses", "above", 0.2, "ellipses a word")
     rules = (more, *RULES[:5], *reversed(RULES[5:7]), *RULES[7:])
     monkeypatch.setattr("curation.quality.judge.RULES", rules)
     moved, same = judge(texts, QualityConfig(preset="gopher"), ("en",) * len(texts))
