@@ -1,0 +1,61 @@
+"""The training sample: heads of documents, thinned by half when there are too many, each document once."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from curation.ticks import TICK_ORDINALS
+from curation.vectors.training_sample import Sample
+from state.token_arrays import Tokens
+
+
+def tokens(doc_nos: list[int]) -> list[Tokens]:
+    """Four tokens a document; the first is its number."""
+    return [np.array([doc_no, 1, 2, 3], np.uint32) for doc_no in doc_nos]
+
+
+def held(sample: Sample) -> list[int]:
+    return [int(head[0]) for head in sample.documents()]
+
+
+def test_heads_are_copies_of_bounded_length() -> None:
+    sample = Sample(max_tokens=2)
+    document = np.array([5, 6, 7], np.uint32)
+    sample.add([0], [document])
+    document[:] = 0
+
+    assert [head.tolist() for head in sample.documents()] == [[5, 6]]
+
+
+@given(st.lists(st.tuples(st.sampled_from(["add", "thin", "remove"]), st.integers(1, 40)), max_size=12))
+def test_it_holds_what_was_added_less_every_other_and_what_was_removed(steps: list[tuple[str, int]]) -> None:
+    sample = Sample(max_tokens=2)
+    blocks: list[list[int]] = []
+    next_doc_no = 0
+    for step, number in steps:
+        if step == "add":
+            new = list(range(next_doc_no, next_doc_no + 25 * number, 3))
+            next_doc_no = new[-1] + 1
+            sample.add(new, tokens(new))
+            blocks += [new[start : start + TICK_ORDINALS] for start in range(0, len(new), TICK_ORDINALS)]
+        elif step == "thin":
+            sample.thin()
+            blocks = [block[1::2] for block in blocks]
+        else:
+            present = [block for block in blocks if number in block]
+            assert sample.remove(number) == bool(present)
+            for block in present:
+                block.remove(number)
+    assert held(sample) == [doc_no for block in blocks for doc_no in block]
+    assert len(sample) == len(held(sample))
+
+
+def test_documents_that_come_again_do_not_count_again() -> None:
+    sample = Sample(max_tokens=4)
+    sample.add([0, 1, 4], tokens([0, 1, 4]))
+
+    sample.add([0, 1, 4, 6], tokens([0, 1, 4, 6]))
+
+    assert held(sample) == [0, 1, 4, 6]
