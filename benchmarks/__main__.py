@@ -45,7 +45,7 @@ VERSIONS_OF = (
 
 
 def versions() -> str:
-    """What the numbers depend on."""
+    """Machine and versions, which the numbers depend on."""
     found = [f"Python {platform.python_version()}"]
     for name in VERSIONS_OF:
         try:

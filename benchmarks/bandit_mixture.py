@@ -1,4 +1,4 @@
-"""What the bandit and the mixture reach on synthetic streams, against baselines and closed forms.
+"""Bandit and mixture on synthetic streams, against baselines and closed forms.
 
 Run as `python -m benchmarks.bandit_mixture`. The tests hold smaller streams to the same claims.
 """
@@ -113,7 +113,7 @@ def _kept(stream: Topics, admitted_N: NDArray[np.bool_], least_propensity: float
 
 
 def water_filling(sizes: Sequence[float] | NDArray[np.float64], *, budget: float, max_uses: int) -> NDArray[np.float64]:
-    """What each cluster gives if `budget` tokens are drawn uniformly over clusters that retire after `max_uses` passes.
+    """Tokens of each cluster if `budget` tokens are drawn uniformly over clusters that retire after `max_uses` passes.
 
     take_c = min(x, max_uses * size_c), with x such that the takes add up to the budget.
     """

@@ -23,7 +23,7 @@ REQUIREMENTS = ("datatrove==0.10.0", "spacy>=3.8", "regex", "numpy")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PeerVerdicts:
-    """What datatrove says of the texts: kept, by filter; None where it divides by zero."""
+    """Verdicts of datatrove on the texts: kept, by filter; None where it divides by zero."""
 
     kept: dict[str, list[bool | None]]
     cpu_us: dict[str, float]  # a document and filter

@@ -1,4 +1,4 @@
-"""What student and clusters reach on labelled documents: 20 Newsgroups, AG News and a synthetic stream.
+"""Student and clusters on labelled documents: 20 Newsgroups, AG News and a synthetic stream.
 
 Run as `python -m benchmarks.embedding_clusters`. Teacher vectors take minutes and are kept in the system's folder for
 temporary files. Needs the development corpora (CURATORD_TEST_CORPORA names their folder).

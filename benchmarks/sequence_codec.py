@@ -45,7 +45,7 @@ SHAPES = (("4k u16", 4096, 50_257), ("4k u32", 4096, 131_072), ("32k u32", 32_76
 
 
 class Columns(NamedTuple):
-    """What every decoder ends in."""
+    """The common end of every decoder."""
 
     tokens_T: NDArray[Any]
     lengths_S: NDArray[Any]

@@ -1,4 +1,4 @@
-"""What PackedStream costs a training process: CPU time a sequence, of all its threads, and the wait of the loop.
+"""Cost of PackedStream to a training process: CPU time a sequence, of all its threads, and the wait of the loop.
 
     python -m benchmarks.stream_client [--sequences N] [--repeats N]
 

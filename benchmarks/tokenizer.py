@@ -42,7 +42,7 @@ Result = TypeVar("Result")
 
 @dataclass(slots=True, kw_only=True)
 class Score:
-    """What one set of documents cost."""
+    """Cost of one set of documents."""
 
     documents: int = 0
     num_bytes: int = 0

@@ -99,7 +99,7 @@ def train(options: argparse.Namespace, rank: int, world: int) -> None:
 def write_log(
     path: Path, rank: int, step: int, world: int, loss: float, losses: torch.Tensor, batch: list[PackedSequence]
 ) -> None:
-    """What the picture is drawn from: a line a step and rank, with every document's loss."""
+    """Data of the picture: a line a step and rank, with every document's loss."""
     documents = []
     for row, sequence in enumerate(batch):
         end = 0

@@ -124,7 +124,7 @@ class Crawler(threading.Thread):
 
 
 def scrape(port: int) -> dict[str, float]:
-    """What the daemon's metrics say; nothing while it starts."""
+    """The daemon's metrics; none while it starts."""
     try:
         with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=2) as answer:
             text = answer.read().decode()
@@ -136,7 +136,7 @@ def scrape(port: int) -> dict[str, float]:
 
 
 def steps_of(folder: Path) -> list[dict[str, Any]]:
-    """What rank 0 logged."""
+    """Lines that rank 0 logged."""
     path = folder / "train.0.jsonl"
     return [json.loads(line) for line in path.open() if line.endswith("\n")] if path.exists() else []
 

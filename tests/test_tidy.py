@@ -226,13 +226,13 @@ def test_every_definition_is_used() -> None:
 def _defined(module: Module) -> Iterator[str]:
     """Functions, methods, classes, and the names that a module gives to values and types."""
     for node in module.all(*DEFINITIONS):
-        if not node.name.startswith("__") and not any(_makes_command(each) for each in node.decorator_list):
+        if not node.name.endswith("_") and not any(_makes_command(each) for each in node.decorator_list):
             yield node.name
     for statement in module.body:
         if isinstance(statement, ast.Assign | ast.AnnAssign):
             targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
             names = (target.id for target in targets if isinstance(target, ast.Name))
-            yield from (name for name in names if not name.startswith("__"))
+            yield from (name for name in names if not name.endswith("_"))
 
 
 def _makes_command(decorator: ast.expr) -> bool:

@@ -1,1 +1,1 @@
-"""What development and the demonstration need beside the application."""
+"""Tools of development and of the demonstration."""

@@ -1,4 +1,4 @@
-"""What the demonstration shows as text: a dropped pair, a packed sequence, and a document that a preset would drop."""
+"""Texts of the demonstration: a dropped pair, a packed sequence, and a document that a preset would drop."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a life writes down of its work, and what the next one makes of it."""
+"""Attempts: the marks that a process leaves of its work, and the reading of its successor."""
 
 from __future__ import annotations
 

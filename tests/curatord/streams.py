@@ -45,7 +45,7 @@ def add_shard(folder: Path, first: int, end: int, *, generation: int = 0, contex
 
 
 def write_manifest(folder: Path, *, ends: list[int], generation: int = 0) -> None:
-    """What `curatord curate` says of the folder: where it ended, by generation."""
+    """The manifest of `curatord curate`: where the folder ended, by generation."""
     (folder / ".curatord").mkdir(parents=True, exist_ok=True)
     path = folder / ".curatord" / "manifest.json"
     before = json.loads(path.read_text())["ends"] if path.exists() else {}

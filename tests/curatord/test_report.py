@@ -1,4 +1,4 @@
-"""What a trainer reports: sums by segment, whatever lies where there is no target."""
+"""Reports of a trainer: sums by segment, independent of values where there is no target."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def batches(folder: Path, world: int, count: int, **options: Any) -> tuple[list[list[set[int]]], list[dict[str, Any]]]:
-    """What each rank took in each of `count` steps, and the state that each has after them."""
+    """Sequences of each rank in each of `count` steps, and every rank's state after them."""
     taken, states = [], []
     for rank in range(world):
         with PackedStream(folder, rank=rank, world=world, **options) as stream:

@@ -85,7 +85,7 @@ class Lane:
             store.close()
 
     def fails(self) -> str:
-        """What a start says."""
+        """Messages of a start."""
         with pytest.raises(StateError) as failed:
             self.start()
         assert failed.value.exit_code == 65

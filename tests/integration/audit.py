@@ -50,7 +50,7 @@ def replay(records: list[ConsumerRecord]) -> Journal:
 
 @dataclass(slots=True)
 class Audit:
-    """What was found."""
+    """Findings of an audit."""
 
     anomalies: list[str]
     journal: Journal

@@ -23,7 +23,7 @@ CONTAINER_SETTINGS = {
 
 
 class Broker(Protocol):
-    """What tests need of a broker that they share."""
+    """A broker that tests share."""
 
     bootstrap: str  # host:port
 

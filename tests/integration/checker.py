@@ -1,4 +1,4 @@
-"""What the world sees of a lane of `member.py`, and what is wrong with it."""
+"""The topics of a lane of `member.py` as others read them, and the faults in them."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def gather(bootstrap: str, prefix: str, survivor: Store | None = None) -> Eviden
 
 
 def judge(evidence: Evidence) -> list[str]:
-    """What cannot be, if every document counts exactly once; nothing if all is well."""
+    """Contradictions to every document counting exactly once; none if all is well."""
     anomalies: list[str] = []
     say = anomalies.append
     facts = evidence.facts

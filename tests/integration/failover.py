@@ -121,7 +121,7 @@ def partition_of(key: str) -> int:
 
 
 def leader(cluster: MavenCluster, lane: Lane, role: str) -> MavenBroker:
-    """Who leads now."""
+    """The present leaders."""
     topic = COORDINATORS.get(role) or lane.topics[role]
     found: list[MavenBroker] = []
 

@@ -107,7 +107,7 @@ class Node:
     session_ms: int = SESSION_MS
 
     def properties(self) -> dict[str, object]:
-        """What differs between nodes and clusters."""
+        """Settings that differ between nodes and clusters."""
         return {
             "node_id": self.number,
             "controller_port": self.controllers[self.number - 1],
@@ -150,7 +150,7 @@ class MavenBroker:
 
     @property
     def log(self) -> str:
-        """What the broker has printed, at level WARN."""
+        """Lines that the broker printed, at level WARN."""
         path = self.folder / "broker.log"
         return path.read_text(errors="replace") if path.exists() else ""
 
@@ -289,7 +289,7 @@ class MavenCluster:
         return ",".join(broker.bootstrap for broker in self.brokers if broker.is_running)
 
     def leader(self, topic: str, partition: int = 0) -> MavenBroker | None:
-        """Who leads a partition, if anybody does."""
+        """The leader of a partition, if it has one."""
         (described,) = self._ask(lambda admin: admin.describe_topics([topic]))
         leaders = {part["partition_index"]: part["leader_id"] for part in described["partitions"]}
         return self.brokers[leaders[partition] - 1] if leaders.get(partition, -1) > 0 else None
@@ -300,7 +300,7 @@ class MavenCluster:
         return all(len(part["isr_nodes"]) == len(part["replica_nodes"]) for part in described["partitions"])
 
     def controller(self) -> MavenBroker:
-        """Who leads the quorum of controllers."""
+        """The leader of the quorum of controllers."""
         quorum = self._ask(lambda admin: admin.describe_metadata_quorum())
         return self.brokers[quorum["topics"][0]["partitions"][0]["leader_id"] - 1]
 

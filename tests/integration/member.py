@@ -50,7 +50,7 @@ TAKE_OVER_POINTS = ("assigned", "fenced", "restoring")
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a member is to do, and where it is to die."""
+    """Work of a member, and the point where it is to die."""
 
     bootstrap: str
     prefix: str
@@ -117,7 +117,7 @@ class Curation:
     num_sequences: int = 0
 
     def follow(self, changes: Iterable[Change]) -> None:
-        """What an epoch of the journal, or the store, says."""
+        """Content of an epoch of the journal, or of the store."""
         for family, key, value in changes:
             if value is None:
                 continue
@@ -276,7 +276,7 @@ def set_traps(broker: KafkaBroker, trap: Trap, plan: Plan, say: Callable[..., No
 
 
 def live_metadata(broker: KafkaBroker) -> Any:
-    """What the client knows now, as soon as it knows of its eviction; a frozen process learns of it when it thaws."""
+    """The client's metadata once it has learned of its eviction; a frozen process learns of it when it thaws."""
     consumer = broker._membership._consumer
     deadline = time.monotonic() + NOTICE_S
     while consumer.group_metadata().member_id and time.monotonic() < deadline:

@@ -1,4 +1,4 @@
-"""What the service relies on in kafka-python, and the defects that it guards against.
+"""kafka-python: the behaviour that the service relies on, and the defects that it guards against.
 
 A test of a defect fails when upstream has mended it: then look at the guard that it names, and see whether it can go.
 """

@@ -1,4 +1,4 @@
-"""Who may commit: joins in the middle of a commit, zombies at the moment of a take-over; what a lane keeps outside."""
+"""The right to commit: joins in the middle of a commit, zombies at the moment of a take-over, strangers to the lane."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ FAULTS = ("kill", "kill", "wipe", "freeze", "term", "cut", "delay", "half_open",
 
 @dataclass(slots=True)
 class Report:
-    """What was done, and what was found."""
+    """Faults that were injected, and findings."""
 
     seed: int
     rows: int = 0

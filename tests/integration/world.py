@@ -1,4 +1,4 @@
-"""What the world sees of a topic, read and written by plain clients: no part of the daemon is in here."""
+"""Topics, read and written by plain clients: no part of the daemon is in here."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ def test_a_kernel_is_compiled_anew_when_one_that_it_calls_changed(tmp_path: Path
     (folder / "caller.py").write_text(CALLER)
 
     def called(value: int) -> list[int]:
-        """What the caller gives, and how often it was found compiled."""
+        """Result of the caller, and how often it was found compiled."""
         (folder / "callee.py").write_text(CALLEE.format(value=value))
         code = "from kernels.caller import twice; print(twice(), sum(twice.stats.cache_hits.values()))"
         environment = {**os.environ, "PYTHONPATH": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"}

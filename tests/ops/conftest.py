@@ -49,11 +49,11 @@ class Process:
         )
 
     def lines(self) -> list[dict[str, Any]]:
-        """What was logged."""
+        """Lines that were logged."""
         return [json.loads(line) for line in self.file.getvalue().splitlines()]
 
     def samples(self) -> list[Sample]:
-        """What a scrape sees."""
+        """Values of a scrape."""
         text = generate_latest(self.metrics.registry).decode()
         return [sample for family in text_string_to_metric_families(text) for sample in family.samples]
 

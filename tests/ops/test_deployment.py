@@ -1,4 +1,4 @@
-"""What is shipped to run curatord with, tested as data: it names metrics, commands and pages that there are."""
+"""Files to deploy with, tested as data: the metrics, commands and pages that they name exist."""
 
 from __future__ import annotations
 

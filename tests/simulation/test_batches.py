@@ -25,7 +25,7 @@ def document(name: str, version: int = 0, timestamp_us: int = 0) -> bytes:
 
 
 def outcomes(folder: Path, values: list[bytes | Retraction], polls: tuple[int, ...]) -> list[Outcome]:
-    """What comes out of these rows after the warm world, by rows of a poll."""
+    """Outcomes of these rows after the warm world, by rows of a poll."""
     found = []
     for poll in polls:
         world = new_world(0, 0, folder / str(poll))

@@ -80,7 +80,7 @@ def report(sequences: list[PackedSequence], step: int, rank: int, run_id: str = 
 
 @cache
 def unheard() -> World:
-    """What comes out when nobody answers."""
+    """Outcome without feedback."""
     with tempfile.TemporaryDirectory() as folder:
         world = world_of(Path(folder), [])
         run(world, config_of(), Path(folder))
@@ -240,7 +240,7 @@ def controlled() -> Config:
 
 
 def control_messages() -> list[tuple[int, bytes]]:
-    """What teaches nothing, between rewards: two ends, the first of them asked for twice, and safe points."""
+    """Messages that teach nothing, between rewards: two ends, the first of them asked for twice, and safe points."""
     end = encode_feedback(EndRequest(end_of_stream=True))
 
     def point(run_id: str, safe_seq_no: int) -> bytes:

@@ -84,7 +84,7 @@ def without_reasons(found: Outcome, at: Sequence[int]) -> Outcome:
 
 
 def undisturbed(folder: Path, seed: int, at: Sequence[int]) -> Outcome:
-    """What comes out where these rows cannot be read."""
+    """Outcome of a world where these rows cannot be read."""
     world = with_values(new_world(seed, NUM_ROWS, folder), dict.fromkeys(at, b"{"))
     run(world, make_config(), folder)
     return without_reasons(outcome(world), at)

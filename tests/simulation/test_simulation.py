@@ -33,7 +33,7 @@ NUM_WARM_EPOCHS = 1
 
 @cache
 def undisturbed(seed: int, selecting: bool) -> Outcome:
-    """What comes out when nothing goes wrong, committed in large epochs."""
+    """Outcome without faults, committed in large epochs."""
     with tempfile.TemporaryDirectory() as folder:
         world = new_world(seed, NUM_ROWS, Path(folder))
         run(world, config_of(selecting), Path(folder))

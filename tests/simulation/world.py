@@ -115,7 +115,7 @@ def visible(sequence: PackedSequence) -> tuple[object, ...]:
 
 
 def outcome(world: World) -> Outcome:
-    """What a world holds."""
+    """The outcome that a world holds."""
     facts: dict[bytes, bytes | None] = {}
     for record in world.journal:
         facts.update({key: value for family, key, value in record.changes if family == "meta"})

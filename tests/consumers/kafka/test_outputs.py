@@ -1,4 +1,4 @@
-"""What an epoch becomes on the topics."""
+"""Outputs: the records of an epoch on the topics."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ def duplicate_ngram_characters(words: list[str], n: int) -> int:
 
 
 def c4_counts(text: str, any_ending: bool) -> tuple[Counter[str], int]:
-    """What happened to the lines that are not blank, and the sentences of those kept."""
+    """Counts of C4's line rules over lines that are not blank, and of sentences in those kept."""
     outcomes: Counter[str] = Counter()
     sentences = 0
     for raw in text.splitlines():

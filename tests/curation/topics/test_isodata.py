@@ -12,9 +12,7 @@ from curation.vectors.teacher import unit_vectors
 GAPS = (0.2, 0.1)
 
 
-def bundles(
-    num_bundles: int, each: int, *, spread: float = 0.15, seed: int = 0
-) -> tuple[NDArray[np.float32], list[int]]:
+def bundles(count: int, each: int, *, spread: float = 0.15) -> tuple[NDArray[np.float32], list[int]]:
     """Unit vectors about as many orthogonal directions, and the direction of each."""
     rng = np.random.default_rng(0)
     truth = rng.permutation(np.repeat(np.arange(count), each))

@@ -48,7 +48,7 @@ PROCESSORS = [{}, {"OPENBLAS_CORETYPE": "Prescott", "NUMBA_CPU_NAME": "nehalem"}
 
 @pytest.fixture(scope="module")
 def told(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """What a run says on each kind of processor."""
+    """Output of one run for each kind of processor."""
     folder = tmp_path_factory.mktemp("kernels")
     runs = []
     for number, settings in enumerate(PROCESSORS):

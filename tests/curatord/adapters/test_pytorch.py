@@ -33,7 +33,7 @@ def take(loader: Any, count: int) -> list[list[int]]:
 
 
 def batches(first: int, count: int, rank: int = 0, world: int = 1) -> list[list[int]]:
-    """What a rank gets, the job standing at the sequence `first`."""
+    """Sequences of one rank of a job that stands at `first`."""
     return [[first + (step * BATCH + n) * world + rank for n in range(BATCH)] for step in range(count)]
 
 

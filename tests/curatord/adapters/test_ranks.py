@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[3]
 
 @pytest.fixture(scope="module")
 def output(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the two left: their checkpoints, and what each saw."""
+    """The folder with the checkpoints of both ranks and the sequences that each saw."""
     output = tmp_path_factory.mktemp("ranks")
     launch = [
         "-m",

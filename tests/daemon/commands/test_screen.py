@@ -1,4 +1,4 @@
-"""What comes from documents never moves the cursor, hides, or makes a line of its own, whichever command shows it."""
+"""Text of documents never moves the cursor, hides, or makes a line of its own, in any command."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `validate` says about the tokenizer, and what the run says after it."""
+"""Warnings about the tokenizer, from `validate` and from the run after it."""
 
 from __future__ import annotations
 

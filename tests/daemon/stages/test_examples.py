@@ -1,4 +1,4 @@
-"""What a run shows: documents that were dropped with their texts, and clusters that are told apart."""
+"""Examples: documents that were dropped with their texts, and clusters that are told apart."""
 
 from __future__ import annotations
 
