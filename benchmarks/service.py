@@ -111,7 +111,7 @@ def owner(config: Config, store: Store, phases: PhaseClock) -> tuple[KafkaBroker
     broker = open_broker(config, tokenizer, store)
     pipeline = build(config, store, tokenizer, phases=phases)
     broker.join()
-    for _ in broker.journal(after=-1, follow=True):
+    for _ in broker.journal(from_offset=0, follow=True):
         pass
     for _ in catch_up(store, broker, broker.take_over()):
         pass

@@ -75,7 +75,7 @@ class JournalRecord:
     epoch: int
     identity: str
     changes: tuple[Change, ...]
-    next_offset: int = 0  # where the journal goes on
+    next_offset: int  # where the journal goes on
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,14 +140,15 @@ class Broker(Protocol):
     def take_over(self) -> Committed | None:
         """Become the one process that may commit, and learn of the last epoch. From now on nobody else commits."""
 
-    def journal(self, *, after: int, follow: bool) -> Iterator[JournalRecord | None]:
-        """The epochs after `after`, oldest first, to the last one.
+    def journal(self, *, from_offset: int, follow: bool) -> Iterator[JournalRecord | None]:
+        """The epochs from an offset of the journal on, oldest first, to the last one that is committed.
 
-        With `follow` until this process owns the lane, with None now and then while there is nothing new.
+        With `follow` until this process owns the lane. None now and then while there is nothing new.
+        Raises `JournalUnusable` if the journal was cut behind this offset.
         """
 
-    def truncate(self, *, before: int) -> None:
-        """Forget journal records of epochs before this one."""
+    def cut_journal(self, *, before_offset: int) -> None:
+        """Delete the journal before an offset, as `JournalRecord.next_offset` counts them."""
 
     def close(self) -> None:
         """Leave, so that another process can take over."""

@@ -13,13 +13,15 @@ from itertools import chain
 
 from consumers.attempts import Attempts
 from consumers.broker import CommitReport, JournalRecord, Ownership, RawDocument, RawFeedback
-from curatord.errors import StateError
+from curatord.errors import JournalUnusable, StateError
 from curatord.records import DeadLetter
 from curatord.sequence import EndOfStream, PackedSequence
 from state.epoch import Committed, Epoch, Holdout
+from state.journal import apply_journalled
 from state.store import Store
 
 FEEDBACK_SOURCE = "feedback"
+OFFSETS_OF_AN_EPOCH = 2  # a record, and the marker of its transaction, as on a topic
 
 
 class Crash(BaseException):
@@ -48,7 +50,8 @@ class World:
     ends: list[EndOfStream] = field(default_factory=list)
     holdouts: list[Holdout] = field(default_factory=list)
     dead_letters: list[DeadLetter] = field(default_factory=list)
-    journal: list[JournalRecord] = field(default_factory=list)
+    journal: list[JournalRecord] = field(default_factory=list)  # with those that were cut, which no broker gives out
+    journal_start: int = 0  # offset of the first record that was not cut
     num_read: int = 0  # committed place in `documents`
     num_heard: int = 0  # and in `feedback`
     # Of a topic with records that nobody reads: where it ends. Positions of `documents` may leave gaps for them.
@@ -74,7 +77,7 @@ class MemoryBroker:
     last_commit = CommitReport()
 
     def join(self) -> None:
-        """Nobody to ask."""
+        """One process at a time owns the lane without asking."""
 
     def keep_alive(self) -> None:
         """Nobody is waiting."""
@@ -122,7 +125,8 @@ class MemoryBroker:
 
     def commit(self, epoch: Epoch) -> None:
         """One assignment after another, with the planned deaths between them."""
-        last = self._world.journal[-1].epoch if self._world.journal else 0
+        committed = self.committed()
+        last = 0 if committed is None else committed.epoch
         if epoch.number != last + 1:
             raise StateError(f"epoch {epoch.number} does not follow epoch {last}")
         self._die(epoch, CrashPoint.BEFORE_COMMIT)
@@ -134,15 +138,17 @@ class MemoryBroker:
         if self._world.end:
             self._world.position = epoch.positions.get(self._world.documents[0].source, self._world.position)
         self._world.num_heard = epoch.positions.get(FEEDBACK_SOURCE, self._world.num_heard)
+        next_offset = OFFSETS_OF_AN_EPOCH + (0 if committed is None else committed.journal_end)
         self._world.journal.append(
             JournalRecord(
                 epoch=epoch.number,
                 identity=epoch.identity,
                 changes=tuple(epoch.changes()),
+                next_offset=next_offset,
             )
         )
         self._die(epoch, CrashPoint.AFTER_COMMIT)
-        self._store.apply(epoch.changes())
+        apply_journalled(self._store, epoch.changes(), next_offset)
         self._die(epoch, CrashPoint.AFTER_APPLY)
 
     def _die(self, epoch: Epoch, point: CrashPoint) -> None:
@@ -154,19 +160,22 @@ class MemoryBroker:
         if not self._world.journal:
             return None
         last = self._world.journal[-1]
-        return Committed(epoch=last.epoch, identity=last.identity)
+        return Committed(epoch=last.epoch, identity=last.identity, journal_end=last.next_offset)
 
     def take_over(self) -> Committed | None:
         """One process at a time."""
         return self.committed()
 
-    def journal(self, *, after: int, follow: bool) -> Iterator[JournalRecord | None]:
-        """The records after an epoch."""
-        yield from (record for record in self._world.journal if record.epoch > after)
+    def journal(self, *, from_offset: int, follow: bool) -> Iterator[JournalRecord | None]:
+        """The records from an offset on."""
+        start = self._world.journal_start
+        if from_offset < start:
+            raise JournalUnusable(f"the journal begins at offset {start}, and is to be read on at {from_offset}")
+        yield from (record for record in self._world.journal if record.next_offset > from_offset)
 
-    def truncate(self, *, before: int) -> None:
-        """Forget old records."""
-        self._world.journal[:] = [record for record in self._world.journal if record.epoch >= before]
+    def cut_journal(self, *, before_offset: int) -> None:
+        """Records before the offset stay in the world, but no broker gives them out."""
+        self._world.journal_start = max(self._world.journal_start, before_offset)
 
     def close(self) -> None:
         """Nothing to leave."""

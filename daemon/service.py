@@ -307,19 +307,19 @@ class Service:
             epoch = finished.manifest.epoch
             self._events.snapshot_written(epoch=epoch, num_bytes=finished.num_bytes, seconds=finished.seconds)
             if finished.cut_before is not None:
-                self._cut_journal(before=finished.cut_before, before_epoch=epoch)
+                self._cut_journal(finished.cut_before, before_epoch=epoch)
         if self._clock() >= self._snapshot_at:
             self._snapshot_at = self._clock() + self._config.state.snapshot_interval_s
             self._snapshots.begin(self._store)
 
-    def _cut_journal(self, *, before: int, before_epoch: int) -> None:
-        """What nobody needs any more may also stay, until the next snapshot."""
+    def _cut_journal(self, before_offset: int, *, before_epoch: int) -> None:
+        """A cut that fails does no harm: the next snapshot tries again."""
         try:
-            self._broker.truncate(before=before)
+            self._broker.cut_journal(before_offset=before_offset)
         except BrokerUnavailable as error:
             self._events.journal_not_cut(str(error))
         else:
-            self._events.journal_truncated(before_epoch=before_epoch, before_offset=before)
+            self._events.journal_truncated(before_epoch=before_epoch, before_offset=before_offset)
 
     def _tend(self, stop: StopRequest) -> None:
         """What is due whatever this process is."""

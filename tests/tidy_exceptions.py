@@ -105,7 +105,6 @@ WITHOUT_TESTS = {
     "consumers/kafka/topic_specs.py",
     "consumers/kafka/topics.py",
     "consumers/kafka/transactions.py",
-    "consumers/memory.py",
     "curation/batch.py",
     "curation/selection/loss_curves.py",
     "curation/topics/cluster_features.py",

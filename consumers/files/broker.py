@@ -358,12 +358,12 @@ class FilesBroker:
         """The store's lock admits one process."""
         return self.committed()
 
-    def journal(self, *, after: int, follow: bool) -> Iterator[JournalRecord | None]:
+    def journal(self, *, from_offset: int, follow: bool) -> Iterator[JournalRecord | None]:
         """Nothing: the store itself is the record of what was committed."""
         return iter(())
 
-    def truncate(self, *, before: int) -> None:
-        """Nothing to forget."""
+    def cut_journal(self, *, before_offset: int) -> None:
+        """There is none."""
 
     def close(self) -> None:
         """Nothing to leave; the lock goes with the store."""

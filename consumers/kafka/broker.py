@@ -46,7 +46,7 @@ from consumers.kafka.transactions import Outgoing, StaleMembership, Transactions
 from consumers.trial import first_fatal, verdict
 from curatord.errors import BrokerUnavailable, IdentityError, LaneLost, StateError
 from state.epoch import Change, Committed, Epoch
-from state.journal import Artifact, JournalledChange, apply_journalled, encode_changes, journal_position
+from state.journal import Artifact, JournalledChange, apply_journalled, encode_changes
 from state.store import Store
 
 REJOIN_POLL_S = 0.02
@@ -268,11 +268,10 @@ class KafkaBroker:
             )
         return Committed(epoch=self._marker.e, identity=self._marker.id, journal_end=found.offset)
 
-    def journal(self, *, after: int, follow: bool) -> Iterator[JournalRecord | None]:
-        """The epochs after `after`. With `follow` until the lane is this process's; None while there is none."""
-        start = journal_position(self._store)
+    def journal(self, *, from_offset: int, follow: bool) -> Iterator[JournalRecord | None]:
+        """The epochs from an offset on. With `follow` until the lane is this process's; None while there is none."""
         if follow:
-            for record in self._journal.read(start, None):
+            for record in self._journal.read(from_offset, None):
                 # Behind a long journal only now and then.
                 if record is None or self._membership.silent_s > FOLLOW_POLL_S:
                     self._membership.keep_alive()
@@ -281,7 +280,7 @@ class KafkaBroker:
                 yield record
             return
         end = self._membership.committed(self._journal_partition, self._kafka.request_timeout_s)
-        for record in self._journal.read(start, end.offset if end is not None else start):
+        for record in self._journal.read(from_offset, end.offset if end is not None else from_offset):
             self._membership.keep_alive()
             yield record
 
@@ -451,11 +450,11 @@ class KafkaBroker:
             self._retention = RetentionReader(self._kafka, self._topics.sequences, self._outputs.num_partitions)
         return self._retention.retained_from(generation, next_seq_no)
 
-    def truncate(self, *, before: int) -> None:
-        """Forget the journal before an offset."""
+    def cut_journal(self, *, before_offset: int) -> None:
+        """Delete the journal before an offset. Raises `BrokerUnavailable`."""
         admin = connected_admin(self._kafka)
         try:
-            admin.delete_records({self._journal_partition: before})
+            admin.delete_records({self._journal_partition: before_offset})
         except KafkaError as error:
             raise BrokerUnavailable(f"the journal could not be cut: {error}") from error
         finally:

@@ -54,8 +54,9 @@ class Lane:
         )
         store = Store(self.state)
         for epoch in range(1, LAST + 1):
-            self.world.journal.append(JournalRecord(epoch=epoch, identity="{}", changes=changes_of(epoch)))
-            apply_journalled(store, changes_of(epoch), epoch)
+            record = JournalRecord(epoch=epoch, identity="{}", changes=changes_of(epoch), next_offset=epoch)
+            self.world.journal.append(record)
+            apply_journalled(store, record.changes, record.next_offset)
             if epoch in SNAPSHOTS:
                 self.take_snapshot(store)
         store.close()
@@ -107,8 +108,8 @@ class Broken(MemoryBroker):
         super().__init__(world, store)
         self._unreadable = unreadable
 
-    def journal(self, *, after: int, follow: bool) -> Iterator[JournalRecord | None]:
-        for record in super().journal(after=after, follow=follow):
+    def journal(self, *, from_offset: int, follow: bool) -> Iterator[JournalRecord | None]:
+        for record in super().journal(from_offset=from_offset, follow=follow):
             if record is not None and record.epoch == self._unreadable:
                 raise JournalUnusable("a record of the journal cannot be read: it is damaged")
             yield record

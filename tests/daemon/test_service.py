@@ -30,7 +30,7 @@ class HiddenJournal(MemoryBroker):
     def committed(self) -> Committed:
         return Committed(epoch=4, identity="{}")
 
-    def journal(self, *, after: int, follow: bool) -> Iterator[JournalRecord | None]:
+    def journal(self, *, from_offset: int, follow: bool) -> Iterator[JournalRecord | None]:
         for _ in range(10):
             self.polls += 1
             self.stop.requested = self.polls == 3
@@ -56,7 +56,7 @@ def test_an_empty_state_takes_no_journal_whose_beginning_is_gone(tmp_path: Path)
     """Made anew under an owner that went on, it begins at offset 0 all the same."""
     store = Store(tmp_path)
     with pytest.raises(StateError, match="begins at epoch 8"):
-        take_in(JournalRecord(epoch=8, identity="{}", changes=()), store)
+        take_in(JournalRecord(epoch=8, identity="{}", changes=(), next_offset=9), store)
     store.close()
 
 

@@ -37,6 +37,7 @@ from curatord.records import DeadLetter
 from curatord.sequence import PackedSequence
 from daemon.lifecycle import catch_up, epoch_of, take_in
 from state.epoch import Change, Committed, Epoch
+from state.journal import journal_position
 from state.store import Store
 
 PACK = 5  # documents of a sequence
@@ -351,7 +352,7 @@ class Member:
         curation.load(store)
         broker.join()
         is_standing_by = False
-        for record in broker.journal(after=-1, follow=True):
+        for record in broker.journal(from_offset=journal_position(store), follow=True):
             if self._stopped:
                 return
             if record is not None:

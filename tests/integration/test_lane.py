@@ -25,8 +25,9 @@ from consumers.kafka.membership import Membership
 from consumers.kafka.topics import TopicsConfig
 from consumers.kafka.transactions import Outgoing, StaleMembership, Transactions
 from curatord.errors import BrokerUnavailable, CuratordError, IdentityError, LaneLost, StateError
-from daemon.lifecycle import catch_up, take_in
+from daemon.restore import catch_up, take_in
 from state.epoch import Epoch
+from state.journal import journal_position
 from state.store import Store
 from tests.integration.broker import Broker
 from tests.integration.maven_broker import MavenBroker
@@ -118,7 +119,7 @@ def world(broker: Broker, prefix: str, tmp_path: Path) -> Iterator[World]:
 
 
 def stand_by(broker: KafkaBroker, store: Store, enough: Callable[[], bool]) -> None:
-    for record in broker.journal(after=-1, follow=True):
+    for record in broker.journal(from_offset=journal_position(store), follow=True):
         if record is not None:
             take_in(record, store)
         if enough():
@@ -204,7 +205,7 @@ def test_a_standby_that_joins_does_not_interrupt_the_owner(world: World) -> None
 
 
 def _followed(standby: KafkaBroker, standby_store: Store, store: Store) -> bool:
-    for record in standby.journal(after=-1, follow=True):
+    for record in standby.journal(from_offset=journal_position(standby_store), follow=True):
         if record is None:
             break
         take_in(record, standby_store)

@@ -17,7 +17,7 @@ from consumers.kafka.broker import KafkaBroker
 from consumers.kafka.clients import group_offsets
 from curatord.errors import LaneLost, StateError
 from daemon.lifecycle import catch_up
-from state.journal import PART_BYTES
+from state.journal import PART_BYTES, journal_position
 from tests.integration.broker import Broker
 from tests.integration.test_kafka_python import evict, transactional_producer
 from tests.integration.test_lane import World, become_owner, facts, make_epoch, run, stand_by
@@ -241,10 +241,10 @@ def test_a_journal_that_was_cut_restores_only_whoever_has_what_is_gone(world: Wo
     run(owner, store, 3)
     owner.close()
     again, _ = world.member("a")
-    cut_at = int(store.get("meta", b"journal") or 0)
+    cut_at = journal_position(store)
     other, other_store = world.owner("b")
     run(other, other_store, 2)
-    other.truncate(before=cut_at)
+    other.cut_journal(before_offset=cut_at)
     other.close()
 
     with pytest.raises(StateError, match=r"does not reach back to offset 0.*Remove the state folder"):
@@ -272,7 +272,7 @@ def test_an_owner_waits_for_the_end_of_a_journal_that_somebody_elses_transaction
         stand_by(heir, heir_store, lambda: False)
         committed = heir.take_over()
         seen = []
-        for record in heir.journal(after=-1, follow=False):
+        for record in heir.journal(from_offset=journal_position(heir_store), follow=False):
             seen.append(record and record.epoch)
             if len(seen) == 20:
                 break

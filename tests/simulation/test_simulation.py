@@ -14,7 +14,9 @@ import pytest
 
 from consumers.memory import CrashPoint, World
 from curation.vectors import retraining
+from curatord.errors import JournalUnusable
 from daemon.config import Config
+from state.snapshot import Snapshots
 from tests.simulation.world import (
     Outcome,
     make_config,
@@ -29,6 +31,7 @@ from tests.simulation.world import (
 
 NUM_ROWS = 900
 NUM_WARM_EPOCHS = 1
+ANOTHER_DISK = Path("/dev/shm")
 
 
 @cache
@@ -114,6 +117,27 @@ def test_a_standby_that_followed_goes_on_as_the_owner_would_have(tmp_path: Path,
 
     assert outcome(world) == undisturbed(simulation_seed % 4, selecting)
     assert num_crashes == sum(epoch <= len(world.journal) for epoch in crashes if epoch > NUM_WARM_EPOCHS)
+
+
+def test_a_lost_disk_comes_back_from_a_snapshot_and_the_journal_that_was_cut_behind_it(
+    tmp_path: Path, simulation_seed: int
+) -> None:
+    rng = random.Random(simulation_seed)
+    world = new_world(simulation_seed % 4, NUM_ROWS, tmp_path / "lane")
+    config = config_of(True, poll_documents=rng.randrange(20, 200), epoch_documents=rng.randrange(40, 150))
+    crashes = {epoch: rng.choice(list(CrashPoint)) for epoch in range(4, 60) if rng.random() < 0.3}
+    snapshots = Snapshots(tmp_path / "snapshots", own_disk=ANOTHER_DISK)
+
+    if simulation_seed % 2:
+        run_with_standbys(world, config, tmp_path / "lane", crashes, snapshots)
+    else:
+        run(world, config, tmp_path / "lane", crashes=crashes, wipes=True, snapshots=snapshots)
+
+    assert outcome(world) == undisturbed(simulation_seed % 4, True)
+    ((_, older), (_, _)) = reversed(list(snapshots.usable()))
+    assert world.journal_start == older.journal_offset > world.journal[0].next_offset
+    with pytest.raises(JournalUnusable, match="begins at offset"):
+        run(world, config, tmp_path / "another")
 
 
 def test_a_crash_before_and_after_the_warm_up_leaves_no_trace(tmp_path: Path) -> None:

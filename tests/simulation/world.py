@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import random
 import shutil
+import time
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -17,9 +18,11 @@ from curatord.records import Retraction
 from curatord.sequence import EndOfStream, PackedSequence
 from daemon.app import build, encode_identity
 from daemon.config import Config, parse_config
-from daemon.lifecycle import Loop, StopRequest, catch_up, epoch_of, take_in
+from daemon.lifecycle import Loop, StopRequest, catch_up, take_in
 from packing.tokenizer import Tokenizer, TokenizerConfig, open_tokenizer
-from state.store import Store, state_folder
+from state.journal import journal_position
+from state.snapshot import Finished, Snapshots
+from state.store import Store, holds_state, state_folder
 
 WORDS = (Path(__file__).parents[2] / "LICENSE").read_text().split()  # a text that nobody edits
 
@@ -167,13 +170,17 @@ def run(
     crashes: dict[int, CrashPoint] | None = None,
     wipes: bool = False,
     flush: bool = True,
+    snapshots: Snapshots | None = None,
 ) -> int:
     """Run the daemon over a world until the input has ended, starting again after every crash; how many there were.
 
-    With `wipes` the disk is lost with every crash, and the state comes back from the journal.
+    With `wipes` the disk is lost with every crash, and the state comes back from the journal. With `snapshots` it comes
+    back from the newest one first: they are taken between commits, and the journal is cut behind them.
     """
     num_crashes = 0
     while True:
+        if snapshots is not None and not holds_state(state_folder(folder)):
+            snapshots.restore(state_folder(folder))
         store = Store(state_folder(folder))
         broker = MemoryBroker(world, store, crashes)
         for _ in catch_up(store, broker, broker.take_over()):
@@ -182,7 +189,8 @@ def run(
         pipeline.restore(store)
         identity = encode_identity(config, pipeline.stages.tokenizer)
         try:
-            Loop(pipeline, broker, config.daemon, identity, clock=lambda: 0.0).run(StopRequest(), flush=flush)
+            loop = Loop(pipeline, broker, config.daemon, identity, clock=lambda: 0.0)
+            loop.run(StopRequest(), flush=flush, on_rows=partial(cut_behind_snapshot, snapshots, store, broker))
         except Crash as crash:
             num_crashes += 1
             crashes = {epoch: point for epoch, point in (crashes or {}).items() if epoch != crash.epoch}
@@ -196,20 +204,38 @@ def run(
                 shutil.rmtree(folder)
 
 
-def run_with_standbys(world: World, config: Config, folder: Path, crashes: dict[int, CrashPoint]) -> int:
+def cut_behind_snapshot(snapshots: Snapshots | None, store: Store, broker: MemoryBroker, rows: int = 0) -> None:
+    """As the service does it: a snapshot, if there is none of this epoch, and the journal behind the older one goes."""
+    if snapshots is None or not snapshots.begin(store):
+        return
+    while (finished := snapshots.finished()) is None:
+        time.sleep(0.001)
+    assert isinstance(finished, Finished), finished
+    if finished.cut_before is not None:
+        broker.cut_journal(before_offset=finished.cut_before)
+
+
+def run_with_standbys(
+    world: World,
+    config: Config,
+    folder: Path,
+    crashes: dict[int, CrashPoint],
+    snapshots: Snapshots | None = None,
+) -> int:
     """Like `run`, but with a standby that follows every epoch; it goes on when the owner dies, and a new one follows.
 
     The new one begins with an empty disk. How many owners died.
     """
     num_crashes = 0
-    standby = Process(world, config, folder / "0")
+    standby = Process(world, config, folder / "0", snapshots)
     while True:
-        owner, standby = standby, Process(world, config, folder / str(num_crashes + 1))
+        owner, standby = standby, Process(world, config, folder / str(num_crashes + 1), snapshots)
         owner.take_over(crashes)
         try:
             while not owner.broker.ended():
                 owner.loop.step()
                 standby.follow()
+                cut_behind_snapshot(snapshots, owner.store, owner.broker)
             owner.loop.flush()
             owner.loop.commit()
         except Crash as crash:
@@ -227,9 +253,11 @@ class Process:
 
     loop: Loop
 
-    def __init__(self, world: World, config: Config, folder: Path) -> None:
+    def __init__(self, world: World, config: Config, folder: Path, snapshots: Snapshots | None = None) -> None:
         self._world = world
         self._config = config
+        if snapshots is not None:
+            snapshots.restore(state_folder(folder))
         self.store = Store(state_folder(folder))
         self.broker = MemoryBroker(world, self.store)
         self.pipeline = build(config, self.store, tokenizer())
@@ -238,7 +266,7 @@ class Process:
 
     def follow(self) -> None:
         """Take in what the owner committed since."""
-        for record in self.broker.journal(after=epoch_of(self.store), follow=True):
+        for record in self.broker.journal(from_offset=journal_position(self.store), follow=True):
             if record is not None:
                 take_in(record, self.store)
                 self.pipeline.follow(record.changes, self.store)

@@ -27,7 +27,7 @@ from daemon.pipeline import Pipeline
 from ops.events import Events
 from ops.stacks import stacks_on
 from state.epoch import Committed, Epoch
-from state.journal import apply_journalled
+from state.journal import apply_journalled, journal_position
 from state.store import Store
 
 MAX_FEEDBACK_RECORDS = 256  # between two polls for documents; each costs about as much as a few documents
@@ -119,7 +119,7 @@ def stand_by(
 ) -> None:
     """Follow the owner until the lane is this process's, or a stop was asked for. `tend` is called all the time."""
     has_caught_up = False
-    for record in broker.journal(after=epoch_of(store), follow=True):
+    for record in broker.journal(from_offset=journal_position(store), follow=True):
         tend()
         if stop.requested:
             return
@@ -148,7 +148,7 @@ def catch_up(
             "kafka.bootstrap_servers), or the cluster lost what was committed",
             end=end,
         )
-    for record in broker.journal(after=at, follow=False) if at < end else ():
+    for record in broker.journal(from_offset=journal_position(store), follow=False) if at < end else ():
         tend()
         if record is not None:
             take_in(record, store)
