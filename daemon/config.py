@@ -13,8 +13,8 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 
 import msgspec
 
-from consumers.files.inputs import InputConfig
 from consumers.formats.dead_letters import DeadLettersConfig
+from consumers.formats.input_config import InputConfig
 from consumers.kafka.connection import KafkaConfig
 from consumers.kafka.topics import TopicsConfig
 from curation.dedup.exact import ExactDedupConfig

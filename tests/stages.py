@@ -10,8 +10,8 @@ import numpy as np
 import tiktoken
 
 from consumers.broker import RawDocument
-from consumers.files.inputs import InputConfig
 from consumers.formats.documents import decode_rows
+from consumers.formats.input_config import InputConfig
 from curation.batch import Batch, join_texts
 from curation.dedup.exact import text_keys, url_keys
 from curation.dedup.near import NearDedup, NearDedupConfig

@@ -11,7 +11,7 @@ ARROWS_TO_GO = {
 CIRCLES_TO_GO = {"curatord.folder curatord.source curatord.topic"}
 
 LONG_FUNCTIONS = {
-    "consumers/formats/json_values.py values_of",
+    "consumers/files/json_values.py values_of",
     "consumers/kafka/topic_specs.py topic_specs",
     "curatord/sequence.py decode_sequence",
     "curatord/stream.py __init__",
@@ -91,7 +91,7 @@ WITHOUT_TESTS = {
     "consumers/formats/arrow_sizes.py",
     "consumers/formats/documents.py",
     "consumers/formats/framing.py",
-    "consumers/formats/parquet_pages.py",
+    "consumers/files/parquet_pages.py",
     "consumers/formats/tables.py",
     "consumers/kafka/assignor.py",
     "consumers/kafka/broker.py",

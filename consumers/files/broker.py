@@ -28,9 +28,10 @@ from consumers.broker import (
     RawFeedback,
     row_bytes,
 )
-from consumers.files.inputs import InputConfig, InputFile
+from consumers.files.inputs import InputFile
 from consumers.files.readers import read_rows
 from consumers.files.shards import shard_name, verdicts_name, write_holdout, write_sequences, write_table
+from consumers.formats.input_config import InputConfig
 from consumers.formats.verdicts import verdict_table
 from curatord.records import DeadLetter
 from state.epoch import Committed, Epoch

@@ -16,11 +16,12 @@ from typing import Any
 import msgspec
 
 from consumers.files.content import BLOCK_BYTES, Blocks, blocks_of, compression_of, decoded, opened, peek
-from consumers.files.inputs import DEFAULT_INPUT, InputConfig, InputFile, Kind
+from consumers.files.inputs import InputFile, Kind
+from consumers.files.json_values import BOM, HEAD_BYTES, holds_lines, values_of
+from consumers.files.parquet_pages import largest_page, largest_repeated
 from consumers.formats.arrow_sizes import record_batches
 from consumers.formats.codec import not_utf8, too_large
-from consumers.formats.json_values import BOM, HEAD_BYTES, holds_lines, values_of
-from consumers.formats.parquet_pages import largest_page, largest_repeated
+from consumers.formats.input_config import DEFAULT_INPUT, InputConfig
 from consumers.formats.tables import (
     MAX_UNPACKED,
     check_schema,

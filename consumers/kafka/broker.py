@@ -30,8 +30,8 @@ from consumers.broker import (
     RawFeedback,
     row_bytes,
 )
-from consumers.files.inputs import InputConfig
 from consumers.formats.dead_letters import coordinates
+from consumers.formats.input_config import InputConfig
 from consumers.formats.messages import rows_of
 from consumers.kafka.artifacts import ARTIFACT_FAMILIES, upload
 from consumers.kafka.clients import connected_admin, connected_producer

@@ -26,7 +26,7 @@ import numpy as np
 from kafka import TopicPartition
 
 from consumers.broker import Ownership, RawDocument
-from consumers.files.inputs import InputConfig
+from consumers.formats.input_config import InputConfig
 from consumers.kafka.broker import KafkaBroker
 from consumers.kafka.connection import KafkaConfig
 from consumers.kafka.outputs import Outputs

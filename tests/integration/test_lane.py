@@ -17,7 +17,7 @@ from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
 from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata
 
 from consumers.broker import JournalRecord, Ownership
-from consumers.files.inputs import InputConfig
+from consumers.formats.input_config import InputConfig
 from consumers.kafka.broker import KafkaBroker
 from consumers.kafka.clients import connected_admin, group_offsets
 from consumers.kafka.connection import KafkaConfig

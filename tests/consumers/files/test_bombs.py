@@ -23,7 +23,8 @@ READ = """
 import re, sys
 from consumers.broker import MAX_POLL_BYTES, RawDocument, row_bytes
 from consumers.formats.documents import decode_rows
-from consumers.files.inputs import InputConfig, expand
+from consumers.files.inputs import expand
+from consumers.formats.input_config import InputConfig
 from consumers.formats.messages import rows_of
 from consumers.files.readers import read_rows
 from curatord.records import Document

@@ -9,7 +9,8 @@ import pytest
 
 from consumers.files import broker as files
 from consumers.files.broker import FilesBroker
-from consumers.files.inputs import InputConfig, expand
+from consumers.files.inputs import expand
+from consumers.formats.input_config import InputConfig
 from state.store import Store
 
 

@@ -10,10 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import fsspec
-import msgspec
 import pytest
 
-from consumers.files.inputs import InputConfig, InputFile, expand, kind_of
+from consumers.files.inputs import InputFile, expand, kind_of
 from curatord.errors import UsageError
 
 
@@ -238,10 +237,3 @@ def test_standard_input_is_known_by_its_beginning(monkeypatch: pytest.MonkeyPatc
     assert expanded(b"\x28\xb5\x2f\xfd...").compression == "zstd"
     with pytest.raises(UsageError, match="Parquet"):
         expanded(b"PAR1")
-
-
-def test_the_section_refuses_unknown_keys_and_absurd_limits() -> None:
-    assert msgspec.convert({"fields": {"text": "content"}}, InputConfig).fields.text == "content"
-    for section in ({"text": "content"}, {"fields": {"texts": "a"}}, {"max_document_bytes": 0}):
-        with pytest.raises(msgspec.ValidationError):
-            msgspec.convert(section, InputConfig)

@@ -15,10 +15,10 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumers.files.inputs import InputConfig
 from consumers.formats import messages, tables
 from consumers.formats.codec import DEFAULT_FIELDS, REASONS
 from consumers.formats.documents import Arrival, decode_rows
+from consumers.formats.input_config import InputConfig
 from consumers.formats.messages import part_of, rows_of
 from curatord.records import DeadLetter, Document, Retraction
 from tests.corpus import read_zst_jsonl

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumers.formats.json_values import holds_lines, values_of
+from consumers.files.json_values import holds_lines, values_of
 from curatord.errors import Undecodable
 
 RECORDS = st.lists(
