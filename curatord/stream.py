@@ -26,12 +26,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from curatord.errors import ForeignStream
+from curatord.open_source import kafka_place, open_source
 from curatord.position import StreamState, state_from
 from curatord.preview import Preview, preview
 from curatord.reader import Reader, Share, whole_rounds, without_skipped
 from curatord.records import SafePoint, encode_feedback
 from curatord.sequence import EndOfStream, PackedSequence
-from curatord.source import Bounds, Plan, Source, kafka_place, open_source
+from curatord.source import Bounds, Plan, Source
 from curatord.wanted import Wanted
 
 if TYPE_CHECKING:

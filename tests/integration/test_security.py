@@ -17,7 +17,7 @@ from kafka.admin import ACLOperation, ResourceType
 from consumers.kafka.clients import check_lane_rights, connected_admin, connected_consumer, connected_producer
 from consumers.kafka.connection import PASSWORD_VARIABLE, KafkaConfig
 from curatord.errors import AccessRefused, BrokerUnavailable, ConfigError
-from curatord.source import open_source
+from curatord.open_source import open_source
 from daemon.config import load_config
 from tests.integration.certificates import Authority
 from tests.integration.conftest import _do_without
