@@ -23,7 +23,8 @@ from consumers.files.broker import FilesBroker
 from consumers.files.inputs import expand
 from daemon.app import build_restored, encode_identity
 from daemon.config import parse_config
-from daemon.lifecycle import Loop, StopRequest
+from daemon.loop import Loop
+from daemon.signals import StopRequest
 from ops.phases import PhaseClock
 from state.store import Store, state_folder
 from tests.corpus import read_zst_jsonl

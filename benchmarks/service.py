@@ -32,8 +32,9 @@ from consumers.files.inputs import expand
 from consumers.kafka.broker import KafkaBroker
 from daemon.app import build, encode_identity
 from daemon.config import Config, parse_config
-from daemon.lifecycle import Loop, catch_up
+from daemon.loop import Loop
 from daemon.pipeline import Pipeline
+from daemon.restore import catch_up
 from daemon.service import open_broker
 from ops.phases import PhaseClock
 from packing.tokenizer import open_tokenizer

@@ -6,98 +6,27 @@ drain commits what was read and stops; it does not flush, so nothing that is hel
 
 from __future__ import annotations
 
-import os
-import signal
-import sys
-import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext, suppress
-from types import FrameType
+from contextlib import contextmanager, suppress
 from typing import TypeVar
 
 from consumers.attempts import FATAL, Attempts
-from consumers.broker import Broker, JournalRecord, RawDocument, RawFeedback
+from consumers.broker import Broker, RawDocument, RawFeedback
 from consumers.formats.codec import TOOK_PROCESS_DOWN
 from consumers.trial import first_fatal, set_aside, set_feedback_aside
-from curatord.errors import BrokerUnavailable, CuratordError, JournalUnusable, StateAhead, StateError, Undecodable
+from curatord.errors import BrokerUnavailable, CuratordError, Undecodable
 from daemon.config import DaemonConfig
 from daemon.observer import Observer
 from daemon.pipeline import Pipeline
-from ops.events import Events
-from ops.stacks import stacks_on
-from state.epoch import Committed, Epoch
-from state.journal import apply_journalled, journal_position
-from state.store import Store
+from daemon.signals import POLL_S, Interrupted, StopRequest
+from state.epoch import Epoch
 
 MAX_FEEDBACK_RECORDS = 256  # between two polls for documents; each costs about as much as a few documents
 BEHIND = 4  # times as long may an epoch be while more waits: fewer commits, and no newest document waits for one
-POLL_S = 0.2  # a signal is seen after this long
 BEAT_S = 5.0  # in the middle of rows that take longer
 MAX_SINGLED_OUT = 2000  # rows for which a mark is waited for, each; beyond that a kill may be too fast for it
 
 Item = TypeVar("Item", RawDocument, RawFeedback)
-
-
-class Interrupted(BaseException):
-    """A stop was asked for in the middle of work that takes long; the open epoch is given up.
-
-    Not an Exception, so that nothing on the way takes it for a failure.
-    """
-
-
-class StopRequest:
-    """TERM and INT ask for a drain; the second one ends the process now. HUP is noted. USR1 dumps the stacks.
-
-    A drain that takes longer than `drain_timeout_s` ends the process with exit code 1: what was committed is safe.
-    """
-
-    def __init__(self, drain_timeout_s: float | None = None) -> None:
-        self._drain_timeout_s = drain_timeout_s
-        self.requested = False
-        self.signal_number = 0
-        self._hangup = False
-
-    @contextmanager
-    def installed(self) -> Iterator[StopRequest]:
-        """Handle the signals of this process for a while. Main thread only."""
-        before = [(number, signal.signal(number, self._handle)) for number in (signal.SIGINT, signal.SIGTERM)]
-        before.append((signal.SIGHUP, signal.signal(signal.SIGHUP, self._hang_up)))
-        try:
-            with nullcontext() if sys.__stderr__ is None else stacks_on(signal.SIGUSR1, sys.__stderr__):
-                yield self
-        finally:
-            for number, handler in before:
-                signal.signal(number, handler)
-
-    def wait(self, seconds: float) -> None:
-        """Wait that long, or until a stop was asked for."""
-        end = time.monotonic() + seconds
-        while not self.requested and (left := end - time.monotonic()) > 0:
-            time.sleep(min(left, POLL_S))
-
-    def take_hangup(self) -> bool:
-        """Whether HUP came since the last call."""
-        was, self._hangup = self._hangup, False
-        return was
-
-    def _hang_up(self, number: int, frame: FrameType | None) -> None:
-        self._hangup = True
-
-    def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.requested:
-            os._exit(128 + number)
-        self.requested = True
-        self.signal_number = number
-        if self._drain_timeout_s is not None:
-            late = threading.Timer(self._drain_timeout_s, os._exit, [1])
-            late.daemon = True
-            late.start()
-
-    def check(self) -> None:
-        """Raise `Interrupted` if a stop was asked for."""
-        if self.requested:
-            raise Interrupted
 
 
 @contextmanager
@@ -112,65 +41,6 @@ def marked(attempts: Attempts) -> Iterator[None]:
         attempts.died(error)
         raise
     attempts.close()
-
-
-def stand_by(
-    broker: Broker, store: Store, pipeline: Pipeline, events: Events, stop: StopRequest, tend: Callable[[], None]
-) -> None:
-    """Follow the owner until the lane is this process's, or a stop was asked for. `tend` is called all the time."""
-    has_caught_up = False
-    for record in broker.journal(from_offset=journal_position(store), follow=True):
-        tend()
-        if stop.requested:
-            return
-        if record is not None:
-            take_in(record, store)
-            pipeline.follow(record.changes, store)
-            events.followed(record.epoch)
-        elif not has_caught_up:
-            has_caught_up = True
-            events.standing_by(epoch_of(store))
-
-
-def catch_up(
-    store: Store, broker: Broker, committed: Committed | None, tend: Callable[[], None] = lambda: None
-) -> Iterator[JournalRecord]:
-    """Bring the store to the epoch that the world has seen; the epochs, as they are taken in. `tend` as in `stand_by`.
-
-    Raises `StateError` if that cannot be.
-    """
-    local = store.committed()
-    at, end = (known.epoch if known else -1 for known in (local, committed))
-    if at > end:
-        known = f"the lane is at epoch {end}" if end >= 0 else "the cluster knows nothing of the lane"
-        raise StateAhead(
-            f"the state in {store.folder} is at epoch {at}, and {known}: it is of another lane (kafka.lane, "
-            "kafka.bootstrap_servers), or the cluster lost what was committed",
-            end=end,
-        )
-    for record in broker.journal(from_offset=journal_position(store), follow=False) if at < end else ():
-        tend()
-        if record is not None:
-            take_in(record, store)
-            yield record
-    if epoch_of(store) < end:
-        raise StateError(f"the journal ends at epoch {epoch_of(store)}, but epoch {end} was committed: it lost its end")
-
-
-def take_in(record: JournalRecord, store: Store) -> None:
-    """One epoch of the journal into the store. Raises `StateError` if it is not the next."""
-    at = epoch_of(store)
-    if at >= 0 and record.epoch != at + 1:
-        raise JournalUnusable(f"the journal goes on with epoch {record.epoch}, and the state is at epoch {at}")
-    if at < 0 and record.epoch > 1:
-        raise JournalUnusable(f"the journal begins at epoch {record.epoch}, and the state is empty")
-    apply_journalled(store, record.changes, record.next_offset)
-
-
-def epoch_of(store: Store) -> int:
-    """The last epoch in the store; -1 if there is none."""
-    committed = store.committed()
-    return -1 if committed is None else committed.epoch
 
 
 class Loop:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from consumers.broker import Broker
+from consumers.broker import Broker, JournalRecord
 from curatord.errors import JournalUnusable, StateAhead, StateError
 from daemon.config import Config
-from daemon.lifecycle import StopRequest, catch_up, epoch_of
+from daemon.pipeline import Pipeline
+from daemon.signals import StopRequest
 from ops.events import Events
 from state.epoch import Committed
+from state.journal import apply_journalled, journal_position
 from state.snapshot import Manifest, Snapshots
 from state.store import Store, holds_state
 
@@ -53,6 +55,65 @@ def restore_journalled(broker: Broker, store: Store, events: Events, stop: StopR
     for record in catch_up(store, broker, committed, tend):
         events.restoring(record.epoch - at, (committed.epoch if committed else at) - at)
     return committed
+
+
+def stand_by(
+    broker: Broker, store: Store, pipeline: Pipeline, events: Events, stop: StopRequest, tend: Callable[[], None]
+) -> None:
+    """Follow the owner until the lane is this process's, or a stop was asked for. `tend` is called all the time."""
+    has_caught_up = False
+    for record in broker.journal(from_offset=journal_position(store), follow=True):
+        tend()
+        if stop.requested:
+            return
+        if record is not None:
+            take_in(record, store)
+            pipeline.follow(record.changes, store)
+            events.followed(record.epoch)
+        elif not has_caught_up:
+            has_caught_up = True
+            events.standing_by(epoch_of(store))
+
+
+def catch_up(
+    store: Store, broker: Broker, committed: Committed | None, tend: Callable[[], None] = lambda: None
+) -> Iterator[JournalRecord]:
+    """Bring the store to the epoch that the world has seen; the epochs, as they are taken in. `tend` as in `stand_by`.
+
+    Raises `StateError` if that cannot be.
+    """
+    local = store.committed()
+    at, end = (known.epoch if known else -1 for known in (local, committed))
+    if at > end:
+        known = f"the lane is at epoch {end}" if end >= 0 else "the cluster knows nothing of the lane"
+        raise StateAhead(
+            f"the state in {store.folder} is at epoch {at}, and {known}: it is of another lane (kafka.lane, "
+            "kafka.bootstrap_servers), or the cluster lost what was committed",
+            end=end,
+        )
+    for record in broker.journal(from_offset=journal_position(store), follow=False) if at < end else ():
+        tend()
+        if record is not None:
+            take_in(record, store)
+            yield record
+    if epoch_of(store) < end:
+        raise StateError(f"the journal ends at epoch {epoch_of(store)}, but epoch {end} was committed: it lost its end")
+
+
+def take_in(record: JournalRecord, store: Store) -> None:
+    """One epoch of the journal into the store. Raises `StateError` if it is not the next."""
+    at = epoch_of(store)
+    if at >= 0 and record.epoch != at + 1:
+        raise JournalUnusable(f"the journal goes on with epoch {record.epoch}, and the state is at epoch {at}")
+    if at < 0 and record.epoch > 1:
+        raise JournalUnusable(f"the journal begins at epoch {record.epoch}, and the state is empty")
+    apply_journalled(store, record.changes, record.next_offset)
+
+
+def epoch_of(store: Store) -> int:
+    """The last epoch in the store; -1 if there is none."""
+    committed = store.committed()
+    return -1 if committed is None else committed.epoch
 
 
 @contextmanager

@@ -18,10 +18,11 @@ from consumers.kafka.outputs import open_outputs
 from curatord.errors import BrokerUnavailable, CorruptSequence, CuratordError, StorageError
 from daemon.app import build, check_identity, encode_identity
 from daemon.config import Config, changed_options, load_config
-from daemon.lifecycle import Interrupted, Loop, StopRequest, catch_up, epoch_of, marked, stand_by
+from daemon.loop import Loop, marked
 from daemon.observer import Observer, observed
 from daemon.pipeline import Pipeline
-from daemon.restore import explained, open_state, restore_journalled, snapshots_of
+from daemon.restore import catch_up, epoch_of, explained, open_state, restore_journalled, snapshots_of, stand_by
+from daemon.signals import Interrupted, StopRequest
 from daemon.stages.deciding_options import differences
 from ops.events import Events
 from packing.tokenizer import Tokenizer, open_tokenizer

@@ -51,7 +51,7 @@ MANY_PARAMETERS = {
     "daemon/cli.py curate",
     "daemon/commands/curate.py curate_files",
     "daemon/commands/summary.py summary",
-    "daemon/lifecycle.py __init__",
+    "daemon/loop.py __init__",
     "daemon/service.py __init__",
     "state/segments.py segment",
 }
@@ -135,7 +135,7 @@ WITHOUT_TESTS = {
     "daemon/commands/status.py",
     "daemon/commands/topics.py",
     "daemon/kernel_cache.py",
-    "daemon/lifecycle.py",
+    "daemon/loop.py",
     "daemon/pipeline.py",
     "daemon/stages/compose.py",
     "daemon/stages/decide.py",

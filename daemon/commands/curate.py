@@ -32,8 +32,9 @@ from daemon.commands.screen import show
 from daemon.commands.summary import print_summary, summary, write_manifest
 from daemon.config import Config, load_config
 from daemon.kernel_cache import are_compiled
-from daemon.lifecycle import Interrupted, Loop, StopRequest, marked
+from daemon.loop import Loop, marked
 from daemon.pipeline import Pipeline
+from daemon.signals import Interrupted, StopRequest
 from daemon.stages.deciding_options import described, differences
 from ops.open_files import raise_open_files
 from packing.packer import as_stored

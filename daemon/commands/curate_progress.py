@@ -11,8 +11,8 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 
 from consumers.files.broker import FilesBroker
 from curatord.printable import printable
-from daemon.lifecycle import StopRequest
 from daemon.pipeline import Pipeline
+from daemon.signals import StopRequest
 from ops.phases import PhaseClock
 
 

@@ -18,8 +18,8 @@ from curatord.errors import BrokerUnavailable
 from daemon.app import build
 from daemon.commands.screen import show
 from daemon.config import Config, load_config
-from daemon.lifecycle import StopRequest
 from daemon.pipeline import Pipeline
+from daemon.signals import StopRequest
 from packing.tokenizer import open_tokenizer
 from state.epoch import Epoch
 from state.store import Store

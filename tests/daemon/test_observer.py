@@ -14,8 +14,9 @@ from curation.dedup.removal_guard import RemovalSurge
 from curatord.errors import BrokerUnavailable, ConfigError
 from daemon.app import build, encode_identity
 from daemon.config import Config, parse_config
-from daemon.lifecycle import Loop, catch_up
+from daemon.loop import Loop
 from daemon.observer import Observer, config_hash, observed
+from daemon.restore import catch_up
 from ops.phases import PhaseClock
 from state.epoch import Epoch
 from state.store import Store, state_folder

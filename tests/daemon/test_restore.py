@@ -16,8 +16,8 @@ from consumers.kafka.connection import KafkaConfig
 from consumers.memory import MemoryBroker, World
 from curatord.errors import JournalUnusable, StateError
 from daemon.config import Config
-from daemon.lifecycle import StopRequest, epoch_of
-from daemon.restore import explained, open_state, restore_journalled, snapshots_of
+from daemon.restore import epoch_of, explained, open_state, restore_journalled, snapshots_of
+from daemon.signals import StopRequest
 from state.epoch import Change
 from state.journal import apply_journalled
 from state.snapshot import MANIFEST, Finished, StateConfig

@@ -12,9 +12,9 @@ from consumers.broker import JournalRecord, RawDocument
 from consumers.memory import MemoryBroker, World
 from curatord.errors import StateError
 from daemon.app import build
-from daemon.lifecycle import Interrupted, StopRequest, take_in
-from daemon.restore import restore_journalled
+from daemon.restore import restore_journalled, take_in
 from daemon.service import Service
+from daemon.signals import Interrupted, StopRequest
 from state.epoch import Committed
 from state.store import Store, state_folder
 from tests.ops.conftest import Process

@@ -35,7 +35,7 @@ from consumers.kafka.transactions import Outgoing, Transactions
 from curatord.errors import CuratordError
 from curatord.records import DeadLetter
 from curatord.sequence import PackedSequence
-from daemon.lifecycle import catch_up, epoch_of, take_in
+from daemon.restore import catch_up, epoch_of, take_in
 from state.epoch import Change, Committed, Epoch
 from state.journal import journal_position
 from state.store import Store

@@ -16,7 +16,7 @@ from consumers.broker import Ownership
 from consumers.kafka.broker import KafkaBroker
 from consumers.kafka.clients import group_offsets
 from curatord.errors import LaneLost, StateError
-from daemon.lifecycle import catch_up
+from daemon.restore import catch_up
 from state.journal import PART_BYTES, journal_position
 from tests.integration.broker import Broker
 from tests.integration.test_kafka_python import evict, transactional_producer

@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 import pytest
 
-import daemon.lifecycle
+import daemon.loop
 from consumers.formats.codec import TOOK_PROCESS_DOWN
 from consumers.memory import Crash, CrashPoint, World
 from curatord.records import EndRequest, Feedback, Retraction, Reward, SafePoint, encode_feedback
@@ -204,7 +204,7 @@ def test_a_crash_in_every_commit_with_feedback_in_flight_leaves_no_trace(
 def test_how_messages_are_cut_leaves_no_trace(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, max_records: int, poll: int
 ) -> None:
-    monkeypatch.setattr(daemon.lifecycle, "MAX_FEEDBACK_RECORDS", max_records)
+    monkeypatch.setattr(daemon.loop, "MAX_FEEDBACK_RECORDS", max_records)
     world = world_of(tmp_path, messages())
 
     run(world, config_of(poll_documents=poll, epoch_documents=230), tmp_path)

@@ -18,7 +18,9 @@ from curatord.records import Retraction
 from curatord.sequence import EndOfStream, PackedSequence
 from daemon.app import build, encode_identity
 from daemon.config import Config, parse_config
-from daemon.lifecycle import Loop, StopRequest, catch_up, take_in
+from daemon.loop import Loop
+from daemon.restore import catch_up, take_in
+from daemon.signals import StopRequest
 from packing.tokenizer import Tokenizer, TokenizerConfig, open_tokenizer
 from state.journal import journal_position
 from state.snapshot import Finished, Snapshots
