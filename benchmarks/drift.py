@@ -16,20 +16,19 @@ import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import normalized_mutual_info_score
 
 from benchmarks.embedding_clusters import CORPORA, embed
-from curation.batch import join_texts
 from curation.ticks import TICK_ORDINALS
 from curation.topics.clusters import Clusters, ClustersConfig
 from curation.vectors.embedder import Embedder, held_out
 from curation.vectors.retraining import Retraining
 from curation.vectors.student import train_student
 from curation.vectors.teacher import EmbeddingConfig, open_teacher
+from kernels.columns import join_texts
 from packing.tokenizer import TokenizerConfig, open_tokenizer
 from state.token_arrays import Tokens
 from tests.corpus import read_zst_jsonl
@@ -45,9 +44,8 @@ TOKENIZER = open_tokenizer(TokenizerConfig())
 
 def encode(texts: list[str]) -> list[Tokens]:
     """The beginning of each, as far as a student looks."""
-    tokens_T, offsets_B1 = TOKENIZER.encode_batch(texts, *join_texts(texts))
     limit = EmbeddingConfig().student_tokens
-    return [tokens_T[start : min(end, start + limit)] for start, end in pairwise(offsets_B1.tolist())]
+    return [tokens[:limit] for tokens in TOKENIZER.encode_batch(join_texts(texts))]
 
 
 def read(folder: str, name: str, limit: int) -> tuple[list[str], list[str]]:

@@ -23,6 +23,7 @@ from sklearn.metrics import adjusted_mutual_info_score, normalized_mutual_info_s
 from curation.topics.clusters import Clusters, ClustersConfig
 from curation.vectors.student import Student, train_student
 from curation.vectors.teacher import Teacher
+from kernels.columns import Ragged
 from state.token_arrays import Tokens
 from tests.corpus import read_zst_jsonl
 
@@ -62,7 +63,7 @@ def load(name: str) -> Corpus:
 def embed(student: Student, tokens: Sequence[Tokens]) -> NDArray[np.float32]:
     """Student vectors of some documents."""
     offsets_B1 = np.concatenate(([0], np.cumsum([len(document) for document in tokens]))).astype(np.int64)
-    return student.embed(np.concatenate(tokens).astype(np.uint32, copy=False), offsets_B1)
+    return student.embed(Ragged(np.concatenate(tokens).astype(np.uint32, copy=False), offsets_B1))
 
 
 def kmeans_scores(labels_N: NDArray[np.int64], vectors_ND: NDArray[np.float32], k: int) -> tuple[float, float]:

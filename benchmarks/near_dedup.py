@@ -25,8 +25,8 @@ import xxhash
 from datasketch import MinHash, MinHashLSH
 
 from benchmarks.texts import log_normal_texts
-from curation.batch import join_texts
 from curation.dedup.near import NearDedup, NearDedupConfig
+from kernels.columns import join_texts
 
 NUM_DOCUMENTS = 8_000
 REPEATS = 5
@@ -55,7 +55,7 @@ def curatord(lines: list[bytes], config: NearDedupConfig) -> list[bool]:
     near_dedup, removed = NearDedup(config), []
     for first in range(0, len(lines), BATCH_DOCUMENTS):
         texts = [Decoder.decode(line).text for line in lines[first : first + BATCH_DOCUMENTS]]
-        signatures_BP, has_words_B = near_dedup.sign(*join_texts(texts))
+        signatures_BP, has_words_B = near_dedup.sign(join_texts(texts))
         matches = near_dedup.match(np.arange(first, first + len(texts)), signatures_BP, has_words_B)
         removed += (matches.doc_nos_B >= 0).tolist()
     return removed
@@ -148,7 +148,7 @@ def memory() -> None:
     """Run in a process of its own, whose memory is the index's."""
     rng = np.random.default_rng(0)
     count = 10 * BATCH_DOCUMENTS
-    num_bytes = NearDedup(NearDedupConfig()).sign(*join_texts(["a text"]))[0].shape[1]
+    num_bytes = NearDedup(NearDedupConfig()).sign(join_texts(["a text"]))[0].shape[1]
 
     def batch(first: int) -> tuple[np.ndarray, ...]:
         signatures_BP = rng.integers(0, 256, (count, num_bytes), dtype=np.uint8)

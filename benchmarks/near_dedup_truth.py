@@ -21,8 +21,8 @@ import msgspec
 import numpy as np
 import zstandard
 
-from curation.batch import join_texts
 from curation.dedup.near import NearDedup, NearDedupConfig
+from kernels.columns import join_texts
 from kernels.words import code_point_table, normal_form, scratch_arrays, word_hashes
 
 SHINGLE_WORDS = 5
@@ -82,9 +82,11 @@ def listed_words(text: str) -> list[str]:
 
 def words(text: str) -> list[str]:
     """Words as they are meant: `kernels.words` has their definition."""
-    buffer_N, starts_B, ends_B = join_texts([normal_form(text)])
-    lower, bounds, hashes = scratch_arrays(len(buffer_N))
-    number, _ = word_hashes(buffer_N, starts_B[0], ends_B[0], code_point_table(), lower, bounds, hashes)
+    joined = join_texts([normal_form(text)])
+    lower, bounds, hashes = scratch_arrays(len(joined.buffer_N))
+    number, _ = word_hashes(
+        joined.buffer_N, joined.starts_B[0], joined.ends_B[0], code_point_table(), lower, bounds, hashes
+    )
     return [lower[bounds[2 * i] : bounds[2 * i + 1]].tobytes().decode() for i in range(number)]
 
 
@@ -103,7 +105,7 @@ def remove(documents: list[Document], config: NearDedupConfig) -> list[int]:
     near_dedup, matches = NearDedup(config), []
     for first in range(0, len(documents), BATCH_DOCUMENTS):
         texts = [document.text for document in documents[first : first + BATCH_DOCUMENTS]]
-        signatures_BP, has_words_B = near_dedup.sign(*join_texts(texts))
+        signatures_BP, has_words_B = near_dedup.sign(join_texts(texts))
         matches += near_dedup.match(np.arange(first, first + len(texts)), signatures_BP, has_words_B).doc_nos_B.tolist()
     return matches
 

@@ -13,10 +13,10 @@ from pathlib import Path
 
 from benchmarks.datatrove_peer import peer_verdicts
 from benchmarks.texts import log_normal_texts
-from curation.batch import join_texts
 from curation.quality.judge import Quality, QualityConfig
 from curation.quality.language import LanguageConfig, identify_languages
 from kernels.c4 import SENTENCE_END
+from kernels.columns import join_texts
 from kernels.quality import measure_documents
 
 CORPORA = Path(__file__).parents[2] / "shared" / "corpora"
@@ -44,10 +44,10 @@ def main() -> None:
     batches = [join_texts(texts[first : first + BATCH_DOCUMENTS]) for first in range(0, len(texts), BATCH_DOCUMENTS)]
     quality = Quality(QualityConfig(preset="fineweb"), LanguageConfig())
     parts = {
-        "rules": lambda: [measure_documents(*batch) for batch in batches],
-        "language": lambda: [identify_languages(*batch) for batch in batches],
+        "rules": lambda: [measure_documents(batch) for batch in batches],
+        "language": lambda: [identify_languages(batch) for batch in batches],
         "whole stage: measure and judge": lambda: [
-            quality.judge(quality.measure(*batch, ("",) * len(batch[1]))) for batch in batches
+            quality.judge(quality.measure(batch, ("",) * len(batch))) for batch in batches
         ],
     }
     mean_bytes = sum(len(text.encode()) for text in texts) / len(texts)

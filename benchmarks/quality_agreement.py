@@ -16,11 +16,11 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.datatrove_peer import PeerVerdicts, peer_verdicts
-from curation.batch import join_texts
 from curation.quality.judge import Quality, QualityConfig
 from curation.quality.language import LanguageConfig
 from curation.quality.rules import RULES
 from kernels.c4 import SENTENCE_END
+from kernels.columns import join_texts
 from tests.corpus import read_zst_jsonl
 
 CORPORA = Path(__file__).parents[2] / "shared" / "corpora"
@@ -40,7 +40,7 @@ def our_verdicts(texts: list[str]) -> dict[str, np.ndarray]:
     quality = Quality(QualityConfig(strict_published=True), LanguageConfig(enabled=False))
     failed_BR = np.concatenate(
         [
-            quality.measure(*join_texts(part), ("",) * len(part)).failed_BR
+            quality.measure(join_texts(part), ("",) * len(part)).failed_BR
             for part in (texts[first : first + 512] for first in range(0, len(texts), 512))
         ]
     )

@@ -14,8 +14,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from curation.batch import join_texts
 from curation.dedup.near import NearDedup, NearDedupConfig
+from kernels.columns import join_texts
 
 FAMILIES = {0.56: (40, 14), 0.641: (200, 55), 0.662: (200, 50), 0.685: (200, 45)}
 NUM_DOCUMENTS = 40_000
@@ -48,7 +48,7 @@ def unrelated_time(count: int) -> float:
     """Microseconds a document for the last fifth of as many unrelated signatures."""
     rng = np.random.default_rng(0)
     near_dedup = NearDedup(NearDedupConfig())
-    num_bytes = near_dedup.sign(*join_texts(["a text"]))[0].shape[1]
+    num_bytes = near_dedup.sign(join_texts(["a text"]))[0].shape[1]
     seconds = 0.0
     for first in range(0, count, BATCH_DOCUMENTS):
         signatures_BP = rng.integers(0, 256, (BATCH_DOCUMENTS, num_bytes), dtype=np.uint8)
@@ -68,7 +68,7 @@ def run(similarity: float, copy_similarity: float, count: int, unrelated: float)
     for first in range(0, count, BATCH_DOCUMENTS):
         batch = [next(texts) for _ in range(BATCH_DOCUMENTS)]
         is_copy_B = np.array([is_copy for _, is_copy in batch])
-        signatures_BP, has_words_B = near_dedup.sign(*join_texts([text for text, _ in batch]))
+        signatures_BP, has_words_B = near_dedup.sign(join_texts([text for text, _ in batch]))
         start = time.process_time()
         matches = near_dedup.match(np.arange(first, first + BATCH_DOCUMENTS), signatures_BP, has_words_B)
         seconds += (time.process_time() - start) * (first >= 0.8 * count)

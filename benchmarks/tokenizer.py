@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import resources
-from itertools import islice, pairwise
+from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
@@ -28,7 +28,7 @@ import tokenizers
 from mistral_common.tokens.tokenizers.tekken import Tekkenizer
 from tokenizers import models, pre_tokenizers, trainers
 
-from curation.batch import join_texts
+from kernels.columns import join_texts
 from packing.tokenizer import Tokenizer, TokenizerConfig, open_tokenizer
 from tests.conftest import CORPORA
 from tests.corpus import read_zst_jsonl
@@ -87,17 +87,16 @@ def measure(path: Path, tokenizer: Tokenizer, reference: Callable[[list[str]], l
     """Both over the same documents; making the UTF-8 buffer is not timed, the pipeline has it anyway."""
     score = Score()
     for texts in batches(path):
-        buffer = join_texts(texts)
-        (tokens_T, offsets_B1), ours_s = timed(lambda: tokenizer.encode_batch(texts, *buffer))  # noqa: B023
+        joined = join_texts(texts)
+        encoded, ours_s = timed(lambda: tokenizer.encode_batch(joined))  # noqa: B023
         wanted, reference_s = timed(lambda: reference(texts))  # noqa: B023
-        spans = pairwise(offsets_B1.tolist())
         score.add(
             Score(
                 documents=len(texts),
-                num_bytes=int(buffer[2][-1]),
+                num_bytes=int(joined.ends_B[-1]),
                 ours_s=ours_s,
                 reference_s=reference_s,
-                differing=sum(tokens_T[a:b].tolist() != ids for (a, b), ids in zip(spans, wanted, strict=True)),
+                differing=sum(tokens.tolist() != ids for tokens, ids in zip(encoded, wanted, strict=True)),
             )
         )
     return score
@@ -105,7 +104,7 @@ def measure(path: Path, tokenizer: Tokenizer, reference: Callable[[list[str]], l
 
 def compare(paths: list[Path], tokenizer: Tokenizer, reference: Callable[[list[str]], list[list[int]]]) -> Score:
     """A table over several files."""
-    tokenizer.encode_batch(["compiled or loaded"], *join_texts(["compiled or loaded"]))
+    tokenizer.encode_batch(join_texts(["compiled or loaded"]))
     total = Score()
     print(HEADER, "differ")
     for path in paths:

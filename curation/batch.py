@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-PADDING_BYTES = 64
+from kernels.columns import Texts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,12 +24,9 @@ class Batch:
     ordinals_B: NDArray[np.int64]  # place in the input, counted over everything ever read
     doc_nos_B: NDArray[np.int64]  # the state's own dense number, given at the door
     ids: tuple[str, ...]
-    texts: tuple[str, ...]  # exactly as received
     sources: tuple[str, ...]  # where the user says it comes from; "" if unknown
     languages: tuple[str, ...]  # as declared by the input; "" if unknown
-    buffer_N: NDArray[np.uint8]  # UTF-8 of all texts, and 64 bytes of padding
-    starts_B: NDArray[np.int64]  # first byte of each document in the buffer
-    ends_B: NDArray[np.int64]  # one past its last byte
+    texts: Texts  # exactly as received
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -46,25 +43,14 @@ class Batch:
             ordinals_B=self.ordinals_B[rows_B],
             doc_nos_B=self.doc_nos_B[rows_B],
             ids=tuple(self.ids[i] for i in rows),
-            texts=tuple(self.texts[i] for i in rows),
             sources=tuple(self.sources[i] for i in rows),
             languages=tuple(self.languages[i] for i in rows),
-            starts_B=self.starts_B[rows_B],
-            ends_B=self.ends_B[rows_B],
+            texts=self.texts.take(rows_B),
         )
 
     def numbered(self, first: int) -> Batch:
         """The same documents, numbered from `first`."""
         return replace(self, doc_nos_B=np.arange(first, first + len(self)))
-
-
-def join_texts(texts: list[str]) -> tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.int64]]:
-    """One padded UTF-8 buffer over `texts`, with the start and the end of each: (buffer_N, starts_B, ends_B)."""
-    encoded = [text.encode() for text in texts]
-    ends_B = np.cumsum(np.fromiter(map(len, encoded), np.int64, count=len(encoded)), dtype=np.int64)
-    starts_B = np.concatenate((np.zeros(min(1, len(encoded)), np.int64), ends_B[:-1]))
-    encoded.append(bytes(PADDING_BYTES))
-    return np.frombuffer(b"".join(encoded), np.uint8), starts_B, ends_B
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

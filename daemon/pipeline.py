@@ -19,7 +19,6 @@ import numpy as np
 
 from consumers.broker import RawDocument, RawFeedback
 from consumers.formats.documents import Arrival, decode_rows
-from curation.batch import join_texts
 from curatord.records import DeadLetter, Document, Retraction
 from curatord.sequence import EndOfStream
 from daemon.stages.all_stages import Stages
@@ -29,6 +28,7 @@ from daemon.stages.deciding_options import KEY as OPTIONS_KEY
 from daemon.stages.deciding_options import Held, decided_with, deciding_options, with_options
 from daemon.stages.feedback import FeedbackJoin
 from daemon.stages.identify import Intake, Run
+from kernels.columns import join_texts
 from ops.memory import keep_objects
 from state.epoch import Change, Epoch
 from state.ledger import decode_ledger, encode_ledger
@@ -69,12 +69,11 @@ class Pipeline:
 
         What is there by then stays for good: the garbage collector need not look at it again.
         """
-        texts = ["a text", "ein Text für Ä"]
-        buffer_N, starts_B, ends_B = join_texts(texts)
+        texts = join_texts(["a text", "ein Text für Ä"])
         stages = self.stages
-        stages.quality.measure(buffer_N, starts_B, ends_B, ("", ""))
-        stages.near_dedup.sign(buffer_N, starts_B, ends_B)
-        stages.tokenizer.encode_batch(texts, buffer_N, starts_B, ends_B)
+        stages.quality.measure(texts, ("", ""))
+        stages.near_dedup.sign(texts)
+        stages.tokenizer.encode_batch(texts)
         keep_objects()
 
     def process(self, rows: Sequence[RawDocument], epoch: Epoch, beat: Callable[[], None] = lambda: None) -> None:

@@ -29,6 +29,7 @@ from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from kernels.characters import character_bytes, code_point
+from kernels.columns import Texts
 from kernels.simd import I32, I64, PADDING_BYTES, element_pointer, mix_multiply, splat
 from kernels.sketch import BINS_A_BYTE, fill_sketch
 from kernels.words import (
@@ -82,31 +83,29 @@ def count_tags(num_bands: int, band_rows: int) -> int:
 
 
 def sign(
-    buffer_N: NDArray[np.uint8],
-    starts_B: NDArray[np.int64],
-    ends_B: NDArray[np.int64],
+    texts: Texts,
     *,
     num_bands: int,
     band_rows: int,
     sketch_bins: int,
     shingle_words: int = 5,
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint32], NDArray[np.uint32], NDArray[np.bool_]]:
-    """Of the UTF-8 texts `buffer_N[starts_B[i]:ends_B[i]]`: (sketches_BQ, tags_BT, symbols_B, has_words_B).
+    """Of texts: (sketches_BQ, tags_BT, symbols_B, has_words_B).
 
     Q is a quarter of `sketch_bins`, T the number of tags, those of spare bands included (`count_tags`). Symbols are 0
     for a text of many words, odd for one of few. `buffer_N` carries 64 bytes of padding. What a document without a word
     has is of no meaning. Pure and without the interpreter lock: threads may sign slices of one buffer at the same time.
     """
-    num_documents = len(starts_B)
+    num_documents = len(texts)
     sketches_BQ = np.empty((num_documents, sketch_bins // BINS_A_BYTE), np.uint8)
     tags_BT = np.empty((num_documents, count_tags(num_bands, band_rows)), np.uint32)
     symbols_B = np.empty(num_documents, np.uint32)
     has_words_B, composes_B = np.zeros(num_documents, np.bool_), np.zeros(num_documents, np.bool_)
     parameters = code_point_table(), *permutations(count_permutations(num_bands, band_rows)), shingle_words, band_rows
     outputs = sketches_BQ, tags_BT, symbols_B, has_words_B, composes_B
-    sign_documents(buffer_N, starts_B, ends_B, *parameters, *outputs)
+    sign_documents(texts.buffer_N, texts.starts_B, texts.ends_B, *parameters, *outputs)
     for row in np.flatnonzero(composes_B).tolist():
-        text = buffer_N[starts_B[row] : ends_B[row]].tobytes().decode()
+        text = texts[row]
         normal = normal_form(text).encode()
         normal_N = np.frombuffer(normal + bytes(PADDING_BYTES), np.uint8)
         bounds = np.zeros(1, np.int64), np.full(1, len(normal), np.int64)

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from kernels import c4
 from kernels.c4 import allocate_c4, find_phrases, judge_line
 from kernels.characters import character_bytes, character_properties, leaf
+from kernels.columns import Texts
 from kernels.lines import (
     allocate_hash_set,
     ends_in_ellipsis,
@@ -88,19 +89,17 @@ class Value(IntEnum):
     NEWLINES = auto()  # a word
 
 
-def measure_documents(
-    buffer_N: NDArray[np.uint8], starts_B: NDArray[np.int64], ends_B: NDArray[np.int64], *, published: bool = False
-) -> NDArray[np.float64]:
-    """Every `Value` of each document, (B, V) float64. The buffer is valid UTF-8 with 64 bytes of padding.
+def measure_documents(texts: Texts, *, published: bool = False) -> NDArray[np.float64]:
+    """Every `Value` of each document, (B, V) float64.
 
     `published`: words are what `\\w+` matches and lines what newlines part, as datatrove reads the papers.
     """
-    values_BV = np.full((len(starts_B), len(Value)), np.nan)  # so that a value that is never written is seen
-    longest_bytes = int((ends_B - starts_B).max(initial=0))
+    values_BV = np.full((len(texts), len(Value)), np.nan)  # so that a value that is never written is seen
+    longest_bytes = int(texts.num_bytes().max(initial=0))
     _measure_documents(
-        read_only(buffer_N),
-        starts_B,
-        ends_B,
+        read_only(texts.buffer_N),
+        texts.starts_B,
+        texts.ends_B,
         character_properties(published),
         published,
         allocate_masks(longest_bytes),

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from kernels import bpe as kernels
 from kernels import pieces
+from kernels.columns import Ragged, Texts
 from ops.memory import lookup_table
 
 _TEKKEN = (
@@ -178,21 +179,19 @@ class BytePairEncoder:
 
     def encode(
         self,
-        buffer_N: NDArray[np.uint8],
-        starts_B: NDArray[np.int64],
-        ends_B: NDArray[np.int64],
+        texts: Texts,
         *,
         shift: int = 0,
         bos: int = -1,
         eos: int = -1,
-    ) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
-        """(tokens_T, offsets_B1) of documents in a padded buffer; ids are raised by `shift`, BOS and EOS are not."""
-        room = int((ends_B - starts_B).sum()) + 2 * len(starts_B)
+    ) -> Ragged[np.uint32]:
+        """Ids of each document; they are raised by `shift`, BOS and EOS are not."""
+        room = int(texts.num_bytes().sum()) + 2 * len(texts)
         tokens_T = np.empty(room, np.uint32)
         offsets_B1 = kernels.encode_documents(
-            buffer_N,
-            starts_B,
-            ends_B,
+            texts.buffer_N,
+            texts.starts_B,
+            texts.ends_B,
             self.pattern,
             (shift, bos, eos),
             self.classes,
@@ -207,7 +206,7 @@ class BytePairEncoder:
             self._memo(),
             tokens_T,
         )
-        return tokens_T[: offsets_B1[-1]].copy(), offsets_B1
+        return Ragged(tokens_T[: offsets_B1[-1]].copy(), offsets_B1)
 
     def _memo(self) -> NDArray[np.uint64]:
         """How pieces merged that this thread has met: speed only, the same pieces merge the same way without it."""

@@ -14,6 +14,7 @@ import tiktoken
 import tokenizers
 from numpy.typing import NDArray
 
+from kernels.columns import Ragged, Texts, bounds_of
 from packing.bpe import BytePairEncoder
 
 # Characters that tiktoken's regex engine can surely give back.
@@ -27,16 +28,8 @@ class Codec(Protocol):
     def lossless(self) -> bool:
         """Whether decoding gives back every text exactly."""
 
-    def encode(
-        self,
-        texts: Sequence[str],
-        buffer_N: NDArray[np.uint8],
-        starts_B: NDArray[np.int64],
-        ends_B: NDArray[np.int64],
-        bos: int,
-        eos: int,
-    ) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
-        """(tokens_T, offsets_B1) with `bos` before and `eos` after each document, where they are not -1."""
+    def encode(self, texts: Texts, bos: int, eos: int) -> Ragged[np.uint32]:
+        """Ids of each document, with `bos` before and `eos` after it where they are not -1."""
 
     def decode(self, tokens_T: NDArray[np.int64]) -> str:
         """Text of the tokens; control tokens have none."""
@@ -50,16 +43,8 @@ class BytePairCodec:
     shift: int
     lossless: bool = True
 
-    def encode(
-        self,
-        texts: Sequence[str],
-        buffer_N: NDArray[np.uint8],
-        starts_B: NDArray[np.int64],
-        ends_B: NDArray[np.int64],
-        bos: int,
-        eos: int,
-    ) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
-        return self.encoder.encode(buffer_N, starts_B, ends_B, shift=self.shift, bos=bos, eos=eos)
+    def encode(self, texts: Texts, bos: int, eos: int) -> Ragged[np.uint32]:
+        return self.encoder.encode(texts, shift=self.shift, bos=bos, eos=eos)
 
     def decode(self, tokens_T: NDArray[np.int64]) -> str:
         return self.encoder.bytes_of(tokens_T[tokens_T >= self.shift] - self.shift).decode("utf-8", "replace")
@@ -78,15 +63,7 @@ class TiktokenCodec:
     shift: int
     lossless: bool = True
 
-    def encode(
-        self,
-        texts: Sequence[str],
-        buffer_N: NDArray[np.uint8],
-        starts_B: NDArray[np.int64],
-        ends_B: NDArray[np.int64],
-        bos: int,
-        eos: int,
-    ) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
+    def encode(self, texts: Texts, bos: int, eos: int) -> Ragged[np.uint32]:
         ids = [np.array(self._ids(text), np.uint32) + np.uint32(self.shift) for text in texts]
         return _join_ids(ids, bos, eos)
 
@@ -115,15 +92,7 @@ class HuggingFaceCodec:
     lossless: bool
     tokens: Sequence[bytes] | None = None
 
-    def encode(
-        self,
-        texts: Sequence[str],
-        buffer_N: NDArray[np.uint8],
-        starts_B: NDArray[np.int64],
-        ends_B: NDArray[np.int64],
-        bos: int,
-        eos: int,
-    ) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
+    def encode(self, texts: Texts, bos: int, eos: int) -> Ragged[np.uint32]:
         encodings = self.tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
         return _join_ids([np.array(encoding.ids, np.uint32) for encoding in encodings], bos, eos)
 
@@ -146,24 +115,14 @@ class AddedWordsCodec:
     def lossless(self) -> bool:
         return self.library.lossless
 
-    def encode(
-        self,
-        texts: Sequence[str],
-        buffer_N: NDArray[np.uint8],
-        starts_B: NDArray[np.int64],
-        ends_B: NDArray[np.int64],
-        bos: int,
-        eos: int,
-    ) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
+    def encode(self, texts: Texts, bos: int, eos: int) -> Ragged[np.uint32]:
         holding = [b for b, text in enumerate(texts) if any(word in text for word in self.words)]
         if not holding:
-            return self.kernels.encode(texts, buffer_N, starts_B, ends_B, bos, eos)
+            return self.kernels.encode(texts, bos, eos)
         ids: list[NDArray[np.uint32]] = [np.zeros(0, np.uint32)] * len(texts)
         for codec, rows in ((self.library, holding), (self.kernels, sorted({*range(len(texts))} - {*holding}))):
-            some = [texts[b] for b in rows]
-            tokens_T, offsets_B1 = codec.encode(some, buffer_N, starts_B[rows], ends_B[rows], -1, -1)
-            for b, first, last in zip(rows, offsets_B1.tolist(), offsets_B1[1:].tolist(), strict=False):
-                ids[b] = tokens_T[first:last]
+            for b, tokens in zip(rows, codec.encode(texts.take(rows), -1, -1), strict=True):
+                ids[b] = tokens
         return _join_ids(ids, bos, eos)
 
     def decode(self, tokens_T: NDArray[np.int64]) -> str:
@@ -176,11 +135,10 @@ def _text_of(tokens_T: NDArray[np.int64], tokens: Sequence[bytes]) -> str:
     return b"".join([tokens[token] for token in known_T.tolist()]).decode("utf-8", "replace")
 
 
-def _join_ids(ids: list[NDArray[np.uint32]], bos: int, eos: int) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
-    """One array over the ids of B documents, with BOS and EOS, and the offsets of each."""
+def _join_ids(ids: list[NDArray[np.uint32]], bos: int, eos: int) -> Ragged[np.uint32]:
+    """The ids of each document, with BOS and EOS."""
     before = np.array([bos] if bos >= 0 else [], np.uint32)
     after = np.array([eos] if eos >= 0 else [], np.uint32)
     parts = [part for tokens in ids for part in (before, tokens, after)]
-    lengths_B = np.fromiter(map(len, ids), np.int64, count=len(ids)) + len(before) + len(after)
-    offsets_B1 = np.concatenate((np.zeros(1, np.int64), np.cumsum(lengths_B)))
-    return np.concatenate([np.zeros(0, np.uint32), *parts]), offsets_B1
+    lengths = [len(before) + len(tokens) + len(after) for tokens in ids]
+    return Ragged(np.concatenate([np.zeros(0, np.uint32), *parts]), bounds_of(lengths))

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -13,9 +14,9 @@ import tiktoken
 import xxhash
 from numpy.typing import NDArray
 
-from curation.batch import join_texts
-from curation.vectors.hub import hub_file
 from curatord.errors import ConfigError
+from kernels.columns import Ragged, Texts, join_texts
+from ops.hub import hub_file
 from packing.codecs import Codec
 from packing.tokenizer_files import tokenizer_file, unreadable
 from packing.vocabularies import Vocabulary, read_huggingface, read_tekken, read_tiktoken
@@ -65,28 +66,12 @@ class Tokenizer:
         """
         return self.codec.lossless
 
-    def encode_batch(
-        self,
-        texts: Sequence[str],
-        buffer_N: NDArray[np.uint8],
-        starts_B: NDArray[np.int64],
-        ends_B: NDArray[np.int64],
-    ) -> tuple[NDArray[np.uint16] | NDArray[np.uint32], NDArray[np.int64]]:
-        """Ids of B documents, BOS and EOS included.
-
-        Args:
-            texts: the documents.
-            buffer_N: the same as UTF-8, padded (see `curation.batch`).
-            starts_B: first byte of each.
-            ends_B: one past its last byte.
-
-        Returns:
-            (tokens_T of `dtype`, offsets_B1): document b is `tokens_T[offsets_B1[b]:offsets_B1[b + 1]]`.
-        """
+    def encode_batch(self, texts: Texts) -> Ragged[Any]:
+        """Ids of each document, of `dtype`, BOS and EOS included."""
         bos = -1 if self.bos_id is None else self.bos_id
         eos = -1 if self.eos_id is None else self.eos_id
-        tokens_T, offsets_B1 = self.codec.encode(texts, buffer_N, starts_B, ends_B, bos, eos)
-        return (tokens_T.astype(np.uint16) if self.dtype is np.uint16 else tokens_T), offsets_B1
+        tokens = self.codec.encode(texts, bos, eos)
+        return Ragged(tokens.values_T.astype(np.uint16), tokens.bounds_B1) if self.dtype is np.uint16 else tokens
 
     def decode(self, tokens_T: NDArray[np.integer] | Sequence[int]) -> str:
         """Text of tokens; BOS, EOS and other control tokens have none.
@@ -117,8 +102,7 @@ def example_of_loss(tokenizer: Tokenizer) -> Loss | None:
     if tokenizer.lossless:
         return None
     for text in _PROBES:
-        tokens_T, _ = tokenizer.encode_batch([text], *join_texts([text]))
-        decoded = tokenizer.decode(tokens_T)
+        decoded = tokenizer.decode(tokenizer.encode_batch(join_texts([text])).values_T)
         if decoded != text:
             return Loss(text=text, decoded=decoded)
     return None

@@ -9,10 +9,12 @@ import os
 import resource
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from daemon.cli import main
+from kernels.columns import Ragged, Texts
 from packing.tokenizer import Tokenizer
 
 WORD = "deathcap"
@@ -37,12 +39,12 @@ def install(way: str) -> None:
     """Make the tokenizer deadly."""
     encode = Tokenizer.encode_batch
 
-    def encode_batch(self: Tokenizer, texts: Sequence[str], *rest: object) -> object:
+    def encode_batch(self: Tokenizer, texts: Texts) -> Ragged[Any]:
         if any(WORD in text for text in texts):
             WAYS[way]()
-        return encode(self, texts, *rest)  # type: ignore[arg-type]
+        return encode(self, texts)
 
-    Tokenizer.encode_batch = encode_batch  # type: ignore[assignment, method-assign]
+    Tokenizer.encode_batch = encode_batch  # type: ignore[method-assign]
 
 
 if __name__ == "__main__":

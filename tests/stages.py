@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tiktoken
@@ -12,13 +13,13 @@ import tiktoken
 from consumers.broker import RawDocument
 from consumers.formats.documents import decode_rows
 from consumers.formats.input_config import InputConfig
-from curation.batch import Batch, join_texts
 from curation.dedup.exact import text_keys, url_keys
 from curation.dedup.near import NearDedup, NearDedupConfig
 from curation.quality.judge import Quality, QualityConfig
 from curation.quality.language import LanguageConfig, identify_languages
 from curation.vectors.student import Student
 from daemon.commands.summary import NearDuplicate, _near_duplicate_lines
+from kernels.columns import Ragged, join_texts
 from packing.bpe import PATTERNS
 from packing.tokenizer import Tokenizer, TokenizerConfig, open_tokenizer
 from packing.vocabularies import read_tiktoken
@@ -45,18 +46,17 @@ def kernel_stages() -> dict[str, Stage]:
     )
 
     def embed(text: str) -> object:
-        tokens_T, offsets_B1 = encoding(tokenizer)(text)
-        return student.embed(tokens_T, offsets_B1)
+        return student.embed(encoding(tokenizer)(text))
 
     return {
         "decode": lambda text: decoded(json.dumps({"id": "a", "text": text, "url": text, "time": text}).encode()),
         "decode what is no JSON": lambda text: decoded(b'{"text": ' + text.encode()),
         "decode what is nested": lambda text: decoded(b'{"text": "a", "b": ' + text.encode() + b"}"),
-        "hash": lambda text: text_keys(batch_of(text)),
+        "hash": lambda text: text_keys(join_texts([text])),
         "hash an address": lambda text: url_keys([text]),
-        "sign": lambda text: near_dedup.sign(*join_texts([text])),
-        "rules": lambda text: quality.judge(quality.measure(*join_texts([text]), ("en",))),
-        "language": lambda text: identify_languages(*join_texts([text])),
+        "sign": lambda text: near_dedup.sign(join_texts([text])),
+        "rules": lambda text: quality.judge(quality.measure(join_texts([text]), ("en",))),
+        "language": lambda text: identify_languages(join_texts([text])),
         "embed": embed,
         "decode tokens": lambda text: tokenizer.decode(encoding(tokenizer)(text)[0]),
         "print": printed,
@@ -106,9 +106,9 @@ def printed(text: str) -> object:
     return _near_duplicate_lines((example,), 100)
 
 
-def encoding(tokenizer: Tokenizer) -> Callable[[str], tuple[np.ndarray, np.ndarray]]:  # type: ignore[type-arg]
+def encoding(tokenizer: Tokenizer) -> Callable[[str], Ragged[Any]]:
     """Text to tokens."""
-    return lambda text: tokenizer.encode_batch([text], *join_texts([text]))
+    return lambda text: tokenizer.encode_batch(join_texts([text]))
 
 
 def of_ranks(expression: str) -> Stage:
@@ -116,20 +116,4 @@ def of_ranks(expression: str) -> Stage:
     codec = read_tiktoken(
         tiktoken.Encoding("small", pat_str=expression, mergeable_ranks=RANKS, special_tokens={"<|endoftext|>": 300})
     ).codec
-    return lambda text: codec.encode([text], *join_texts([text]), -1, -1)
-
-
-def batch_of(text: str) -> Batch:
-    """A batch of one."""
-    buffer_N, starts_B, ends_B = join_texts([text])
-    return Batch(
-        ordinals_B=np.zeros(1, np.int64),
-        doc_nos_B=np.zeros(1, np.int64),
-        ids=("",),
-        texts=(text,),
-        sources=("",),
-        languages=("",),
-        buffer_N=buffer_N,
-        starts_B=starts_B,
-        ends_B=ends_B,
-    )
+    return lambda text: codec.encode(join_texts([text]), -1, -1)

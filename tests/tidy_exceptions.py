@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-ARROWS_TO_GO = {
-    "packing.tokenizer -> curation.batch",
-    "packing.tokenizer -> curation.vectors.hub",
-}
+ARROWS_TO_GO: set[str] = set()
 
 # Sets of modules that import each other.
 CIRCLES_TO_GO: set[str] = set()

@@ -17,9 +17,9 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-from curation.batch import Batch
 from curation.dedup.hash_index import HashIndex
 from kernels.characters import character_properties, find_composing
+from kernels.columns import Texts
 from kernels.nfc import nfc
 from kernels.text_masks import read_only
 from kernels.whitespace import SLACK_BYTES, collapse_whitespace
@@ -99,20 +99,21 @@ def normalise_url(url: str) -> str:
     return urlunsplit((scheme, host, path, urlencode(sorted(query)), ""))
 
 
-def text_keys(batch: Batch) -> NDArray[np.uint64]:
+def text_keys(texts: Texts) -> NDArray[np.uint64]:
     """keys_B2 of the normalised texts. Pure."""
-    collapsed_N = np.empty(int((batch.ends_B - batch.starts_B).sum()) + SLACK_BYTES, np.uint8)
-    bounds_B1 = np.empty(len(batch) + 1, np.int64)
-    collapse_whitespace(batch.buffer_N, batch.starts_B, batch.ends_B, collapsed_N, bounds_B1)
+    collapsed_N = np.empty(int(texts.num_bytes().sum()) + SLACK_BYTES, np.uint8)
+    bounds_B1 = np.empty(len(texts) + 1, np.int64)
+    collapse_whitespace(texts.buffer_N, texts.starts_B, texts.ends_B, collapsed_N, bounds_B1)
     view = memoryview(collapsed_N.data)
     bounds = bounds_B1.tolist()
     digest = xxhash.xxh3_128_digest
     digests = [digest(view[first:last]) for first, last in pairwise(bounds)]
-    composing_B = np.empty(len(batch), np.bool_)
-    find_composing(read_only(batch.buffer_N), batch.starts_B, batch.ends_B, character_properties(), composing_B)
+    composing_B = np.empty(len(texts), np.bool_)
+    find_composing(read_only(texts.buffer_N), texts.starts_B, texts.ends_B, character_properties(), composing_B)
     for i in np.flatnonzero(composing_B).tolist():
-        normal = nfc(batch.texts[i])
-        if normal != batch.texts[i]:
+        text = texts[i]
+        normal = nfc(text)
+        if normal != text:
             digests[i] = digest(" ".join(normal.split()).encode())
     return np.frombuffer(b"".join(digests), np.uint64).reshape(-1, 2)
 

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from curation.dedup.removal_guard import RemovalGuard
 from kernels import minhash
+from kernels.columns import Texts
 from kernels.lsh import SignatureIndex
 from kernels.sketch import BINS_A_BYTE
 
@@ -80,18 +81,14 @@ class NearDedup:
         """Memory of the index in bytes."""
         return self._index.num_bytes()
 
-    def sign(
-        self, buffer_N: NDArray[np.uint8], starts_B: NDArray[np.int64], ends_B: NDArray[np.int64]
-    ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    def sign(self, texts: Texts) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
         """Signatures of UTF-8 texts in a padded buffer, and which have any word: (signatures_BU, has_words_B).
 
         Pure, and without the interpreter lock: slices of one batch may be signed by several threads at once.
         """
         config = self.config
         sketches_BQ, tags_BT, symbols_B, has_words_B = minhash.sign(
-            buffer_N,
-            starts_B,
-            ends_B,
+            texts,
             num_bands=config.num_bands,
             band_rows=config.band_rows,
             sketch_bins=config.sketch_bins,

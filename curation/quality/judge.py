@@ -24,6 +24,7 @@ from curation.quality.language import (
 )
 from curation.quality.language_codes import normalise_language
 from curation.quality.rules import FILTERS_OF_PRESET, RULE_NAMES, RULES, Preset
+from kernels.columns import Texts
 from kernels.quality import Value, measure_documents, weigh_values
 
 # Reasons besides the names of the rules.
@@ -131,20 +132,14 @@ class Quality:
         applies_BR[np.ix_(~punctuated_B, self._is_punctuated_R)] = False
         return applies_BR
 
-    def measure(
-        self,
-        buffer_N: NDArray[np.uint8],
-        starts_B: NDArray[np.int64],
-        ends_B: NDArray[np.int64],
-        declared_languages: tuple[str, ...],
-    ) -> Measures:
-        """Measure the documents of a batch; the buffer is valid UTF-8 with 64 bytes of padding.
+    def measure(self, texts: Texts, declared_languages: tuple[str, ...]) -> Measures:
+        """Measure the documents of a batch.
 
         `declared_languages` has one entry a document, "" where none is known.
         """
-        languages, language_scores_B = self._languages(buffer_N, starts_B, ends_B, declared_languages)
+        languages, language_scores_B = self._languages(texts, declared_languages)
         is_published = self.config.strict_published
-        values_BV = measure_documents(buffer_N, starts_B, ends_B, published=is_published)
+        values_BV = measure_documents(texts, published=is_published)
         no_language_B = np.where([language == NO_LANGUAGE_CODE for language in languages], language_scores_B, 0)
         if not is_published:
             no_language_B[values_BV[:, Value.MEAN_WORD_CHARACTERS] > LONGEST_MEAN_WORD] = 1
@@ -196,13 +191,7 @@ class Quality:
             fails_preset_BP=would_reject_BR @ self._decides_PR.T,
         )
 
-    def _languages(
-        self,
-        buffer_N: NDArray[np.uint8],
-        starts_B: NDArray[np.int64],
-        ends_B: NDArray[np.int64],
-        declared_languages: tuple[str, ...],
-    ) -> tuple[list[str], NDArray[np.float32]]:
+    def _languages(self, texts: Texts, declared_languages: tuple[str, ...]) -> tuple[list[str], NDArray[np.float32]]:
         """Language and its probability for each document."""
         languages = [normalise_language(declared) if declared else "" for declared in declared_languages]
         scores_B = np.ones(len(languages), np.float32)
@@ -210,7 +199,7 @@ class Quality:
         if not unknown:
             return languages, scores_B
         if self.language.enabled:
-            found, scores_B[unknown] = identify_languages(buffer_N, starts_B[unknown], ends_B[unknown])
+            found, scores_B[unknown] = identify_languages(texts.take(unknown))
         else:
             found, scores_B[unknown] = [UNDETERMINED] * len(unknown), 0.0
         for b, language in zip(unknown, found, strict=True):

@@ -15,9 +15,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from curation.batch import join_texts
 from curation.quality.language_codes import covered_languages, nearest_language, normalise_language
 from kernels.characters import character_properties
+from kernels.columns import Texts, join_texts
 from kernels.langid import (
     ASK_NFC,
     COLUMNS,
@@ -111,51 +111,42 @@ def load_model() -> tuple[LanguageModel, tuple[str, ...], int]:
     return model, languages, int(overlap)
 
 
-def identify_languages(
-    buffer_N: NDArray[np.uint8], starts_B: NDArray[np.int64], ends_B: NDArray[np.int64]
-) -> tuple[list[str], NDArray[np.float32]]:
+def identify_languages(texts: Texts) -> tuple[list[str], NDArray[np.float32]]:
     """Language code and probability of each document, from samples of SAMPLE_BYTES spread over it.
 
     "und" with 0 for a text in which the model knows nothing. Pure; safe from several threads.
     """
     _, languages, _ = load_model()
-    samples_N, starts_B, ends_B = take_samples(buffer_N, starts_B, ends_B)
-    classes_B, scores_B, treat_B = _classify(samples_N, starts_B, ends_B)
+    samples = take_samples(texts)
+    classes_B, scores_B, treat_B = _classify(samples)
     changed = np.flatnonzero(treat_B & (ASK_NFC | IN_CAPITALS))
     if len(changed):
-        texts = []
-        for b in changed.tolist():
-            text = bytes(samples_N[starts_B[b] : ends_B[b]]).decode()
-            texts.append(nfc(text.lower() if treat_B[b] & IN_CAPITALS else text))
-        classes_B[changed], scores_B[changed], _ = _classify(*join_texts(texts), as_is=True)
+        treated = [nfc(samples[b].lower() if treat_B[b] & IN_CAPITALS else samples[b]) for b in changed.tolist()]
+        classes_B[changed], scores_B[changed], _ = _classify(join_texts(treated), as_is=True)
     return [languages[k] if k >= 0 else UNDETERMINED for k in classes_B.tolist()], scores_B
 
 
-def take_samples(
-    buffer_N: NDArray[np.uint8], starts_B: NDArray[np.int64], ends_B: NDArray[np.int64]
-) -> tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.int64]]:
+def take_samples(texts: Texts) -> Texts:
     """What is looked at of each document, as a batch of its own: all, or pieces from beginning to end."""
-    most_bytes = int(np.minimum(ends_B - starts_B, SAMPLE_BYTES).sum())
+    most_bytes = int(np.minimum(texts.num_bytes(), SAMPLE_BYTES).sum())
     samples_N = np.empty(most_bytes + PADDING_BYTES, np.uint8)
-    sample_starts_B, sample_ends_B = np.empty(len(starts_B), np.int64), np.empty(len(starts_B), np.int64)
-    sample_documents(read_only(buffer_N), starts_B, ends_B, samples_N, sample_starts_B, sample_ends_B)
-    return samples_N, sample_starts_B, sample_ends_B
+    starts_B, ends_B = np.empty(len(texts), np.int64), np.empty(len(texts), np.int64)
+    sample_documents(read_only(texts.buffer_N), texts.starts_B, texts.ends_B, samples_N, starts_B, ends_B)
+    return Texts(samples_N, starts_B, ends_B)
 
 
-def _classify(
-    buffer_N: NDArray[np.uint8], starts_B: NDArray[np.int64], ends_B: NDArray[np.int64], as_is: bool = False
-) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.uint8]]:
+def _classify(texts: Texts, as_is: bool = False) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.uint8]]:
     """Class (-1 for none) and probability of each text, and what has to be done to it first."""
     model, _, overlap = load_model()
-    num_documents = len(starts_B)
-    longest_bytes = int((ends_B - starts_B).max(initial=0))
+    num_documents = len(texts)
+    longest_bytes = int(texts.num_bytes().max(initial=0))
     classes_B = np.empty(num_documents, np.int64)
     scores_B = np.empty(num_documents, np.float32)
     treat_B = np.empty(num_documents, np.uint8)
     classify_documents(
-        read_only(buffer_N),
-        starts_B,
-        ends_B,
+        read_only(texts.buffer_N),
+        texts.starts_B,
+        texts.ends_B,
         model,
         overlap,
         character_properties(),

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from curation.vectors.student import Student, train_student
 from curation.vectors.teacher import EmbeddingConfig, Progress, Teacher, open_teacher
 from curatord.errors import ConfigError
+from kernels.columns import Ragged, bounds_of
 from state.token_arrays import Tokens
 
 # The student is one large value; facts and journal records are of bounded size.
@@ -90,10 +91,8 @@ class Embedder:
         """Unit vectors, one a document."""
         if self._student is None:
             return self._teach(documents, self._progress)
-        bounds_B1 = np.zeros(len(documents) + 1, np.int64)
-        np.cumsum([len(tokens) for tokens in documents], out=bounds_B1[1:])
-        tokens_T = np.concatenate(documents).astype(np.uint32, copy=False) if documents else np.zeros(0, np.uint32)
-        return self._student.embed(tokens_T, bounds_B1)
+        tokens_T = np.concatenate([np.zeros(0, np.uint32), *documents]).astype(np.uint32, copy=False)
+        return self._student.embed(Ragged(tokens_T, bounds_of([len(tokens) for tokens in documents])))
 
     def known_share(self, documents: Sequence[Tokens]) -> float:
         """Which share of their tokens the student knows; 1 without one."""

@@ -19,6 +19,7 @@ import xxhash
 from numpy.typing import NDArray
 
 from kernels.bag import COLUMNS, embed_bags, start_table, train_epoch
+from kernels.columns import Ragged
 from ops.memory import lookup_table
 
 VERSION = 1
@@ -59,16 +60,15 @@ class Student:
         self.version = VERSION
         self.digest = xxhash.xxh3_128_hexdigest(self.to_bytes())
 
-    def embed(self, tokens_T: NDArray[np.uint32], offsets_B1: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Unit vectors (B, D) of documents whose tokens are `tokens_T[offsets_B1[b]:offsets_B1[b + 1]]`.
+    def embed(self, tokens: Ragged[np.uint32]) -> NDArray[np.float32]:
+        """Unit vectors (B, D) of documents.
 
         Only the first `max_tokens` of each count. Each vector depends on its own document alone, to the last bit.
         """
-        embeddings_BD = np.empty((len(offsets_B1) - 1, self.dimension), np.float32)
-        flat_N = self._padded_RD.reshape(-1)
-        embed_bags(
-            tokens_T, offsets_B1, self._max_tokens, self._rows_V, flat_N, self._padded_RD.shape[1], embeddings_BD
-        )
+        embeddings_BD = np.empty((len(tokens), self.dimension), np.float32)
+        flat_N, num_columns = self._padded_RD.reshape(-1), self._padded_RD.shape[1]
+        documents = tokens.values_T, tokens.bounds_B1
+        embed_bags(*documents, self._max_tokens, self._rows_V, flat_N, num_columns, embeddings_BD)
         return embeddings_BD
 
     def known_share(self, documents: Sequence[NDArray[np.unsignedinteger]]) -> float:

@@ -20,7 +20,7 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-from curation.vectors.hub import hub_answers
+from ops.hub import hub_answers
 from ops.memory import keep_objects
 
 DEFAULT_MODEL = "all-MiniLM-L6-v2"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from itertools import pairwise
 
 import msgspec
 import numpy as np
@@ -78,14 +77,14 @@ class Selection:
         quality = self._stages.quality
 
         def judge(part: slice) -> tuple[slice, Measures, QualityVerdicts]:
-            measures = quality.measure(batch.buffer_N, batch.starts_B[part], batch.ends_B[part], batch.languages[part])
+            measures = quality.measure(batch.texts.take(part), batch.languages[part])
             return part, measures, quality.judge(measures)
 
         kept_B = np.ones(len(batch), np.bool_)
         qualities_B = np.empty(len(batch), np.float32)
         would_reject_R = np.zeros(len(RULE_NAMES), np.int64)
         would_reject_P = np.zeros(len(PRESETS), np.int64)  # bytes
-        num_bytes_B = batch.ends_B - batch.starts_B
+        num_bytes_B = batch.texts.num_bytes()
         for part, measures, judged in self._workers.map(judge, len(batch)):
             doc_nos_B = batch.doc_nos_B[part]
             verdicts.measure(doc_nos_B, measures.scores_B, measures.languages_B, measures.values_BR)
@@ -115,9 +114,7 @@ class Selection:
         if not config.enabled or not len(batch):
             return batch, qualities_B
         near_dedup = self._stages.near_dedup
-        signed = self._workers.map(
-            lambda part: near_dedup.sign(batch.buffer_N, batch.starts_B[part], batch.ends_B[part]), len(batch)
-        )
+        signed = self._workers.map(lambda part: near_dedup.sign(batch.texts.take(part)), len(batch))
         signatures_BP = np.concatenate([signatures for signatures, _ in signed])
         has_words_B = np.concatenate([has_words for _, has_words in signed])
         matches = near_dedup.match(batch.doc_nos_B, signatures_BP, has_words_B)
@@ -180,14 +177,10 @@ class Selection:
             return
         tokenizer = self._stages.tokenizer
         encoded = self._workers.map(
-            lambda part: tokenizer.encode_batch(
-                batch.texts[part], batch.buffer_N, batch.starts_B[part], batch.ends_B[part]
-            ),
+            lambda part: tokenizer.encode_batch(batch.texts.take(part)),
             len(batch),
         )
-        arrays = [
-            tokens_T[first:last] for tokens_T, bounds_B1 in encoded for first, last in pairwise(bounds_B1.tolist())
-        ]
+        arrays = [tokens for part in encoded for tokens in part]
         has_tokens_B = np.array([len(tokens) > 0 for tokens in arrays], np.bool_)
         # A normalizer may leave nothing of a text of controls; there is nothing to train on then.
         _reject_all(verdicts, batch.doc_nos_B[~has_tokens_B], "tokenize", "no_tokens")
@@ -206,7 +199,7 @@ class Selection:
     def _record(self, run: Run, verdicts: Verdicts, epoch: Epoch) -> None:
         """Count the outcomes and write the segment."""
         batch = run.batch
-        num_bytes_B = batch.ends_B - batch.starts_B
+        num_bytes_B = batch.texts.num_bytes()
         outcomes = verdicts.counts()
         for (stage, reason), rows in outcomes.items():
             num_bytes = int(num_bytes_B[rows].sum())

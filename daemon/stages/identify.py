@@ -15,10 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from consumers.formats.documents import Arrival
-from curation.batch import Batch, join_texts
+from curation.batch import Batch
 from curation.dedup.exact import Keys, text_keys, url_keys
 from curation.dedup.hash_index import HashIndex, hash_keys
 from curatord.records import DeadLetter, Document, Retraction
+from kernels.columns import join_texts
 from state.epoch import Epoch
 from state.ledger import Ledger
 from state.segments import Segment, Segments
@@ -73,19 +74,15 @@ def _as_bytes(keys_B2: NDArray[np.uint64]) -> list[bytes]:
 def _gather(arrivals: Sequence[Arrival], known_ids: HashIndex) -> _Poll:
     kept = tuple(arrival for arrival in arrivals if isinstance(arrival.value, Document))
     documents = [arrival.value for arrival in kept if isinstance(arrival.value, Document)]
-    buffer_N, starts_B, ends_B = join_texts([document.text for document in documents])
     batch = Batch(
         ordinals_B=np.array([arrival.ordinal for arrival in kept], np.int64),
         doc_nos_B=np.full(len(kept), -1, np.int64),
         ids=tuple(arrival.doc_id for arrival in kept),
-        texts=tuple(document.text for document in documents),
+        texts=join_texts([document.text for document in documents]),
         sources=tuple(document.source for document in documents),
         languages=tuple(document.language for document in documents),
-        buffer_N=buffer_N,
-        starts_B=starts_B,
-        ends_B=ends_B,
     )
-    keys = Keys(texts_B2=text_keys(batch), urls_B2=url_keys([document.url for document in documents]))
+    keys = Keys(texts_B2=text_keys(batch.texts), urls_B2=url_keys([document.url for document in documents]))
     id_keys_B2 = id_keys(batch.ids)
     return _Poll(
         batch=batch,
@@ -145,7 +142,7 @@ class Intake:
                     break
                 replaced = earlier.doc_no
             if earlier is not None and earlier.text_key == text_key:
-                self._ledger.count("redelivered", 1, int(poll.batch.ends_B[row] - poll.batch.starts_B[row]))
+                self._ledger.count("redelivered", 1, int(poll.batch.texts.num_bytes()[row]))
             else:
                 if not self._is_withheld(id_key, arrival):
                     poll.versions[id_key] = _Version(doc_no=self.next_doc_no + len(rows), text_key=text_key)

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from datasketch import MinHash
 
-from curation.batch import join_texts
 from kernels import minhash
+from kernels.columns import join_texts
 from kernels.words import code_point_table, scratch_arrays, word_hashes, word_kinds
 from tests.kernels.test_words import expected_words
 
@@ -20,7 +20,8 @@ CHINESE = "大语言模型的训练数据需要去重和过滤，以提高模型
 
 
 def shingle_hashes_of(text: str, shingle_words: int) -> list[int]:
-    buffer_N, starts_B, ends_B = join_texts([text])
+    joined = join_texts([text])
+    buffer_N, starts_B, ends_B = joined.buffer_N, joined.starts_B, joined.ends_B
     lower, bounds, hashes = scratch_arrays(len(buffer_N))
     num_words, _ = word_hashes(buffer_N, starts_B[0], ends_B[0], code_point_table(), lower, bounds, hashes)
     shingles = np.empty(num_words + 1, np.uint32)
@@ -70,7 +71,7 @@ def test_chinese_is_shingled_by_characters() -> None:
 
 
 def sign(texts: list[str], num_bands: int = 20, band_rows: int = 2) -> tuple[np.ndarray, ...]:
-    return minhash.sign(*join_texts(texts), num_bands=num_bands, band_rows=band_rows, sketch_bins=1024)
+    return minhash.sign(join_texts(texts), num_bands=num_bands, band_rows=band_rows, sketch_bins=1024)
 
 
 def test_only_a_text_with_a_word_has_words() -> None:
@@ -135,11 +136,11 @@ def test_bands_of_one_document_have_tags_of_their_own() -> None:
 
 def test_threads_sign_slices_of_one_buffer_as_one_would() -> None:
     texts = [ENGLISH * (number % 7) + f"{number} é e\u0301 {CHINESE}" * (number % 3) for number in range(400)]
-    buffer_N, starts_B, ends_B = join_texts(texts)
+    joined = join_texts(texts)
 
     def part(first: int, end: int) -> tuple[np.ndarray, ...]:
         options = {"num_bands": 25, "band_rows": 5, "sketch_bins": 512}
-        return minhash.sign(buffer_N, starts_B[first:end], ends_B[first:end], **options)
+        return minhash.sign(joined.take(slice(first, end)), **options)
 
     whole = part(0, 400)
     with ThreadPoolExecutor(4) as pool:

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curation.dedup.exact import text_keys
+from kernels.columns import join_texts
 from kernels.nfc import MAX_RUN, marks, nfc, with_ordered_runs
 from kernels.words import normal_form
-from tests.curation.dedup.test_exact import batch_of
 
 MARKS = sorted(marks())
 CHARACTERS = [chr(code) for code in range(sys.maxunicode + 1) if not 0xD800 <= code < 0xE000]
@@ -59,7 +59,7 @@ def test_marks_in_any_order_leave_python_a_bounded_number_of_moves_each(run: str
 def test_texts_with_long_runs_are_equal_if_their_marks_differ_only_in_order() -> None:
     one, other, third = "a" + "\u0301\u0327" * 5000, "a" + "\u0327" * 5000 + "\u0301" * 5000, "a" + "\u0301" * 10_000
 
-    keys_B2 = text_keys(batch_of([one, other, third]))
+    keys_B2 = text_keys(join_texts([one, other, third]))
 
     assert np.array_equal(keys_B2[0], keys_B2[1])
     assert not np.array_equal(keys_B2[0], keys_B2[2])

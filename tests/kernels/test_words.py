@@ -13,7 +13,7 @@ import regex
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curation.batch import join_texts
+from kernels.columns import join_texts
 from kernels.words import (
     JOINED,
     KATAKANA,
@@ -45,7 +45,8 @@ def kernel_words(text: str) -> list[str]:
 
 
 def words_and_composes(text: str) -> tuple[list[str], bool]:
-    buffer_N, starts_B, ends_B = join_texts([text])
+    joined = join_texts([text])
+    buffer_N, starts_B, ends_B = joined.buffer_N, joined.starts_B, joined.ends_B
     lower, bounds, hashes = scratch_arrays(len(buffer_N))
     num_words, composes = word_hashes(buffer_N, starts_B[0], ends_B[0], code_point_table(), lower, bounds, hashes)
     slices = bounds[: 2 * num_words].reshape(-1, 2).tolist()
@@ -91,7 +92,7 @@ def test_english_words_are_those_of_the_regular_expression() -> None:
 
 @pytest.mark.parametrize("length", [*range(130), 1000])
 def test_words_end_where_the_text_ends(length: int) -> None:
-    buffer_N, _, _ = join_texts(["x" * 2000])
+    buffer_N = join_texts(["x" * 2000]).buffer_N
     lower, bounds, hashes = scratch_arrays(length)
     num_words, _ = word_hashes(buffer_N, 7, 7 + length, code_point_table(), lower, bounds, hashes)
     assert num_words == min(length, 1)
@@ -224,7 +225,8 @@ def test_equal_words_have_equal_hashes_and_different_words_different_ones() -> N
     text = " ".join(
         f"{stem}{number} x{number}" for stem in ("word", "a_much_longer_word_than_eight") for number in range(20_000)
     )
-    buffer_N, starts_B, ends_B = join_texts([text])
+    joined = join_texts([text])
+    buffer_N, starts_B, ends_B = joined.buffer_N, joined.starts_B, joined.ends_B
     lower, bounds, hashes = scratch_arrays(len(buffer_N))
     num_words, _ = word_hashes(buffer_N, starts_B[0], ends_B[0], code_point_table(), lower, bounds, hashes)
     words = text.split()
@@ -247,7 +249,8 @@ def test_hashes_do_not_depend_on_what_stands_around_the_text() -> None:
         return hashes[:num_words].tolist()
 
     texts = ["one two thrée", "four", "fünf"]
-    buffer_N, starts_B, ends_B = join_texts(texts)
+    joined = join_texts(texts)
+    buffer_N, starts_B, ends_B = joined.buffer_N, joined.starts_B, joined.ends_B
     for text, start, end in zip(texts, starts_B.tolist(), ends_B.tolist(), strict=True):
-        alone_N, _, ends_1 = join_texts([text])
-        assert hashes_of(buffer_N, start, end) == hashes_of(alone_N, 0, int(ends_1[0]))
+        alone = join_texts([text])
+        assert hashes_of(buffer_N, start, end) == hashes_of(alone.buffer_N, 0, int(alone.ends_B[0]))

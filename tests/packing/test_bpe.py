@@ -7,7 +7,6 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from importlib import resources
-from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -15,8 +14,8 @@ import tiktoken
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from curation.batch import join_texts
 from kernels import bpe as kernels
+from kernels.columns import join_texts
 from packing.bpe import PATTERNS, BytePairEncoder, tiktoken_engine
 
 EXPRESSIONS = sorted(PATTERNS)
@@ -45,8 +44,7 @@ def tokens_and_reference(expression: str) -> tuple[BytePairEncoder, tiktoken.Enc
 
 
 def encode(encoder: BytePairEncoder, texts: list[str]) -> list[list[int]]:
-    tokens_T, offsets_B1 = encoder.encode(*join_texts(texts))
-    return [tokens_T[a:b].tolist() for a, b in pairwise(offsets_B1.tolist())]
+    return [tokens.tolist() for tokens in encoder.encode(join_texts(texts))]
 
 
 @pytest.mark.parametrize("expression", EXPRESSIONS)

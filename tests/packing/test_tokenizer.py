@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from importlib import resources
-from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -22,8 +21,8 @@ from mistral_common.tokens.tokenizers.tekken import Tekkenizer
 from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers, trainers
 from tokenizers import Tokenizer as HuggingFaceTokenizer
 
-from curation.batch import join_texts
 from curatord.errors import ConfigError
+from kernels.columns import join_texts
 from packing import vocabularies
 from packing.added_tokens import MAX_SEARCHED, control_tokens
 from packing.bpe import ONIGURUMA_PATTERNS, PATTERNS
@@ -57,11 +56,11 @@ def tekkenizer() -> Tekkenizer:
 
 
 def encode(tokenizer: Tokenizer, texts: Sequence[str]) -> list[list[int]]:
-    tokens_T, offsets_B1 = tokenizer.encode_batch(texts, *join_texts(list(texts)))
-    assert tokens_T.dtype == tokenizer.dtype
-    assert offsets_B1.dtype == np.int64
-    assert len(offsets_B1) == len(texts) + 1
-    return [tokens_T[a:b].tolist() for a, b in pairwise(offsets_B1.tolist())]
+    encoded = tokenizer.encode_batch(join_texts(texts))
+    assert encoded.values_T.dtype == tokenizer.dtype
+    assert encoded.bounds_B1.dtype == np.int64
+    assert len(encoded) == len(texts)
+    return [tokens.tolist() for tokens in encoded]
 
 
 def assert_same_as_tekkenizer(texts: Sequence[str]) -> None:
@@ -119,17 +118,14 @@ def test_a_line_of_20_megabytes_comes_back_exactly() -> None:
 
 
 def test_documents_of_a_batch_may_lie_anywhere_in_its_buffer() -> None:
-    buffer_N, starts_B, ends_B = join_texts(["first", "second one", "third"])
-    tokens_T, offsets_B1 = tekken().encode_batch(["third", "first"], buffer_N, starts_B[[2, 0]], ends_B[[2, 0]])
-    assert [tokens_T[: offsets_B1[1]].tolist(), tokens_T[offsets_B1[1] :].tolist()] == encode(
-        tekken(), ["third", "first"]
-    )
+    encoded = tekken().encode_batch(join_texts(["first", "second one", "third"]).take([2, 0]))
+    assert [tokens.tolist() for tokens in encoded] == encode(tekken(), ["third", "first"])
 
 
 def test_no_documents_are_no_tokens() -> None:
-    tokens_T, offsets_B1 = tekken().encode_batch([], *join_texts([]))
-    assert len(tokens_T) == 0
-    assert offsets_B1.tolist() == [0]
+    encoded = tekken().encode_batch(join_texts([]))
+    assert len(encoded.values_T) == 0
+    assert encoded.bounds_B1.tolist() == [0]
 
 
 def test_threads_give_the_same_ids() -> None:
@@ -174,9 +170,7 @@ def test_a_tiktoken_encoding_keeps_its_ids_and_its_control_tokens_to_itself(expr
     )
     vocabulary = vocabularies.read_tiktoken(reference)
     assert (vocabulary.eos_id, vocabulary.bos_id, vocabulary.size) == (300, None, 302)
-    tokens_T, offsets_B1 = vocabulary.codec.encode(TEXTS, *join_texts(TEXTS), -1, 300)
-    for n, text in enumerate(TEXTS):
-        ids = tokens_T[offsets_B1[n] : offsets_B1[n + 1]]
+    for text, ids in zip(TEXTS, vocabulary.codec.encode(join_texts(TEXTS), -1, 300), strict=True):
         assert ids.tolist() == [*reference.encode_ordinary(text), 300]
         assert vocabulary.codec.decode(ids.astype(np.int64)) == text
 
@@ -420,7 +414,7 @@ def test_a_run_on_which_tiktokens_engine_gives_up_is_encoded_in_parts() -> None:
     reference = tiktoken.Encoding("small", pat_str=r"\s+(?!\S)|\s+|\S+", mergeable_ranks=ranks, special_tokens={})
     codec = vocabularies.read_tiktoken(reference).codec
     for text in ("a b", "a" + " " * 1_100_000 + "b"):
-        tokens_T, _ = codec.encode([text], *join_texts([text]), -1, -1)
+        tokens_T = codec.encode(join_texts([text]), -1, -1).values_T
         assert codec.decode(tokens_T.astype(np.int64)) == text
     assert len(tokens_T) < 600_000
 

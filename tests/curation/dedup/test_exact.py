@@ -7,26 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curation.batch import Batch, join_texts
 from curation.dedup.exact import ExactDedup, ExactDedupConfig, Keys, normalise_url, text_keys, url_keys
 from curation.dedup.hash_index import HashIndex, hash_keys
-
-
-def batch_of(texts: list[str]) -> Batch:
-    buffer_N, starts_B, ends_B = join_texts(texts)
-    numbers_B = np.arange(len(texts))
-    return Batch(
-        ordinals_B=numbers_B,
-        doc_nos_B=numbers_B,
-        ids=tuple(map(str, numbers_B)),
-        texts=tuple(texts),
-        sources=("",) * len(texts),
-        languages=("",) * len(texts),
-        buffer_N=buffer_N,
-        starts_B=starts_B,
-        ends_B=ends_B,
-    )
-
+from kernels.columns import join_texts
 
 SPACES = st.sampled_from(
     " \t\n\r\x0b\x0c\x1c\x1d\x1e\x1f\x85\xa0\u1680\u2000\u200a\u200b\u2028\u2029\u202f\u205f\u3000é"
@@ -40,14 +23,14 @@ def test_texts_are_equal_exactly_when_python_normalises_them_to_the_same(texts: 
 
     expected = [" ".join(unicodedata.normalize("NFC", text).split()).encode() for text in texts]
 
-    assert text_keys(batch_of(texts)).tolist() == hash_keys(expected).tolist()
+    assert text_keys(join_texts(texts)).tolist() == hash_keys(expected).tolist()
 
 
 def test_a_batch_and_its_documents_one_by_one_find_the_same_duplicates() -> None:
     texts = ["one two", "one  two\n", "three", "", " ", "three", "four"]
     whole = ExactDedup(ExactDedupConfig())
     single = ExactDedup(ExactDedupConfig())
-    keys_B2 = text_keys(batch_of(texts))
+    keys_B2 = text_keys(join_texts(texts))
     no_urls_B2 = url_keys(("",) * len(texts))
 
     together = whole.find_duplicates(np.arange(7), Keys(texts_B2=keys_B2, urls_B2=no_urls_B2)).by_text_B

@@ -9,8 +9,8 @@ import msgspec
 import numpy as np
 import pytest
 
-from curation.batch import join_texts
 from curation.dedup.near import Matches, NearDedup, NearDedupConfig
+from kernels.columns import join_texts
 from kernels.lsh import BUCKET, BUDGET
 from kernels.minhash import count_tags
 from tests.corpus import read_zst_jsonl
@@ -18,7 +18,7 @@ from tests.kernels.test_minhash import shingle_set
 
 
 def match_texts(near_dedup: NearDedup, texts: list[str], *, first: int = 0) -> Matches:
-    signatures_BP, has_words_B = near_dedup.sign(*join_texts(texts))
+    signatures_BP, has_words_B = near_dedup.sign(join_texts(texts))
     return near_dedup.match(np.arange(first, first + len(texts)), signatures_BP, has_words_B)
 
 
@@ -117,7 +117,7 @@ def test_results_do_not_depend_on_batches(batch: int) -> None:
 def test_restored_state_decides_like_the_one_that_never_stopped() -> None:
     texts = similar_pages()
     steady, facts = NearDedup(NearDedupConfig()), {}
-    signatures_BP, has_words_B = steady.sign(*join_texts(texts))
+    signatures_BP, has_words_B = steady.sign(join_texts(texts))
     matches = steady.match(np.arange(300), signatures_BP[:300], has_words_B[:300])
     for doc_no in np.flatnonzero(matches.doc_nos_B < 0).tolist():
         facts[doc_no] = matches.facts_BP[doc_no].tobytes()

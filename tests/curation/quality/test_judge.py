@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curation.batch import join_texts
 from curation.quality.judge import PRESETS, Measures, Quality, QualityConfig, Verdicts
 from curation.quality.language import LanguageConfig
 from curation.quality.rules import FILTERS_OF_PRESET, RULE_NAMES, RULES, Rule
 from kernels.c4 import SENTENCE_END
+from kernels.columns import join_texts
 from kernels.quality import Value, measure_documents
 from kernels.text_masks import HASH_LAST
 from kernels.words import ALONE, BLOCKS_WITHOUT_SPACES, MARK, NO_WORD, PASSED_OVER, word_kinds
@@ -36,12 +36,12 @@ FRAGMENTS = [
 
 
 def values_of(texts: list[str], published: bool = True) -> np.ndarray:
-    return measure_documents(*join_texts(texts), published=published)
+    return measure_documents(join_texts(texts), published=published)
 
 
 def judge(texts: list[str], config: QualityConfig, languages: tuple[str, ...]) -> tuple[Measures, Verdicts]:
     quality = Quality(config, NO_LANGUAGE)
-    measures = quality.measure(*join_texts(texts), languages)
+    measures = quality.measure(join_texts(texts), languages)
     return measures, quality.judge(measures)
 
 
@@ -154,12 +154,12 @@ def test_hostile_documents_are_measured() -> None:
 def test_measures_do_not_depend_on_the_batch(corpora: Path) -> None:
     texts = sample(corpora, ["web/win32", "web/arxiv-zh-llm", "crawl/extracted-text"], each=30)
     quality = Quality(QualityConfig(preset="fineweb"), LanguageConfig(keep=("en",)))
-    whole = quality.measure(*join_texts(texts), ("",) * len(texts))
+    whole = quality.measure(join_texts(texts), ("",) * len(texts))
     verdicts = quality.judge(whole)
     for size in (1, 7):
         for first in range(0, len(texts), size):
             part = texts[first : first + size]
-            measures = quality.measure(*join_texts(part), ("",) * len(part))
+            measures = quality.measure(join_texts(part), ("",) * len(part))
             span = slice(first, first + len(part))
             assert measures.values_BR.tobytes() == whole.values_BR[span].tobytes()
             assert measures.scores_B.tobytes() == whole.scores_B[span].tobytes()
@@ -240,7 +240,7 @@ def test_scores_rise_from_junk_to_prose() -> None:
 def test_languages_that_are_not_kept_are_rejected_first() -> None:
     quality = Quality(QualityConfig(preset="gopher"), LanguageConfig(keep=("de", "fr"), min_score=0.9))
     texts = ["stub", "Wir haben heute leider keine Zeit für lange Sätze.", "la de"]
-    measures = quality.measure(*join_texts(texts), ("EN-us", "de_DE", ""))
+    measures = quality.measure(join_texts(texts), ("EN-us", "de_DE", ""))
     assert measures.languages_B[:2] == ("en", "de")
     assert measures.language_scores_B[:2].tolist() == [1, 1]
     verdicts = quality.judge(measures)
@@ -367,7 +367,7 @@ def test_lines_of_words_that_repeat_still_count() -> None:
 
 def test_text_in_capitals_is_judged_like_the_text() -> None:
     quality = Quality(QualityConfig(preset="gopher"), LanguageConfig())
-    measures = quality.measure(*join_texts([GOOD, GOOD.upper()]), ("", ""))
+    measures = quality.measure(join_texts([GOOD, GOOD.upper()]), ("", ""))
     assert measures.languages_B == ("en", "en")
     assert quality.judge(measures).reasons_B == ("", "")
 
@@ -459,7 +459,7 @@ def blobs() -> dict[str, str]:
 def test_what_is_no_language_is_rejected_by_that_name(preset: str) -> None:
     quality = Quality(QualityConfig(preset=preset), LanguageConfig())  # type: ignore[arg-type]
     texts = blobs()
-    measures = quality.measure(*join_texts(list(texts.values())), ("",) * len(texts))
+    measures = quality.measure(join_texts(list(texts.values())), ("",) * len(texts))
     reasons = dict(zip(texts, quality.judge(measures).reasons_B, strict=True))
     assert reasons == dict.fromkeys(texts, "no_language")
 
@@ -470,5 +470,5 @@ def test_documents_of_the_corpora_are_of_a_language(corpora: Path) -> None:
              "labelled/udhr-languages", "labelled/dclm-human-quality", "crawl/extracted-text"]  # fmt: skip
     texts = sample(corpora, names, each=150)
     quality = Quality(QualityConfig(), LanguageConfig())
-    measures = quality.measure(*join_texts(texts), ("",) * len(texts))
+    measures = quality.measure(join_texts(texts), ("",) * len(texts))
     assert quality.judge(measures).would_reject_R[RULE_NAMES.index("no_language")] <= 2

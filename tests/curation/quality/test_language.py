@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
-from curation.batch import join_texts
 from curation.quality.language import UNDETERMINED, LanguageConfig, identify_languages, load_model, take_samples
 from curation.quality.language_codes import normalise_language
 from kernels.characters import OTHER_SCRIPT, character_properties
+from kernels.columns import join_texts
 from kernels.langid import SAMPLE_BYTES
 from tests.corpus import read_zst_jsonl
 
@@ -24,10 +24,7 @@ def original() -> LanguageIdentifier:
 
 
 def samples(texts: list[str]) -> list[str]:
-    samples_N, starts_B, ends_B = take_samples(*join_texts(texts))
-    return [
-        samples_N[start:end].tobytes().decode() for start, end in zip(starts_B.tolist(), ends_B.tolist(), strict=True)
-    ]
+    return list(take_samples(join_texts(texts)))
 
 
 def is_of_other_scripts(text: str) -> bool:
@@ -36,7 +33,7 @@ def is_of_other_scripts(text: str) -> bool:
 
 
 def assert_equal_to_the_original(texts: list[str], original: LanguageIdentifier) -> None:
-    languages, scores_B = identify_languages(*join_texts(texts))
+    languages, scores_B = identify_languages(join_texts(texts))
     for sample, language, score in zip(samples(texts), languages, scores_B.tolist(), strict=True):
         expected, probability = original.classify(sample.encode())
         if language == UNDETERMINED:
@@ -111,7 +108,7 @@ CHINESE = "老城的港口建于船只还从北方运来盐和木材的时候，
     ],
 )
 def test_the_language_of_a_document_is_that_of_most_of_it(text: str, language: str) -> None:
-    assert identify_languages(*join_texts([text]))[0] == [language]
+    assert identify_languages(join_texts([text]))[0] == [language]
 
 
 def test_pieces_of_a_sample_lie_evenly_over_a_long_document() -> None:
@@ -135,11 +132,11 @@ def test_pieces_of_a_sample_lie_evenly_over_a_long_document() -> None:
     ],
 )
 def test_text_in_capitals_has_the_language_of_the_text(text: str) -> None:
-    plain = identify_languages(*join_texts([text]))[0]
+    plain = identify_languages(join_texts([text]))[0]
     capitals = text.upper()
     mixed = capitals.replace(" ", " ", 1).replace("A", "a", 1)
     long = capitals * 100
-    assert identify_languages(*join_texts([capitals, mixed, long]))[0] == plain * 3
+    assert identify_languages(join_texts([capitals, mixed, long]))[0] == plain * 3
 
 
 @pytest.mark.parametrize(
@@ -157,7 +154,7 @@ def test_scripts_that_the_model_lacks_are_undetermined(script: str) -> None:
     ]
     rng = random.Random(script)
     text = " ".join("".join(rng.choices(letters, k=5)) for _ in range(200))
-    languages, scores_B = identify_languages(*join_texts([text, text + " with two words", text[:40]]))
+    languages, scores_B = identify_languages(join_texts([text, text + " with two words", text[:40]]))
     assert languages == [UNDETERMINED] * 3
     assert scores_B.tolist() == [0, 0, 0]
 
@@ -167,7 +164,7 @@ def test_real_texts_in_scripts_that_the_model_lacks_are_undetermined(corpora: Pa
     texts = [
         row["text"] for row in read_zst_jsonl(corpora / "labelled/udhr-languages.jsonl.zst") if row["label"] == label
     ]
-    assert identify_languages(*join_texts(texts))[0] == [UNDETERMINED]
+    assert identify_languages(join_texts(texts))[0] == [UNDETERMINED]
 
 
 def test_und_can_be_kept() -> None:

@@ -11,13 +11,13 @@ import msgspec
 import numpy as np
 import pytest
 
-from curation.batch import join_texts
 from curation.ticks import TICK_ORDINALS
 from curation.vectors.embedder import Embedder, held_out
 from curation.vectors.retraining import TRAINING_TICKS, Retraining, Training
 from curation.vectors.teacher import EmbeddingConfig
 from curation.vectors.training_sample import Sample
 from curatord.errors import ConfigError
+from kernels.columns import join_texts
 from packing.tokenizer import Tokenizer, TokenizerConfig, open_tokenizer
 from state.token_arrays import Tokens
 
@@ -64,8 +64,7 @@ def tick_of(tokenizer: Tokenizer) -> Callable[[list[str], int], list[Tokens]]:
     def make(words: list[str], seed: int) -> list[Tokens]:
         rng = random.Random(seed)
         texts = [" ".join(rng.choices(words, k=rng.randrange(5, 40))) for _ in range(TICK)]
-        tokens_T, bounds = tokenizer.encode_batch(texts, *join_texts(texts))
-        return [tokens_T[bounds[b] : bounds[b + 1]] for b in range(TICK)]
+        return list(tokenizer.encode_batch(join_texts(texts)))
 
     return make
 

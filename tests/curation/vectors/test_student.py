@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 
 from curation.vectors.student import Student, train_student
+from kernels.columns import Ragged
 
 VOCABULARY = 5000
 
@@ -28,7 +29,7 @@ def topics(num_documents: int, seed: int, num_tokens: int = 60) -> tuple[list[np
 
 def embed(student: Student, documents: list[np.ndarray]) -> np.ndarray:
     offsets = np.concatenate(([0], np.cumsum([len(d) for d in documents]))).astype(np.int64)
-    return student.embed(np.concatenate([*documents, np.zeros(0, np.uint32)]).astype(np.uint32), offsets)
+    return student.embed(Ragged(np.concatenate([*documents, np.zeros(0, np.uint32)]).astype(np.uint32), offsets))
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from curation.vectors.hub import hub_answers, hub_file
+from ops.hub import hub_answers, hub_file
 
 NOBODY_LISTENS = "http://127.0.0.1:9/{repo_id}/resolve/{revision}/{filename}"
 
