@@ -30,6 +30,7 @@ from ops.server import MetricsConfig, serving
 from ops.systemd import ServiceManager
 from state.epoch import Epoch
 from state.ledger import Ledger, decode_ledger, encode_ledger
+from state.outcomes import split_key
 from state.snapshot import StateConfig
 from state.tally import Tally
 
@@ -136,8 +137,7 @@ class Observer:
                 read_bytes=self._ledger.bytes_read - before.bytes_read,
                 outcomes=_grown(self._ledger.rows, before.rows),
                 rejections={
-                    _stage_and_reason(key): number
-                    for key, number in _grown(self._ledger.rejections, before.rejections).items()
+                    split_key(key): number for key, number in _grown(self._ledger.rejections, before.rejections).items()
                 },
                 taken_back=_grown(self._ledger.rejected_later, before.rejected_later),
                 rule_failures=_grown(self._ledger.would_drop, before.would_drop),
@@ -211,11 +211,6 @@ def _counts(counts: FeedbackCounts) -> dict[str, int]:
 
 def _joined(parts: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
     return np.concatenate(parts) if parts else np.zeros(0)
-
-
-def _stage_and_reason(key: str) -> tuple[str, str]:
-    stage, _, reason = key.partition(" ")
-    return stage, reason
 
 
 def _tokens(ledger: Ledger) -> dict[str, int]:

@@ -32,6 +32,7 @@ from kernels.columns import join_texts
 from ops.memory import keep_objects
 from state.epoch import Change, Epoch
 from state.ledger import decode_ledger, encode_ledger
+from state.outcomes import LaterReason
 from state.segments import Segment, decode_segment, read_segments
 from state.store import Store
 from state.tally import Tally
@@ -100,10 +101,10 @@ class Pipeline:
         self.stages.phases.enter("identify")
         for run in self._intake.runs(arrivals, epoch):
             if run.retraction is not None:
-                self._take_back(self._intake.forget(run.retraction, epoch), "retracted", epoch)
+                self._take_back(self._intake.forget(run.retraction, epoch), LaterReason.RETRACTED, epoch)
             if run.replaced >= 0:
                 self._tally_replaced(run, epoch)
-                self._take_back(run.replaced, "replaced", epoch)
+                self._take_back(run.replaced, LaterReason.REPLACED, epoch)
             if len(run.batch):
                 self._selection.decide(run, epoch)
                 self._intake.note(run, epoch)
@@ -161,7 +162,7 @@ class Pipeline:
         epoch.end = EndOfStream(self.stages.packer.generation, self.stages.packer.num_given_out)
         self.stages.phases.enter("feedback")
 
-    def _take_back(self, doc_no: int, reason: str, epoch: Epoch) -> None:
+    def _take_back(self, doc_no: int, reason: LaterReason, epoch: Epoch) -> None:
         """Remove a document from every index and buffer; what was emitted stays, and can be listed."""
         if doc_no < 0:
             return

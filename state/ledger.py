@@ -6,9 +6,12 @@ tokens_accepted = tokens_emitted_first + tokens_held + tokens_rejected_later
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
 from curatord.errors import StateError
+from state.outcomes import AnyReason, LaterReason, Stage, outcome_key
 
 MAX_SOURCES = 200
 OTHER_SOURCES = "(other sources)"
@@ -22,7 +25,7 @@ class Ledger(msgspec.Struct, kw_only=True):
     bytes_read: int = 0
     rows: dict[str, int] = msgspec.field(default_factory=lambda: dict.fromkeys(OUTCOMES, 0))
     bytes: dict[str, int] = msgspec.field(default_factory=lambda: dict.fromkeys(OUTCOMES, 0))
-    rejections: dict[str, int] = msgspec.field(default_factory=dict)  # "stage reason" -> documents
+    rejections: dict[str, int] = msgspec.field(default_factory=dict)  # `outcome_key` -> documents
     rejected_later: dict[str, int] = msgspec.field(default_factory=dict)  # reason -> accepted documents taken back
     dead: dict[str, int] = msgspec.field(default_factory=dict)  # reason -> rows
     sources: dict[str, dict[str, int]] = msgspec.field(default_factory=dict)  # source -> stage, "" for all -> documents
@@ -45,13 +48,13 @@ class Ledger(msgspec.Struct, kw_only=True):
         self.rows[outcome] += documents
         self.bytes[outcome] += num_bytes
 
-    def reject(self, stage: str, reason: str, documents: int, num_bytes: int) -> None:
+    def reject(self, stage: Stage, reason: AnyReason, documents: int, num_bytes: int) -> None:
         """Documents that a stage rejected when they were read."""
         self.count("rejected", documents, num_bytes)
-        key = f"{stage} {reason}"
+        key = outcome_key(stage, reason)
         self.rejections[key] = self.rejections.get(key, 0) + documents
 
-    def count_source(self, source: str, stage: str, documents: int) -> None:
+    def count_source(self, source: str, stage: Stage | Literal[""], documents: int) -> None:
         """Documents of one source that a stage rejected, or that it kept for ""; the first MAX_SOURCES by name."""
         if source not in self.sources and len(self.sources) >= MAX_SOURCES:
             source = OTHER_SOURCES
@@ -59,7 +62,7 @@ class Ledger(msgspec.Struct, kw_only=True):
         for name in {"", stage}:
             counts[name] = counts.get(name, 0) + documents
 
-    def reject_later(self, reason: str, num_tokens: int) -> None:
+    def reject_later(self, reason: LaterReason, num_tokens: int) -> None:
         """One accepted document was taken back; `num_tokens` of it had not been emitted."""
         self.rejected_later[reason] = self.rejected_later.get(reason, 0) + 1
         self.tokens_rejected_later += num_tokens

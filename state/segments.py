@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from state.epoch import Epoch
+from state.outcomes import AnyReason, Outcome, Stage
 from state.store import Store
 
 NO_MATCH = -1
@@ -86,7 +87,7 @@ class Verdicts:
 
     def __init__(self, first: int, num_documents: int, rules: Sequence[str]) -> None:
         self.first = first
-        self._outcomes: dict[tuple[str, str], int] = {("", ""): 0}
+        self._outcomes: dict[Outcome, int] = {("", ""): 0}
         self._outcome_B = np.zeros(num_documents, np.uint16)
         self._values_B = np.full(num_documents, np.nan, np.float32)
         self._thresholds_B = np.full(num_documents, np.nan, np.float32)
@@ -102,8 +103,8 @@ class Verdicts:
     def reject(
         self,
         doc_nos_B: NDArray[np.int64],
-        stage: str,
-        reasons: Sequence[str],
+        stage: Stage,
+        reasons: Sequence[AnyReason],
         *,
         values: NDArray[np.float32] | float = np.nan,
         thresholds: NDArray[np.float32] | float = np.nan,
@@ -139,7 +140,7 @@ class Verdicts:
         """These documents passed, with so many tokens."""
         self._num_tokens_B[doc_nos_B - self.first] = num_tokens_B
 
-    def counts(self) -> dict[tuple[str, str], NDArray[np.intp]]:
+    def counts(self) -> dict[Outcome, NDArray[np.intp]]:
         """Rows of each outcome, accepted first."""
         return {outcome: np.flatnonzero(self._outcome_B == index) for outcome, index in self._outcomes.items()}
 

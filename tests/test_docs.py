@@ -15,6 +15,7 @@ import torch
 
 from curatord import PackedStream
 from tests.curatord.streams import add_shard
+from tools.write_docs import REASONS_PAGE, reasons_page
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -30,6 +31,10 @@ RUNNING = {
 }
 
 SNIPPETS = [(page, number, code) for page in PAGES for number, code in enumerate(BLOCK.findall(page.read_text()))]
+
+
+def test_the_page_of_reasons_is_the_one_that_the_code_makes() -> None:
+    assert REASONS_PAGE.read_text(encoding="utf-8") == reasons_page(), "run `make docs`"
 
 
 def test_every_page_that_is_to_run_has_its_snippets() -> None:

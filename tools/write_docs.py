@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from consumers.formats.codec import REASONS
+from curation.quality.rules import RULES
 from daemon.config import Config, show_config
 from ops.metrics import MAX_SERIES, Metrics
+from state.outcomes import LaterReason, Reason, Stage
 
+REASONS_PAGE = Path(__file__).parents[1] / "docs" / "reasons.md"
 METRICS_PAGE = Path(__file__).parents[1] / "docs" / "metrics.md"
 PAGE = Path(__file__).parents[1] / "docs" / "configuration.md"
 
@@ -46,6 +51,38 @@ def metrics_page() -> str:
     return METRICS_HEAD + "".join(rows)
 
 
+REASONS_HEAD = """\
+# Reasons
+
+Every `stage` and `reason` of [verdicts](verdicts.md), `curatord inspect dropped`, `curatord explain` and the metric \
+`curatord_rejections_total`. `make docs` writes this page.
+
+"""
+
+
+def reasons_page() -> str:
+    """Every reason: of rejections when a document is read, of later ones, and of dead letters."""
+    rejected = [(reason.stage.value, reason.value, reason.explanation) for reason in Reason]
+    rejected += [(Stage.QUALITY.value, rule.name, rule.about) for rule in RULES]
+    order = list(map(str, Stage))
+    rejected.sort(key=lambda row: order.index(row[0]))
+    later = [(reason.value, reason.explanation) for reason in LaterReason]
+    return REASONS_HEAD + "\n".join(
+        (
+            _table("Rejected when read", ("stage", "reason", "meaning; for a rule, what it limits"), rejected),
+            _table("Accepted, and rejected later", ("reason", "meaning"), later),
+            _table("Dead letters", ("reason", "meaning"), REASONS.items()),
+        )
+    )
+
+
+def _table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A section with one table; the last column is prose, the others are names."""
+    head = f"## {title}\n\n| {' | '.join(columns)} |\n|{'---|' * len(columns)}\n"
+    return head + "".join(f"| {' | '.join([*(f'`{name}`' for name in names), prose])} |\n" for *names, prose in rows)
+
+
 if __name__ == "__main__":
+    REASONS_PAGE.write_text(reasons_page(), encoding="utf-8")
     PAGE.write_text(configuration_page(), encoding="utf-8")
     METRICS_PAGE.write_text(metrics_page(), encoding="utf-8")

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from state.epoch import Epoch, VerdictRow
 from state.lookup import at_or_before
+from state.outcomes import Reason, Stage
 from state.segments import NO_MATCH, decode_segment, segment_key
 from state.store import Store
 
@@ -129,8 +130,8 @@ def verdict_table(rows: Sequence[VerdictRow], epoch: Epoch, store: Store) -> pa.
 
 def _similarities(stages: Any, reasons: Any, values_B: NDArray[np.float32]) -> NDArray[np.float32]:
     """How alike a duplicate is to the document that it matches: 1 for the same text, NaN for no duplicate."""
-    near_B = np.asarray(stages.to_numpy(zero_copy_only=False) == "near_dedup")
-    same_B = np.asarray(reasons.to_numpy(zero_copy_only=False) == "same_text")
+    near_B = np.asarray(stages.to_numpy(zero_copy_only=False) == Stage.NEAR_DEDUP)
+    same_B = np.asarray(reasons.to_numpy(zero_copy_only=False) == Reason.SAME_TEXT)
     return np.where(near_B, values_B, np.where(same_B, np.float32(1), np.float32(np.nan))).astype(np.float32)
 
 
@@ -150,7 +151,7 @@ def _taken_back(epoch: Epoch, store: Store) -> Iterator[pa.RecordBatch]:
                 "position": int(segment.column("positions", np.int64)[row]),
                 "source": segment.sources[int(segment.column("source_index", np.uint32)[row])],
                 "outcome": "taken_back",
-                "stage": "documents",
+                "stage": Stage.DOCUMENTS,
                 "reason": reason.decode(),
                 "num_bytes": int(segment.column("num_bytes", np.int64)[row]),
                 "num_tokens": int(segment.column("num_tokens", np.int64)[row]),

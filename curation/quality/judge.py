@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import msgspec
 import numpy as np
@@ -26,12 +27,8 @@ from curation.quality.language_codes import normalise_language
 from curation.quality.rules import FILTERS_OF_PRESET, RULE_NAMES, RULES, Preset
 from kernels.columns import Texts
 from kernels.quality import Value, measure_documents, weigh_values
+from state.outcomes import AnyReason, Reason
 
-# Reasons besides the names of the rules.
-LANGUAGE_NOT_KEPT = "language_not_kept"
-LANGUAGE_UNCERTAIN = "language_uncertain"
-REASONS: tuple[str, ...] = (LANGUAGE_NOT_KEPT, LANGUAGE_UNCERTAIN, *RULE_NAMES)
-KEPT = ""
 # No language has words as long on average; sequences of bases have, and the model takes them for Bikol.
 LONGEST_MEAN_WORD = 30
 # Languages whose sentences end in no mark; what is in no known language may be among them.
@@ -81,7 +78,7 @@ class Verdicts:
     """What is decided on B documents."""
 
     rejected_B: NDArray[np.bool_]
-    reasons_B: tuple[str, ...]  # one of `REASONS`; "" if kept
+    reasons_B: tuple[AnyReason | Literal[""], ...]  # "" if kept
     values_B: NDArray[np.float32]  # what was measured; nan if kept
     thresholds_B: NDArray[np.float32]  # what it was held against; nan if kept
     would_reject_R: NDArray[np.int64]  # documents that each rule alone would reject if it decided
@@ -163,7 +160,7 @@ class Quality:
         would_reject_BR = np.logical_and(measures.failed_BR, measures.applies_BR)
         rejecting_BR = np.logical_and(would_reject_BR, self._decides_R)
         rejected_B: NDArray[np.bool_] = np.any(rejecting_BR, axis=1)
-        reasons = [KEPT] * num_documents
+        reasons: list[AnyReason | Literal[""]] = [""] * num_documents
         values_B = np.full(num_documents, np.nan, np.float32)
         thresholds_B = np.full(num_documents, np.nan, np.float32)
         rejected = np.flatnonzero(rejected_B)
@@ -179,7 +176,7 @@ class Quality:
                 if is_kept and (score >= self.language.min_score or language == UNDETERMINED):
                     continue
                 rejected_B[b] = True
-                reasons[b] = LANGUAGE_UNCERTAIN if is_kept else LANGUAGE_NOT_KEPT
+                reasons[b] = Reason.LANGUAGE_UNCERTAIN if is_kept else Reason.LANGUAGE_NOT_KEPT
                 values_B[b] = score
                 thresholds_B[b] = self.language.min_score
         return Verdicts(

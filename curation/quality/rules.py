@@ -15,6 +15,8 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from state.outcomes import REASONS, RuleName
+
 Preset = Literal["observe", "gopher", "c4", "fineweb"]
 Filter = Literal["language", "gopher_quality", "gopher_repetition", "c4", "c4_any_ending", "fineweb"]
 
@@ -34,7 +36,7 @@ FILTERS_OF_PRESET: dict[Preset, tuple[Filter, ...]] = {
 class Rule:
     """One limit on one measured value."""
 
-    name: str  # the reason of a rejection
+    name: RuleName  # the reason of a rejection
     filter: Filter
     value: str | None  # a `kernels.quality.Value`; None: the probability that the text is of no language
     fails: Literal["above", "below"]  # the side of the threshold on which a document fails
@@ -46,14 +48,14 @@ class Rule:
 _WORDS = "words that are not only symbols"
 _MEAN_WORD = "mean characters of a word"
 _GOPHER_QUALITY = (
-    Rule("gopher_too_few_words", "gopher_quality", "words", "below", 50, _WORDS),
-    Rule("gopher_too_many_words", "gopher_quality", "words", "above", 100_000, _WORDS),
-    Rule("gopher_short_words", "gopher_quality", "mean_word_characters", "below", 3, _MEAN_WORD, "english"),
-    Rule("gopher_long_words", "gopher_quality", "mean_word_characters", "above", 10, _MEAN_WORD, "english"),
-    Rule("gopher_too_many_hash_signs", "gopher_quality", "hash_signs", "above", 0.1, "hash signs a word"),
-    Rule("gopher_too_many_ellipses", "gopher_quality", "ellipses", "above", 0.1, "ellipses a word"),
+    Rule(RuleName("gopher_too_few_words"), "gopher_quality", "words", "below", 50, _WORDS),
+    Rule(RuleName("gopher_too_many_words"), "gopher_quality", "words", "above", 100_000, _WORDS),
+    Rule(RuleName("gopher_short_words"), "gopher_quality", "mean_word_characters", "below", 3, _MEAN_WORD, "english"),
+    Rule(RuleName("gopher_long_words"), "gopher_quality", "mean_word_characters", "above", 10, _MEAN_WORD, "english"),
+    Rule(RuleName("gopher_too_many_hash_signs"), "gopher_quality", "hash_signs", "above", 0.1, "hash signs a word"),
+    Rule(RuleName("gopher_too_many_ellipses"), "gopher_quality", "ellipses", "above", 0.1, "ellipses a word"),
     Rule(
-        "gopher_too_many_bullet_lines",
+        RuleName("gopher_too_many_bullet_lines"),
         "gopher_quality",
         "bullet_lines",
         "above",
@@ -61,7 +63,7 @@ _GOPHER_QUALITY = (
         "share of lines that begin with a bullet",
     ),
     Rule(
-        "gopher_too_many_ellipsis_lines",
+        RuleName("gopher_too_many_ellipsis_lines"),
         "gopher_quality",
         "ellipsis_lines",
         "above",
@@ -69,7 +71,7 @@ _GOPHER_QUALITY = (
         "share of lines that end with an ellipsis",
     ),
     Rule(
-        "gopher_too_few_words_with_letters",
+        RuleName("gopher_too_few_words_with_letters"),
         "gopher_quality",
         "words_with_letters",
         "below",
@@ -77,7 +79,7 @@ _GOPHER_QUALITY = (
         "share of words with a letter",
     ),
     Rule(
-        "gopher_too_few_stop_words",
+        RuleName("gopher_too_few_stop_words"),
         "gopher_quality",
         "stop_words",
         "below",
@@ -89,7 +91,7 @@ _GOPHER_QUALITY = (
 
 
 def _repetition(name: str, value: str, threshold: float, about: str) -> Rule:
-    return Rule(f"gopher_{name}", "gopher_repetition", value, "above", threshold, f"share of {about}")
+    return Rule(RuleName(f"gopher_{name}"), "gopher_repetition", value, "above", threshold, f"share of {about}")
 
 
 _REPEAT = "that repeat an earlier one"
@@ -119,10 +121,10 @@ _GOPHER_REPETITION = (
 _LOREM_IPSUM = "lines of three words or more with lorem ipsum"
 _CURLY_BRACKET = "lines of three words or more with a curly bracket"
 _C4 = (
-    Rule("c4_lorem_ipsum", "c4", "c4_lorem_ipsum_lines", "above", 0, _LOREM_IPSUM),
-    Rule("c4_curly_brackets", "c4", "c4_curly_bracket_lines", "above", 0, _CURLY_BRACKET),
+    Rule(RuleName("c4_lorem_ipsum"), "c4", "c4_lorem_ipsum_lines", "above", 0, _LOREM_IPSUM),
+    Rule(RuleName("c4_curly_brackets"), "c4", "c4_curly_bracket_lines", "above", 0, _CURLY_BRACKET),
     Rule(
-        "c4_too_few_sentences",
+        RuleName("c4_too_few_sentences"),
         "c4",
         "c4_sentences",
         "below",
@@ -132,10 +134,12 @@ _C4 = (
     ),
 )
 _C4_ANY_ENDING = (
-    Rule("fineweb_c4_lorem_ipsum", "c4_any_ending", "c4_any_lorem_ipsum_lines", "above", 0, _LOREM_IPSUM),
-    Rule("fineweb_c4_curly_brackets", "c4_any_ending", "c4_any_curly_bracket_lines", "above", 0, _CURLY_BRACKET),
+    Rule(RuleName("fineweb_c4_lorem_ipsum"), "c4_any_ending", "c4_any_lorem_ipsum_lines", "above", 0, _LOREM_IPSUM),
     Rule(
-        "fineweb_c4_too_few_sentences",
+        RuleName("fineweb_c4_curly_brackets"), "c4_any_ending", "c4_any_curly_bracket_lines", "above", 0, _CURLY_BRACKET
+    ),
+    Rule(
+        RuleName("fineweb_c4_too_few_sentences"),
         "c4_any_ending",
         "c4_any_sentences",
         "below",
@@ -147,7 +151,7 @@ _C4_ANY_ENDING = (
 
 def _dropped_lines(name: str, value: str, about: str, languages: Languages = "all") -> Rule:
     about = f"lines {about}, which C4 would cut out"
-    return Rule(f"c4_lines_{name}", "c4", value, "above", math.inf, about, languages)
+    return Rule(RuleName(f"c4_lines_{name}"), "c4", value, "above", math.inf, about, languages)
 
 
 _C4_LINES = (
@@ -168,9 +172,9 @@ _C4_LINES = (
     ),
 )
 _FINEWEB = (
-    Rule("fineweb_empty", "fineweb", "filled_lines", "below", 1, "lines that are not blank"),
+    Rule(RuleName("fineweb_empty"), "fineweb", "filled_lines", "below", 1, "lines that are not blank"),
     Rule(
-        "fineweb_too_few_terminal_lines",
+        RuleName("fineweb_too_few_terminal_lines"),
         "fineweb",
         "terminal_lines",
         "below",
@@ -179,7 +183,7 @@ _FINEWEB = (
         "punctuated",
     ),
     Rule(
-        "fineweb_too_many_short_lines",
+        RuleName("fineweb_too_many_short_lines"),
         "fineweb",
         "short_lines",
         "above",
@@ -187,18 +191,18 @@ _FINEWEB = (
         "share of lines of at most 30 characters",
     ),
     Rule(
-        "fineweb_duplicate_line_characters",
+        RuleName("fineweb_duplicate_line_characters"),
         "fineweb",
         "duplicate_filled_line_characters",
         "above",
         0.01,
         f"share of characters in lines {_REPEAT}",
     ),
-    Rule("fineweb_too_many_newlines", "fineweb", "newlines", "above", 0.3, "newlines a word"),
+    Rule(RuleName("fineweb_too_many_newlines"), "fineweb", "newlines", "above", 0.3, "newlines a word"),
 )
 # Base64, hexadecimal, logs, numbers, sequences of bases.
 _NO_LANGUAGE = Rule(
-    "no_language",
+    RuleName("no_language"),
     "language",
     None,
     "above",
@@ -215,4 +219,11 @@ RULES: tuple[Rule, ...] = (
     *_C4_LINES,
     *_FINEWEB,
 )
-RULE_NAMES: tuple[str, ...] = tuple(rule.name for rule in RULES)
+RULE_NAMES: tuple[RuleName, ...] = tuple(rule.name for rule in RULES)
+
+
+def explain_reason(reason: str) -> str:
+    """The explanation of a reason for which a document is rejected; "" for a rule of an earlier version."""
+    if reason in REASONS:
+        return REASONS[reason].explanation
+    return next((rule.about for rule in RULES if rule.name == reason), "")

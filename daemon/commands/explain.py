@@ -13,12 +13,14 @@ import click
 import msgspec
 import numpy as np
 
+from curation.quality.rules import RULES, explain_reason
 from curatord.errors import StateError, UsageError
 from curatord.records import DeadLetter
 from daemon.commands.read_state import Damage, HeldPiece, buffered_documents, held_pieces, opened_for_reading, ticked
 from daemon.commands.screen import show
 from packing.emission import Placements
 from packing.held import SAMPLED_PREFIX, Sampled
+from state.outcomes import LATER_REASONS, LaterReason, Stage
 from state.segments import Verdict, read_segments, verdict_of
 from state.store import Store
 
@@ -47,7 +49,7 @@ class Story:
     verdict: Verdict
     match_id: str  # id of the earlier document it resembles; "" without
     failed_rules: tuple[tuple[str, float, float], ...]  # name, value, published threshold
-    retracted: str  # "", "retracted" or "replaced"
+    retracted: str  # a `LaterReason`; "" if it was not taken back
     placements: tuple[Placement, ...]
     held: tuple[HeldPiece, ...]  # pieces in the packer
     waits_for: str  # "", "tick" or "buffer": why an accepted document did not come to the packer yet
@@ -193,43 +195,47 @@ def _lines(story: Story) -> list[str]:
 
 
 def _decisions(story: Story) -> Iterator[tuple[str, str]]:
-    """What each stage decided: (stage, sentence)."""
-    verdict = story.verdict
-    like = f": {story.match_id}" if story.match_id else ""
-    if verdict.stage == "documents":
-        why = {"empty": "it has no text", "retracted": "its id was retracted before it came"}
-        yield "documents", f"REJECTED, {verdict.reason}: {why.get(verdict.reason, '')}".rstrip(": ")
-        return
-    if verdict.stage == "exact_dedup":
-        yield "exact_dedup", f"REJECTED, {verdict.reason}{like}"
-        return
-    yield "exact_dedup", "passed: neither its text nor its URL was seen before"
-    language = f"language {verdict.language or 'unknown'}"
-    if verdict.stage == "quality":
-        held_against = f": {verdict.value:.4g} against a threshold of {verdict.threshold:.4g}"
-        measured = held_against if math.isfinite(verdict.value) else ""
-        yield "quality", f"REJECTED, {verdict.reason}{measured}; {language}"
-    else:
-        yield "quality", f"passed, score {verdict.quality:.2f}; {language}"
-    if story.failed_rules:
-        yield "", f"fails {len(story.failed_rules)} of {len(verdict.rules)} rules at their published thresholds:"
-        yield from (("", f"  {name:<38}{value:>8.4g} against {limit:.4g}") for name, value, limit in story.failed_rules)
-    if verdict.stage == "quality":
-        return
-    if verdict.stage == "near_dedup":
-        how = f"similarity {verdict.value:.3f} against a threshold of {verdict.threshold:.3f}"
-        yield "near_dedup", f"REJECTED, {how}{like}"
-        return
-    yield "near_dedup", "passed: no earlier document is similar enough"
-    if verdict.stage == "holdout":
-        yield "holdout", "HELD OUT of training, by the hash of its id: its text is in holdout/"
-        return
-    if verdict.stage == "tokenize":
-        yield "tokenize", "REJECTED, no_tokens: the tokenizer makes nothing of its text"
-        return
-    yield "tokenize", f"{verdict.num_tokens:,} tokens"
+    """The decisions up to the one that rejected the document: (stage, sentence)."""
+    for stage in Stage:
+        is_rejected = story.verdict.stage == stage
+        sentence = _rejection(story, stage) if is_rejected else _passed(story.verdict, stage)
+        if sentence:
+            yield stage, sentence
+        if stage is Stage.QUALITY and story.failed_rules:
+            failed, rules = len(story.failed_rules), len(story.verdict.rules)
+            yield "", f"fails {failed} of {rules} rules at their published thresholds:"
+            for rule, value, limit in story.failed_rules:
+                yield "", f"  {rule:<38}{value:>8.4g} against {limit:.4g}"
+        if is_rejected:
+            return
     if story.cluster is not None:
         yield "assign", f"cluster {story.cluster}"
+
+
+def _rejection(story: Story, stage: Stage) -> str:
+    """The reason, and the document that it is like, or the measured value, or what the reason means."""
+    verdict = story.verdict
+    against = f"{verdict.value:.4g} against a threshold of {verdict.threshold:.4g}"
+    measured = against if math.isfinite(verdict.value) else ""
+    if stage is Stage.QUALITY:
+        return f"REJECTED, {verdict.reason}{': ' if measured else ''}{measured}; {_language(verdict)}"
+    if stage is Stage.NEAR_DEDUP:
+        similarity = f"similarity {verdict.value:.3f} against a threshold of {verdict.threshold:.3f}"
+        return f"REJECTED, {similarity}: {story.match_id}"
+    return f"REJECTED, {verdict.reason}: {story.match_id or measured or explain_reason(verdict.reason)}"
+
+
+def _passed(verdict: Verdict, stage: Stage) -> str:
+    """The result of a stage that let the document through; "" where there is nothing to say."""
+    if stage is Stage.QUALITY:
+        return f"passed, score {verdict.quality:.2f}; {_language(verdict)}"
+    if stage is Stage.TOKENIZE:
+        return f"{verdict.num_tokens:,} tokens"
+    return stage.passed
+
+
+def _language(verdict: Verdict) -> str:
+    return f"language {verdict.language or 'unknown'}"
 
 
 def _whereabouts(story: Story) -> Iterator[tuple[str, str]]:
@@ -256,16 +262,14 @@ def _whereabouts(story: Story) -> Iterator[tuple[str, str]]:
     elif story.waits_for == "buffer":
         yield "held", "in the balance buffer of its cluster, until the mixture wants it"
     if story.retracted:
-        yield "taken back", "by a newer version" if story.retracted == "replaced" else "by a retraction"
+        yield "taken back", LATER_REASONS[story.retracted].explanation
     elif story.was_not_sampled:
-        yield "sample", "REJECTED, not_sampled: the bandit did not admit it, or the mixture had no room for it"
+        yield "sample", f"REJECTED, {LaterReason.NOT_SAMPLED}: {LaterReason.NOT_SAMPLED.explanation}"
 
 
 def failed_rules(rules: dict[str, float]) -> list[tuple[str, float, float]]:
     """Quality rules that the values fail at their published thresholds: (name, value, threshold)."""
-    from curation.quality.rules import RULES
-
-    failing = []
+    failing: list[tuple[str, float, float]] = []
     for rule in RULES:
         value = rules.get(rule.name)
         if value is not None and (value > rule.threshold if rule.fails == "above" else value < rule.threshold):

@@ -9,10 +9,12 @@ from pathlib import Path
 
 import click
 
+from curation.quality.rules import explain_reason
 from daemon.commands.read_state import opened_for_reading
 from daemon.commands.screen import show
 from daemon.stages.examples import read_examples
 from state.ledger import decode_ledger
+from state.outcomes import split_key
 from state.segments import find_document
 from state.store import Store
 
@@ -36,6 +38,7 @@ class DroppedReason:
 
     stage: str
     reason: str
+    explanation: str
     documents: int
     share: float  # of all rows that were read
     examples: tuple[DroppedExample, ...]
@@ -51,7 +54,8 @@ def inspect_dropped(output: Path, *, as_json: bool) -> int:
     if not reasons:
         show("Nothing was dropped. What could not be read: curatord dead-letters list")
     for reason in reasons:
-        show(f"{reason.stage} {reason.reason}: {reason.documents:,} documents, {reason.share:.2%} of the rows")
+        counted = f"{reason.documents:,} documents, {reason.share:.2%} of the rows"
+        show(f"{reason.stage} {reason.reason}: {counted} ({reason.explanation})")
         for example in reason.examples:
             show(f"  {_shown(example.doc_id)}{_measured(example)}", f"    {_shown(example.text)}")
     return 0
@@ -63,7 +67,7 @@ def dropped(store: Store) -> list[DroppedReason]:
     examples = read_examples(store)
     found = []
     for key, count in sorted(ledger.rejections.items(), key=lambda entry: (-entry[1], entry[0])):
-        stage, _, reason = key.partition(" ")
+        stage, reason = split_key(key)
         shown = []
         for example in examples.get((stage, reason), []):
             match = find_document(store, example.match) if example.match >= 0 else None
@@ -80,6 +84,7 @@ def dropped(store: Store) -> list[DroppedReason]:
             DroppedReason(
                 stage=stage,
                 reason=reason,
+                explanation=explain_reason(reason),
                 documents=count,
                 share=count / max(1, ledger.rows_read),
                 examples=tuple(shown),

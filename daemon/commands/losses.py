@@ -16,6 +16,7 @@ from pathlib import Path
 from consumers.formats.codec import REASONS
 from curatord.printable import printable
 from state.ledger import OTHER_SOURCES
+from state.outcomes import Stage
 from state.tally import Tally
 
 MAX_DEAD_SHARE = 0.1  # of a file's rows, before somebody is told
@@ -23,14 +24,6 @@ MAX_STAGE_SHARE = 0.5  # of a source's documents, that one stage may reject
 MIN_SOURCE_DOCUMENTS = 10
 MAX_EXAMPLES = 3
 REST_IS_LOST = ("damaged_file", "window_too_large")
-STAGE_OPTIONS = {
-    "documents": "their texts are empty, or they were retracted before they came",
-    "exact_dedup": "equal texts, or one address on many pages: [dedup.exact] urls = false looks at texts only",
-    "quality": 'a rule does not fit this source: [quality] preset = "observe" measures and drops nothing',
-    "language": "[language] keep does not have its language",
-    "near_dedup": "a template around short texts: [dedup.near] min_similarity = 0.9, or strip it before",
-    "tokenize": "the tokenizer makes no token of them",
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,9 +123,7 @@ def _sources(sources: Mapping[str, Mapping[str, int]]) -> Iterable[RunLoss]:
     for source, counts in sorted(sources.items()):
         total = counts.get("", 0)
         stage, rejected = max(
-            ((stage, count) for stage, count in counts.items() if stage in STAGE_OPTIONS),
-            key=lambda item: item[1],
-            default=("", 0),
+            ((stage, counts.get(stage, 0)) for stage in Stage if stage.remedy), key=lambda item: item[1]
         )
         if total >= MIN_SOURCE_DOCUMENTS and rejected > MAX_STAGE_SHARE * total:
             name = (
@@ -142,7 +133,7 @@ def _sources(sources: Mapping[str, Mapping[str, int]]) -> Iterable[RunLoss]:
                 kind="source",
                 what=f"{name}: {rejected:,} of {total:,} documents were rejected by {stage}",
                 example="",
-                remedy=STAGE_OPTIONS[stage],
+                remedy=stage.remedy,
             )
 
 

@@ -114,7 +114,7 @@ def buffered_documents(store: Store, damage: Damage) -> set[int]:
 
 
 def retracted_documents(store: Store, damage: Damage) -> dict[int, str]:
-    """Documents that were taken back, and why: "retracted" or "replaced"."""
+    """Documents that were taken back, and the `LaterReason` of each."""
     rows = damage.as_far_as_readable(store.items("retracted"))
     return {int.from_bytes(key, "big"): value.decode() for key, value in rows}
 

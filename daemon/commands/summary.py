@@ -28,6 +28,7 @@ from daemon.stages.examples import read_examples
 from packing.rows import Generation
 from packing.tokenizer import Loss, example_of_loss
 from state.ledger import Ledger
+from state.outcomes import Reason, Stage, split_key
 from state.segments import find_document
 from state.store import STATE_FOLDER, Store
 
@@ -40,15 +41,6 @@ RULE_WIDTH = 36
 WIDTH_WITHOUT_TERMINAL = 100
 NAME_WIDTH = 13
 MAX_ENDS = 100  # of a generation, that the manifest remembers
-# What each stage is called on the screen, in the order of the way of a document.
-STAGES = {
-    "documents": "unusable",
-    "exact_dedup": "duplicates",
-    "quality": "poor quality",
-    "near_dedup": "near-dups",
-    "holdout": "held out",
-    "tokenize": "no tokens",
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,7 +139,7 @@ def summary(
 
 def near_duplicate_examples(output: Path, store: Store, pipeline: Pipeline) -> tuple[NearDuplicate, ...]:
     """Some of those that are kept as examples, from the most to the least alike."""
-    kept = read_examples(store).get(("near_dedup", "near_duplicate"), [])
+    kept = read_examples(store).get((Stage.NEAR_DEDUP, Reason.NEAR_DUPLICATE), [])
     chosen = sorted(kept, key=lambda example: (-example.value, example.doc_no))[:NUM_EXAMPLES]
     texts = texts_of(output, store, pipeline, [example.match for example in chosen])
     matches = [find_document(store, example.match) for example in chosen]
@@ -252,13 +244,13 @@ def _document_lines(ledger: dict[str, Any], superseded: dict[str, int], width: i
         add("seen before", ledger["rows"]["redelivered"], "same id, same text")
     if ledger["rows"]["retraction"]:
         add("retractions", ledger["rows"]["retraction"])
-    by_stage: dict[str, dict[str, int]] = {stage: {} for stage in STAGES}
+    by_stage: dict[Stage, dict[str, int]] = {stage: {} for stage in Stage}
     for key, count in ledger["rejections"].items():
-        stage, reason = key.split(" ", 1)
+        stage, reason = split_key(key)
         by_stage[stage][reason] = count
     for stage, reasons in by_stage.items():
         if reasons:
-            add(STAGES[stage], sum(reasons.values()), counts=reasons)
+            add(stage.heading, sum(reasons.values()), counts=reasons)
     add("accepted", ledger["rows"]["accepted"], f"{ledger['tokens_accepted']:,} tokens")
     if ledger["rejected_later"]:
         add("taken back", sum(ledger["rejected_later"].values()), counts=ledger["rejected_later"])

@@ -18,6 +18,7 @@ from packing.emission import Emission
 from packing.held import Sampled
 from packing.rows import Row
 from state.epoch import Epoch
+from state.outcomes import LaterReason
 from state.segments import Segment
 from state.token_arrays import Tokens
 
@@ -165,7 +166,7 @@ class Learning:
     def _reject(self, doc_no: int) -> None:
         """An accepted document that will not be emitted after all."""
         document = self._stages.held[doc_no]
-        self._stages.ledger.reject_later("not_sampled", document.unemitted)
+        self._stages.ledger.reject_later(LaterReason.NOT_SAMPLED, document.unemitted)
         document.unemitted = 0
         self._stages.held.let_go(doc_no)
 

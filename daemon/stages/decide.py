@@ -21,6 +21,7 @@ from daemon.stages.all_stages import Stages
 from daemon.stages.identify import Run
 from state.chance import draw_unit
 from state.epoch import Epoch, Holdout
+from state.outcomes import Reason, Stage
 from state.segments import NO_MATCH, Segment, Verdicts, encode_segment, segment_key
 from state.store import Store
 
@@ -44,31 +45,31 @@ class Selection:
         batch = run.batch
         verdicts = Verdicts(int(batch.doc_nos_B[0]), len(batch), RULE_NAMES)
         enter = stages.phases.enter
-        enter("exact_dedup")
+        enter(Stage.EXACT_DEDUP)
         batch = self._drop_unusable(batch, run, verdicts)
         batch = self._drop_duplicates(batch, run, verdicts)
-        enter("quality")
+        enter(Stage.QUALITY)
         batch, qualities_B = self._filter(batch, verdicts)
-        enter("near_dedup")
+        enter(Stage.NEAR_DEDUP)
         batch, qualities_B = self._drop_near_duplicates(batch, qualities_B, verdicts)
         batch, qualities_B = self._hold_out(batch, qualities_B, run, verdicts, epoch)
-        enter("tokenize")
+        enter(Stage.TOKENIZE)
         self._tokenize(batch, qualities_B, run, verdicts)
         enter("record")
         self._record(run, verdicts, epoch)
 
     def _drop_unusable(self, batch: Batch, run: Run, verdicts: Verdicts) -> Batch:
         """Documents that were retracted before they came, and those without any text."""
-        _reject_all(verdicts, batch.doc_nos_B[run.withheld_B], "documents", "retracted")
+        _reject_all(verdicts, batch.doc_nos_B[run.withheld_B], Reason.RETRACTED)
         empty_B = (run.keys.texts_B2 == EMPTY_TEXT_KEY).all(axis=1) & ~run.withheld_B
-        _reject_all(verdicts, batch.doc_nos_B[empty_B], "documents", "empty")
+        _reject_all(verdicts, batch.doc_nos_B[empty_B], Reason.EMPTY)
         return batch.keep(~(run.withheld_B | empty_B))
 
     def _drop_duplicates(self, batch: Batch, run: Run, verdicts: Verdicts) -> Batch:
         duplicates = self._stages.exact_dedup.find_duplicates(batch.doc_nos_B, run.keys.take(_rows(batch, run)))
-        for matches_B, reason in ((duplicates.by_text_B, "same_text"), (duplicates.by_url_B, "same_url")):
+        for matches_B, reason in ((duplicates.by_text_B, Reason.SAME_TEXT), (duplicates.by_url_B, Reason.SAME_URL)):
             found_B = matches_B >= 0
-            _reject_all(verdicts, batch.doc_nos_B[found_B], "exact_dedup", reason, matches_B[found_B])
+            _reject_all(verdicts, batch.doc_nos_B[found_B], reason, matches_B[found_B])
         return batch.keep((duplicates.by_text_B < 0) & (duplicates.by_url_B < 0))
 
     def _filter(self, batch: Batch, verdicts: Verdicts) -> tuple[Batch, NDArray[np.float32]]:
@@ -93,7 +94,7 @@ class Selection:
             rejected_B = judged.rejected_B
             verdicts.reject(
                 doc_nos_B[rejected_B],
-                "quality",
+                Stage.QUALITY,
                 [reason for reason in judged.reasons_B if reason],
                 values=judged.values_B[rejected_B],
                 thresholds=judged.thresholds_B[rejected_B],
@@ -122,8 +123,7 @@ class Selection:
         _reject_all(
             verdicts,
             batch.doc_nos_B[removed_B],
-            "near_dedup",
-            "near_duplicate",
+            Reason.NEAR_DUPLICATE,
             matches.doc_nos_B[removed_B],
             matches.similarities_B[removed_B],
             config.min_similarity,
@@ -143,7 +143,7 @@ class Selection:
         rows = _rows(batch, run)
         chances_B = draw_unit(run.id_keys_B2[rows, 0], seed=self._stages.config.output.seed, purpose="holdout")
         held_out_B = chances_B < share
-        _reject_all(verdicts, batch.doc_nos_B[held_out_B], "holdout", "held_out")
+        _reject_all(verdicts, batch.doc_nos_B[held_out_B], Reason.HELD_OUT)
         for row in rows[held_out_B].tolist():
             self._keep_out(run.arrivals[row], epoch)
         return batch.keep(~held_out_B), qualities_B[~held_out_B]
@@ -183,7 +183,7 @@ class Selection:
         arrays = [tokens for part in encoded for tokens in part]
         has_tokens_B = np.array([len(tokens) > 0 for tokens in arrays], np.bool_)
         # A normalizer may leave nothing of a text of controls; there is nothing to train on then.
-        _reject_all(verdicts, batch.doc_nos_B[~has_tokens_B], "tokenize", "no_tokens")
+        _reject_all(verdicts, batch.doc_nos_B[~has_tokens_B], Reason.NO_TOKENS)
         batch, qualities_B = batch.keep(has_tokens_B), qualities_B[has_tokens_B]
         arrays = [tokens for tokens in arrays if len(tokens)]
         doc_nos = batch.doc_nos_B.tolist()
@@ -203,7 +203,7 @@ class Selection:
         outcomes = verdicts.counts()
         for (stage, reason), rows in outcomes.items():
             num_bytes = int(num_bytes_B[rows].sum())
-            if stage:
+            if stage and reason:
                 self._ledger.reject(stage, reason, len(rows), num_bytes)
             else:
                 self._ledger.count("accepted", len(rows), num_bytes)
@@ -246,8 +246,9 @@ class Selection:
         doc_nos_B = segment.doc_nos()
         alive_B = np.array([doc_no not in retracted for doc_no in doc_nos_B.tolist()], np.bool_)
         # A document that came under a known address still took its text; one with a known text took nothing.
-        took_text_B = alive_B & segment.having(lambda stage, reason: stage != "documents" and reason != "same_text")
-        took_url_B = took_text_B & segment.having(lambda stage, reason: reason != "same_url")
+        took_text_B = alive_B & segment.having(lambda stage, _: stage != Stage.DOCUMENTS)
+        took_text_B &= segment.having(lambda _, reason: reason != Reason.SAME_TEXT)
+        took_url_B = took_text_B & segment.having(lambda _, reason: reason != Reason.SAME_URL)
         keys = Keys(texts_B2=segment.keys("text_keys"), urls_B2=segment.keys("url_keys"))
         stages.exact_dedup.restore(doc_nos_B, keys, took_text_B, took_url_B)
         signed_B = segment.column("has_signature", np.bool_)
@@ -271,8 +272,7 @@ def _rows(batch: Batch, run: Run) -> NDArray[np.int64]:
 def _reject_all(
     verdicts: Verdicts,
     doc_nos_B: NDArray[np.int64],
-    stage: str,
-    reason: str,
+    reason: Reason,
     matches_B: NDArray[np.int64] | int = NO_MATCH,
     values_B: NDArray[np.float32] | float = np.nan,
     threshold: float = np.nan,
@@ -280,5 +280,5 @@ def _reject_all(
     """Reject these documents for one reason."""
     if len(doc_nos_B):
         verdicts.reject(
-            doc_nos_B, stage, [reason] * len(doc_nos_B), values=values_B, thresholds=threshold, matches=matches_B
+            doc_nos_B, reason.stage, [reason] * len(doc_nos_B), values=values_B, thresholds=threshold, matches=matches_B
         )

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from consumers.formats.documents import Arrival
 from curatord.records import Document
+from state.outcomes import Outcome, Stage, outcome_key, split_key
 from state.segments import Segment
 from state.store import Store
 
@@ -34,10 +35,6 @@ class Example(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     text: str  # its beginning
 
 
-def _key(stage: str, reason: str) -> bytes:
-    return f"{stage} {reason}".encode()
-
-
 _DECODER = msgspec.msgpack.Decoder(list[Example])
 
 
@@ -51,19 +48,20 @@ class Examples:
     def note(
         self,
         segment: Segment,
-        rows_by_outcome: Mapping[tuple[str, str], NDArray[np.intp]],
+        rows_by_outcome: Mapping[Outcome, NDArray[np.intp]],
         arrivals: Sequence[Arrival],
     ) -> None:
         """The documents of a segment were decided; `arrivals` has their texts."""
         priorities_B = segment.keys("id_keys")[:, 1]
         for (stage, reason), rows in rows_by_outcome.items():
-            if not stage or not len(rows):
+            if not stage or not reason or not len(rows):
                 continue
-            kept = self._kept.setdefault(_key(stage, reason), [])
+            key = outcome_key(stage, reason).encode()
+            kept = self._kept.setdefault(key, [])
             worst = kept[-1].priority if len(kept) == EXAMPLES else 1 << 64
             chosen = rows if worst >= 1 << 64 else rows[priorities_B[rows] < np.uint64(worst)]
             if len(chosen):
-                self._keep(_key(stage, reason), segment, chosen[np.argsort(priorities_B[chosen])[:EXAMPLES]], arrivals)
+                self._keep(key, segment, chosen[np.argsort(priorities_B[chosen])[:EXAMPLES]], arrivals)
 
     def _keep(self, key: bytes, segment: Segment, rows: NDArray[np.intp], arrivals: Sequence[Arrival]) -> None:
         priorities = segment.keys("id_keys")[:, 1]
@@ -107,10 +105,9 @@ class Examples:
         self._kept[key] = [] if value is None else _DECODER.decode(value)
 
 
-def read_examples(store: Store) -> dict[tuple[str, str], list[Example]]:
+def read_examples(store: Store) -> dict[tuple[Stage, str], list[Example]]:
     """What is kept, by (stage, reason)."""
     found = {}
     for key, value in store.items("examples"):
-        stage, _, reason = key.decode().partition(" ")
-        found[stage, reason] = _DECODER.decode(value)
+        found[split_key(key.decode())] = _DECODER.decode(value)
     return found

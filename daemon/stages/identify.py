@@ -22,6 +22,7 @@ from curatord.records import DeadLetter, Document, Retraction
 from kernels.columns import join_texts
 from state.epoch import Epoch
 from state.ledger import Ledger
+from state.outcomes import Reason, Stage
 from state.segments import Segment, Segments
 
 
@@ -236,7 +237,7 @@ class Intake:
     def restore(self, segment: Segment, retracted: frozenset[int]) -> None:
         """Put the ids of a segment back; segments come oldest first, so the newest version stays."""
         doc_nos_B = segment.doc_nos()
-        known_B = segment.having(lambda stage, reason: (stage, reason) != ("documents", "retracted"))
+        known_B = segment.having(lambda stage, reason: (stage, reason) != (Stage.DOCUMENTS, Reason.RETRACTED))
         known_B &= [doc_no not in retracted for doc_no in doc_nos_B.tolist()]
         self._ids.assign(segment.keys("id_keys")[known_B], doc_nos_B[known_B])
         self.next_doc_no = segment.first + len(segment)

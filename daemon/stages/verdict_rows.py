@@ -14,6 +14,7 @@ from consumers.formats.documents import Arrival
 from curatord.records import Document
 from state.chance import draw_unit
 from state.epoch import Epoch, VerdictRow, VerdictShard
+from state.outcomes import LaterReason, Stage
 from state.segments import NO_MATCH, Segment
 
 SHARD_ROWS = 16_384
@@ -50,7 +51,7 @@ class VerdictRows:
             rows = rows[chances_B < self._share]
         self._add(_rows(segment, rows.tolist(), arrivals), epoch)
 
-    def take_back(self, segment: Segment, row: int, reason: str, epoch: Epoch) -> None:
+    def take_back(self, segment: Segment, row: int, reason: LaterReason, epoch: Epoch) -> None:
         """A document was retracted, or replaced: a row that says so. Its text goes from rows that are not written."""
         if not self._share:
             return
@@ -68,7 +69,7 @@ class VerdictRows:
                 msgspec.structs.replace(
                     decided,
                     outcome="taken_back",
-                    stage="documents",
+                    stage=Stage.DOCUMENTS,
                     reason=reason,
                     match=NO_MATCH,
                     value=nothing,

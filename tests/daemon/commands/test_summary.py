@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from daemon.commands.summary import Summary, summary_lines
+from daemon.commands.summary import NAME_WIDTH, Summary, summary_lines
 from state.ledger import Ledger
+from state.outcomes import Reason, Stage
 
 
 def screen(preset: str, ledger: Ledger) -> str:
@@ -39,3 +40,15 @@ def test_the_screen_says_whether_the_rules_decide(preset: str, heading: str) -> 
     assert heading in shown
     assert "share of the bytes that each preset rejects: gopher 25.0%, c4 100.0%, fineweb 0.0%" in shown
     assert "by default" not in shown
+
+
+def test_every_stage_that_rejected_has_its_line_on_the_screen() -> None:
+    ledger = Ledger()
+    for number, reason in enumerate(Reason, 1):
+        ledger.reject(reason.stage, reason, number, 0)
+
+    lines = screen("observe", ledger).splitlines()
+
+    for stage in Stage:
+        (line,) = [line for line in lines if line.startswith(f"{stage.heading:<{NAME_WIDTH}}")]
+        assert all(reason in line for reason in Reason if reason.stage is stage)
