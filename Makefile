@@ -3,12 +3,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# A file stays with one worker, for what its tests share; tests/conftest.py puts the longest first.
+PYTEST := $(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 export PYTHONPATH :=
 # Bytecode is kept: without it every start compiles 4,000 modules of the dependencies, for half a minute.
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format bench live torture simulate docs clean
+.PHONY: help setup demo test unit integration wheel check format bench live torture simulate docs clean
 
 help: ## Print the verbs
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -29,8 +31,16 @@ $(READY): pyproject.toml requirements.lock
 demo: $(READY) ## Curate real documents from this machine's Python packages
 	@$(BIN)/python -m tools.demo
 
-test: $(READY) ## Run the tests
-	@$(BIN)/python -m pytest -q -n 2 --dist loadfile
+test: unit integration wheel ## Run all tests; CI runs these and `check`
+
+unit: $(READY) ## Run the tests that need no broker
+	@$(PYTEST) --ignore=tests/integration
+
+integration: $(READY) ## Run the tests on a real broker
+	@$(PYTEST) tests/integration
+
+wheel: $(READY) ## Build the wheel, install it in a clean environment, run it
+	@$(BIN)/python -m tools.try_wheel
 
 check: $(READY) ## Lint, format, types, and the rules of the house
 	@$(BIN)/ruff check .
@@ -53,8 +63,9 @@ torture: $(READY) ## Kill three brokers in turn, then break two daemons for an h
 	@$(BIN)/python -m tests.integration.failover --more --seed $(or $(SEED),0)
 	@$(BIN)/python -m tests.integration.torture --faults $(or $(FAULTS),300) --seed $(or $(SEED),0)
 
-simulate: $(READY) ## Run the pipeline over the memory broker with seeded faults
+simulate: $(READY) ## Run the pipeline over the memory broker with seeded faults, and properties on new examples
 	@$(BIN)/python -m pytest -q tests/simulation --simulations=1000
+	@$(BIN)/python -m pytest -q -m hypothesis --hypothesis-profile=random
 
 docs: $(READY) ## Write the pages that are made from the code
 	@$(BIN)/python -m tools.write_docs

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import sys
 import threading
 import time
@@ -14,26 +15,68 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-# The first example may compile a kernel; speed is measured in benchmarks, never here. In CI examples are always the
-# same, so that a failure there can be repeated anywhere.
-# Nothing is timed, the making of examples on a busy machine neither.
-settings.register_profile(
-    "default",
-    deadline=None,
-    derandomize=bool(os.environ.get("CI")),
-    suppress_health_check=[HealthCheck.too_slow],
-)
+# The first example may compile a kernel; speed is measured in benchmarks, never here. Nothing is timed, the making of
+# examples on a busy machine neither. Examples are always the same, so that a failure can be repeated anywhere;
+# `make simulate` draws others.
+for name, derandomize in (("default", True), ("random", False)):
+    settings.register_profile(
+        name, deadline=None, derandomize=derandomize, suppress_health_check=[HealthCheck.too_slow]
+    )
 settings.load_profile("default")
+
+# Files of more than 20 s, longest first: one worker takes the next file when it is done with the one before, and both
+# are to end together. The order is for speed alone.
+LONGEST = (
+    "tests/integration/test_service.py",
+    "tests/simulation/test_simulation.py",
+    "tests/integration/test_member.py",
+    "tests/integration/test_failover.py",
+    "tests/daemon/commands/test_again.py",
+    "tests/daemon/commands/test_curate.py",
+    "tests/integration/test_torture.py",
+    "tests/integration/test_lane.py",
+    "tests/integration/test_membership.py",
+    "tests/simulation/test_set_aside.py",
+    "tests/daemon/test_kill.py",
+    "tests/daemon/test_set_aside.py",
+    "tests/integration/test_commands.py",
+    "tests/consumers/files/test_bombs.py",
+    "tests/curation/vectors/test_teacher.py",
+    "tests/simulation/test_feedback.py",
+    "tests/integration/test_positions.py",
+    "tests/integration/test_set_aside.py",
+    "tests/integration/test_finish.py",
+    "tests/state/test_snapshot.py",
+    "tests/daemon/commands/test_losses.py",
+    "tests/integration/test_slow_texts.py",
+    "tests/integration/test_dead_letters.py",
+    "tests/curatord/adapters/test_examples.py",
+    "tests/curatord/adapters/test_ranks.py",
+    "tests/consumers/test_hostile.py",
+)
 
 # Libraries start other threads, and keep them.
 OURS = ("curatord", "kafka")
 
-CORPORA = Path(__file__).parents[2] / "shared" / "corpora"
+ROOT = Path(__file__).parents[1]
+CORPORA = ROOT.parent / "shared" / "corpora"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """`make simulate` runs more seeds than `make test`."""
     parser.addoption("--simulations", type=int, default=50, help="seeds of the simulated world to run")
+
+
+def pytest_configure() -> None:
+    """Give Ctrl-C its meaning back, which a job in the background does not have, nor the processes that it starts."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first."""
+    rank = {ROOT / path: place for place, path in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path, len(rank)))
 
 
 @pytest.fixture(scope="session")
