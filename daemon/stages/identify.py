@@ -143,7 +143,8 @@ class Intake:
                     break
                 replaced = earlier.doc_no
             if earlier is not None and earlier.text_key == text_key:
-                self._ledger.count("redelivered", 1, int(poll.batch.texts.num_bytes()[row]))
+                texts = poll.batch.texts
+                self._ledger.count("redelivered", 1, int(texts.ends_B[row] - texts.starts_B[row]))
             else:
                 if not self._is_withheld(id_key, arrival):
                     poll.versions[id_key] = _Version(doc_no=self.next_doc_no + len(rows), text_key=text_key)
