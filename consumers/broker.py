@@ -90,7 +90,10 @@ class Broker(Protocol):
     """What stands between the pipeline and the world."""
 
     last_commit: CommitReport
-    attempts: Attempts  # what earlier lives ended over; a poll gives rows of one number of ends only, and begins them
+
+    @property
+    def attempts(self) -> Attempts:
+        """Earlier lives that ended over rows: a poll gives rows of one number of ends only, and begins them."""
 
     def join(self) -> None:
         """Ask to own the lane."""

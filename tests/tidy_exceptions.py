@@ -28,7 +28,6 @@ LONG_FUNCTIONS = {
 
 LONG_MODULES = {
     "consumers/formats/codec.py",
-    "consumers/kafka/broker.py",
     "curation/selection/bandit.py",
     "curation/topics/clusters.py",
     "curatord/stream.py",
@@ -43,7 +42,6 @@ LONG_MODULES = {
 
 MANY_PARAMETERS = {
     "consumers/formats/dead_letters.py dead_letter",
-    "consumers/formats/messages.py rows_of",
     "curatord/stream.py __init__",
     "daemon/cli.py curate",
     "daemon/commands/curate.py curate_files",

@@ -18,10 +18,11 @@ from collections.abc import Sequence
 import msgspec
 
 from consumers.broker import RawDocument
-from consumers.formats.codec import MAX_ID_BYTES, FieldNames, is_json
+from consumers.formats.codec import MAX_ID_BYTES, is_json
 from consumers.formats.dead_letters import ATTEMPTS_HEADER, TIMESTAMP_HEADER, TRACE_HEADER
 from consumers.formats.encodings import as_utf8
 from consumers.formats.framing import json_behind_header, why_framed
+from consumers.formats.input_config import InputConfig
 from consumers.formats.tables import MAX_ROWS, TOO_MANY, arrow_row, decode_arrow
 from curatord.errors import Undecodable
 from curatord.records import Retraction
@@ -45,9 +46,7 @@ def rows_of(
     value: bytes | None,
     headers: Headers,
     timestamp_us: int,
-    fields: FieldNames,
-    max_document_bytes: int,
-    schema_registry: bool = False,
+    config: InputConfig,
 ) -> list[RawDocument]:
     """The rows of one message, at least one. Never raises on content. `timestamp_us` below 0 is unknown."""
     traceparent, attempts = "", 0
@@ -56,7 +55,7 @@ def rows_of(
         timestamp_us = made_us or timestamp_us
     if not 0 <= timestamp_us <= MAX_TIMESTAMP_US:
         timestamp_us = min(max(timestamp_us, 0), MAX_TIMESTAMP_US)
-    if schema_registry:
+    if config.schema_registry:
         key, value = _without_header(key), json_behind_header(value or b"") or value
     if value is None:
         retraction = _retraction(key, timestamp_us)
@@ -68,7 +67,9 @@ def rows_of(
     problem = TOO_MANY
     if value.startswith(_ARROW_MAGICS):
         problem = _NOTHING
-        for index, document in decode_arrow(value, fields, max_document_bytes=max_document_bytes, max_rows=MAX_ROWS):
+        for index, document in decode_arrow(
+            value, config.fields, max_document_bytes=config.max_document_bytes, max_rows=MAX_ROWS
+        ):
             if index is None and isinstance(document, Undecodable):
                 rows, problem = [], document
                 break

@@ -10,59 +10,38 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections import deque
 from collections.abc import Iterator, Mapping
-from itertools import islice
 from typing import Any
 
 import msgspec
-from kafka import KafkaProducer, TopicPartition
+from kafka import TopicPartition
 from kafka.errors import KafkaError
 from kafka.structs import OffsetAndMetadata
 
-from consumers.attempts import FATAL, Attempts
-from consumers.broker import (
-    MAX_POLL_BYTES,
-    CommitReport,
-    JournalRecord,
-    Ownership,
-    RawDocument,
-    RawFeedback,
-    row_bytes,
-)
+from consumers.attempts import Attempts
+from consumers.broker import CommitReport, JournalRecord, Ownership, RawDocument, RawFeedback
 from consumers.formats.dead_letters import coordinates
 from consumers.formats.input_config import InputConfig
-from consumers.formats.messages import rows_of
-from consumers.kafka.artifacts import ARTIFACT_FAMILIES, upload
-from consumers.kafka.clients import connected_admin, connected_producer
+from consumers.kafka.clients import connected_admin
 from consumers.kafka.connection import KafkaConfig
-from consumers.kafka.feedback_reader import FeedbackReader
+from consumers.kafka.inbox import KafkaInbox
 from consumers.kafka.journal_reader import JournalReader
+from consumers.kafka.journal_writer import JournalWriter
+from consumers.kafka.marker import Marker, check_partitions, decode_marker
 from consumers.kafka.membership import Membership
 from consumers.kafka.outputs import Outputs
+from consumers.kafka.positions import Positions, source_name
 from consumers.kafka.retention import RetentionReader
 from consumers.kafka.topics import TopicsConfig
 from consumers.kafka.transactions import Outgoing, StaleMembership, Transactions
-from consumers.trial import first_fatal, verdict
-from curatord.errors import BrokerUnavailable, IdentityError, LaneLost, StateError
-from state.epoch import Change, Committed, Epoch
-from state.journal import Artifact, JournalledChange, apply_journalled, encode_changes
+from curatord.errors import BrokerUnavailable, LaneLost, StateError
+from state.epoch import Committed, Epoch
+from state.journal import apply_journalled
 from state.store import Store
 
 REJOIN_POLL_S = 0.02
 FOLLOW_POLL_S = 0.5
-LAG_TIMEOUT_S = 5.0  # a cluster that does not say is away
 RECOMMIT_S = 3600.0  # offsets of partitions that do not move would be forgotten
-
-
-class Marker(msgspec.Struct, frozen=True, kw_only=True):
-    """What the committed offset of the journal says beside its number."""
-
-    e: int  # epoch
-    lane: str  # made at the beginning of the journal
-    id: str  # identity
-    p: int = 0  # partitions of the topic of sequences; 0 where that was not kept yet
-    by: str = ""  # the process that committed it
 
 
 class KafkaBroker:
@@ -81,28 +60,24 @@ class KafkaBroker:
         identity: str,
     ) -> None:
         self._kafka = kafka
-        self._input = input_config
         self._topics = topics
         self._outputs = outputs
         self._store = store
         self._identity = identity
         self._journal_partition = TopicPartition(topics.journal, 0)
         self._mark_partition = TopicPartition(topics.artifacts, 0)  # its metadata are the mark
-        self._condemned: dict[tuple[str, int], str] = {}  # messages that end a process that decodes them
         self._membership = Membership(kafka, topics.documents)
+        self._positions = Positions(store)
+        self._inbox = KafkaInbox(kafka, topics, input_config, self._membership, self._positions)
         self._transactions = Transactions(kafka)
         self._journal = JournalReader(kafka, topics)
-        self._artifacts: KafkaProducer | None = None
-        self._fetched: deque[Any] = deque()  # messages that no poll has given out yet
+        self._journal_writer = JournalWriter(kafka, topics)
         self._marker: Marker | None = None
-        self._reading = False
-        self._feedback: FeedbackReader | None = None
         self._retention: RetentionReader | None = None
         self._recommitted_at = 0.0
         self._process = uuid.uuid4().hex[:16]
         self._is_undecided = False  # an attempt failed, and may count
         self.last_commit = CommitReport()
-        self.attempts = Attempts()
 
     def join(self) -> None:
         """Stand by for the lane."""
@@ -117,93 +92,29 @@ class KafkaBroker:
         return False
 
     def poll(self, max_rows: int, timeout_s: float) -> list[RawDocument]:
-        """The next rows; the rows of one message are never parted, so there may be more than `max_rows`.
-
-        Raises `LaneLost` if the lane went to another process, and as `Membership.poll`.
-        """
-        if not self._reading:
-            self._membership.read_from(self._positions())
-            self._reading = True
-            if self._topics.feedback:
-                self._feedback = FeedbackReader(self._kafka, self._topics.feedback, self._store)
-        rows: list[RawDocument] = []
-        num_bytes = 0
-        if not self._fetched:
-            self._fetched.extend(self._membership.poll(timeout_s, max_rows))
-        num = self.attempts.begin([(source_name(message), message.offset) for message in self._fetched])
-        if num and self.attempts.deaths >= FATAL:
-            self._try_decoding(list(islice(self._fetched, num)))
-        while num and len(rows) < max_rows and num_bytes < MAX_POLL_BYTES:
-            message, num = self._fetched.popleft(), num - 1
-            how = self._condemned.get((source_name(message), message.offset))
-            found = rows_of_message(message, self._input) if how is None else [message_set_aside(message, how)]
-            num_bytes += sum(map(row_bytes, found))
-            rows += found
-        self._check_lane()
-        return rows
-
-    def _try_decoding(self, messages: list[Any]) -> None:
-        """Find those that end a copy of this process."""
-        while True:
-            left = [message for message in messages if (source_name(message), message.offset) not in self._condemned]
-            fatal = first_fatal(left, lambda message: rows_of_message(message, self._input), beat=self.keep_alive)
-            if fatal is None:
-                return
-            self._condemned[source_name(left[fatal.index]), left[fatal.index].offset] = fatal.how
-
-    def _keep(self, mark: bytes, *, wait: bool) -> None:
-        """In the group, where whoever takes over finds it: outside of transactions, which a death undoes."""
-        self._membership.note(self._mark_partition, mark.decode(), wait=wait)
-
-    def passed(self) -> dict[str, int]:
-        """As the clients' positions say, which stand past what they do not give out."""
-        if not self._reading:
-            return {}
-        positions = {source_name(partition): at for partition, at in self._membership.positions().items()}
-        for message in self._fetched:
-            positions.pop(source_name(message), None)
-        if self._feedback is not None:
-            positions |= self._feedback.positions()
-        return {
-            source: at for source, at in positions.items() if at > int(self._store.get("inputs", source.encode()) or 0)
-        }
-
-    def _check_lane(self) -> None:
-        """Raise `LaneLost` if this process had the lane, and has it no more."""
-        if self.ownership() is Ownership.LOST:
-            raise LaneLost("the lane went to another process: this one was silent for longer than the session timeout")
+        """The next rows, as `KafkaInbox.poll`."""
+        return self._inbox.poll(max_rows, timeout_s)
 
     def feedback(self, max_records: int) -> list[RawFeedback]:
-        """The next messages of trainers and scorers that are at hand. Raises `BrokerUnavailable`."""
-        if self._feedback is None:
-            return []
-        return self._feedback.poll(max_records)
+        """The next messages of trainers and scorers, as `KafkaInbox.feedback`."""
+        return self._inbox.feedback(max_records)
 
-    def _positions(self) -> dict[TopicPartition, int]:
-        """Where to read on. Raises `StateError` if state, group and topic do not agree."""
-        partitions = self._membership.partitions
-        bounds = self._membership.bounds(partitions, self._kafka.request_timeout_s)
-        positions = {}
-        for partition in partitions:
-            source = source_name(partition)
-            known = self._store.get("inputs", source.encode())
-            committed = self._membership.committed(partition, self._kafka.request_timeout_s)
-            if (None if known is None else int(known)) != (None if committed is None else committed.offset):
-                raise StateError(
-                    f"the state was read up to {known and int(known)} of {source}, the group {self._kafka.lane} "
-                    f"committed {committed and committed.offset}: somebody moved the group's offsets. "
-                    "See docs/operating.md#offsets-moved"
-                )
-            first, end = bounds[partition]
-            position = 0 if known is None else int(known)
-            if not first <= position <= end:
-                raise StateError(
-                    f"{source} holds offsets {first} to {end}, and is to be read on at {position}: "
-                    + ("retention cut it before it was read" if position < first else "the topic was made anew")
-                    + ". Nothing is skipped by itself: see docs/operating.md#input-gone"
-                )
-            positions[partition] = position
-        return positions
+    def passed(self) -> dict[str, int]:
+        """Positions behind records that no reader is given, as `KafkaInbox.passed`."""
+        return self._inbox.passed()
+
+    def lag(self) -> dict[str, int]:
+        """Messages that wait, by partition. Raises `BrokerUnavailable`."""
+        return self._inbox.lag()
+
+    @property
+    def attempts(self) -> Attempts:
+        """What earlier lives ended over, once the lane is taken over."""
+        return self._inbox.attempts
+
+    def _keep(self, mark: bytes, *, wait: bool) -> None:
+        """In the group, where the next owner finds it: outside of transactions, which a death undoes."""
+        self._membership.note(self._mark_partition, mark.decode(), wait=wait)
 
     def take_over(self) -> Committed:
         """Fence the owner before, and learn how far it came. The very first owner begins the journal.
@@ -217,7 +128,7 @@ class KafkaBroker:
             raise LaneLost("the lane went to another process before this one had taken it over")
         self._transactions.renew()
         left = self._membership.committed(self._mark_partition, self._kafka.request_timeout_s)
-        self.attempts = Attempts(self._keep, b"" if left is None else left.metadata.encode())
+        self._inbox.attempts = Attempts(self._keep, b"" if left is None else left.metadata.encode())
         self._recommitted_at = time.monotonic()
         if self.committed() is None:
             first, end = self._membership.bounds([self._journal_partition], self._kafka.request_timeout_s)[
@@ -291,7 +202,7 @@ class KafkaBroker:
         same epoch, or the process must end.
         """
         # It may have joined again since, and would commit with a membership that is good.
-        self._check_lane()
+        self._membership.check_lane()
         began = time.monotonic()
         offset = self._decided(epoch) if self._is_undecided else None
         self._is_undecided = True
@@ -332,10 +243,9 @@ class KafkaBroker:
 
     def _send(self, epoch: Epoch) -> tuple[int, int]:
         """Where the journal goes on after the epoch, and its bytes there. Raises as `commit`."""
-        for source, position in epoch.positions.items():
-            epoch.put("inputs", source.encode(), str(position).encode())
+        self._positions.put(epoch)
         records = self._outputs.records(epoch, self._store)
-        journal = self._journal_records(epoch)
+        journal = self._journal_writer.records(epoch)
         snapshot = self._membership.snapshot
         try:
             offset = self._transact(records + journal, epoch, snapshot)
@@ -363,7 +273,7 @@ class KafkaBroker:
             if is_owner and not self._membership.is_joining and self._membership.snapshot != former:
                 return self._membership.snapshot
             time.sleep(REJOIN_POLL_S)
-        self._check_lane()
+        self._membership.check_lane()
         raise BrokerUnavailable("the group did not take this process in again in the middle of a commit")
 
     def _transact(self, records: list[Outgoing], epoch: Epoch, snapshot: Any) -> int:
@@ -387,59 +297,18 @@ class KafkaBroker:
         if time.monotonic() - self._recommitted_at > RECOMMIT_S:
             self._recommitted_at = time.monotonic()
             for source in named.keys() - wanted.keys():
-                known = self._store.get("inputs", source.encode())
+                known = self._positions.of(source)
                 if known is not None:
-                    wanted[source] = int(known)
+                    wanted[source] = known
         wanted = {source: at for source, at in wanted.items() if coordinates(source)[0] == self._topics.documents}
         if foreign := wanted.keys() - named.keys():
             raise LaneLost(f"{', '.join(sorted(foreign))} went to another process before it was committed")
         return {named[source]: OffsetAndMetadata(at, "", -1) for source, at in wanted.items()}
 
-    def _journal_records(self, epoch: Epoch) -> list[Outgoing]:
-        """The facts of the epoch, in parts. Large values are uploaded first."""
-        parts = encode_changes(self._without_artifacts(epoch.changes()))
-        headers = [
-            ("epoch", str(epoch.number).encode()),
-            ("parts", str(len(parts)).encode()),
-            ("identity", epoch.identity.encode()),
-            ("positions", msgspec.json.encode(epoch.positions)),
-        ]
-        return [
-            Outgoing(self._topics.journal, 0, part, headers=[*headers, ("part", str(number).encode())])
-            for number, part in enumerate(parts)
-        ]
-
-    def _without_artifacts(self, changes: Iterator[Change]) -> Iterator[JournalledChange]:
-        for family, key, value in changes:
-            if value is not None and family in ARTIFACT_FAMILIES:
-                yield family, key, self._upload(value)
-            else:
-                yield family, key, value
-
-    def _upload(self, value: bytes) -> Artifact:
-        """Store a large value; after a failure with a new producer. Raises `BrokerUnavailable`."""
-        self._artifacts = self._artifacts or connected_producer(self._kafka)
-        try:
-            return upload(value, self._artifacts, self._topics.artifacts)
-        except BrokerUnavailable:
-            self._artifacts.close(timeout=1)
-            self._artifacts = None
-            raise
-
     def keep_alive(self) -> None:
         """Stay a member of the group. Raises `LaneLost` if the lane went to another process."""
         self._membership.keep_alive()
-        self._check_lane()
-
-    def lag(self) -> dict[str, int]:
-        """Messages that wait, by partition. Raises `BrokerUnavailable`."""
-        partitions = self._membership.partitions
-        bounds = self._membership.bounds(partitions, min(LAG_TIMEOUT_S, self._kafka.request_timeout_s))
-        waiting = {}
-        for partition, (_, end) in bounds.items():
-            known = self._store.get("inputs", source_name(partition).encode())
-            waiting[source_name(partition)] = max(0, end - (0 if known is None else int(known)))
-        return waiting
+        self._membership.check_lane()
 
     def retained_from(self, generation: int, next_seq_no: int) -> int | None:
         """The first sequence of a generation that the topic still holds, with all that follow.
@@ -465,56 +334,7 @@ class KafkaBroker:
         self._membership.close()
         self._transactions.close()
         self._journal.close()
-        if self._feedback is not None:
-            self._feedback.close()
+        self._inbox.close()
+        self._journal_writer.close()
         if self._retention is not None:
             self._retention.close()
-        if self._artifacts is not None:
-            self._artifacts.close(timeout=2)
-
-
-def source_name(partition: Any) -> str:
-    """How the partition, or that of a message, is called in facts, ids and messages to humans."""
-    return f"{partition.topic}-{partition.partition}"
-
-
-def rows_of_message(message: Any, config: InputConfig) -> list[RawDocument]:
-    """The rows of one message as kafka-python gives it."""
-    return rows_of(
-        source_name(message),
-        message.offset,
-        message.key,
-        message.value,
-        message.headers,
-        message.timestamp * 1000,
-        config.fields,
-        config.max_document_bytes,
-        config.schema_registry,
-    )
-
-
-def message_set_aside(message: Any, how: str) -> RawDocument:
-    """A message that cannot be decoded without an end of the process, as one row."""
-    source, timestamp_us = source_name(message), max(0, message.timestamp * 1000)
-    return RawDocument(source, message.offset, verdict(how), message.value or b"", timestamp_us=timestamp_us)
-
-
-def decode_marker(metadata: str) -> Marker:
-    """The marker in the metadata of the journal's committed offset. Raises `StateError` if it is none."""
-    try:
-        return msgspec.json.decode(metadata, type=Marker)
-    except msgspec.DecodeError as error:
-        raise StateError(
-            f"the group's offset of the journal carries {metadata!r}, which is no marker of curatord: somebody moved "
-            "it. See docs/operating.md#marker-gone"
-        ) from error
-
-
-def check_partitions(marker: Marker, found: int, *, topic: str, lane: str) -> None:
-    """Raise `IdentityError` if the topic of sequences has another number of partitions than the lane began with."""
-    if marker.p not in (0, found):
-        raise IdentityError(
-            f"topic {topic} has {found} partitions, lane {lane} was made with {marker.p}: sequence n lies on partition "
-            f"n mod {marker.p}, and readers would look for it elsewhere. Partitions cannot be removed: begin a "
-            "new lane, over topics of its own. See docs/operating.md#identity"
-        )

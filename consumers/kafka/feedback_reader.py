@@ -10,8 +10,8 @@ from kafka.errors import KafkaError, OffsetOutOfRangeError
 from consumers.broker import RawFeedback
 from consumers.kafka.clients import connected_consumer, passes, position_of
 from consumers.kafka.connection import KafkaConfig
+from consumers.kafka.positions import Positions, source_name
 from curatord.errors import BrokerUnavailable
-from state.store import Store
 
 LOOK_S = 60.0  # how often partitions, or the topic, that were made meanwhile are looked for
 
@@ -22,8 +22,8 @@ class FeedbackReader:
     Raises `BrokerUnavailable`.
     """
 
-    def __init__(self, config: KafkaConfig, topic: str, store: Store) -> None:
-        self._topic, self._store = topic, store
+    def __init__(self, config: KafkaConfig, topic: str, positions: Positions) -> None:
+        self._topic, self._known = topic, positions
         self._partitions: set[int] = set()
         self._consumer: KafkaConsumer = connected_consumer(
             config, group_id=None, isolation_level="read_committed", metadata_max_age_ms=int(LOOK_S * 1000)
@@ -46,9 +46,9 @@ class FeedbackReader:
         first = self._consumer.beginning_offsets(added)
         self._consumer.assign([TopicPartition(self._topic, number) for number in sorted(partitions)])
         for partition in added:
-            known = self._store.get("inputs", f"{self._topic}-{partition.partition}".encode())
+            known = self._known.of(source_name(partition))
             # Feedback is an estimate: what retention cut is lost to it, and nothing else is.
-            self._consumer.seek(partition, max(first[partition], 0 if known is None else int(known)))
+            self._consumer.seek(partition, max(first[partition], known or 0))
         self._partitions = partitions
 
     def poll(self, max_records: int) -> list[RawFeedback]:
@@ -64,7 +64,7 @@ class FeedbackReader:
                 return []
             raise BrokerUnavailable(f"reading feedback failed: {error}") from error
         return [
-            RawFeedback(f"{record.topic}-{record.partition}", record.offset, record.value)
+            RawFeedback(source_name(record), record.offset, record.value)
             for records in fetched.values()
             for record in records
         ]
@@ -73,9 +73,10 @@ class FeedbackReader:
         """Where each partition is read on: past markers of transactions, aborted and compacted records."""
         positions = {}
         for number in self._partitions:
-            position = position_of(self._consumer, TopicPartition(self._topic, number))
+            partition = TopicPartition(self._topic, number)
+            position = position_of(self._consumer, partition)
             if position is not None:
-                positions[f"{self._topic}-{number}"] = position
+                positions[source_name(partition)] = position
         return positions
 
     def close(self) -> None:

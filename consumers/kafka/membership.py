@@ -30,7 +30,7 @@ from consumers.broker import Ownership
 from consumers.kafka.assignor import AllToOne
 from consumers.kafka.clients import connected_consumer, passes, position_of
 from consumers.kafka.connection import KafkaConfig
-from curatord.errors import BrokerUnavailable, StateError
+from curatord.errors import BrokerUnavailable, LaneLost, StateError
 
 MAX_POLL_INTERVAL_MS = 300_000
 METADATA_AGE_MS = 30_000  # new partitions are found after at most this long
@@ -103,6 +103,11 @@ class Membership:
         if self._lost:
             return Ownership.LOST
         return Ownership.OWNER if self._consumer.assignment() and self._is_member() else Ownership.STANDBY
+
+    def check_lane(self) -> None:
+        """Raise `LaneLost` if this process had the lane, and has it no more."""
+        if self._lost:
+            raise LaneLost("the lane went to another process: this one was silent for longer than the session timeout")
 
     @property
     def silent_s(self) -> float:

@@ -12,8 +12,8 @@ from kafka import TopicPartition
 from kafka.errors import KafkaError
 
 from consumers.broker import RawDocument
-from consumers.kafka.broker import rows_of_message
 from consumers.kafka.clients import connected_consumer, describe_topics
+from consumers.kafka.inbox import rows_of_message
 from curatord.errors import BrokerUnavailable
 from daemon.app import build
 from daemon.commands.screen import show

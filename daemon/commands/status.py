@@ -15,8 +15,8 @@ import click
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 from kafka.errors import KafkaError
 
-from consumers.kafka.broker import decode_marker
 from consumers.kafka.clients import connected_admin, connected_consumer, group_members, group_offsets, unreachable
+from consumers.kafka.marker import decode_marker
 from curatord.errors import BrokerUnavailable, StateError, UsageError
 from daemon.commands.read_state import opened_for_reading
 from daemon.commands.screen import show

@@ -63,8 +63,8 @@ def _check_service(config: Config, identity: str, own_lane: str | None) -> None:
     from kafka import TopicPartition
     from kafka.errors import KafkaError
 
-    from consumers.kafka.broker import check_partitions, decode_marker
     from consumers.kafka.clients import check_lane_rights, connected_admin, describe_topics, group_offsets, unreachable
+    from consumers.kafka.marker import check_partitions, decode_marker
     from consumers.kafka.topic_specs import check_topics
     from daemon.commands.topics import wanted_topics
 

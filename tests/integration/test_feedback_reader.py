@@ -11,6 +11,7 @@ from kafka.errors import KafkaTimeoutError
 from consumers.kafka import feedback_reader
 from consumers.kafka.connection import KafkaConfig
 from consumers.kafka.feedback_reader import FeedbackReader
+from consumers.kafka.positions import Positions
 from state.store import Store
 from tests.integration.broker import Broker
 from tests.integration.world import create_topics, produce_documents, wait_until
@@ -22,7 +23,7 @@ def test_topic_and_partitions_that_are_made_later_are_read_from_their_beginning(
     monkeypatch.setattr(feedback_reader, "LOOK_S", 0.5)
     store = Store(tmp_path)
     store.apply([("inputs", f"{prefix}-1".encode(), b"2")])
-    reader = FeedbackReader(KafkaConfig(bootstrap_servers=broker.bootstrap), prefix, store)
+    reader = FeedbackReader(KafkaConfig(bootstrap_servers=broker.bootstrap), prefix, Positions(store))
     heard: list[tuple[str, int]] = []
 
     def hear(count: int) -> None:
@@ -55,7 +56,7 @@ def test_partitions_whose_beginning_the_cluster_does_not_say_are_asked_for_again
     for partition in range(2):
         produce_documents(broker.bootstrap, prefix, [b"x"], partition=partition)
     store = Store(tmp_path)
-    reader = FeedbackReader(KafkaConfig(bootstrap_servers=broker.bootstrap), prefix, store)
+    reader = FeedbackReader(KafkaConfig(bootstrap_servers=broker.bootstrap), prefix, Positions(store))
     beginning_offsets, asked = reader._consumer.beginning_offsets, []
 
     def late_once(partitions: list[TopicPartition]) -> dict[TopicPartition, int]:

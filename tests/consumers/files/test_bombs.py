@@ -40,7 +40,7 @@ def decide():
     waiting = 0
 if sys.argv[2] == "message":
     value = open(sys.argv[1], "rb").read()
-    rows += rows_of("s-0", 0, None, value, (), 0, config.fields, config.max_document_bytes)
+    rows += rows_of("s-0", 0, None, value, (), 0, config)
 else:
     (file,) = expand([sys.argv[1]])
     for found in read_rows(file):

@@ -16,9 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consumers.formats import messages, tables
-from consumers.formats.codec import DEFAULT_FIELDS, REASONS
+from consumers.formats.codec import REASONS
 from consumers.formats.documents import Arrival, decode_rows
-from consumers.formats.input_config import InputConfig
+from consumers.formats.input_config import DEFAULT_INPUT, InputConfig
 from consumers.formats.messages import part_of, rows_of
 from curatord.records import DeadLetter, Document, Retraction
 from tests.corpus import read_zst_jsonl
@@ -34,10 +34,11 @@ def arrivals_of(
     max_document_bytes: int = 1 << 20,
     schema_registry: bool = False,
 ) -> list[Arrival]:
-    rows = rows_of("docs-3", 42, key, value, headers, timestamp_us, DEFAULT_FIELDS, max_document_bytes, schema_registry)
+    config = InputConfig(max_document_bytes=max_document_bytes, schema_registry=schema_registry)
+    rows = rows_of("docs-3", 42, key, value, headers, timestamp_us, config)
     assert rows
     assert {(row.source, row.position) for row in rows} == {("docs-3", 42)}
-    return decode_rows(rows, 0, InputConfig(max_document_bytes=max_document_bytes), 1 << 10)
+    return decode_rows(rows, 0, config, 1 << 10)
 
 
 def ids_of(arrivals: list[Arrival]) -> list[str]:
@@ -209,15 +210,15 @@ def test_trace_and_attempts_are_carried_to_the_dead_letter_and_nothing_malformed
 
 
 def test_a_replayed_message_has_the_time_of_the_original() -> None:
-    (row,) = rows_of("s-0", 0, b"k", None, [("curatord.timestamp_us", b"5")], 9, DEFAULT_FIELDS, 1024)
+    (row,) = rows_of("s-0", 0, b"k", None, [("curatord.timestamp_us", b"5")], 9, DEFAULT_INPUT)
     assert row.value == Retraction(id="k", timestamp_us=5)
-    (row,) = rows_of("s-0", 0, b"k", None, [("curatord.timestamp_us", b"x")], 9, DEFAULT_FIELDS, 1024)
+    (row,) = rows_of("s-0", 0, b"k", None, [("curatord.timestamp_us", b"x")], 9, DEFAULT_INPUT)
     assert row.timestamp_us == 9
 
 
 @pytest.mark.parametrize(("given_us", "kept_us"), [(-1000, 0), (0, 0), (5, 5), (1 << 70, messages.MAX_TIMESTAMP_US)])
 def test_the_time_of_a_message_fits_64_bits(given_us: int, kept_us: int) -> None:
-    (row,) = rows_of("s-0", 0, b"k", None, (), given_us, DEFAULT_FIELDS, 1024)
+    (row,) = rows_of("s-0", 0, b"k", None, (), given_us, DEFAULT_INPUT)
     assert row.timestamp_us == kept_us
 
 
