@@ -32,7 +32,7 @@ from consumers.files.inputs import expand
 from consumers.kafka.broker import KafkaBroker
 from daemon.app import build, encode_identity
 from daemon.config import Config, parse_config
-from daemon.loop import Loop
+from daemon.loop import Hooks, Loop
 from daemon.pipeline import Pipeline
 from daemon.restore import catch_up
 from daemon.service import open_broker
@@ -114,7 +114,7 @@ def owner(config: Config, store: Store, phases: PhaseClock) -> tuple[KafkaBroker
     broker.join()
     for _ in broker.journal(from_offset=0, follow=True):
         pass
-    for _ in catch_up(store, broker, broker.take_over()):
+    for _ in catch_up(broker, broker.take_over(), store):
         pass
     pipeline.restore(store)
     return broker, pipeline
@@ -159,7 +159,8 @@ def service(
     broker, pipeline = owner(config, store, phases)
     produce_documents(bootstrap, config.topics.documents, shaped(documents, shape), partition=0)
     identity = encode_identity(config, pipeline.stages.tokenizer)
-    loop = Loop(pipeline, broker, config.daemon, identity, time.monotonic, seen)
+    hooks = Hooks(observer=seen, keep_alive=broker.keep_alive)
+    loop = Loop(pipeline, broker, config.daemon, identity, time.monotonic, hooks)
     result = timed(loop, broker, len(documents), phases)
     if steady:
         _at_a_steady_rate(steady, config, loop, seen)

@@ -1,6 +1,6 @@
-"""The one seam to the world: where documents come from, and where an epoch goes when it is committed.
+"""The one seam to the world, by role: an inbox gives documents, a committer takes epochs, a lane has one owner.
 
-`kafka`, `files` and `memory` stand behind it. What the pipeline may rely on:
+`kafka` and `memory` play all roles, `files` those of a `Broker`. The pipeline may rely on this:
 
 - `poll` gives rows in an order that a later start continues exactly after the last committed position;
 - `commit` is all or nothing: outputs, facts and positions of an epoch become visible together, or not at all, and
@@ -86,32 +86,12 @@ class CommitReport:
     journal_bytes: int = 0
 
 
-class Broker(Protocol):
-    """What stands between the pipeline and the world."""
-
-    last_commit: CommitReport
+class Inbox(Protocol):
+    """Documents and feedback, as they come in."""
 
     @property
     def attempts(self) -> Attempts:
         """Earlier lives that ended over rows: a poll gives rows of one number of ends only, and begins them."""
-
-    def join(self) -> None:
-        """Ask to own the lane."""
-
-    def keep_alive(self) -> None:
-        """Stay what this process is in the middle of work that takes long."""
-
-    def lag(self) -> dict[str, int]:
-        """Messages that wait, by input. Raises `BrokerUnavailable`."""
-
-    def retained_from(self, generation: int, next_seq_no: int) -> int | None:
-        """The first sequence of a generation that others can still read, and all that follow, up to `next_seq_no`.
-
-        None where nothing is ever cut. Raises `BrokerUnavailable`, `CorruptSequence`.
-        """
-
-    def ownership(self) -> Ownership:
-        """Whether this process owns the lane."""
 
     def poll(self, max_rows: int, timeout_s: float) -> list[RawDocument]:
         """The next rows, at most `max_rows`; none after `timeout_s`, or when the input has ended."""
@@ -123,13 +103,21 @@ class Broker(Protocol):
         """
 
     def passed(self) -> dict[str, int]:
-        """Where inputs and feedback are to be read on, if that is behind what is committed.
+        """Positions of inputs and feedback that are ahead of the committed ones without a row between.
 
-        That is past what nobody reads: markers of transactions, aborted and compacted records.
+        Markers of transactions, aborted and compacted records lie there, which no reader is given.
         """
 
     def ended(self) -> bool:
         """Every row there will ever be was polled. A topic never ends."""
+
+
+class Committer(Protocol):
+    """The place where an epoch becomes visible and durable."""
+
+    @property
+    def last_commit(self) -> CommitReport:
+        """The cost of the last commit."""
 
     def commit(self, epoch: Epoch) -> None:
         """Make the epoch visible and durable.
@@ -138,10 +126,15 @@ class Broker(Protocol):
         """
 
     def committed(self) -> Committed | None:
-        """The last epoch that the world has seen; None before the first."""
+        """The last epoch that is committed; None before the first."""
 
-    def take_over(self) -> Committed | None:
-        """Become the one process that may commit, and learn of the last epoch. From now on nobody else commits."""
+
+class Broker(Inbox, Committer, Protocol):
+    """Both ends of a run: rows come in, epochs go out."""
+
+
+class Journal(Protocol):
+    """The facts of every epoch in the order of their commits, for processes that have not got them."""
 
     def journal(self, *, from_offset: int, follow: bool) -> Iterator[JournalRecord | None]:
         """The epochs from an offset of the journal on, oldest first, to the last one that is committed.
@@ -151,7 +144,36 @@ class Broker(Protocol):
         """
 
     def cut_journal(self, *, before_offset: int) -> None:
-        """Delete the journal before an offset, as `JournalRecord.next_offset` counts them."""
+        """Delete the journal before an offset, as `JournalRecord.next_offset` counts them.
 
-    def close(self) -> None:
-        """Leave, so that another process can take over."""
+        Raises `BrokerUnavailable`.
+        """
+
+
+class Lane(Journal, Protocol):
+    """The lane that processes stand by for, one of which owns it."""
+
+    def join(self) -> None:
+        """Ask to own the lane."""
+
+    def take_over(self) -> Committed | None:
+        """Become the one process that may commit, and learn of the last epoch. From now on no other process commits.
+
+        Raises `BrokerUnavailable`, after which it may be called again; `LaneLost`.
+        """
+
+    def keep_alive(self) -> None:
+        """Keep the membership during long work. Raises `BrokerUnavailable`, `LaneLost`."""
+
+    def lag(self) -> dict[str, int]:
+        """Messages that wait, by input. Raises `BrokerUnavailable`."""
+
+    def retained_from(self, generation: int, next_seq_no: int) -> int | None:
+        """The oldest sequence of a generation that is still retained with no gap up to `next_seq_no`.
+
+        None where nothing is ever cut. Raises `BrokerUnavailable`, `CorruptSequence`.
+        """
+
+
+class LaneBroker(Broker, Lane, Protocol):
+    """The inputs, the outputs and the lane of a service."""

@@ -12,7 +12,7 @@ from enum import Enum
 from itertools import chain
 
 from consumers.attempts import Attempts
-from consumers.broker import CommitReport, JournalRecord, Ownership, RawDocument, RawFeedback
+from consumers.broker import CommitReport, JournalRecord, RawDocument, RawFeedback
 from curatord.errors import JournalUnusable, StateError
 from curatord.records import DeadLetter
 from curatord.sequence import EndOfStream, PackedSequence
@@ -89,10 +89,6 @@ class MemoryBroker:
     def retained_from(self, generation: int, next_seq_no: int) -> int | None:
         """Nothing is cut."""
         return None
-
-    def ownership(self) -> Ownership:
-        """Always the owner: one process at a time."""
-        return Ownership.OWNER
 
     def poll(self, max_rows: int, timeout_s: float) -> list[RawDocument]:
         """The next rows."""
@@ -176,6 +172,3 @@ class MemoryBroker:
     def cut_journal(self, *, before_offset: int) -> None:
         """Records before the offset stay in the world, but no broker gives them out."""
         self._world.journal_start = max(self._world.journal_start, before_offset)
-
-    def close(self) -> None:
-        """Nothing to leave."""

@@ -1,4 +1,4 @@
-"""The life of a run: poll, process, commit, until the input ends or somebody asks to stop.
+"""The life of a run: poll, process, commit, until the input ends or a stop is asked for.
 
 Crash-only: an epoch that cannot be committed ends the process, and the next start continues from the last one. A
 drain commits what was read and stops; it does not flush, so nothing that is held goes out before its time.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import TypeVar
 
 from consumers.attempts import FATAL, Attempts
@@ -22,8 +23,8 @@ from daemon.signals import POLL_S, Interrupted, StopRequest
 from state.epoch import Epoch
 
 MAX_FEEDBACK_RECORDS = 256  # between two polls for documents; each costs about as much as a few documents
-BEHIND = 4  # times as long may an epoch be while more waits: fewer commits, and no newest document waits for one
-BEAT_S = 5.0  # in the middle of rows that take longer
+BEHIND = 4  # an epoch may last this many times longer while there is a backlog, so that commits are fewer
+BEAT_S = 5.0  # between heartbeats during long work
 MAX_SINGLED_OUT = 2000  # rows for which a mark is waited for, each; beyond that a kill may be too fast for it
 
 Item = TypeVar("Item", RawDocument, RawFeedback)
@@ -31,7 +32,7 @@ Item = TypeVar("Item", RawDocument, RawFeedback)
 
 @contextmanager
 def marked(attempts: Attempts) -> Iterator[None]:
-    """What a life ends over stays open, unless it ends for a reason of its own: asked to, or by an error of ours."""
+    """Leave the mark of the rows at hand open if the life ends over them: not by a request, nor by an error of ours."""
     try:
         yield
     except (CuratordError, Interrupted):
@@ -43,12 +44,20 @@ def marked(attempts: Attempts) -> Iterator[None]:
     attempts.close()
 
 
-class Loop:
-    """One pipeline, one broker, epoch after epoch. `clock` counts seconds; an `observer` hears of every commit.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hooks:
+    """Calls out of the loop."""
 
-    `away` hears why a commit failed, waits a little, and it is tried again; without, it ends the run.
-    `on_set_aside` hears of source and position of what is not worked on any more, and how it ended a life.
-    """
+    observer: Observer | None = None  # hears of every poll and commit
+    keep_alive: Callable[[], None] = lambda: None  # in the middle of rows that take long
+    # Hears why a commit failed, and waits a little; then it is tried again. Without, a failure ends the run.
+    away: Callable[[BrokerUnavailable], None] | None = None
+    # Hears source and position of a row that is not worked on any more, and how it ended a life.
+    set_aside: Callable[[str, int, str], None] = lambda source, position, how: None
+
+
+class Loop:
+    """One pipeline, one broker, epoch after epoch. `clock` counts seconds."""
 
     def __init__(
         self,
@@ -57,18 +66,14 @@ class Loop:
         config: DaemonConfig,
         identity: str,
         clock: Callable[[], float],
-        observer: Observer | None = None,
-        away: Callable[[BrokerUnavailable], None] | None = None,
-        on_set_aside: Callable[[str, int, str], None] = lambda source, position, how: None,
+        hooks: Hooks = Hooks(),
     ) -> None:
         self._pipeline = pipeline
         self._broker = broker
         self._config = config
         self._identity = identity
         self._clock = clock
-        self._observer = observer
-        self._away = away
-        self._on_set_aside = on_set_aside
+        self._hooks = hooks
         committed = broker.committed()
         self._epoch = Epoch(number=1 + (committed.epoch if committed else 0), identity=identity)
         self._began = self._alive_at = clock()
@@ -94,8 +99,8 @@ class Loop:
         wanted = min(self._config.poll_documents, self._config.epoch_documents - self._epoch.num_rows)
         rows = self._broker.poll(wanted, min(self._config.epoch_s, POLL_S))
         self._alive_at = self._clock()
-        if self._observer is not None:
-            self._observer.polled(rows)
+        if self._hooks.observer is not None:
+            self._hooks.observer.polled(rows)
         if rows and self._broker.attempts.deaths >= FATAL:
             self._process_suspects(rows)
         else:
@@ -112,7 +117,7 @@ class Loop:
         """Rows over which lives ended: first those that end a copy of this process are set aside, then one by one."""
         for row in rows:
             if isinstance(row.value, Undecodable) and row.value.reason == TOOK_PROCESS_DOWN:
-                self._on_set_aside(row.source, row.position, str(row.value))  # its message could not be decoded
+                self._hooks.set_aside(row.source, row.position, str(row.value))  # its message could not be decoded
         trusted = self._tried(rows, lambda row: self._pipeline.try_out(row, self._epoch), set_aside)
         self._take_singly(trusted, lambda row: self._pipeline.process([row], self._epoch, self._stay_alive), set_aside)
 
@@ -130,7 +135,7 @@ class Loop:
         attempts.settle()
 
     def _learn_from(self, records: Sequence[RawFeedback]) -> None:
-        """As for rows, but that nobody keeps back what is of another number of ends."""
+        """As for rows; but records of another number of ends come in the same poll, and are taken apart here."""
         pipeline = self._pipeline
         while records:
             num = self._broker.attempts.begin([(record.source, record.position) for record in records])
@@ -155,26 +160,26 @@ class Loop:
         return trusted
 
     def _condemn(self, item: Item, how: str, put_aside: Callable[[Item, str], Item]) -> Item:
-        self._on_set_aside(item.source, item.position, how)
+        self._hooks.set_aside(item.source, item.position, how)
         return put_aside(item, how)
 
     def _stay_alive(self) -> None:
-        """In the middle of rows that take long: neither the group nor the supervisor is to think that this hangs."""
+        """Heartbeat during long work, for the consumer group and the supervisor."""
         if self._clock() - self._alive_at < BEAT_S:
             return
         self._alive_at = self._clock()
-        if self._observer is not None:
-            self._observer.polled(())
+        if self._hooks.observer is not None:
+            self._hooks.observer.polled(())
         # An outage is told by the next poll or commit. Told here it would part what is decided from what is not.
         with suppress(BrokerUnavailable):
-            self._broker.keep_alive()
+            self._hooks.keep_alive()
 
     def flush(self) -> None:
-        """Let everything go out that is held, with the open epoch."""
+        """Emit everything held, with the open epoch."""
         self._pipeline.flush(self._epoch)
 
     def touch(self) -> None:
-        """Make an epoch of nothing, so that what the world remembers of the last one does not expire."""
+        """Commit an empty epoch, so that the offset that marks the last one does not expire."""
         self._epoch.put("meta", b"touched", b"")
         self.commit()
 
@@ -186,21 +191,21 @@ class Loop:
         if not self._epoch.is_empty():
             began = self._clock()
             self._commit_once()
-            if self._observer is not None:
-                self._observer.committed(self._epoch, self._broker.last_commit, commit_s=self._clock() - began)
+            if self._hooks.observer is not None:
+                self._hooks.observer.committed(self._epoch, self._broker.last_commit, commit_s=self._clock() - began)
             self._broker.attempts.committed(self._epoch.positions)
             self._epoch = Epoch(number=self._epoch.number + 1, identity=self._identity)
         self._began = self._clock()
 
     def _commit_once(self) -> None:
-        """However often it takes."""
+        """Until it succeeds, or `away` gives up."""
         while True:
             try:
                 return self._broker.commit(self._epoch)
             except BrokerUnavailable as error:
-                if self._away is None:
+                if self._hooks.away is None:
                     raise
-                self._away(error)
+                self._hooks.away(error)
 
     @property
     def epoch(self) -> Epoch:

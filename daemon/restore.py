@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from consumers.broker import Broker, JournalRecord
+from consumers.broker import Journal, JournalRecord
 from curatord.errors import JournalUnusable, StateAhead, StateError
 from daemon.config import Config
 from daemon.pipeline import Pipeline
@@ -43,26 +43,26 @@ def snapshots_of(config: Config) -> Snapshots | None:
     return Snapshots(Path(config.state.snapshot_dir) / config.kafka.lane, own_disk=Path(config.state.dir))
 
 
-def restore_journalled(broker: Broker, store: Store, events: Events, stop: StopRequest) -> Committed | None:
-    """Bring the store to the epoch that the world has seen; that epoch. Raises `Interrupted` on a request to stop."""
+def restore_journalled(
+    lane: Journal, committed: Committed | None, store: Store, events: Events, stop: StopRequest
+) -> None:
+    """Bring the store to the epoch that is committed. Raises as `catch_up`, and `Interrupted` on a request to stop."""
 
     def tend() -> None:
         events.beat()
         stop.check()
 
-    committed = broker.committed()
     at = epoch_of(store)
-    for record in catch_up(store, broker, committed, tend):
+    for record in catch_up(lane, committed, store, tend):
         events.restoring(record.epoch - at, (committed.epoch if committed else at) - at)
-    return committed
 
 
 def stand_by(
-    broker: Broker, store: Store, pipeline: Pipeline, events: Events, stop: StopRequest, tend: Callable[[], None]
+    lane: Journal, store: Store, pipeline: Pipeline, events: Events, stop: StopRequest, tend: Callable[[], None]
 ) -> None:
     """Follow the owner until the lane is this process's, or a stop was asked for. `tend` is called all the time."""
     has_caught_up = False
-    for record in broker.journal(from_offset=journal_position(store), follow=True):
+    for record in lane.journal(from_offset=journal_position(store), follow=True):
         tend()
         if stop.requested:
             return
@@ -76,7 +76,7 @@ def stand_by(
 
 
 def catch_up(
-    store: Store, broker: Broker, committed: Committed | None, tend: Callable[[], None] = lambda: None
+    lane: Journal, committed: Committed | None, store: Store, tend: Callable[[], None] = lambda: None
 ) -> Iterator[JournalRecord]:
     """Bring the store to the epoch that the world has seen; the epochs, as they are taken in. `tend` as in `stand_by`.
 
@@ -91,7 +91,7 @@ def catch_up(
             "kafka.bootstrap_servers), or the cluster lost what was committed",
             end=end,
         )
-    for record in broker.journal(from_offset=journal_position(store), follow=False) if at < end else ():
+    for record in lane.journal(from_offset=journal_position(store), follow=False) if at < end else ():
         tend()
         if record is not None:
             take_in(record, store)

@@ -11,14 +11,14 @@ from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
 
-from consumers.broker import Broker
+from consumers.broker import Lane, LaneBroker
 from consumers.kafka.broker import KafkaBroker
 from consumers.kafka.clients import check_lane_rights
 from consumers.kafka.outputs import open_outputs
 from curatord.errors import BrokerUnavailable, CorruptSequence, CuratordError, StorageError
 from daemon.app import build, check_identity, encode_identity
 from daemon.config import Config, changed_options, load_config
-from daemon.loop import Loop, marked
+from daemon.loop import Hooks, Loop, marked
 from daemon.observer import Observer, observed
 from daemon.pipeline import Pipeline
 from daemon.restore import catch_up, epoch_of, explained, open_state, restore_journalled, snapshots_of, stand_by
@@ -41,7 +41,7 @@ RETRY_S = 0.5  # between two attempts of a commit that failed at once
 
 
 def run_service(config_path: Path | None) -> int:
-    """Run until somebody asks to stop; the exit code."""
+    """Run until a stop is asked for; the exit code."""
     config = load_config(config_path)
     with observed(config) as events, StopRequest(config.daemon.drain_timeout_s).installed() as stop:
         tokenizer = open_tokenizer(config.tokenizer)
@@ -53,7 +53,7 @@ def run_service(config_path: Path | None) -> int:
             try:
                 # What the journal holds comes first: with a trained student the teacher need not be loaded.
                 with explained(config, store):
-                    restore_journalled(broker, store, events, stop)
+                    restore_journalled(broker, broker.committed(), store, events, stop)
                 pipeline: Pipeline = build(
                     config,
                     store,
@@ -61,7 +61,7 @@ def run_service(config_path: Path | None) -> int:
                     progress=lambda done, total: tell_training(broker, events, pipeline, done, total),
                 )
                 with closing(pipeline.stages):
-                    Service(broker, pipeline, store, config, tokenizer, events, config_path).serve(stop)
+                    Service(broker, pipeline, store, config, events, config_path).serve(stop)
             except Interrupted:
                 events.draining(signal.Signals(stop.signal_number).name)
             finally:
@@ -88,7 +88,7 @@ def open_broker(config: Config, tokenizer: Tokenizer, store: Store) -> KafkaBrok
 def connect(
     config: Config, tokenizer: Tokenizer, store: Store, events: Events, stop: StopRequest
 ) -> KafkaBroker | None:
-    """A member of the cluster that may ask for the lane; None if a stop was asked for before there was a cluster.
+    """A member of the cluster that may ask for the lane; None if stopped before a broker was reachable.
 
     Raises `IdentityError` if the lane belongs to another configuration, `ConfigError` if topics are missing,
     `BrokerUnavailable` after many attempts.
@@ -112,13 +112,13 @@ def connect(
     return None
 
 
-def tell_training(broker: Broker, events: Events, pipeline: Pipeline, done: int, total: int) -> None:
-    """The teacher embedded so many texts. Neither group nor supervisor nor people are to think that this hangs."""
+def tell_training(lane: Lane, events: Events, pipeline: Pipeline, done: int, total: int) -> None:
+    """Heartbeat while the teacher embeds: for the consumer group, the supervisor and people."""
     events.beat()
     if not pipeline.stages.embedder.stores_vectors:  # else it embeds every document
         events.training(done, total, version=pipeline.stages.embedder.version)
     with suppress(BrokerUnavailable):  # as in the middle of any rows: the next poll or commit tells of it
-        broker.keep_alive()
+        lane.keep_alive()
 
 
 class Service:
@@ -126,11 +126,10 @@ class Service:
 
     def __init__(
         self,
-        broker: Broker,
+        broker: LaneBroker,
         pipeline: Pipeline,
         store: Store,
         config: Config,
-        tokenizer: Tokenizer,
         events: Events,
         config_path: Path | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -139,7 +138,6 @@ class Service:
         self._pipeline = pipeline
         self._store = store
         self._config = config
-        self._tokenizer = tokenizer
         self._events = events
         self._config_path = config_path
         self._clock = clock
@@ -182,9 +180,9 @@ class Service:
         end = at if committed is None else committed.epoch
         self._events.became_owner(end)
         if committed is not None:
-            check_identity(self._config, self._tokenizer, committed, f"lane {self._config.kafka.lane}")
+            check_identity(self._config, self._pipeline.stages.tokenizer, committed, f"lane {self._config.kafka.lane}")
         with explained(self._config, self._store):
-            for record in catch_up(self._store, self._broker, committed, tend):
+            for record in catch_up(self._broker, committed, self._store, tend):
                 self._pipeline.follow(record.changes, self._store)
                 self._events.restoring(record.epoch - at, end - at)
         self._pipeline.restore(self._store)
@@ -203,15 +201,18 @@ class Service:
             self._pipeline,
             self._broker,
             self._config.daemon,
-            encode_identity(self._config, self._tokenizer),
+            encode_identity(self._config, self._pipeline.stages.tokenizer),
             self._clock,
-            Observer(self._events, self._pipeline.stages, state_dir=self._store.folder),
-            lambda error: self._wait_for_broker(error, stop),
-            self._events.set_aside,
+            Hooks(
+                observer=Observer(self._events, self._pipeline.stages, state_dir=self._store.folder),
+                keep_alive=self._broker.keep_alive,
+                away=lambda error: self._wait_for_broker(error, stop),
+                set_aside=self._events.set_aside,
+            ),
         )
 
     def _fence(self, stop: StopRequest) -> Committed | None:
-        """Become the one process that may commit, however often that takes."""
+        """Become the one process that may commit; outages are waited for."""
         while True:
             try:
                 return self._broker.take_over()
@@ -281,7 +282,7 @@ class Service:
             self._events.broker_back()
 
     def _measure_headroom(self) -> None:
-        """Now and then: is what training runs may still need still there? What cannot be told now is told later."""
+        """Now and then: are the sequences retained that training runs may go back to? Not known during an outage."""
         if self._clock() - self._headroom_at < HEADROOM_INTERVAL_S:
             return
         self._headroom_at = self._clock()
@@ -323,7 +324,7 @@ class Service:
             self._events.journal_truncated(before_epoch=before_epoch, before_offset=before_offset)
 
     def _tend(self, stop: StopRequest) -> None:
-        """What is due whatever this process is."""
+        """Housekeeping common to owner and standby."""
         self._events.beat()
         if stop.take_hangup():
             self._check_config()

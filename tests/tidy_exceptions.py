@@ -46,8 +46,6 @@ MANY_PARAMETERS = {
     "daemon/cli.py curate",
     "daemon/commands/curate.py curate_files",
     "daemon/commands/summary.py summary",
-    "daemon/loop.py __init__",
-    "daemon/service.py __init__",
     "state/segments.py segment",
 }
 
@@ -130,7 +128,6 @@ WITHOUT_TESTS = {
     "daemon/commands/status.py",
     "daemon/commands/topics.py",
     "daemon/kernel_cache.py",
-    "daemon/loop.py",
     "daemon/pipeline.py",
     "daemon/stages/deciding_options.py",
     "daemon/stages/workers.py",

@@ -22,8 +22,6 @@ from consumers.attempts import Attempts
 from consumers.broker import (
     MAX_POLL_BYTES,
     CommitReport,
-    JournalRecord,
-    Ownership,
     RawDocument,
     RawFeedback,
     row_bytes,
@@ -136,24 +134,6 @@ class FilesBroker:
         self.attempts = Attempts(self._keep, _read_mark(self._mark))
 
     last_commit = CommitReport()
-
-    def join(self) -> None:
-        """Nobody to ask."""
-
-    def keep_alive(self) -> None:
-        """Nobody is waiting."""
-
-    def lag(self) -> dict[str, int]:
-        """Not known."""
-        return {}
-
-    def retained_from(self, generation: int, next_seq_no: int) -> int | None:
-        """Nothing is cut."""
-        return None
-
-    def ownership(self) -> Ownership:
-        """The owner: the store's lock admits one process."""
-        return Ownership.OWNER
 
     def poll(self, max_rows: int, timeout_s: float) -> list[RawDocument]:
         """The next rows, across file ends; no more once they are MAX_POLL_BYTES together."""
@@ -354,17 +334,3 @@ class FilesBroker:
     def committed(self) -> Committed | None:
         """What the store has."""
         return self._store.committed()
-
-    def take_over(self) -> Committed | None:
-        """The store's lock admits one process."""
-        return self.committed()
-
-    def journal(self, *, from_offset: int, follow: bool) -> Iterator[JournalRecord | None]:
-        """Nothing: the store itself is the record of what was committed."""
-        return iter(())
-
-    def cut_journal(self, *, before_offset: int) -> None:
-        """There is none."""
-
-    def close(self) -> None:
-        """Nothing to leave; the lock goes with the store."""

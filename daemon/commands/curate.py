@@ -32,7 +32,7 @@ from daemon.commands.screen import show
 from daemon.commands.summary import print_summary, summary, write_manifest
 from daemon.config import Config, load_config
 from daemon.kernel_cache import are_compiled
-from daemon.loop import Loop, marked
+from daemon.loop import Hooks, Loop, marked
 from daemon.pipeline import Pipeline
 from daemon.signals import Interrupted, StopRequest
 from daemon.stages.deciding_options import described, differences
@@ -124,7 +124,7 @@ def curate_files(
             progress.tell(described(differing, way_out=f"To decide anew: {decide_anew(output, config_path)}"))
         broker = FilesBroker(inputs, config.input, output, store, verdicts)
         identity = encode_identity(config, pipeline.stages.tokenizer)
-        loop = Loop(pipeline, broker, config.daemon, identity, time.monotonic, on_set_aside=_say_set_aside)
+        loop = Loop(pipeline, broker, config.daemon, identity, time.monotonic, Hooks(set_aside=_say_set_aside))
         before = pipeline.stages.ledger.rows_read
         pipeline.compile()
         write_manifest(output, pipeline, complete=False)

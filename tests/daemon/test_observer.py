@@ -14,7 +14,7 @@ from curation.dedup.removal_guard import RemovalSurge
 from curatord.errors import BrokerUnavailable, ConfigError
 from daemon.app import build, encode_identity
 from daemon.config import Config, parse_config
-from daemon.loop import Loop
+from daemon.loop import Hooks, Loop
 from daemon.observer import Observer, config_hash, observed
 from daemon.restore import catch_up
 from ops.phases import PhaseClock
@@ -48,7 +48,7 @@ def test_metrics_of_a_run_are_the_differences_of_its_ledger(tmp_path: Path) -> N
     store = Store(state_folder(tmp_path))
     broker = MemoryBroker(world, store)
     broker.last_commit = CommitReport(transaction_s=0.25, journal_bytes=500)
-    assert not list(catch_up(store, broker, broker.take_over()))
+    assert not list(catch_up(broker, broker.take_over(), store))
     clock = Ticking()
     pipeline = build(config, store, tokenizer(), phases=PhaseClock(clock))
     pipeline.restore(store)
@@ -57,7 +57,8 @@ def test_metrics_of_a_run_are_the_differences_of_its_ledger(tmp_path: Path) -> N
     clock.now += 3600  # as a standby
     observer = Observer(process.events, stages, state_dir=tmp_path, clock=process.clock)
     began = clock.now
-    loop = Loop(pipeline, broker, config.daemon, encode_identity(config, tokenizer()), lambda: 0.0, observer)
+    identity, hooks = encode_identity(config, tokenizer()), Hooks(observer=observer)
+    loop = Loop(pipeline, broker, config.daemon, identity, lambda: 0.0, hooks)
     stages.surges.append(RemovalSurge(source="mirror", rate=0.9, usual_rate=0.1))
     while not broker.ended():
         loop.step()
@@ -223,9 +224,7 @@ def slow_world(folder: Path) -> tuple[World, Config]:
     return world, make_config(daemon={"poll_documents": 1000, "epoch_documents": 1000})
 
 
-def test_an_outage_in_the_middle_of_rows_that_take_long_costs_none_of_them(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_outage_in_the_middle_of_rows_that_take_long_costs_none_of_them(tmp_path: Path) -> None:
     world, config = slow_world(tmp_path)
     store = Store(state_folder(tmp_path))
     broker = MemoryBroker(world, store)
@@ -235,10 +234,10 @@ def test_an_outage_in_the_middle_of_rows_that_take_long_costs_none_of_them(
         outages.append("away")
         raise BrokerUnavailable("the group does not answer")
 
-    monkeypatch.setattr(broker, "keep_alive", away)
     pipeline = build(config, store, tokenizer())
     pipeline.restore(store)
-    loop = Loop(pipeline, broker, config.daemon, encode_identity(config, tokenizer()), Ticking())
+    identity = encode_identity(config, tokenizer())
+    loop = Loop(pipeline, broker, config.daemon, identity, Ticking(), Hooks(keep_alive=away))
 
     assert loop.step() == NUM_VERSIONS  # the service would go on with the next poll, and not take these again
     pipeline.stages.close()
@@ -256,12 +255,12 @@ def test_rows_that_take_long_do_not_keep_the_loop_from_saying_that_it_lives(
     store = Store(state_folder(tmp_path))
     broker = MemoryBroker(world, store)
     beats: list[str] = []
-    monkeypatch.setattr(broker, "keep_alive", lambda: beats.append("group"))
     monkeypatch.setattr(process.events, "beat", lambda: beats.append("supervisor"))
     pipeline = build(config, store, tokenizer())
     pipeline.restore(store)
     observer = Observer(process.events, pipeline.stages, clock=process.clock)
-    loop = Loop(pipeline, broker, config.daemon, encode_identity(config, tokenizer()), Ticking(), observer)
+    hooks = Hooks(observer=observer, keep_alive=lambda: beats.append("group"))
+    loop = Loop(pipeline, broker, config.daemon, encode_identity(config, tokenizer()), Ticking(), hooks)
 
     assert loop.step() == NUM_VERSIONS
     pipeline.stages.close()

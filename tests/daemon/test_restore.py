@@ -77,9 +77,8 @@ class Lane:
         store = open_state(self.config, self.process.events)
         try:
             with explained(self.config, store):
-                restore_journalled(
-                    Broken(self.world, store, self.unreadable), store, self.process.events, StopRequest()
-                )
+                broker = Broken(self.world, store, self.unreadable)
+                restore_journalled(broker, broker.committed(), store, self.process.events, StopRequest())
             assert len(list(store.items("held"))) == 50 * max(0, epoch_of(store))
             return epoch_of(store)
         finally:

@@ -46,7 +46,7 @@ def test_a_restore_that_waits_beats_and_ends_when_it_is_asked_to(
     broker = HiddenJournal(World(), store)
 
     with pytest.raises(Interrupted):
-        restore_journalled(broker, store, events, broker.stop)
+        restore_journalled(broker, broker.committed(), store, events, broker.stop)
 
     assert (broker.polls, len(beats)) == (3, 3)
     store.close()
@@ -92,7 +92,7 @@ def test_an_outage_is_no_end_of_the_input(tmp_path: Path) -> None:
     pipeline = build(config, store, tokenizer())
     broker = AfterAnOutage(world, store, process, stop)
 
-    Service(broker, pipeline, store, config, tokenizer(), process.events, clock=process.clock).serve(stop)
+    Service(broker, pipeline, store, config, process.events, clock=process.clock).serve(stop)
     pipeline.stages.close()
     store.close()
 

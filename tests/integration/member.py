@@ -365,7 +365,7 @@ class Member:
         if broker.ownership() is not Ownership.OWNER:
             return
         known = self._read_first(broker) if "fencing first" in self.plan.without else None
-        for record in catch_up(store, broker, self._take_over(broker, known)):
+        for record in catch_up(broker, self._take_over(broker, known), store):
             trap("restoring")
             curation.follow(record.changes)
         self.say("owner", epoch=epoch_of(store))

@@ -127,7 +127,7 @@ def stand_by(broker: KafkaBroker, store: Store, enough: Callable[[], bool]) -> N
 
 
 def become_owner(broker: KafkaBroker, store: Store) -> list[JournalRecord]:
-    return list(catch_up(store, broker, broker.take_over()))
+    return list(catch_up(broker, broker.take_over(), store))
 
 
 def make_epoch(broker: KafkaBroker, store: Store, *, rows: int = 50) -> Epoch:

@@ -293,7 +293,7 @@ def test_a_journal_that_ends_before_its_marker_stops_a_restore_with_the_reason(
     run(owner, store, 2)
     if state == "behind":
         follower, follower_store = world.member("b")
-        list(catch_up(follower_store, follower, follower.committed()))
+        list(catch_up(follower, follower.committed(), follower_store))
         follower.close()
     run(owner, store, 2)
     owner.close()
@@ -310,7 +310,7 @@ def test_a_journal_that_ends_before_its_marker_stops_a_restore_with_the_reason(
     heir, heir_store = world.member("b")
 
     with pytest.raises(StateError, match=r"ends at offset .* committed up to .*journal-lost"):
-        list(catch_up(heir_store, heir, heir.committed()))
+        list(catch_up(heir, heir.committed(), heir_store))
 
 
 def test_a_standby_is_not_told_to_remove_its_state_when_the_journal_was_made_anew(world: World) -> None:

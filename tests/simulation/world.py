@@ -185,7 +185,7 @@ def run(
             snapshots.restore(state_folder(folder))
         store = Store(state_folder(folder))
         broker = MemoryBroker(world, store, crashes)
-        for _ in catch_up(store, broker, broker.take_over()):
+        for _ in catch_up(broker, broker.take_over(), store):
             pass
         pipeline = build(config, store, tokenizer())
         pipeline.restore(store)
@@ -276,7 +276,7 @@ class Process:
     def take_over(self, crashes: dict[int, CrashPoint]) -> None:
         """Become the owner, which dies as planned."""
         self.broker = MemoryBroker(self._world, self.store, crashes)
-        for record in catch_up(self.store, self.broker, self.broker.take_over()):
+        for record in catch_up(self.broker, self.broker.take_over(), self.store):
             self.pipeline.follow(record.changes, self.store)
         self.pipeline.restore(self.store)
         identity = encode_identity(self._config, self.pipeline.stages.tokenizer)
