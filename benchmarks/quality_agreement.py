@@ -44,7 +44,8 @@ def our_verdicts(texts: list[str]) -> dict[str, np.ndarray]:
             for part in (texts[first : first + 512] for first in range(0, len(texts), 512))
         ]
     )
-    return {name: ~failed_BR[:, [rule.filter == name for rule in RULES]].any(axis=1) for name in FILTERS}
+    filters = np.array([rule.filter for rule in RULES])
+    return {name: ~np.asarray(failed_BR[:, filters == name].any(axis=1)) for name in FILTERS}
 
 
 def differing(ours: dict[str, np.ndarray], theirs: PeerVerdicts, name: str) -> list[int]:

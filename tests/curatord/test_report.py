@@ -48,22 +48,24 @@ def test_sums_are_those_of_every_target_one_by_one(
             expected_targets.append(len(targets))
             start += length
 
-    sums, targets = segment_losses(losses_BL, batch, shifted=shifted)
+    sums, num_targets = segment_losses(losses_BL, batch, shifted=shifted)
 
     np.testing.assert_allclose(sums, expected_sums, rtol=1e-6, atol=1e-6)
-    assert targets.tolist() == expected_targets
+    assert num_targets.tolist() == expected_targets
 
 
 def test_one_bad_loss_spoils_its_own_segment_alone() -> None:
     losses_BL = np.ones((1, 12))
     losses_BL[0, [0, 4, 6]] = np.nan  # two first tokens, and one that is a target
 
-    sums, targets = segment_losses(losses_BL, [of_lengths([4, 5, 3], [HEAD_PRESENT | TAIL_PRESENT] * 3)], shifted=False)
+    sums, num_targets = segment_losses(
+        losses_BL, [of_lengths([4, 5, 3], [HEAD_PRESENT | TAIL_PRESENT] * 3)], shifted=False
+    )
 
     assert sums[0] == 3
     assert np.isnan(sums[1])
     assert sums[2] == 2
-    assert targets.tolist() == [3, 4, 2]
+    assert num_targets.tolist() == [3, 4, 2]
 
 
 def test_losses_that_do_not_fit_are_refused() -> None:

@@ -74,7 +74,8 @@ def test_a_broker_ends_with_a_process_that_is_killed(maven_broker: MavenBroker):
 
 def test_a_broker_that_is_named_is_taken_and_left_alone(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv(BOOTSTRAP_VARIABLE, "kafka.example:9092")
-    assert open_broker() == GivenBroker("kafka.example:9092")
+    opened: object = open_broker()
+    assert opened == GivenBroker("kafka.example:9092")
 
 
 @pytest.mark.usefixtures("without_programs")

@@ -166,7 +166,7 @@ def test_documents_that_are_not_eligible_neither_match_nor_are_matched() -> None
     index = new_index()
     one = families(1, 1)
     same = tuple(column.repeat(4, axis=0) for column in one.columns())
-    found = index.match(np.arange(4), *same, np.array([False, True, False, True]), MIN_SIMILARITY)
+    found = index.match(np.arange(4), *same, np.array([False, True, False, True]), MIN_SIMILARITY)  # type: ignore[call-arg]
     assert found.doc_nos_B.tolist() == [-1, -1, -1, 1]
     assert len(index) == 1
 

@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 from consumers.files import content as contents
 from consumers.files import readers
 from consumers.files.inputs import KINDS, InputFile, expand
+from consumers.files.json_values import HEAD_BYTES
 from consumers.files.readers import Row, check_tables, read_rows
 from consumers.formats import tables
 from consumers.formats.codec import FieldNames, decode_document
@@ -334,7 +335,7 @@ def test_a_line_over_the_limit_is_passed_without_being_held(tmp_path: Path) -> N
     assert isinstance(long.value, Undecodable)
     assert long.value.reason == "too_large"
     assert f"{size + 11:,} bytes" in str(long.value)
-    assert long.original == b'{"text":"' + b"x" * (readers.HEAD_BYTES - 9)
+    assert long.original == b'{"text":"' + b"x" * (HEAD_BYTES - 9)
     # What one feed unpacks to, a few times over while blocks are joined.
     assert peak < 70 << 20
 
@@ -346,7 +347,7 @@ def test_a_bomb_is_one_dead_letter(tmp_path: Path, pack: Any) -> None:
     (row,) = _read(path, max_document_bytes=1 << 20)
     assert isinstance(row.value, Undecodable)
     assert row.value.reason == "too_large"
-    assert len(row.original) <= readers.HEAD_BYTES
+    assert len(row.original) <= HEAD_BYTES
 
 
 def test_a_growing_file_is_read_to_the_size_it_had_when_it_was_opened(tmp_path: Path) -> None:

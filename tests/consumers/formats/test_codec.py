@@ -15,7 +15,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consumers.formats.codec import (
-    MAX_DEPTH,
     MAX_ID_BYTES,
     MAX_NAME_BYTES,
     REASONS,
@@ -23,6 +22,7 @@ from consumers.formats.codec import (
     decode_document,
     parse_timestamp,
 )
+from consumers.formats.lenient import MAX_DEPTH
 from consumers.formats.tables import decode_arrow, documents_of
 from curatord.errors import Undecodable
 from curatord.records import Document

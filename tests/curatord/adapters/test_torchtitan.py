@@ -70,12 +70,12 @@ def test_it_resumes_exactly_under_any_degree(folder: Path, tmp_path: Path, degre
     assert sorted(taken[0] + taken[1]) == list(range(12))
     assert first[0].state_dict() == first[1].state_dict()
     # The way of a checkpoint of torchtitan: a Stateful in a distributed checkpoint.
-    dcp.save({"dataloader": first[0]}, checkpoint_id=tmp_path / "step-3", no_dist=True)
+    dcp.save({"dataloader": first[0]}, checkpoint_id=tmp_path / "step-3", no_dist=True)  # type: ignore[attr-defined]
 
     found = []
     for rank in range(degree):
         loader = loader_on(folder, rank, degree)
-        dcp.load({"dataloader": loader}, checkpoint_id=tmp_path / "step-3", no_dist=True)
+        dcp.load({"dataloader": loader}, checkpoint_id=tmp_path / "step-3", no_dist=True)  # type: ignore[attr-defined]
         found += take(loader, 2)
 
     assert sorted(found) == list(range(12, 12 + 2 * BATCH * degree))

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -20,7 +21,7 @@ from daemon.commands.inspect_state import check_output
 from tests.daemon.conftest import CONFIG, Curated, Run, text_of, write_documents
 
 
-def rows_of(output: Path) -> list[dict[str, object]]:
+def rows_of(output: Path) -> list[dict[str, Any]]:
     return [row for path in sorted(output.glob("train-*.parquet")) for row in pq.read_table(path).to_pylist()]
 
 

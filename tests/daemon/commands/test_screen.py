@@ -28,7 +28,7 @@ def is_harmless(text: str) -> bool:
 @pytest.fixture
 def hostile(curated: Curated, run: Run, tmp_path: Path) -> Curated:
     """Hostile documents came in: one that is kept, one that resembles it, one with its text, and rows that are none."""
-    rows = [
+    rows: list[dict[str, object]] = [
         {"id": f"{HOSTILE}{kind}", "text": text, "source": HOSTILE, "url": f"https://x/{HOSTILE}{kind}"}
         for kind, text in (("kept", text_of(901)), ("near", text_of(901) + " more"), ("same", text_of(901)))
     ]

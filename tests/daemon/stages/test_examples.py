@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from daemon.commands.samples import words_of
 from daemon.stages.examples import EXAMPLES, read_examples
@@ -21,10 +22,10 @@ gopher_too_few_words_with_letters = 0
 """
 
 
-def again(curated: Curated, run: Run) -> dict[str, object]:
+def again(curated: Curated, run: Run) -> dict[str, Any]:
     result = run("curate", curated.folder / "documents.jsonl", "-o", curated.output, "-c", curated.config, "--json")
     assert result.exit_code == 0, result.output
-    found: dict[str, object] = json.loads(result.stdout)
+    found: dict[str, Any] = json.loads(result.stdout)
     return found
 
 
