@@ -3,5 +3,5 @@
 from curatord.sequence import PackedSequence
 from curatord.stream import PackedStream
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = ["PackedSequence", "PackedStream"]
