@@ -22,7 +22,7 @@ from typing import NoReturn, TypeVar
 import msgspec
 
 from consumers.broker import RawDocument, RawFeedback
-from consumers.formats.codec import TOOK_PROCESS_DOWN
+from consumers.formats.undecodable import TOOK_PROCESS_DOWN
 from curatord.errors import CuratordError, Undecodable
 from curatord.records import Document, Retraction
 

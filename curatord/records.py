@@ -158,7 +158,7 @@ def _check_range(name: str, value: int, highest: int, lowest: int = 0) -> None:
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     """An input that could not be read: why, where it was, and as much of it as the limit allows."""
 
-    reason: str  # one of consumers.formats.codec.REASONS or consumers.formats.feedback.FEEDBACK_REASONS
+    reason: str  # one of consumers.formats.undecodable.REASONS or consumers.formats.feedback.FEEDBACK_REASONS
     message: str  # a sentence for a human: what is wrong and what to do
     source: str  # file or topic-partition
     position: int  # row of the file or offset of the message

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from consumers.attempts import FATAL, Attempts
 from consumers.broker import Broker, RawDocument, RawFeedback
-from consumers.formats.codec import TOOK_PROCESS_DOWN
+from consumers.formats.undecodable import TOOK_PROCESS_DOWN
 from consumers.trial import first_fatal, set_aside, set_feedback_aside
 from curatord.errors import BrokerUnavailable, CuratordError, Undecodable
 from daemon.config import DaemonConfig

@@ -27,7 +27,6 @@ LONG_FUNCTIONS = {
 }
 
 LONG_MODULES = {
-    "consumers/formats/codec.py",
     "curation/selection/bandit.py",
     "curation/topics/clusters.py",
     "curatord/stream.py",

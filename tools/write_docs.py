@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from consumers.formats.codec import REASONS
+from consumers.formats.undecodable import REASONS
 from curation.quality.rules import RULES
 from daemon.config import Config, show_config
 from ops.metrics import MAX_SERIES, Metrics

@@ -19,7 +19,8 @@ from typing import Any, Literal
 import msgspec
 import xxhash
 
-from consumers.formats.codec import MAX_ID_BYTES, parse_timestamp
+from consumers.formats.fields import MAX_ID_BYTES
+from consumers.formats.timestamps import parse_timestamp
 from curatord.errors import UsageError
 
 Kind = Literal["jsonl", "json", "parquet", "arrow", "text"]

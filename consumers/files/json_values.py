@@ -13,7 +13,8 @@ import re
 from collections.abc import Iterator
 
 from consumers.files.content import BLOCK_BYTES, Blocks
-from consumers.formats.codec import is_json, too_large
+from consumers.formats.codec import is_json
+from consumers.formats.undecodable import too_large
 from curatord.errors import Undecodable
 
 HEAD_BYTES = 64 << 10  # kept of what cannot be read

@@ -20,7 +20,6 @@ from consumers.files.inputs import InputFile, Kind
 from consumers.files.json_values import BOM, HEAD_BYTES, holds_lines, values_of
 from consumers.files.parquet_pages import largest_page, largest_repeated
 from consumers.formats.arrow_sizes import record_batches
-from consumers.formats.codec import not_utf8, too_large
 from consumers.formats.input_config import DEFAULT_INPUT, InputConfig
 from consumers.formats.tables import (
     MAX_UNPACKED,
@@ -31,6 +30,7 @@ from consumers.formats.tables import (
     open_parquet,
     unread_ids,
 )
+from consumers.formats.undecodable import not_utf8, too_large
 from curatord.errors import Undecodable, UsageError
 from curatord.records import Document
 

@@ -8,8 +8,9 @@ import msgspec
 import xxhash
 
 from consumers.broker import RawDocument
-from consumers.formats.codec import MAX_ID_BYTES, decode_document
+from consumers.formats.codec import decode_document
 from consumers.formats.dead_letters import dead_letter
+from consumers.formats.fields import MAX_ID_BYTES
 from consumers.formats.input_config import InputConfig
 from curatord.errors import Undecodable
 from curatord.records import DeadLetter, Document, Retraction

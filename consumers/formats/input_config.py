@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from consumers.formats.codec import MAX_DOCUMENT_BYTES, FieldNames
+from consumers.formats.fields import MAX_DOCUMENT_BYTES, FieldNames
 
 
 def _is_seven_bit(encoding: str) -> bool:

@@ -18,9 +18,10 @@ from collections.abc import Sequence
 import msgspec
 
 from consumers.broker import RawDocument
-from consumers.formats.codec import MAX_ID_BYTES, is_json
+from consumers.formats.codec import is_json
 from consumers.formats.dead_letters import ATTEMPTS_HEADER, TIMESTAMP_HEADER, TRACE_HEADER
 from consumers.formats.encodings import as_utf8
+from consumers.formats.fields import MAX_ID_BYTES
 from consumers.formats.framing import json_behind_header, why_framed
 from consumers.formats.input_config import InputConfig
 from consumers.formats.tables import MAX_ROWS, TOO_MANY, arrow_row, decode_arrow

@@ -15,15 +15,9 @@ import msgspec
 import numpy as np
 
 from consumers.formats.arrow_sizes import record_batches
-from consumers.formats.codec import (
-    DEFAULT_FIELDS,
-    MAX_DOCUMENT_BYTES,
-    FieldNames,
-    document_of,
-    no_text,
-    not_utf8,
-    too_large,
-)
+from consumers.formats.codec import document_of
+from consumers.formats.fields import DEFAULT_FIELDS, MAX_DOCUMENT_BYTES, FieldNames
+from consumers.formats.undecodable import no_text, not_utf8, too_large
 from curatord.errors import Undecodable
 from curatord.records import Document
 

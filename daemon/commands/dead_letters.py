@@ -18,8 +18,9 @@ from typing import Any
 import click
 import msgspec
 
-from consumers.formats.codec import REASONS, parse_timestamp
 from consumers.formats.dead_letters import StoredLetter
+from consumers.formats.timestamps import parse_timestamp
+from consumers.formats.undecodable import REASONS
 from curatord.errors import StateError, UsageError
 from curatord.records import DeadLetter
 from daemon.commands.read_state import Damage, opened_for_reading

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from consumers.formats.codec import REASONS
+from consumers.formats.undecodable import REASONS
 from curatord.printable import printable
 from state.ledger import OTHER_SOURCES
 from state.outcomes import Stage

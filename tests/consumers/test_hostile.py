@@ -15,8 +15,9 @@ import zstandard
 
 from consumers.files.inputs import expand
 from consumers.files.readers import Row, read_rows
-from consumers.formats.codec import REASONS, decode_document
+from consumers.formats.codec import decode_document
 from consumers.formats.dead_letters import dead_letter
+from consumers.formats.undecodable import REASONS
 from curatord.errors import Undecodable
 from curatord.records import Document
 from tests.corpus import read_zst_jsonl

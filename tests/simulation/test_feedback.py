@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import daemon.loop
-from consumers.formats.codec import TOOK_PROCESS_DOWN
+from consumers.formats.undecodable import TOOK_PROCESS_DOWN
 from consumers.memory import Crash, CrashPoint, World
 from curatord.records import EndRequest, Feedback, Retraction, Reward, SafePoint, encode_feedback
 from curatord.sequence import PackedSequence

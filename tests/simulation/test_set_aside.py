@@ -15,7 +15,7 @@ import pytest
 import consumers.formats.documents
 import daemon.stages.identify
 from consumers.attempts import FATAL
-from consumers.formats.codec import TOOK_PROCESS_DOWN
+from consumers.formats.undecodable import TOOK_PROCESS_DOWN
 from consumers.memory import Crash, CrashPoint, World
 from curation.dedup.near import NearDedup
 from curation.quality.judge import Quality

@@ -27,7 +27,8 @@ from consumers.files.inputs import KINDS, InputFile, expand
 from consumers.files.json_values import HEAD_BYTES
 from consumers.files.readers import Row, check_tables, read_rows
 from consumers.formats import tables
-from consumers.formats.codec import FieldNames, decode_document
+from consumers.formats.codec import decode_document
+from consumers.formats.fields import FieldNames
 from consumers.formats.input_config import InputConfig
 from curatord.errors import Undecodable, UsageError
 from curatord.records import Document

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-import re
-from datetime import UTC, date, datetime, timedelta, timezone
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -14,16 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumers.formats.codec import (
-    MAX_ID_BYTES,
-    MAX_NAME_BYTES,
-    REASONS,
-    FieldNames,
-    decode_document,
-    parse_timestamp,
-)
+from consumers.formats.codec import decode_document
+from consumers.formats.fields import MAX_ID_BYTES, MAX_NAME_BYTES, FieldNames
 from consumers.formats.lenient import MAX_DEPTH
 from consumers.formats.tables import decode_arrow, documents_of
+from consumers.formats.undecodable import REASONS
 from curatord.errors import Undecodable
 from curatord.records import Document
 
@@ -100,10 +94,6 @@ def _decoded(raw: bytes) -> Document | Undecodable:
 )
 def test_each_unreadable_record_has_its_reason(raw: bytes, reason: str) -> None:
     assert _reason(raw) == reason
-
-
-def test_the_table_of_reasons_is_closed_and_explained() -> None:
-    assert all(sentence.endswith(".") for sentence in REASONS.values())
 
 
 def test_fields_go_to_their_places_and_the_rest_to_the_metadata() -> None:
@@ -253,24 +243,6 @@ def test_dots_lead_into_objects_where_no_field_has_the_name_as_it_is() -> None:
     assert isinstance(second, Undecodable)
 
 
-@pytest.mark.parametrize(
-    ("raw", "hint"),
-    [
-        (b'{"text":{"body":"a"}}', 'text = "text.body"'),
-        (b'{"text":["a","b"]}', "join its parts"),
-        (b'{"data":[{"text":"a"},{"text":"b"}]}', "jq -c '.data[]'"),
-        (b'["a","b"]', "{text: .[]}"),
-        (b'"a"', "{text: .}"),
-        (b'[{"text":"a"}]', "jq -c '.[]'"),
-        (b'{"messages":[{"role":"user","content":"a"}]}', "chat template"),
-        (b'{"instruction":"a","output":"b"}', "prompt template"),
-    ],
-)
-def test_what_is_no_text_is_answered_with_what_to_do(raw: bytes, hint: str) -> None:
-    with pytest.raises(Undecodable, match=re.escape(hint)):
-        decode_document(raw)
-
-
 @pytest.mark.parametrize("letter", ["a", "é", "漢", "😀"])
 @pytest.mark.parametrize("name", ["source", "language"])
 def test_a_name_that_is_too_long_is_cut_between_characters_and_costs_no_document(name: str, letter: str) -> None:
@@ -350,52 +322,6 @@ def test_any_text_comes_through_exactly_unless_it_holds_a_lone_surrogate(text: s
 
 
 MOMENT_US = 1_706_695_200_000_000  # 2024-01-31T10:00:00Z
-
-
-@pytest.mark.parametrize(
-    ("value", "expected_us"),
-    [
-        (1_706_695_200, MOMENT_US),
-        (1_706_695_200_000, MOMENT_US),
-        (MOMENT_US, MOMENT_US),
-        (MOMENT_US * 1000, MOMENT_US),
-        (1_706_695_200.25, MOMENT_US + 250_000),
-        ("1706695200", MOMENT_US),
-        ("1706695200.25", MOMENT_US + 250_000),
-        ("2024-01-31T10:00:00Z", MOMENT_US),
-        ("2024-01-31 11:00:00+01:00", MOMENT_US),
-        (" 2024-01-31T10:00:00.000001 ", MOMENT_US + 1),
-        ("2024-01-31", MOMENT_US - 36_000_000_000),
-        ("20240131", MOMENT_US - 36_000_000_000),
-        (datetime(2024, 1, 31, 10), MOMENT_US),
-        (datetime(2024, 1, 31, 10, tzinfo=UTC), MOMENT_US),
-        (datetime(2024, 1, 31, 12, tzinfo=timezone(timedelta(hours=2))), MOMENT_US),
-        (date(2024, 1, 31), MOMENT_US - 36_000_000_000),
-        (-5, 0),
-        ("1969-12-31", 0),
-        ("yesterday", 0),
-        ("", 0),
-        ("9" * 5000, 0),
-        (True, 0),
-        (None, 0),
-        ([2024], 0),
-        (float("nan"), 0),
-        (float("-inf"), 0),
-    ],
-)
-def test_times_are_read_by_their_form_and_size(value: object, expected_us: int) -> None:
-    assert parse_timestamp(value) == expected_us
-
-
-@given(st.one_of(st.text(), st.integers(), st.floats(), st.datetimes(), st.text("0123456789-:.TZ+W ")))
-def test_no_timestamp_raises_and_all_fit_64_bits(value: object) -> None:
-    assert 0 <= parse_timestamp(value) < 2**63
-
-
-@given(st.integers(0, 4_000_000_000_000_000))
-def test_iso_8601_is_exact_to_the_microsecond(moment_us: int) -> None:
-    moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=moment_us)
-    assert parse_timestamp(moment.isoformat()) == moment_us
 
 
 def _arrow_stream(*tables: pa.Table) -> bytes:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumers.formats.codec import REASONS
 from consumers.formats.dead_letters import MAX_MESSAGE_CHARACTERS, dead_letter, dead_letter_record, read_dead_letter
+from consumers.formats.undecodable import REASONS
 from curatord.errors import Undecodable
 from curatord.records import DeadLetter
 

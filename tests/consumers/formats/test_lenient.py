@@ -9,7 +9,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumers.formats.codec import FieldNames
+from consumers.formats.fields import FieldNames
 from consumers.formats.lenient import MAX_DEPTH, read_object
 
 NAMES = FieldNames()

@@ -16,10 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consumers.formats import messages, tables
-from consumers.formats.codec import REASONS
 from consumers.formats.documents import Arrival, decode_rows
 from consumers.formats.input_config import DEFAULT_INPUT, InputConfig
 from consumers.formats.messages import part_of, rows_of
+from consumers.formats.undecodable import REASONS
 from curatord.records import DeadLetter, Document, Retraction
 from tests.corpus import read_zst_jsonl
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from kafka.consumer.fetcher import ConsumerRecord
 
-from consumers.formats.codec import TOOK_PROCESS_DOWN
 from consumers.formats.input_config import InputConfig
+from consumers.formats.undecodable import TOOK_PROCESS_DOWN
 from consumers.kafka.inbox import message_set_aside, rows_of_message
 from curatord.errors import Undecodable
 
