@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -15,22 +15,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from consumers.broker import CommitReport, RawDocument
-from curation.selection.rewards import FeedbackCounts
 from curatord import __version__
 from curatord.errors import CuratordError
 from daemon.commands.losses import MAX_DEAD_SHARE
 from daemon.config import Config, show_config
 from daemon.stages.all_stages import Stages
+from ops.catalogue import MAX_CLUSTERS, Metric
 from ops.events import EpochCommitted, Events
 from ops.health import Health
 from ops.log import libraries_log_to, open_log
-from ops.metrics import MAX_CLUSTERS, Metrics
+from ops.metrics import Metrics
 from ops.open_files import raise_open_files
+from ops.readings import Counts, Gauges, grown, of_metric
 from ops.server import MetricsConfig, serving
 from ops.systemd import ServiceManager
 from state.epoch import Epoch
-from state.ledger import Ledger, decode_ledger, encode_ledger
-from state.outcomes import split_key
 from state.snapshot import StateConfig
 from state.tally import Tally
 
@@ -90,13 +89,11 @@ class Observer:
         self._stages = stages
         self._state_dir = state_dir
         self._clock = clock
-        self._ledger = decode_ledger(encode_ledger(stages.ledger))
-        self._packing = stages.packer.stats
+        self._counted = _counted(stages)
         self._version = stages.embedder.version
         stages.phases.enter("observe")  # a time as a standby is not one of the loop
         self._phase_s = dict(stages.phases.seconds)
         self._told_at = clock()
-        self._feedback = _counts(stages.rewards.counts)
         self._tallies: dict[str, Tally] = {}  # of each input, over the window that is open
         self._made_s: list[NDArray[np.float64]] = []  # when the messages of the open epoch were made, a poll each
         self._received_ages_s: list[NDArray[np.float64]] = []
@@ -119,72 +116,36 @@ class Observer:
 
     def committed(self, epoch: Epoch, report: CommitReport, *, commit_s: float) -> None:
         """The epoch is committed, and took `commit_s`. The time spent here is a phase of its own."""
-        stages = self._stages
+        stages, events = self._stages, self._events
         stages.phases.enter("observe")
         self._tell_time()
-        before, self._ledger = self._ledger, decode_ledger(encode_ledger(stages.ledger))
-        packed, self._packing = self._packing, stages.packer.stats
-        dead_letters = _grown(self._ledger.dead, before.dead)
-        clusters, _, documents = stages.clusters.centres()
-        largest = np.argsort(-documents, kind="stable")
-        shown = {str(clusters[slot]): int(documents[slot]) for slot in largest.tolist()}
-        arms = {str(arm.cluster): arm for arm in stages.bandit.arms()}
-        listed = [cluster for cluster in list(shown)[:MAX_CLUSTERS] if cluster in arms]
-        self._events.epoch_committed(
+        before, self._counted = self._counted, _counted(stages)
+        counts = grown(self._counted, before)
+        events.epoch_committed(
             EpochCommitted(
                 epoch=epoch.number,
-                documents=self._ledger.rows_read - before.rows_read,
-                read_bytes=self._ledger.bytes_read - before.bytes_read,
-                outcomes=_grown(self._ledger.rows, before.rows),
-                rejections={
-                    split_key(key): number for key, number in _grown(self._ledger.rejections, before.rejections).items()
-                },
-                taken_back=_grown(self._ledger.rejected_later, before.rejected_later),
-                rule_failures=_grown(self._ledger.would_drop, before.would_drop),
-                dead_letters=dead_letters,
-                sequences=self._ledger.sequences - before.sequences,
-                tokens=_grown(_tokens(self._ledger), _tokens(before)),
-                # A row that is retracted before it went out takes its counts back; a counter does not go back.
-                packing_tokens={
-                    "document": max(0, self._packing.tokens - packed.tokens),
-                    "padding": max(0, self._packing.padding_tokens - packed.padding_tokens),
-                    "padding_flushed": max(0, self._packing.padding_tokens_flushed - packed.padding_tokens_flushed),
-                },
-                documents_cut=max(0, self._packing.documents_cut - packed.documents_cut),
-                documents_split=max(0, self._packing.documents_split - packed.documents_split),
-                flushes=self._ledger.flushes - before.flushes,
-                held_documents=len(stages.held),
-                held_tokens=_tokens_held(self._ledger),
-                embedding_version=stages.embedder.version,
-                embedding_known=stages.retraining.known_share,
-                clusters=len(shown),
-                cluster_documents=shown,
-                bandit_rewards={cluster: arms[cluster].mean for cluster in listed},
-                bandit_admissions={cluster: arms[cluster].propensity for cluster in listed},
-                policy_version=stages.bandit.policy_version,
+                counts=counts,
+                gauges={**_measured(stages), **_free_bytes(self._state_dir)},
                 commit_s=commit_s,
                 transaction_s=report.transaction_s,
                 journal_bytes=report.journal_bytes,
                 received_ages_s=_joined(self._received_ages_s),
                 committed_ages_s=self._clock() - _joined(self._made_s),
-                state_free_bytes=_free_bytes(self._state_dir),
             )
         )
         self._made_s, self._received_ages_s = [], []
-        heard, self._feedback = self._feedback, _counts(stages.rewards.counts)
-        feedback = _grown(self._feedback, heard)
-        if feedback:
-            self._events.feedback_applied(feedback)
+        if feedback := of_metric(Metric.FEEDBACK, counts):
+            events.feedback_applied(feedback)
         if stages.embedder.version != self._version:
             self._version = stages.embedder.version
-            self._events.student_trained(version=self._version, known_share=stages.retraining.known_share)
+            events.student_trained(version=self._version, known_share=stages.retraining.known_share)
         if epoch.end is not None:
-            self._events.stream_ended(generation=epoch.end.generation, seq_no=epoch.end.seq_no)
-        if dead_letters:
-            self._events.dead_letters_written(dead_letters)
+            events.stream_ended(generation=epoch.end.generation, seq_no=epoch.end.seq_no)
+        if dead_letters := of_metric(Metric.DEAD_LETTERS, counts):
+            events.dead_letters_written(dead_letters)
         self._tell_losses(epoch)
         for surge in stages.surges:
-            self._events.removal_surge(source=surge.source, rate=surge.rate, usual_rate=surge.usual_rate)
+            events.removal_surge(source=surge.source, rate=surge.rate, usual_rate=surge.usual_rate)
         stages.surges.clear()
 
     def _tell_losses(self, epoch: Epoch) -> None:
@@ -200,35 +161,32 @@ class Observer:
                 del self._tallies[name]
 
 
-def _grown(now: Mapping[str, int], before: Mapping[str, int]) -> dict[str, int]:
-    """What was counted since."""
-    return {name: count - before.get(name, 0) for name, count in now.items() if count > before.get(name, 0)}
+def _counted(stages: Stages) -> Counts:
+    """The totals of everything that counts."""
+    return {**stages.ledger.counted(), **stages.packer.stats.counted(), **stages.rewards.counts.counted()}
 
 
-def _counts(counts: FeedbackCounts) -> dict[str, int]:
-    return {name: getattr(counts, name) for name in counts.__struct_fields__}
+def _measured(stages: Stages) -> Gauges:
+    """The present values of everything that is measured."""
+    clusters = stages.clusters.measured()
+    largest = clusters[Metric.CLUSTER_DOCUMENTS]
+    assert isinstance(largest, dict)
+    return {
+        **stages.ledger.measured(),
+        **stages.held.measured(),
+        **stages.retraining.measured(),
+        **clusters,
+        **stages.bandit.measured(list(largest)[:MAX_CLUSTERS]),
+    }
 
 
 def _joined(parts: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
     return np.concatenate(parts) if parts else np.zeros(0)
 
 
-def _tokens(ledger: Ledger) -> dict[str, int]:
-    return {
-        "accepted": ledger.tokens_accepted,
-        "emitted": ledger.tokens_emitted_first,
-        "emitted_again": ledger.tokens_emitted_again,
-        "taken_back": ledger.tokens_rejected_later,
-    }
-
-
-def _tokens_held(ledger: Ledger) -> int:
-    """As the ledger, which was checked when the epoch was closed, has it."""
-    return ledger.tokens_accepted - ledger.tokens_emitted_first - ledger.tokens_rejected_later
-
-
-def _free_bytes(folder: Path | None) -> int | None:
+def _free_bytes(folder: Path | None) -> Gauges:
+    """The room on the disk of the state."""
     if folder is None:
-        return None
+        return {}
     found = os.statvfs(folder)
-    return found.f_bavail * found.f_frsize
+    return {Metric.STATE_FREE_BYTES: found.f_bavail * found.f_frsize}

@@ -14,52 +14,31 @@ from typing import TYPE_CHECKING
 
 from numpy.typing import ArrayLike
 
+from ops.catalogue import Metric
 from ops.health import Health, Status
 from ops.log import MAX_TEXT, RateLimit
 from ops.metrics import Metrics
+from ops.readings import Counts, Gauges, of_metric
 from ops.systemd import ServiceManager
 
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
-
-Counts = Mapping[str, int]
 
 MAX_SOURCES = 8  # that a line names
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EpochCommitted:
-    """Everything that is to be known of one commit. Counts are those of this epoch; what is held is as of now."""
+    """The numbers of one commit. Counts are those of its epoch, gauges as of now."""
 
     epoch: int
-    documents: int  # rows read
-    read_bytes: int
-    outcomes: Counts  # accepted, rejected, redelivered, dead, retraction -> rows
-    rejections: Mapping[tuple[str, str], int]  # (stage, reason) -> documents
-    taken_back: Counts  # reason -> accepted documents
-    rule_failures: Counts  # quality rule -> documents
-    dead_letters: Counts  # reason -> rows
-    sequences: int
-    tokens: Counts  # accepted, emitted, emitted_again, taken_back
-    packing_tokens: Counts  # document, padding, padding_flushed
-    documents_cut: int
-    documents_split: int
-    flushes: int
-    held_documents: int
-    held_tokens: int
-    embedding_version: int
-    embedding_known: float
-    clusters: int
-    cluster_documents: Counts  # by cluster, the largest first
-    bandit_rewards: Mapping[str, float]  # by cluster
-    bandit_admissions: Mapping[str, float]
-    policy_version: int
+    counts: Counts
+    gauges: Gauges
     commit_s: float
     transaction_s: float = 0.0
     journal_bytes: int = 0
     received_ages_s: ArrayLike = ()  # of its messages, when they were polled
     committed_ages_s: ArrayLike = ()
-    state_free_bytes: int | None = None  # on the disk of the state
 
 
 @dataclass(slots=True)
@@ -104,9 +83,9 @@ class Events:
     def started(self, *, version: str, lane: str, config_hash: str, listening: str, open_files: int) -> None:
         """The process began, and looks for its cluster. It may have so many `open_files`."""
         self._lane = lane
-        self.metrics.build_info.replace({version: 1})
-        self.metrics.config_info.replace({config_hash: 1})
-        self.metrics.owner.replace({lane: 0})
+        self.metrics.set(Metric.BUILD_INFO, {version: 1})
+        self.metrics.set(Metric.CONFIG_INFO, {config_hash: 1})
+        self.metrics.set(Metric.OWNER, {lane: 0})
         self._become(Status.CONNECTING, "connecting to the broker")
         self._log.info(
             "started", version=version, lane=lane, config=config_hash, listening=listening, open_files=open_files
@@ -114,35 +93,35 @@ class Events:
 
     def standing_by(self, epoch: int) -> None:
         """Follows the journal of the owner, and has caught up with it."""
-        self.metrics.owner.replace({self._lane: 0})
-        self.metrics.epoch.set(epoch)
-        self.metrics.restore_remaining.set(0)
+        self.metrics.set(Metric.OWNER, {self._lane: 0})
+        self.metrics.set(Metric.EPOCH, epoch)
+        self.metrics.set(Metric.RESTORE_REMAINING, 0)
         self._become(Status.STANDBY, f"standing by at epoch {epoch}")
         self._log.info("standing_by", epoch=epoch)
 
     def followed(self, epoch: int) -> None:
         """The standby took in an epoch of the owner. No line."""
-        self.metrics.epoch.set(epoch)
+        self.metrics.set(Metric.EPOCH, epoch)
         self.beat()
 
     def became_owner(self, epoch: int) -> None:
         """The lane is this process's; `epoch` is the last that the world has seen."""
-        self.metrics.owner.replace({self._lane: 1})
+        self.metrics.set(Metric.OWNER, {self._lane: 1})
         self._become(Status.TAKING_OVER, "taking over the lane")
         self._log.info("became_owner", epoch=epoch)
 
     def restoring(self, done: int, total: int, what: str = "epochs") -> None:
         """So much of the state was brought back; call it as often as it is known."""
-        self.metrics.restore_remaining.set(max(0, total - done))
+        self.metrics.set(Metric.RESTORE_REMAINING, max(0, total - done))
         share = min(1.0, done / total) if total else 0.0
         self._become(Status.RESTORING, f"restoring {int(100 * share)} % ({done:,} of {total:,} {what})")
         self._often(INFO, "restoring", {"done": done, "total": total, "what": what})
 
     def restored(self, epoch: int, seconds: float) -> None:
         """The state is what the world has seen, and the work begins."""
-        self.metrics.restore_remaining.set(0)
-        self.metrics.restores.inc()
-        self.metrics.epoch.set(epoch)
+        self.metrics.set(Metric.RESTORE_REMAINING, 0)
+        self.metrics.add(Metric.RESTORES)
+        self.metrics.set(Metric.EPOCH, epoch)
         self._become(Status.READY, f"curating from epoch {epoch}")
         self._log.info("restored", epoch=epoch, seconds=round(seconds, 3))
 
@@ -160,17 +139,16 @@ class Events:
         if self._is_training:
             self._is_training = False
             self._become(Status.READY, f"curating, epoch {epoch.epoch}")
-        self._count_documents(epoch)
-        self._count_output(epoch)
-        self._count_commit(epoch)
+        self._count(epoch)
+        outcomes, tokens = of_metric(Metric.DOCUMENTS, epoch.counts), of_metric(Metric.TOKENS, epoch.counts)
         unlogged = self._unlogged
         unlogged.latest = epoch
         unlogged.epochs += 1
         unlogged.numbers.update(
-            documents=epoch.documents,
-            **{outcome: number for outcome, number in epoch.outcomes.items() if number},
-            sequences=epoch.sequences,
-            tokens=epoch.tokens.get("emitted", 0) + epoch.tokens.get("emitted_again", 0),
+            documents=sum(outcomes.values()),
+            **outcomes,
+            sequences=epoch.counts.get((Metric.SEQUENCES,), 0),
+            tokens=tokens.get("emitted", 0) + tokens.get("emitted_again", 0),
             journal_bytes=epoch.journal_bytes,
         )
         self.beat()
@@ -187,80 +165,48 @@ class Events:
             epoch=latest.epoch,
             epochs=unlogged.epochs,
             **unlogged.numbers,
-            held_documents=latest.held_documents,
+            held_documents=latest.gauges[Metric.HELD_DOCUMENTS],
             commit_s=round(latest.commit_s, 4),
         )
 
     def time_spent(self, phase_s: Mapping[str, float]) -> None:
         """Seconds of the loop since the last call, by phase. No line."""
         for phase, seconds in phase_s.items():
-            self.metrics.loop_seconds.add(seconds, phase)
+            self.metrics.add(Metric.LOOP_SECONDS, seconds, phase)
 
-    def _count_documents(self, epoch: EpochCommitted) -> None:
+    def _count(self, epoch: EpochCommitted) -> None:
         metrics = self.metrics
-        metrics.read_bytes.inc(epoch.read_bytes)
-        for family, counts in (
-            (metrics.documents, epoch.outcomes),
-            (metrics.taken_back, epoch.taken_back),
-            (metrics.rule_failures, epoch.rule_failures),
-            (metrics.dead_letters, epoch.dead_letters),
-        ):
-            for label, number in counts.items():
-                family.add(number, label)
-        for (stage, reason), number in epoch.rejections.items():
-            metrics.rejections.add(number, stage, reason)
-        metrics.document_age.observe("received", epoch.received_ages_s)
-        metrics.document_age.observe("committed", epoch.committed_ages_s)
-
-    def _count_output(self, epoch: EpochCommitted) -> None:
-        metrics = self.metrics
-        metrics.sequences.inc(epoch.sequences)
-        for kind, number in epoch.tokens.items():
-            metrics.tokens.add(number, kind)
-        for kind, number in epoch.packing_tokens.items():
-            metrics.packing_tokens.add(number, kind)
-        metrics.documents_cut.inc(epoch.documents_cut)
-        metrics.documents_split.inc(epoch.documents_split)
-        metrics.held_documents.set(epoch.held_documents)
-        metrics.held_tokens.set(epoch.held_tokens)
-        metrics.embedding_version.set(epoch.embedding_version)
-        metrics.embedding_known.set(epoch.embedding_known)
-        metrics.clusters.set(epoch.clusters)
-        metrics.cluster_documents.replace(epoch.cluster_documents)
-        metrics.bandit_reward.replace(epoch.bandit_rewards)
-        metrics.bandit_admission.replace(epoch.bandit_admissions)
-        metrics.policy_version.set(epoch.policy_version)
-
-    def _count_commit(self, epoch: EpochCommitted) -> None:
-        metrics = self.metrics
-        metrics.epochs.inc()
-        metrics.epoch.set(epoch.epoch)
-        metrics.epoch_documents.observe(epoch.documents)
-        metrics.commit_seconds.observe(epoch.commit_s)
+        for (metric, *labels), amount in epoch.counts.items():
+            metrics.add(metric, amount, *labels)
+        for metric, value in epoch.gauges.items():
+            metrics.set(metric, value)
+        metrics.add(Metric.EPOCHS)
+        metrics.set(Metric.EPOCH, epoch.epoch)
+        metrics.observe(Metric.EPOCH_DOCUMENTS, sum(of_metric(Metric.DOCUMENTS, epoch.counts).values()))
+        metrics.observe(Metric.COMMIT_SECONDS, epoch.commit_s)
         if epoch.transaction_s:
-            metrics.transaction_seconds.observe(epoch.transaction_s)
-        metrics.last_commit.set(self._clock())
-        metrics.flushes.inc(epoch.flushes)
-        metrics.journal_bytes.inc(epoch.journal_bytes)
+            metrics.observe(Metric.TRANSACTION_SECONDS, epoch.transaction_s)
+        metrics.observe_all(Metric.DOCUMENT_AGE, epoch.received_ages_s, "received")
+        metrics.observe_all(Metric.DOCUMENT_AGE, epoch.committed_ages_s, "committed")
+        metrics.set(Metric.LAST_COMMIT, self._clock())
+        metrics.add(Metric.JOURNAL_BYTES, epoch.journal_bytes)
         self._uncut_bytes += epoch.journal_bytes
-        metrics.journal_uncut_bytes.set(self._uncut_bytes)
-        if epoch.state_free_bytes is not None:
-            metrics.state_free_bytes.set(epoch.state_free_bytes)
+        metrics.set(Metric.JOURNAL_UNCUT_BYTES, self._uncut_bytes)
 
-    def lag_measured(self, lag: Counts) -> None:
+    def lag_measured(self, lag: Mapping[str, float]) -> None:
         """Messages that wait, by partition. No line."""
-        self.metrics.lag.replace(lag)
+        self.metrics.set(Metric.LAG, lag)
 
     def headroom_measured(self, *, run_id: str, safe_seq_no: int, retained_from: int) -> None:
         """The run that goes back furthest may need sequences from `safe_seq_no` on; there are those from the other."""
-        self.metrics.retention_headroom.replace({self._lane: safe_seq_no - retained_from})
+        self.metrics.set(Metric.RETENTION_HEADROOM, {self._lane: safe_seq_no - retained_from})
         if safe_seq_no < retained_from:
             fields = {"run_id": run_id[:MAX_TEXT], "safe_seq_no": safe_seq_no, "retained_from": retained_from}
             self._often(ERROR, "checkpoint_lost", fields, run_id)
 
     def headroom_unneeded(self) -> None:
         """No run has said from where on it may still read. No line."""
-        self.metrics.retention_headroom.replace({})
+        self.metrics.set(Metric.RETENTION_HEADROOM, {})
 
     def headroom_unknown(self, reason: str) -> None:
         """It cannot be told now from where on sequences are still there."""
@@ -274,7 +220,7 @@ class Events:
         """No input came for so long that everything held was let go."""
         self._log.info("idle_flushed", idle_s=round(idle_s, 1), sequences=sequences)
 
-    def dead_letters_written(self, reasons: Counts) -> None:
+    def dead_letters_written(self, reasons: Mapping[str, int]) -> None:
         """Rows that could not be read. Their metric moves with the epoch."""
         see = "curatord dead-letters list"
         fields = {"documents": sum(reasons.values()), "reasons": dict(reasons), "see": see}
@@ -297,7 +243,7 @@ class Events:
 
     def set_aside(self, source: str, position: int, how: str) -> None:
         """A row or message ended two lives and a trial: it becomes a dead letter."""
-        self.metrics.set_aside.inc()
+        self.metrics.add(Metric.SET_ASIDE)
         fields = {"source": source[:MAX_TEXT], "position": position, "how": how[:MAX_TEXT]}
         self._often(ERROR, "set_aside", fields, f"{source}:{position}")
 
@@ -307,34 +253,32 @@ class Events:
 
     def removal_surge(self, *, source: str, rate: float, usual_rate: float) -> None:
         """A source suddenly loses far more near-duplicates than it used to."""
-        self.metrics.removal_surges.inc()
+        self.metrics.add(Metric.REMOVAL_SURGES)
         fields = {"source": source[:MAX_TEXT], "rate": round(rate, 4), "usual_rate": round(usual_rate, 4)}
         self._often(WARNING, "removal_surge", fields, source)
 
-    def feedback_applied(self, outcomes: Counts) -> None:
-        """What became of the messages of trainers and scorers in this epoch, and of the sequences they report on."""
-        for outcome, number in outcomes.items():
-            self.metrics.feedback.add(number, outcome)
+    def feedback_applied(self, outcomes: Mapping[str, int]) -> None:
+        """Messages of trainers and scorers in this epoch, by outcome. Their metric moves with the epoch."""
         self._often(INFO, "feedback_applied", outcomes)
 
     def snapshot_written(self, *, epoch: int, num_bytes: int, seconds: float) -> None:
         """A snapshot was made, and read back."""
-        self.metrics.snapshots.inc()
-        self.metrics.snapshot_bytes.set(num_bytes)
-        self.metrics.snapshot_seconds.set(seconds)
-        self.metrics.last_snapshot.set(self._clock())
+        self.metrics.add(Metric.SNAPSHOTS)
+        self.metrics.set(Metric.SNAPSHOT_BYTES, num_bytes)
+        self.metrics.set(Metric.SNAPSHOT_SECONDS, seconds)
+        self.metrics.set(Metric.LAST_SNAPSHOT, self._clock())
         self._log.info("snapshot_written", epoch=epoch, bytes=num_bytes, seconds=round(seconds, 3))
 
     def snapshot_failed(self, reason: str) -> None:
         """A snapshot could not be made. The work goes on; the journal is not cut."""
-        self.metrics.snapshot_failures.inc()
+        self.metrics.add(Metric.SNAPSHOT_FAILURES)
         self._often(ERROR, "snapshot_failed", {"reason": reason[:MAX_TEXT]}, reason)
 
     def journal_truncated(self, *, before_epoch: int, before_offset: int) -> None:
         """The journal was cut behind the older of two snapshots."""
-        self.metrics.journal_cuts.inc()
+        self.metrics.add(Metric.JOURNAL_CUTS)
         self._uncut_bytes = 0
-        self.metrics.journal_uncut_bytes.set(0)
+        self.metrics.set(Metric.JOURNAL_UNCUT_BYTES, 0)
         self._log.info("journal_truncated", before_epoch=before_epoch, before_offset=before_offset)
 
     def journal_not_cut(self, reason: str) -> None:
@@ -344,7 +288,7 @@ class Events:
     def broker_away(self, reason: str) -> None:
         """The broker cannot be reached; this process waits. Call it at every attempt."""
         if self.health.broker_away(reason[:MAX_TEXT]):
-            self.metrics.broker_outages.inc()
+            self.metrics.add(Metric.BROKER_OUTAGES)
         self._show()
         self.beat()
         self._often(WARNING, "broker_away", {"reason": reason[:MAX_TEXT]}, reason)
@@ -364,7 +308,7 @@ class Events:
 
     def stopped(self, *, exit_code: int, reason: str = "") -> None:
         """The process ends; with a reason if it was not asked to."""
-        self.metrics.owner.replace({self._lane: 0})
+        self.metrics.set(Metric.OWNER, {self._lane: 0})
         self._manager.stopping(reason or "stopped")
         left, self._unlogged = self._unlogged, _Unlogged()
         fields = {"exit_code": exit_code, "epochs": left.epochs, **left.numbers}
@@ -391,7 +335,7 @@ class Events:
     def _show(self) -> None:
         """What the health is now, as metric and to the service manager."""
         readiness = self.health.readiness()
-        self.metrics.status.replace({status.value: float(status is readiness.status) for status in Status})
+        self.metrics.set(Metric.STATUS, {status.value: float(status is readiness.status) for status in Status})
         if readiness.is_ready:
             self._manager.ready(readiness.reason)
         else:

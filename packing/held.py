@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from ops.readings import Gauges
 from state.token_arrays import TokenArrays, Tokens
 
 # A segment is rewritten when less than this share of its documents is still held.
@@ -66,6 +67,10 @@ class HeldDocuments:
 
     def __len__(self) -> int:
         return len(self._documents)
+
+    def measured(self) -> Gauges:
+        """The number of documents, by metric."""
+        return {"held_documents": len(self)}
 
     def __contains__(self, doc_no: int) -> bool:
         return doc_no in self._documents

@@ -14,6 +14,7 @@ import msgspec
 import numpy as np
 from msgspec.structs import replace
 
+from ops.readings import Counts
 from state.chance import draw
 
 
@@ -59,6 +60,16 @@ class PackingStats(msgspec.Struct, frozen=True, kw_only=True):
     cosine_sum: float = 0.0  # over all ordered pairs of pieces within a row
     cosine_pairs: int = 0
     longest_wait: int = 0  # in arrivals: until the pick (sculpt), until the row closed (best_fit)
+
+    def counted(self) -> Counts:
+        """The totals by metric and labels."""
+        return {
+            ("packing_tokens_total", "document"): self.tokens,
+            ("packing_tokens_total", "padding"): self.padding_tokens,
+            ("packing_tokens_total", "padding_flushed"): self.padding_tokens_flushed,
+            ("documents_cut_total",): self.documents_cut,
+            ("documents_split_total",): self.documents_split,
+        }
 
     @property
     def pieces_per_row(self) -> float:

@@ -11,7 +11,7 @@ from typing import Literal
 import msgspec
 
 from curatord.errors import StateError
-from state.outcomes import AnyReason, LaterReason, Stage, outcome_key
+from state.outcomes import AnyReason, LaterReason, Stage, outcome_key, split_key
 
 MAX_SOURCES = 200
 OTHER_SOURCES = "(other sources)"
@@ -66,6 +66,33 @@ class Ledger(msgspec.Struct, kw_only=True):
         """One accepted document was taken back; `num_tokens` of it had not been emitted."""
         self.rejected_later[reason] = self.rejected_later.get(reason, 0) + 1
         self.tokens_rejected_later += num_tokens
+
+    def counted(self) -> dict[tuple[str, ...], int]:
+        """The totals by metric and labels."""
+        totals: dict[tuple[str, ...], int] = {}
+        for key, count in self.rejections.items():
+            totals["rejections_total", *split_key(key)] = count
+        for metric, counts in (
+            ("documents_total", self.rows),
+            ("taken_back_total", self.rejected_later),
+            ("rule_failures_total", self.would_drop),
+            ("dead_letters_total", self.dead),
+        ):
+            totals.update({(metric, label): count for label, count in counts.items()})
+        return {
+            **totals,
+            ("read_bytes_total",): self.bytes_read,
+            ("sequences_total",): self.sequences,
+            ("tokens_total", "accepted"): self.tokens_accepted,
+            ("tokens_total", "emitted"): self.tokens_emitted_first,
+            ("tokens_total", "emitted_again"): self.tokens_emitted_again,
+            ("tokens_total", "taken_back"): self.tokens_rejected_later,
+            ("flushes_total",): self.flushes,
+        }
+
+    def measured(self) -> dict[str, float | dict[str, float]]:
+        """The tokens that wait, as `check` finds them at every commit."""
+        return {"held_tokens": self.tokens_accepted - self.tokens_emitted_first - self.tokens_rejected_later}
 
     def check(self, tokens_held: int) -> None:
         """Raise `StateError` with the numbers if anything is unaccounted for."""

@@ -13,8 +13,6 @@ LONG_FUNCTIONS = {
     "curatord/sequence.py decode_sequence",
     "curatord/stream.py __init__",
     "daemon/commands/curate.py curate_files",
-    "daemon/observer.py committed",
-    "ops/metrics.py __init__",
     "packing/packer.py add",
     # Kernels: one loop, whose state no function call may carry.
     "kernels/bag.py train_epoch",
@@ -35,7 +33,6 @@ LONG_MODULES = {
     "kernels/bpe.py",
     "kernels/lsh.py",
     "kernels/text_masks.py",
-    "ops/events.py",
     "packing/packer.py",
 }
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from consumers.formats.undecodable import REASONS
 from curation.quality.rules import RULES
 from daemon.config import Config, show_config
-from ops.metrics import MAX_SERIES, Metrics
+from ops.catalogue import MAX_SERIES, Metric
 from state.outcomes import LaterReason, Reason, Stage
 
 REASONS_PAGE = Path(__file__).parents[1] / "docs" / "reasons.md"
@@ -45,8 +45,9 @@ Every label is bounded: what comes beyond the bound is counted as `other`, so a 
 def metrics_page() -> str:
     """Every metric of the catalogue."""
     rows = (
-        f"| `{metric.name}` | {metric.kind} | {', '.join(metric.labels)} | {metric.max_series} | {metric.question} |\n"
-        for metric in Metrics().catalogue
+        f"| `{metric.full_name}` | {metric.kind} | {', '.join(metric.labels)} | {metric.max_series} |"
+        f" {metric.question} |\n"
+        for metric in Metric
     )
     return METRICS_HEAD + "".join(rows)
 

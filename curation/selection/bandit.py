@@ -29,6 +29,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from ops.readings import Gauges
 from state.chance import draw, draw_unit
 
 DISCOUNT_DOCUMENTS = 200  # the discount is stated per this many documents
@@ -284,6 +285,16 @@ class Bandit:
             )
             for arm, mean, propensity in zip(self._arms_C, policy.means_C, policy.propensities_C, strict=True)
         ]
+
+    def measured(self, clusters: Iterable[str]) -> Gauges:
+        """The arms of these clusters, where they have one, by metric and cluster."""
+        arms = {str(arm.cluster): arm for arm in self.arms()}
+        shown = [cluster for cluster in clusters if cluster in arms]
+        return {
+            "bandit_reward_mean": {cluster: arms[cluster].mean for cluster in shown},
+            "bandit_admission_ratio": {cluster: arms[cluster].propensity for cluster in shown},
+            "bandit_policy_version": self.policy_version,
+        }
 
     def apply(self, key: bytes, value: bytes | None) -> None:
         """Put one fact back."""

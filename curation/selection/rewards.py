@@ -22,6 +22,7 @@ import msgspec
 
 from curation.selection.loss_curves import Curve, Losses, progress_rewards, sums_by_cluster
 from curatord.records import Feedback
+from ops.readings import Counts
 from state.changes import take_changes
 
 SEEN_STEPS = 512  # of each rank; a report that is delayed by more steps is lost
@@ -62,6 +63,10 @@ class FeedbackCounts(msgspec.Struct, kw_only=True):
     sequences_learned: int = 0
     sequences_unknown: int = 0  # of another generation, or never emitted
     sequences_mismatched: int = 0  # with another number of segments
+
+    def counted(self) -> Counts:
+        """The totals by metric and outcome."""
+        return {("feedback_total", outcome): getattr(self, outcome) for outcome in self.__struct_fields__}
 
 
 @dataclass(frozen=True, slots=True)

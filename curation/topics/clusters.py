@@ -29,6 +29,7 @@ from curation.topics.novelty import Novelty, Worth
 from curation.vectors.teacher import unit_vectors
 from kernels.features import add_members, keep_most_central
 from kernels.products import chosen_products, dots, products
+from ops.readings import Gauges
 
 TICK_DOCUMENTS = 512
 # Nearest centres that the index names; two that are equal but for rounding are told apart by exact order.
@@ -217,6 +218,15 @@ class Clusters:
         cluster = self._lineage.successor(cluster)
         place = int(np.searchsorted(clusters, cluster))
         return cluster if place < len(clusters) and clusters[place] == cluster else None
+
+    def measured(self) -> Gauges:
+        """The number of clusters, and their documents by cluster, the largest first."""
+        clusters, documents = self._features.column("cluster"), self._features.column("documents")
+        order = np.argsort(-documents, kind="stable").tolist()
+        return {
+            "clusters": len(clusters),
+            "cluster_documents": {str(clusters[slot]): int(documents[slot]) for slot in order},
+        }
 
     def centres(self) -> tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.int64]]:
         """Ids (K,) ascending, unit centres (K, D), documents assigned (K,)."""

@@ -31,6 +31,7 @@ from curation.vectors.student import Student
 from curation.vectors.teacher import EmbeddingConfig, Progress
 from curation.vectors.training_sample import Sample
 from curatord.errors import ConfigError
+from ops.readings import Gauges
 from state.token_arrays import Tokens
 
 # Between the tick that fills the sample and the first that the new version embeds: 4,096 documents at most, which at a
@@ -75,6 +76,10 @@ class Retraining:
     def known_share(self) -> float:
         """Share of the tokens of the latest ticks that the student knows."""
         return self._share
+
+    def measured(self) -> Gauges:
+        """The student by metric."""
+        return {"embedding_version": self._embedder.version, "embedding_known_ratio": self._share}
 
     def begin(self, doc_nos: Sequence[int], documents: Sequence[Tokens]) -> None:
         """The first version, trained on these, documents of the warm-up."""

@@ -20,8 +20,8 @@ import yaml
 from curatord import errors
 from daemon.cli import cli
 from daemon.config import load_config, parse_config
+from ops.catalogue import Metric
 from ops.health import READY_STATUSES, Status
-from ops.metrics import Metrics
 from ops.server import MetricsConfig
 from tools.write_docs import METRICS_PAGE, metrics_page
 
@@ -40,10 +40,10 @@ def read_yaml(path: Path) -> Any:
 def exported() -> dict[str, tuple[str, ...]]:
     """Names that a scrape of one process holds, and their labels."""
     names: dict[str, tuple[str, ...]] = {}
-    for metric in Metrics().catalogue:
+    for metric in Metric:
         suffixes = ("_bucket", "_sum", "_count") if metric.kind == "histogram" else ("",)
         for suffix in suffixes:
-            names[metric.name + suffix] = (*metric.labels, *(("le",) if suffix == "_bucket" else ()))
+            names[metric.full_name + suffix] = (*metric.labels, *(("le",) if suffix == "_bucket" else ()))
     # Of the process, of Python, of Prometheus itself.
     return names | {
         "process_start_time_seconds": (),
@@ -142,7 +142,7 @@ def test_every_metric_of_the_catalogue_is_on_a_board_or_in_a_rule() -> None:
         "curatord_epochs_total",
     }
 
-    assert {metric.name for metric in Metrics().catalogue} - used == unseen
+    assert {metric.full_name for metric in Metric} - used == unseen
 
 
 @pytest.mark.parametrize("rule", rules(), ids=lambda rule: rule["alert"])

@@ -12,40 +12,31 @@ from tests.ops.conftest import Process
 
 EPOCH = EpochCommitted(
     epoch=7,
-    documents=10,
-    read_bytes=1000,
-    outcomes={"accepted": 6, "rejected": 3, "dead": 1},
-    rejections={("exact_dedup", "same_text"): 2, ("quality", "c4_no_sentence"): 1},
-    taken_back={"replaced": 1},
-    rule_failures={"gopher_too_few_words": 4},
-    dead_letters={"not_json": 1},
-    sequences=3,
-    tokens={"accepted": 900, "emitted": 700, "emitted_again": 50},
-    packing_tokens={"document": 750, "padding": 2},
-    documents_cut=0,
-    documents_split=1,
-    flushes=0,
-    held_documents=5,
-    held_tokens=200,
-    embedding_version=1,
-    embedding_known=0.98,
-    clusters=2,
-    cluster_documents={"4": 60, "1": 40},
-    bandit_rewards={"4": 0.5},
-    bandit_admissions={"4": 0.9},
-    policy_version=12,
+    counts={
+        ("documents_total", "accepted"): 6,
+        ("documents_total", "rejected"): 3,
+        ("documents_total", "dead"): 1,
+        ("rejections_total", "exact_dedup", "same_text"): 2,
+        ("rejections_total", "quality", "c4_no_sentence"): 1,
+        ("sequences_total",): 3,
+        ("tokens_total", "accepted"): 900,
+        ("tokens_total", "emitted"): 700,
+        ("tokens_total", "emitted_again"): 50,
+        ("packing_tokens_total", "padding"): 2,
+        ("feedback_total", "learned"): 5,
+    },
+    gauges={"held_documents": 5, "cluster_documents": {"4": 60, "1": 40}, "state_disk_free_bytes": 1 << 30},
     commit_s=0.03,
     transaction_s=0.02,
     journal_bytes=5000,
     received_ages_s=[1.0, 2.0],
     committed_ages_s=[2.0, 3.0],
-    state_free_bytes=1 << 30,
 )
 
 
 def test_a_commit_moves_every_number_it_carries(process: Process) -> None:
     process.events.epoch_committed(EPOCH)
-    process.events.epoch_committed(replace(EPOCH, epoch=8, held_documents=2))
+    process.events.epoch_committed(replace(EPOCH, epoch=8, gauges={**EPOCH.gauges, "held_documents": 2}))
 
     assert process.series("curatord_documents_total") == {("accepted",): 12, ("rejected",): 6, ("dead",): 2}
     assert process.value("curatord_rejections_total", stage="exact_dedup", reason="same_text") == 4

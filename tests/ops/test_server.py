@@ -60,7 +60,7 @@ def test_ready_says_why_not(process: Process) -> None:
 
 
 def test_metrics_are_an_exposition_that_prometheus_reads(process: Process) -> None:
-    process.metrics.documents.add(3, "accepted")
+    process.metrics.add("documents_total", 3, "accepted")
     with served(process) as url:
         status, body = get(f"{url}/metrics")
 
