@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import queue
 import threading
 from collections.abc import Callable, Iterator
@@ -12,7 +13,10 @@ from curatord.position import StreamState
 from curatord.sequence import EndOfStream, PackedSequence
 from curatord.source import Found, Plan, Source
 
+log = logging.getLogger("curatord")
+
 PUT_S = 0.1
+WAIT_LOG_S = 30.0  # how often a wait for new sequences is logged
 CHUNKS = 8  # that are read ahead
 
 
@@ -72,14 +76,14 @@ def without_skipped(found: Iterator[Found | None], state: StreamState, share: Sh
 
 
 class Reader:
-    """The thread. `items` gets sequences, some at a time, then None at the end, or the error that ended it."""
+    """The thread, and the queue that it fills: sequences, some at a time, then None, or the error that ended it."""
 
     def __init__(
         self, found: Iterator[Found | None], check: Callable[[PackedSequence], PackedSequence], prefetch: int
     ) -> None:
         # A thread that wakes for every sequence would cost as much as decoding it.
         self._chunk = -(-prefetch // CHUNKS)
-        self.items: queue.Queue[list[PackedSequence] | Exception | None] = queue.Queue(-(-prefetch // self._chunk))
+        self._items: queue.Queue[list[PackedSequence] | Exception | None] = queue.Queue(-(-prefetch // self._chunk))
         self._stopping = threading.Event()
         self._found, self._check = found, check
         self._thread = threading.Thread(target=self._run, name="curatord-stream", daemon=True)
@@ -94,10 +98,10 @@ class Reader:
                     return
                 if item is not None:
                     chunk.append(self._check(item.load()))
-                if chunk and (item is None or len(chunk) == self._chunk or self.items.empty()):
+                if chunk and (item is None or len(chunk) == self._chunk or self._items.empty()):
                     self._put(chunk)
                     chunk = []
-        except Exception as error:  # whoever reads shall see it
+        except Exception as error:  # `take` raises it
             last = error
         if chunk:
             self._put(chunk)
@@ -106,9 +110,24 @@ class Reader:
     def _put(self, item: list[PackedSequence] | Exception | None) -> None:
         while not self._stopping.is_set():
             try:
-                return self.items.put(item, timeout=PUT_S)
+                return self._items.put(item, timeout=PUT_S)
             except queue.Full:
                 continue
+
+    def take(self, name_next: Callable[[], str]) -> list[PackedSequence]:
+        """The next sequences; none at the end. A long wait for them is logged with their name.
+
+        Raises the error that ended the thread.
+        """
+        while True:
+            try:
+                item = self._items.get(timeout=WAIT_LOG_S)
+            except queue.Empty:
+                log.warning("waiting for %s; `curatord finish` ends a topic, `curatord curate` a folder", name_next())
+                continue
+            if isinstance(item, Exception):
+                raise item
+            return item or []
 
     def stop(self) -> None:
         """Ends the thread; what it read ahead is forgotten."""

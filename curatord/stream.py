@@ -13,34 +13,30 @@ the batch.
 
 from __future__ import annotations
 
-import logging
 import os
-import queue
 import threading
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from copy import copy
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import msgspec
 
+from curatord.channel import Channel
 from curatord.errors import ForeignStream
-from curatord.open_source import kafka_place, open_source
+from curatord.lead import LeadWatch
+from curatord.look import bounds_of, read_again
+from curatord.open_source import open_source
 from curatord.position import StreamState, state_from
 from curatord.preview import Preview, preview
+from curatord.ranks import rank_and_world
 from curatord.reader import Reader, Share, whole_rounds, without_skipped
 from curatord.records import SafePoint, encode_feedback
-from curatord.sequence import EndOfStream, PackedSequence
+from curatord.sequence import PackedSequence
 from curatord.source import Bounds, Plan, Source
 from curatord.wanted import Wanted
-
-if TYPE_CHECKING:
-    from curatord.feedback import Reporter
-
-log = logging.getLogger("curatord")
-
-WAIT_LOG_S = 30.0  # how often a wait for new sequences is logged
 
 
 class PackedStream:
@@ -88,14 +84,14 @@ class PackedStream:
         Raises ValueError if the arguments contradict each other or the environment.
         """
         self._url = os.fspath(url)
-        self._rank, self._world = _ranks(rank, world)
+        self._rank, self._world = rank_and_world(rank, world)
         self._generation = generation
         self._prefetch = prefetch
-        self._lead_limit = lead_limit
+        self._lead_watch = None if lead_limit is None else LeadWatch(self._url, lead_limit)
         self._on_gap = on_gap
-        self._run_id = run_id
-        self._feedback = feedback
         self._client_options = dict(client_options or {})
+        self._run_id = run_id
+        self._channel = Channel(self._url, feedback, self._client_options, run_id, (self._rank, self._world))
         self._wanted = Wanted(self._url, tokenizer_digest, context_length)
         self._start: Any = "earliest" if start is None else start
         self._origin: StreamState | None = None  # where counting began; None until `start` is resolved
@@ -106,9 +102,7 @@ class PackedStream:
         self._share = Share()
         self._reader: Reader | None = None
         self._read_ahead: deque[PackedSequence] = deque()
-        self._reporter: Reporter | None = None
         self._is_ended = False
-        self._warned = False
         if prefetch < 1:
             raise ValueError(f"prefetch is at least 1, not {prefetch}")
         if on_gap not in ("raise", "fill"):
@@ -140,33 +134,23 @@ class PackedStream:
         if self._reader is None:
             self._reader = self._begin_reading()
         if not self._read_ahead:
-            self._read_ahead = self._wait(self._reader)
+            try:
+                self._read_ahead.extend(self._reader.take(self._name_next))
+            except Exception:  # the reader has ended with it
+                self._stop_reading()
+                raise
         if not self._read_ahead:
             self._is_ended = True
             self._stop_reading()
             raise StopIteration
         sequence = self._read_ahead.popleft()
         self._taken += 1
-        if self._lead_limit is not None:
-            self._watch_lead(self._lead_limit)
+        if self._lead_watch is not None:
+            self._lead_watch.see(self.lead)
         return sequence
 
-    def _wait(self, reader: Reader) -> deque[PackedSequence]:
-        """What was read ahead; nothing at the end."""
-        while True:
-            try:
-                item = reader.items.get(timeout=WAIT_LOG_S)
-            except queue.Empty:
-                log.warning(
-                    "waiting for sequence %d of %s; `curatord finish` ends a topic, `curatord curate` a folder",
-                    self._position().next_seq_no,
-                    self._url,
-                )
-                continue
-            if isinstance(item, Exception):
-                self._stop_reading()
-                raise item
-            return deque(item or ())
+    def _name_next(self) -> str:
+        return f"sequence {self._position().next_seq_no} of {self._url}"
 
     def _begin_reading(self) -> Reader:
         state = self._position()
@@ -262,15 +246,8 @@ class PackedStream:
     # Looking, without moving.
 
     def bounds(self) -> Bounds:
-        """What there is now."""
-        return self._bounds(self._generation)
-
-    def _bounds(self, generation: int | None) -> Bounds:
-        source = open_source(self._url, self._client_options)
-        try:
-            return source.bounds(generation)
-        finally:
-            source.close()
+        """The first and last sequences that there are now."""
+        return bounds_of(self._url, self._client_options, self._generation)
 
     @property
     def lead(self) -> int:
@@ -280,26 +257,15 @@ class PackedStream:
         return max(0, self._source.newest() - self._position().next_seq_no)
 
     def replay(self, first: int, end: int) -> Iterator[PackedSequence]:
-        """The sequences `first <= seq_no < end`, whosever they are, to look at again."""
+        """Read `first <= seq_no < end` again, for every rank, without moving."""
         generation = self._resolved().generation
-        source = open_source(self._url, self._client_options)
-        try:
-            stop_from = max(first, min(end, source.bounds(generation).end))
-            for item in source.read(Plan(generation=generation, first=first, stop_from=stop_from)):
-                if isinstance(item, EndOfStream) or (item is not None and item.seq_no >= end):
-                    return
-                if item is not None:
-                    yield self._wanted.check(item.load())
-                    if item.seq_no == end - 1:
-                        return
-        finally:
-            source.close()
+        yield from map(self._wanted.check, read_again(self._url, self._client_options, generation, first, end))
 
     def dry_run(self, sequences: int = 1000) -> Preview:
-        """What the next sequences, at most so many and no more than there are, are like: padding, cut documents."""
+        """Padding and cut documents of the next sequences, at most so many and no more than there are."""
         position = self._position()
         first = position.next_seq_no
-        end = min(first + sequences, self._bounds(position.generation).end)
+        end = min(first + sequences, bounds_of(self._url, self._client_options, position.generation).end)
         return preview(list(self.replay(first, end)) if end > first else [])
 
     # Feedback.
@@ -326,51 +292,31 @@ class PackedStream:
             return
         if step is None:
             step = batch[0].seq_no // (self._world * len(batch))
-        self._feedback_channel().report(loss_per_token, batch, step=step, shifted=shifted, skipped=skipped)
+        self._channel.opened().report(loss_per_token, batch, step=step, shifted=shifted, skipped=skipped)
 
     def release(self, state: Mapping[str, Any] | None = None) -> None:
         """Tell the daemon that the run never goes back before `state`, that of its oldest checkpoint; None: it ended.
 
         From this the daemon knows how much longer the topic must be kept, and warns before it is not.
         """
-        channel = self._feedback_channel()
+        reporter = self._channel.opened()
         position = None if state is None else state_from(state)
         point = SafePoint(
             run_id=self._run_id,
             generation=self._resolved().generation if position is None else position.generation,
             safe_seq_no=-1 if position is None else position.next_seq_no,
         )
-        channel.send(encode_feedback(point))
+        reporter.send(encode_feedback(point))
 
     @property
     def has_feedback(self) -> bool:
         """Whether there is a run_id, and a topic to report to."""
-        return bool(self._run_id and (self._feedback or self._url.startswith("kafka://")))
+        return self._channel.is_possible
 
     @property
     def reports_dropped(self) -> int:
         """Records of feedback that never reached the broker."""
-        return 0 if self._reporter is None else self._reporter.dropped
-
-    def _feedback_channel(self) -> Reporter:
-        if self._reporter is None:
-            if not self.has_feedback:
-                raise ValueError(
-                    "feedback needs a run_id, and for a folder the topic that the daemon reads: "
-                    "PackedStream(..., run_id='my-run', feedback='kafka://host:9092/feedback')"
-                )
-            from curatord.feedback import Reporter
-
-            servers, topic = kafka_place(self._feedback or self._url)
-            self._reporter = Reporter(
-                servers,
-                topic if self._feedback else "feedback",
-                self._client_options,
-                run_id=self._run_id,
-                rank=self._rank,
-                world=self._world,
-            )
-        return self._reporter
+        return self._channel.dropped
 
     # Life.
 
@@ -379,6 +325,7 @@ class PackedStream:
         part = PackedStream.__new__(PackedStream)
         part.__dict__.update(self.__getstate__())
         part._wanted = replace(self._wanted)
+        part._channel = copy(self._channel)
         part._share = Share(worker, workers, batch_size)
         return part
 
@@ -395,9 +342,7 @@ class PackedStream:
     def close(self) -> None:
         """Stop reading, send what is left to report, let connections go. What comes next is read on from here."""
         self._stop_reading()
-        if self._reporter is not None:
-            self._reporter.close()
-            self._reporter = None
+        self._channel.close()
         if self._source is not None and self._pid == os.getpid():
             self._source.close()
         self._source = None
@@ -419,7 +364,7 @@ class PackedStream:
 
     def __getstate__(self) -> dict[str, Any]:
         """For the processes of a loader: everything but what is open."""
-        return {**self.__dict__, "_source": None, "_reader": None, "_read_ahead": deque(), "_reporter": None, "_pid": 0}
+        return {**self.__dict__, "_source": None, "_reader": None, "_read_ahead": deque(), "_pid": 0}
 
     def _opened(self) -> Source:
         if self._source is None or self._pid != os.getpid():
@@ -434,36 +379,9 @@ class PackedStream:
             self._reader = None
         self._read_ahead.clear()
 
-    def _watch_lead(self, limit: int) -> None:
-        lead = self.lead
-        if (lead > limit) != self._warned:
-            self._warned = not self._warned
-            if self._warned:
-                log.warning(
-                    "%s is %d sequences ahead of training, the limit is %d: what is trained on was chosen long ago. "
-                    "Let the crawler go slower, or skip() ahead on all ranks",
-                    self._url,
-                    lead,
-                    limit,
-                )
-
 
 def _let_go(reader: Reader | None, source: Source | None) -> None:
     if reader is not None:
         reader.stop()
     if source is not None:
         source.close()
-
-
-def _ranks(rank: int | None, world: int | None) -> tuple[int, int]:
-    launched = int(os.environ.get("WORLD_SIZE", "1") or 1)
-    if rank is None and world is None:
-        if launched > 1:
-            raise ValueError(
-                f"this is one of {launched} processes (WORLD_SIZE), which would all read the same sequences: give "
-                "rank= and world=, those of the ranks that train on different data"
-            )
-        return 0, 1
-    if rank is None or world is None or not 0 <= rank < world:
-        raise ValueError(f"rank={rank}, world={world}: give both, with 0 <= rank < world")
-    return rank, world

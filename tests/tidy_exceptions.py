@@ -27,7 +27,6 @@ LONG_FUNCTIONS = {
 LONG_MODULES = {
     "curation/selection/bandit.py",
     "curation/topics/clusters.py",
-    "curatord/stream.py",
     "daemon/cli.py",
     "daemon/commands/summary.py",
     "kernels/bpe.py",
