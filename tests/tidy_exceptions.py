@@ -68,7 +68,6 @@ CALLED_FROM_OUTSIDE = {
     "consumers/memory.py MemoryBroker",
 }
 DEAD = {
-    "consumers/formats/feedback.py FEEDBACK_REASONS",
     "state/segments.py find_verdicts",
 }
 

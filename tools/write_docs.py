@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from consumers.formats.feedback import FEEDBACK_REASONS
 from consumers.formats.undecodable import REASONS
 from curation.quality.rules import RULES
 from daemon.config import Config, show_config
@@ -72,7 +73,7 @@ def reasons_page() -> str:
         (
             _table("Rejected when read", ("stage", "reason", "meaning; for a rule, what it limits"), rejected),
             _table("Accepted, and rejected later", ("reason", "meaning"), later),
-            _table("Dead letters", ("reason", "meaning"), REASONS.items()),
+            _table("Dead letters", ("reason", "meaning"), (REASONS | FEEDBACK_REASONS).items()),
         )
     )
 

@@ -71,6 +71,10 @@ class KafkaConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
                 f"{self.commit_timeout_s:g}: one answer that is late would end the process"
             )
 
+    def patient(self, seconds: float) -> KafkaConfig:
+        """The same, but no answer is waited for longer than so many seconds."""
+        return msgspec.structs.replace(self, request_timeout_s=min(seconds, self.request_timeout_s))
+
     def _check_security(self) -> None:
         """What belongs together, and what would have no effect."""
         protocol = f"kafka.security_protocol = {self.security_protocol!r}"

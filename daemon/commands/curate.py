@@ -28,7 +28,7 @@ from daemon.commands.again import begin_again, inputs_of
 from daemon.commands.curate_progress import CurateProgress
 from daemon.commands.losses import losses
 from daemon.commands.read_state import opened_for_reading
-from daemon.commands.screen import show
+from daemon.commands.screen import INTERRUPTED, show
 from daemon.commands.summary import print_summary, summary, write_manifest
 from daemon.config import Config, load_config
 from daemon.kernel_cache import are_compiled
@@ -40,7 +40,6 @@ from ops.open_files import raise_open_files
 from packing.packer import as_stored
 from state.store import STATE_FOLDER, Store, explain_storage, state_folder
 
-INTERRUPTED = 130
 VERDICTS_MARK = ".of"  # in a folder of verdicts: the output that they are of
 
 

@@ -19,19 +19,19 @@ import click
 import msgspec
 
 from consumers.formats.dead_letters import StoredLetter
+from consumers.formats.feedback import FEEDBACK_REASONS
 from consumers.formats.timestamps import parse_timestamp
 from consumers.formats.undecodable import REASONS
 from curatord.errors import StateError, UsageError
 from curatord.records import DeadLetter
 from daemon.commands.read_state import Damage, opened_for_reading
-from daemon.commands.screen import show
+from daemon.commands.screen import PATIENCE_S, show
 from daemon.config import Config, load_config
 
 NUM_NEWEST = 3  # examples of each reason
 SEND_AT_ONCE = 500
 SEND_AT_ONCE_BYTES = 16 << 20
 SHOWN_BYTES = 2000
-PATIENCE_S = 10.0  # of somebody who waits at a terminal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,8 +168,7 @@ def replay_letters(
 def _config(path: Path | None) -> Config:
     """The configuration, with the patience of a command."""
     config = load_config(path)
-    patience_s = min(config.kafka.request_timeout_s, PATIENCE_S)
-    return msgspec.structs.replace(config, kafka=msgspec.structs.replace(config.kafka, request_timeout_s=patience_s))
+    return msgspec.structs.replace(config, kafka=config.kafka.patient(PATIENCE_S))
 
 
 @contextmanager
@@ -237,8 +236,8 @@ def _overview_lines(overview: Overview) -> Iterator[str]:
 def _letter_lines(stored: StoredLetter) -> Iterator[str]:
     letter = stored.letter
     yield f"{letter.reason}: {letter.message}"
-    if letter.reason in REASONS:
-        yield f"  ({REASONS[letter.reason]})"
+    if meaning := (REASONS | FEEDBACK_REASONS).get(letter.reason):
+        yield f"  ({meaning})"
     yield f"  from         {_where(letter)}"
     if stored.timestamp_us:
         yield f"  written      {_time(stored.timestamp_us)}"

@@ -30,12 +30,11 @@ from curatord.errors import BrokerUnavailable, ConfigError
 from curatord.partition import END_HEADER, committed_messages
 from curatord.records import EndRequest, encode_feedback
 from curatord.sequence import EndOfStream, decode_end
-from daemon.commands.screen import show
+from daemon.commands.screen import INTERRUPTED, show
 from daemon.config import load_config
 
 LOOK_S = 1.0
 POLL_MS = 200
-INTERRUPTED = 130
 
 
 def finish(config_path: Path | None, *, now: bool, as_json: bool) -> int:

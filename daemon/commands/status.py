@@ -19,12 +19,11 @@ from consumers.kafka.clients import connected_admin, connected_consumer, group_m
 from consumers.kafka.marker import decode_marker
 from curatord.errors import BrokerUnavailable, StateError, UsageError
 from daemon.commands.read_state import opened_for_reading
-from daemon.commands.screen import show
+from daemon.commands.screen import PATIENCE_S, show
 from daemon.config import Config, load_config
 from daemon.stages.deciding_options import differences
 from state.safe_points import read_safe_points
 
-PATIENCE_S = 5.0  # of somebody who waits at a terminal
 DEGRADED = 1
 _SAMPLE = re.compile(r"^(?:curatord_)?(\w+?)(?:\{(.*)\})? ([-+.e\dinfa]+)$", re.MULTILINE | re.IGNORECASE)
 _LABEL = re.compile(r'\w+="([^"]*)"')
@@ -121,9 +120,7 @@ def _get(url: str) -> tuple[int, str]:
 
 def _ask_cluster(config: Config, status: Status) -> None:
     """The marker, the group's members and the lag. Raises `BrokerUnavailable`."""
-    import msgspec
-
-    kafka = msgspec.structs.replace(config.kafka, request_timeout_s=min(PATIENCE_S, config.kafka.request_timeout_s))
+    kafka = config.kafka.patient(PATIENCE_S)
     admin, consumer = connected_admin(kafka), connected_consumer(kafka, group_id=None)
     try:
         _ask(admin, consumer, config, status)

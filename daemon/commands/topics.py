@@ -9,7 +9,6 @@ from dataclasses import asdict
 from pathlib import Path
 
 import click
-import msgspec
 from kafka import KafkaAdminClient
 
 from consumers.kafka.clients import connected_admin
@@ -23,10 +22,8 @@ from consumers.kafka.topic_specs import (
     topic_specs,
 )
 from curatord.errors import BrokerUnavailable, UsageError
-from daemon.commands.screen import show
+from daemon.commands.screen import PATIENCE_S, show
 from daemon.config import Config, load_config
-
-PATIENCE_S = 10.0  # of somebody who waits at a terminal
 
 
 def topics_check(config_path: Path | None, *, as_json: bool) -> int:
@@ -76,15 +73,14 @@ def _wait_until_seen(admin: KafkaAdminClient, kafka: KafkaConfig, specs: Sequenc
 
 
 def wanted_topics(config: Config, num_partitions: int = DEFAULT_PARTITIONS) -> tuple[KafkaConfig, list[TopicSpec]]:
-    """The cluster, asked by somebody who waits, and the topics that a service of this configuration needs."""
+    """The cluster, for a command at a terminal, and the topics that a service of this configuration needs."""
     specs = topic_specs(
         config.topics,
         context_length=config.packing.context_length,
         dead_letter_bytes=config.dead_letters.max_bytes,
         num_partitions=num_partitions,
     )
-    patience_s = min(config.kafka.request_timeout_s, PATIENCE_S)
-    return msgspec.structs.replace(config.kafka, request_timeout_s=patience_s), specs
+    return config.kafka.patient(PATIENCE_S), specs
 
 
 def _show(specs: Sequence[TopicSpec], differences: Sequence[Difference]) -> None:
