@@ -267,7 +267,7 @@ def test_a_full_disk_ends_with_one_message_and_the_next_run_goes_on(curated: Cur
 def test_ctrl_c_commits_says_how_to_go_on_and_going_on_gives_the_same_bytes(tmp_path: Path) -> None:
     config = tmp_path / "c.toml"
     config.write_text(CONFIG + "\n[daemon]\nepoch_documents = 50\npoll_documents = 10\n")
-    documents = write_documents(tmp_path / "in.jsonl", range(6000))
+    documents = write_documents(tmp_path / "in.jsonl", range(4000))
     interrupted, whole = tmp_path / "interrupted", tmp_path / "whole"
     arguments = command("curate", documents, "-o", interrupted, "-c", config)
     process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
