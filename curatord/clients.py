@@ -6,6 +6,8 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
+RECONNECT_MS = 1000  # a broker that comes back is found within a second, not within 30 as the client has it
+
 
 def open_client(kind: type[T], **options: Any) -> T:
     """A KafkaConsumer, KafkaAdminClient or KafkaProducer. Raises as its constructor does.
@@ -15,7 +17,7 @@ def open_client(kind: type[T], **options: Any) -> T:
     """
     client = kind.__new__(kind)
     try:
-        client.__init__(**options)  # type: ignore[misc]
+        client.__init__(**{"reconnect_backoff_max_ms": RECONNECT_MS, **options})  # type: ignore[misc]
     except BaseException:
         loop = getattr(client, "_net", None)
         if loop is not None:

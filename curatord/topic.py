@@ -37,7 +37,6 @@ from curatord.sequence import EndOfStream, decode_end, decode_sequence
 from curatord.source import Bounds, Found, Plan, missing
 
 POLL_MS = 250
-RECONNECT_MS = 1000  # a broker that comes back is found within a second, not within 30 as the client has it
 SEARCH_S = 30.0  # a step of a search that takes so long gives up
 # Records that are read and thrown away rather than searched for.
 NEAR = 64
@@ -64,7 +63,6 @@ class TopicSource:
         common = {
             "bootstrap_servers": servers.split(","),
             "client_id": "curatord-stream",
-            "reconnect_backoff_max_ms": RECONNECT_MS,
             **options,
         }
         self._user = options.get("sasl_plain_username", "")

@@ -21,6 +21,7 @@ import msgspec
 import xxhash
 
 from curatord.errors import StateError, StorageError
+from state.durable import sync
 from state.journal import journal_position
 from state.store import Store, explain_storage
 
@@ -123,11 +124,11 @@ class Snapshots:
             files = {path.name: _copy_file(path, unfinished / path.name) for path in sorted(checkpoint.iterdir())}
             manifest = msgspec.structs.replace(manifest, files=files)
             (unfinished / MANIFEST).write_bytes(msgspec.json.encode(manifest))
-            _sync(unfinished / MANIFEST)
+            sync(unfinished / MANIFEST)
             _verify(unfinished, manifest)
             shutil.rmtree(target, ignore_errors=True)
             unfinished.rename(target)
-            _sync(self._folder)
+            sync(self._folder)
             for old in self._paths()[KEPT:]:
                 shutil.rmtree(old)
             num_bytes = sum(path.stat().st_size for path in target.iterdir())
@@ -230,11 +231,3 @@ def _verify(folder: Path, manifest: Manifest) -> None:
                 digest.update(block)
         if digest.hexdigest() != expected:
             raise StateError(f"{folder / name} is not what was written there")
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

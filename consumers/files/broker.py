@@ -32,6 +32,7 @@ from consumers.files.shards import shard_name, verdicts_name, write_holdout, wri
 from consumers.formats.input_config import InputConfig
 from consumers.formats.verdicts import verdict_table
 from curatord.records import DeadLetter
+from state.durable import sync
 from state.epoch import Committed, Epoch
 from state.store import STATE_FOLDER, Store, explain_storage
 from state.tally import Tally
@@ -72,15 +73,6 @@ def _read_mark(path: Path) -> bytes:
         return b""
 
 
-def sync_folder(folder: Path) -> None:
-    """Make renames in a folder durable."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def _move(path: Path, target: Path) -> None:
     """Put a whole file in its place, on whatever disk that is."""
     try:
@@ -90,8 +82,7 @@ def _move(path: Path, target: Path) -> None:
             raise
         unfinished = target.with_suffix(".unfinished")
         shutil.copyfile(path, unfinished)
-        with unfinished.open("rb") as file:
-            os.fsync(file.fileno())
+        sync(unfinished)
         unfinished.replace(target)
 
 
@@ -295,14 +286,14 @@ class FilesBroker:
             for verdicts in epoch.verdicts:
                 table = verdict_table(verdicts.rows, epoch, self._store)
                 write_table(staged / VERDICTS / verdicts_name(verdicts), table, len(verdicts.rows))
-            sync_folder(staged / VERDICTS)
+            sync(staged / VERDICTS)
         for shard in epoch.sequences:
             write_sequences(staged / shard_name(shard), shard)
         for documents in epoch.holdouts:
             first = documents[0].number
             write_holdout(staged / "holdout" / f"holdout-{first:010d}.parquet", documents)
-        sync_folder(staged / "holdout")
-        sync_folder(staged)
+        sync(staged / "holdout")
+        sync(staged)
 
     def _publish(self, staged: Path) -> None:
         """Move committed shards to their places; doing it again is harmless."""
@@ -318,7 +309,7 @@ class FilesBroker:
             _move(path, folder / path.name)
         for folder in folders.values():
             if folder.is_dir():
-                sync_folder(folder)
+                sync(folder)
         shutil.rmtree(staged)
 
     def _recover(self) -> None:

@@ -13,7 +13,6 @@ from curatord.access import OptionNames
 from curatord.errors import ConfigError
 from curatord.tls import read_file, tls_context
 
-RECONNECT_MS = 1000
 PASSWORD_VARIABLE = "CURATORD_KAFKA_PASSWORD"
 KEY_PASSWORD_VARIABLE = "CURATORD_KAFKA_KEY_PASSWORD"
 
@@ -126,8 +125,6 @@ def client_options(config: KafkaConfig) -> dict[str, Any]:
         "request_timeout_ms": int(config.request_timeout_s * 1000),
         # The sender sleeps this long after each CONCURRENT_TRANSACTIONS; the default of 100 ms would be the latency.
         "retry_backoff_ms": 20,
-        # A broker that comes back is found within a second, not within 30 as the client has it.
-        "reconnect_backoff_max_ms": RECONNECT_MS,
     }
     if config.security_protocol.endswith("SSL"):
         key_password = secret(config.ssl_key_password_file, "kafka.ssl_key_password_file", KEY_PASSWORD_VARIABLE)
