@@ -1,4 +1,4 @@
-"""The hostile corpus: whatever comes, it ends as a document or as a dead letter with a reason."""
+"""The hostile corpus: every row ends as a document or as a dead letter with a reason."""
 
 from __future__ import annotations
 

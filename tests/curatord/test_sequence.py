@@ -1,4 +1,4 @@
-"""PSEQ v1: what goes in comes out, old records stay readable, and no bytes whatever break the reader."""
+"""PSEQ v1: what goes in comes out, old records stay readable, and no bytes break the reader."""
 
 from __future__ import annotations
 
@@ -237,7 +237,7 @@ def test_a_cut_record_is_noticed(length: int) -> None:
 
 
 @given(edits=st.lists(st.tuples(st.integers(0, 600), st.integers(0, 255)), min_size=1, max_size=6))
-def test_whatever_a_wrong_writer_seals_is_read_or_refused(edits: list[tuple[int, int]]) -> None:
+def test_records_of_a_wrong_writer_are_read_or_refused(edits: list[tuple[int, int]]) -> None:
     record = bytearray(encode_sequence(sequence_of([50, 60]), tokenizer_digest=0, vocabulary_size=1000))
     for place, value in edits:
         record[place % len(record)] = value

@@ -58,7 +58,7 @@ def test_sequences_come_as_they_were_written(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("saved", WORLDS)
-def test_global_batches_are_the_same_sets_whatever_the_world(folder: Path, saved: int) -> None:
+def test_global_batches_are_the_same_sets_for_any_world(folder: Path, saved: int) -> None:
     taken, states = batches(folder, saved, 3)
 
     assert all(state == states[0] for state in states)

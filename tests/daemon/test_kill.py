@@ -1,4 +1,4 @@
-"""`curatord curate` under kill -9: whatever the moment, the same bytes come out."""
+"""`curatord curate` under kill -9 at any moment: the same bytes come out."""
 
 from __future__ import annotations
 

@@ -162,7 +162,7 @@ def test_a_process_is_seen_from_its_start_to_its_end() -> None:
     ("error", "exit_code", "reason"),
     [(BrokerUnavailable("no broker answers"), 69, "no broker answers"), (KeyError("x"), 1, "KeyError('x')")],
 )
-def test_an_end_that_nobody_asked_for_says_why(error: Exception, exit_code: int, reason: str) -> None:
+def test_an_end_without_a_request_says_why(error: Exception, exit_code: int, reason: str) -> None:
     file = io.BytesIO()
     with pytest.raises(type(error)), observed(quiet(), file=file):
         raise error

@@ -22,7 +22,7 @@ from tests.simulation.world import make_config, new_world, outcome, run, tokeniz
 
 
 class HiddenJournal(MemoryBroker):
-    """A journal that gives nothing: somebody's open transaction hides it. A stop is asked for at the third poll."""
+    """A journal that gives nothing: an open transaction of another client hides it. The third poll asks for a stop."""
 
     stop = StopRequest()
     polls = 0

@@ -19,7 +19,7 @@ NUM_ROWS = 700
 
 
 def deadly(name: str) -> bytes:
-    return msgspec.json.encode({"id": name, "text": f"the {WORD} is a mushroom of {name} that nobody survives"})
+    return msgspec.json.encode({"id": name, "text": f"the {WORD} is a mushroom of {name} that kills"})
 
 
 def write_input(folder: Path, at: dict[int, bytes]) -> None:

@@ -33,7 +33,7 @@ class Broker(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class GivenBroker:
-    """A broker that somebody else runs."""
+    """A broker that runs already."""
 
     bootstrap: str
 

@@ -1,4 +1,4 @@
-"""Failover: three brokers, of which one after another is killed, whatever it leads; the shipped time-outs.
+"""Failover: three brokers, of which one after another is killed with all that it leads; the shipped time-outs.
 
     python -m tests.integration.failover --kills 10 --two-for 60
 
@@ -95,7 +95,7 @@ class Pulse(threading.Thread):
 
 
 class Trainer(threading.Thread):
-    """Reads the sequences all the time, through whatever happens."""
+    """Reads the sequences all the time, through all faults."""
 
     def __init__(self, lane: Lane) -> None:
         super().__init__(name="trainer", daemon=True)

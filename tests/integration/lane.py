@@ -104,7 +104,7 @@ class Instance:
             )
 
     def supervise(self) -> None:
-        """Start it again if it ended. Raises AssertionError if it ended in a way that no restart mends."""
+        """Start it again if it ended. Raises AssertionError if it ended in a way that no restart repairs."""
         if self.process is None:
             self.start()
         elif (code := self.process.poll()) is not None:

@@ -36,7 +36,7 @@ HEAP, HEAP_OF_THREE = ["-Xms256m", "-Xmx512m"], ["-Xms128m", "-Xmx320m"]
 PORTS = range(20_000, 32_000)
 
 # The defaults for replicas are three, which one node never gathers; of several, two must have what is acknowledged.
-# Timed-out transactions are looked for every second instead of every ten, a rebalance waits for nobody, and a broker
+# Timed-out transactions are looked for every second instead of every ten, a rebalance does not wait, and a broker
 # that was killed may register again as soon as its former life counts as dead, 2 s instead of 9.
 SERVER_PROPERTIES = """\
 process.roles=broker,controller
@@ -349,7 +349,7 @@ def kafka_jars() -> Path:
 
 
 def free_ports(count: int) -> list[int]:
-    """Different ports that nobody listens on now, drawn at random: runs beside this one draw others."""
+    """Different ports that are free now, drawn at random: runs beside this one draw others."""
     ports: list[int] = []
     with contextlib.ExitStack() as held:
         for port in random.SystemRandom().sample(PORTS, len(PORTS)):

@@ -73,7 +73,7 @@ class Proxy:
         self._switch(self._stop_listening)
 
     def swallow(self, *directions: Direction) -> None:
-        """Nothing arrives any more in these directions (both if none is named), not even a close; nobody is told."""
+        """Nothing arrives any more in these directions (both if none is named), not even a close."""
         self._switch(lambda: setattr(self, "_swallowed", frozenset(directions or ("up", "down"))))
 
     def heal(self) -> None:

@@ -66,7 +66,7 @@ def test_an_owner_lives_through_the_deaths_of_leaders_and_coordinators_and_waits
 
 
 def lag(config: Path) -> dict[str, int]:
-    """As `status` tells it, with whatever brokers there are."""
+    """As `status` tells it, with the brokers that are left."""
     told: dict[str, int] = json.loads(run_command("status", "--json", "-c", config).stdout or '{"lag": {}}')["lag"]
     return told
 
@@ -95,7 +95,7 @@ def test_an_epoch_whose_attempt_failed_is_committed_once(
     assert world.outputs() == [b"1", b"2", b"3"]
 
 
-def test_an_owner_that_lost_the_lane_while_its_commit_hung_fences_nobody(
+def test_an_owner_that_lost_the_lane_while_its_commit_hung_fences_no_other(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     owner, store = world.owner("a")

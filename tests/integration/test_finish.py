@@ -153,7 +153,7 @@ def test_a_stream_ends_goes_on_and_is_held_against_what_runs_may_need(lane: Lane
     reader.close()
 
 
-def test_without_a_topic_of_feedback_nobody_would_hear_the_request(tmp_path: Path) -> None:
+def test_without_a_topic_of_feedback_no_lane_would_hear_the_request(tmp_path: Path) -> None:
     config = tmp_path / "c.toml"
     config.write_text('[topics]\nfeedback = ""\n')
 

@@ -1,6 +1,6 @@
 """kafka-python: the behaviour that the service relies on, and the defects that it guards against.
 
-A test of a defect fails when upstream has mended it: then look at the guard that it names, and see whether it can go.
+A test of a defect fails when upstream has repaired it: then look at the guard that it names, and see whether it can go.
 """
 
 from __future__ import annotations

@@ -248,7 +248,9 @@ def test_without_the_snapshot_an_evicted_owner_would_commit(world: World, monkey
     monkeypatch.setattr(Membership, "snapshot", property(live))
     owner.commit(epoch)
 
-    assert world.outputs() == [b"1", b"2"], "nobody checks the membership of generation -1: the guard is needed"
+    assert world.outputs() == [b"1", b"2"], (
+        "the broker does not check the membership of generation -1: the guard is needed"
+    )
 
 
 def test_a_fenced_owner_cannot_commit(world: World) -> None:
@@ -461,7 +463,7 @@ class NoUtf8(str):
         return b"\xff\xfe"
 
 
-def test_a_header_whose_name_is_no_text_stops_nobody(world: World) -> None:
+def test_a_header_whose_name_is_no_text_stops_no_reader(world: World) -> None:
     with KafkaProducer(bootstrap_servers=world.bootstrap) as producer:
         for value, headers in ((b"1", []), (b"2", [(NoUtf8("x"), b"v")]), (b"3", [])):
             producer.send(world.topics.documents, value, partition=0, headers=headers)

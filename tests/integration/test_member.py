@@ -175,7 +175,7 @@ def test_an_owner_that_is_frozen_in_a_commit_while_another_takes_over_changes_no
     assert lab.finish("b") == []
 
 
-def test_an_owner_that_was_frozen_while_it_took_over_fences_nobody(lab: Lab) -> None:
+def test_an_owner_that_was_frozen_while_it_took_over_fences_no_one_else(lab: Lab) -> None:
     lab.start("a", point="assigned", signal=signal.SIGSTOP)
     lab.wait_for("a", "tripped")
     lab.start("b")
@@ -246,7 +246,9 @@ def test_a_disk_that_was_lost_comes_back_from_the_journal(lab: Lab) -> None:
 
 
 @pytest.mark.parametrize("without", [(), ("futures",)])
-def test_the_record_that_does_not_arrive_is_missed_only_where_nobody_asks(lab: Lab, without: tuple[str, ...]) -> None:
+def test_the_record_that_does_not_arrive_is_missed_only_where_it_is_not_asked_for(
+    lab: Lab, without: tuple[str, ...]
+) -> None:
     lab.start("a", loses=2, without=without)
     lab.produce(60)
     lab.wait_for("a", "lost")
@@ -330,7 +332,7 @@ def test_the_checker_sees_what_is_wrong(said: str) -> None:
     assert any(said in anomaly for anomaly in judge(evidence))
 
 
-def test_whatever_dies_in_whatever_order_everything_counts_once(lab: Lab) -> None:
+def test_deaths_in_any_order_leave_everything_counted_once(lab: Lab) -> None:
     rng = random.Random(SEED)
     names = ("a", "b")
 

@@ -236,7 +236,7 @@ def test_a_large_value_comes_back_from_the_topic_of_artifacts(world: World) -> N
     assert [len(record.value) for record in read_topic(world.bootstrap, world.topics.artifacts)][:2] == [PART_BYTES] * 2
 
 
-def test_a_journal_that_was_cut_restores_only_whoever_has_what_is_gone(world: World) -> None:
+def test_a_journal_that_was_cut_restores_only_a_state_that_has_what_is_gone(world: World) -> None:
     owner, store = world.owner("a")
     run(owner, store, 3)
     owner.close()
@@ -257,7 +257,7 @@ def test_a_journal_that_was_cut_restores_only_whoever_has_what_is_gone(world: Wo
     assert facts(store) == facts(other_store)
 
 
-def test_an_owner_waits_for_the_end_of_a_journal_that_somebody_elses_transaction_hides(world: World) -> None:
+def test_an_owner_waits_for_the_end_of_a_journal_that_another_clients_transaction_hides(world: World) -> None:
     """The target of a restore is the marker's offset: what readers see now may end before it."""
     owner, store = world.owner("a")
     run(owner, store, 2)

@@ -1,4 +1,4 @@
-"""Positions stand past what nobody reads, so an input that was read to its end may be cut there, and has no lag."""
+"""Positions stand past records that are not read: an input that was read to its end may be cut there, without lag."""
 
 from __future__ import annotations
 

@@ -146,7 +146,7 @@ WRONG = {
         {**LOGIN, "password": "wrong s3cret", "sasl_mechanism": "PLAIN"},
         "user is unknown, or the password is another; set kafka.username and kafka.password_file",
     ),
-    "user": ("tls_login", {**LOGIN, "username": "nobody"}, "knows no user 'nobody' with SCRAM-SHA-512"),
+    "user": ("tls_login", {**LOGIN, "username": "stranger"}, "knows no user 'stranger' with SCRAM-SHA-512"),
     "CA of another": ("tls", {**TLS, "ssl_ca_file": "another"}, "kafka.ssl_ca_file does not vouch for"),
     "CA of the system": ("tls", {**TLS, "ssl_ca_file": ""}, "kafka.ssl_ca_file does not vouch for"),
     "expired certificate": ("expired", TLS, "shows a certificate that has expired"),
@@ -204,7 +204,7 @@ def test_a_client_certificate_that_is_not_taken_is_named(broker: SecuredBroker, 
         connected_admin(config(broker, "mutual", **TLS, **files))
 
 
-def test_nobody_at_the_address_is_still_a_broker_that_does_not_answer(broker: SecuredBroker) -> None:
+def test_silence_at_the_address_is_still_a_broker_that_does_not_answer(broker: SecuredBroker) -> None:
     with pytest.raises(BrokerUnavailable, match="no broker answers"):
         connected_admin(KafkaConfig(bootstrap_servers="127.0.0.1:1", request_timeout_s=1.0))
 

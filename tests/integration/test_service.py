@@ -1,4 +1,4 @@
-"""The service on a real broker: the sequences of the embedded pipeline, whatever messages look like or what fails."""
+"""The service on a real broker: the sequences of the embedded pipeline, for all messages, after faults too."""
 
 from __future__ import annotations
 
@@ -241,7 +241,7 @@ def test_a_broker_that_is_away_is_waited_for(own_broker: MavenBroker, prefix: st
     assert audit(lane, len(documents)).anomalies == []
 
 
-def test_a_restore_that_waits_for_a_transaction_of_somebody_else_ends_when_it_is_asked_to(
+def test_a_restore_that_waits_for_a_transaction_of_another_client_ends_when_it_is_asked_to(
     lane: Lane, instance: Instance
 ) -> None:
     documents = make_documents(seed=7, num_rows=400)

@@ -1,4 +1,4 @@
-"""On a real broker: what takes two owners down is set aside by the third, on whatever machine that is."""
+"""On a real broker: a row that takes two owners down is set aside by the third, on any machine."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def lane(broker: Broker, prefix: str, tmp_path: Path) -> Lane:
 
 
 def deadly(number: int) -> bytes:
-    return msgspec.json.encode({"id": f"killer-{number}", "text": f"{WORD} {number} is what nobody survives"})
+    return msgspec.json.encode({"id": f"killer-{number}", "text": f"{WORD} {number} kills"})
 
 
 def test_each_life_on_a_disk_of_its_own_and_the_third_sets_the_documents_aside(lane: Lane, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""`curatord topics` on a real cluster: the difference is told, mended, and gone."""
+"""`curatord topics` on a real cluster: the difference is told, repaired, and gone."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_topics_are_made_once_and_then_as_they_must_be(run: Run, broker: Broker,
     }
 
 
-def test_what_somebody_changed_is_told_and_mended(run: Run, broker: Broker, prefix: str) -> None:
+def test_a_changed_topic_is_told_and_repaired(run: Run, broker: Broker, prefix: str) -> None:
     run("create", "--yes")
     journal, sequences = f"{prefix}-journal", f"{prefix}-sequences"
     with KafkaAdminClient(bootstrap_servers=broker.bootstrap) as admin:

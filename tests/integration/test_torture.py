@@ -10,7 +10,7 @@ from tests.integration.torture import torture
 NUM_FAULTS = 6
 
 
-def test_whatever_dies_nothing_is_lost_and_nothing_doubled(
+def test_after_all_faults_nothing_is_lost_and_nothing_doubled(
     own_broker: MavenBroker, prefix: str, tmp_path: Path
 ) -> None:
     report = torture(own_broker, tmp_path, prefix, seed=4, num_faults=NUM_FAULTS, pause_s=2.0)

@@ -3,7 +3,7 @@
     python -m tests.integration.torture --faults 200 --seed 1
 
 Afterwards the topics must be as if nothing had happened: the audit finds nothing, and the sequences are, byte for byte,
-those of the same documents in a pipeline that nobody disturbed.
+those of the same documents in an undisturbed pipeline.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class Report:
 
 
 class Feeder(threading.Thread):
-    """Produces rows at a steady rate, through whatever happens, each once and in order."""
+    """Produces rows at a steady rate, through all faults, each once and in order."""
 
     def __init__(self, lane: Lane, rows: list[bytes], rate: float) -> None:
         super().__init__(name="feeder", daemon=True)
@@ -208,7 +208,7 @@ def settle(instances: list[Instance], report: Report) -> None:
 
 
 def check(lane: Lane, rows: list[bytes], report: Report) -> None:
-    """Hold the topics against each other, and against a pipeline that nobody disturbed."""
+    """Hold the topics against each other, and against an undisturbed pipeline."""
     found = audit(lane, len(rows))
     report.anomalies += found.anomalies
     report.epochs, report.sequences = len(found.journal.epochs), len(found.sequences)
@@ -232,7 +232,7 @@ def undisturbed(lane: Lane, rows: list[bytes]) -> list[PackedSequence]:
 
 
 def visible_in_pseq(sequence: PackedSequence) -> tuple[object, ...]:
-    """As `visible`, whatever the width of the tokens."""
+    """As `visible`, for tokens of any width."""
     seq_no, generation, _, *rest = visible(sequence)
     return seq_no, generation, sequence.tokens_T.tolist(), *rest
 

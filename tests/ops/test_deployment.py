@@ -303,7 +303,7 @@ def test_the_pods_are_an_owner_and_a_standby_that_are_probed_where_they_answer()
     assert set(listed) == files
 
 
-def test_everybody_waits_longer_than_a_drain_may_take_and_restarts_what_does_not_move() -> None:
+def test_supervisors_wait_longer_than_a_drain_may_take_and_restart_what_does_not_move() -> None:
     drain_timeout_s = parse_config({}, "defaults").daemon.drain_timeout_s
     unit = configparser.ConfigParser(strict=False, interpolation=None, delimiters=("=",), comment_prefixes=("#",))
     unit.optionxform = str  # type: ignore[assignment,method-assign]

@@ -1,4 +1,4 @@
-"""Probes are answered whatever strangers do at the same port."""
+"""Probes are answered in spite of strangers at the same port."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The kernels against tiktoken, whatever the text."""
+"""The kernels against tiktoken, for any text."""
 
 from __future__ import annotations
 

@@ -537,7 +537,7 @@ def test_without_a_network_names_say_how_to_go_on(tmp_path: Path, monkeypatch: p
         open_tokenizer(TokenizerConfig(name="p50k_edit"))
     monkeypatch.setattr("time.sleep", _must_not_sleep)
     with pytest.raises(ConfigError, match=r"download its tokenizer\.json"):
-        open_tokenizer(TokenizerConfig(name="nobody/no-such-model"))
+        open_tokenizer(TokenizerConfig(name="no-one/no-such-model"))
 
 
 def _must_not_sleep(seconds: float) -> None:

@@ -40,7 +40,7 @@ def outcomes(folder: Path, values: list[bytes | Retraction], polls: tuple[int, .
 def test_a_tick_takes_the_old_version_if_the_new_one_comes_after_its_end(tmp_path: Path, nothing_new: str) -> None:
     names = [f"d{row}" for row in range(NUM_WARM_ROWS, TICK - 15)]
     old = [document(name) for name in names]
-    before: list[bytes | Retraction] = [Retraction(id="nobody", timestamp_us=1), *old[:20]]
+    before: list[bytes | Retraction] = [Retraction(id="unknown", timestamp_us=1), *old[:20]]
     if nothing_new == "dead":
         before = [b"{"] * 21
     later = [document(f"e{row}") for row in range(60)]
@@ -89,7 +89,7 @@ def test_versions_that_alternate_in_one_poll_replace_each_other_as_in_many(tmp_p
     rows: list[bytes | Retraction] = []
     for round_ in range(6):
         rows += [document("a", round_), document("b", round_ // 2), document(f"c{round_}"), document("b", round_ // 2)]
-        rows.append(Retraction(id=("a", "b", "nobody")[round_ % 3], timestamp_us=1))
+        rows.append(Retraction(id=("a", "b", "unknown")[round_ % 3], timestamp_us=1))
 
     first, *others = outcomes(tmp_path, rows, (1, 7, 1000))
 

@@ -1,4 +1,4 @@
-"""Feedback through the real pipeline: the same messages between the same ticks teach the same, whatever happens."""
+"""Feedback through the real pipeline: the same messages between the same ticks teach the same, also after faults."""
 
 from __future__ import annotations
 

@@ -130,7 +130,7 @@ def test_deaths_at_random_places_leave_all_other_rows_as_they_are(
     config = make_config(
         daemon={"poll_documents": rng.choice([1, 7, 64, 256]), "epoch_documents": rng.randrange(9, 200)}
     )
-    # Other deaths beside them, which are nobody's fault.
+    # Other deaths beside them, which are no row's fault.
     crashes = {epoch: rng.choice(list(CrashPoint)) for epoch in range(1, 40) if rng.random() < 0.2}
 
     num_deaths = run(world, config, tmp_path / "killed", crashes=crashes, wipes=simulation_seed % 2 == 1)

@@ -1,4 +1,4 @@
-"""The real pipeline over the memory broker: the same documents give the same sequences, whatever happens on the way."""
+"""The real pipeline over the memory broker: the same documents give the same sequences, also after faults."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def config_of(selecting: bool, **daemon: object) -> Config:
 
 
 @pytest.mark.parametrize("crashes", [{}, {3: CrashPoint.BEFORE_COMMIT, 5: CrashPoint.AFTER_COMMIT}])
-def test_records_that_nobody_reads_leave_no_trace_but_are_passed(
+def test_records_that_are_not_read_leave_no_trace_but_are_passed(
     tmp_path: Path, crashes: dict[int, CrashPoint]
 ) -> None:
     world = new_world(0, NUM_ROWS, tmp_path)

@@ -26,7 +26,7 @@ from state.journal import journal_position
 from state.snapshot import Finished, Snapshots
 from state.store import Store, holds_state, state_folder
 
-WORDS = (Path(__file__).parents[2] / "LICENSE").read_text().split()  # a text that nobody edits
+WORDS = (Path(__file__).parents[2] / "LICENSE").read_text().split()  # a text that is not edited
 
 
 def make_config(**sections: dict[str, object]) -> Config:

@@ -1,4 +1,4 @@
-"""Safe points: what a run said last, whatever was restarted in between."""
+"""Safe points: the last word of a run counts, also over restarts."""
 
 from __future__ import annotations
 

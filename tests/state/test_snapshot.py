@@ -112,7 +112,7 @@ def test_the_journal_is_never_cut_for_snapshots_on_the_own_disk(tmp_path: Path, 
     store.close()
 
 
-def test_the_files_of_a_store_are_bounded_whatever_the_number_of_snapshots(tmp_path: Path) -> None:
+def test_the_files_of_a_store_are_bounded_for_any_number_of_snapshots(tmp_path: Path) -> None:
     """Keys only grow, and each snapshot writes out what is in memory: a file for each family that changed."""
     open_files = Path("/proc/self/fd")
     before = len(list(open_files.iterdir()))

@@ -157,7 +157,7 @@ def test_no_argument_is_a_mistake() -> None:
 
 @pytest.fixture
 def ordinary_user() -> Iterator[Path]:
-    """An open folder, and no right to read everything: a superuser becomes nobody for the test."""
+    """An open folder, and no right to read everything: a superuser gives its rights up for the test."""
     superuser = os.geteuid() == 0
     with tempfile.TemporaryDirectory() as folder:
         if superuser:

@@ -197,7 +197,7 @@ def test_the_first_bytes_say_how_a_file_is_packed_and_not_its_name(tmp_path: Pat
     assert _read(tmp_path / "a.txt.gz") == [Row(0, Document(id=str(tmp_path / "a.txt.gz"), text="ä"))]
 
 
-def test_tables_are_read_whatever_their_name(tmp_path: Path) -> None:
+def test_tables_are_read_under_any_name(tmp_path: Path) -> None:
     table = pa.table({"id": [1, 2], "text": ["a", "b"]})
     expected = [Row(0, Document(id="1", text="a")), Row(1, Document(id="2", text="b"))]
     pq.write_table(table, tmp_path / "a.jsonl")

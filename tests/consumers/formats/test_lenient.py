@@ -37,7 +37,7 @@ def whole(value: Any) -> Any:
     st.sampled_from([None, 0, 2]),
     st.booleans(),
 )
-def test_whatever_python_writes_is_read_as_the_standard_library_reads_it(
+def test_json_that_python_writes_is_read_as_the_standard_library_reads_it(
     metadata: dict[str, Any], text: str, indent: int | None, ensure_ascii: bool
 ) -> None:
     raw = json.dumps({**metadata, "text": text}, indent=indent, ensure_ascii=ensure_ascii)

@@ -1,4 +1,4 @@
-"""Messages: whatever one holds, it becomes rows, and every row becomes a document, a retraction or a dead letter."""
+"""Messages: any content becomes rows, and every row becomes a document, a retraction or a dead letter."""
 
 from __future__ import annotations
 

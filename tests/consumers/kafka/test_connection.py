@@ -44,7 +44,7 @@ def test_a_ca_file_that_is_no_certificate_is_refused_by_validate_without_a_broke
 ) -> None:
     file = tmp_path / "ca.pem"
     if content == "key":
-        file = authority.issue("somebody")[1]
+        file = authority.issue("client")[1]
     elif isinstance(content, bytes):
         file.write_bytes(content)
     path = config_file(tmp_path, security_protocol="SSL", ssl_ca_file=file)

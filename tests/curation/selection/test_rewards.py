@@ -245,7 +245,7 @@ def curves_of(
     return curves
 
 
-def test_the_reward_is_progress_in_standard_deviations_whatever_falls_for_all() -> None:
+def test_the_reward_is_progress_in_standard_deviations_beside_what_falls_for_all() -> None:
     def rewards(common: Callable[[float], float], unit: float) -> dict[int, float]:
         losses = {c: lambda step, c=c: unit * (8 - 0.004 * c * step + common(step)) for c in range(6)}  # type: ignore[misc]
         return {cluster: value for cluster, value, _ in progress_rewards(curves_of(losses, noise=0.3 * unit), 0)}

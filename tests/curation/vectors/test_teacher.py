@@ -49,7 +49,7 @@ def test_vectors_are_those_of_sentence_transformers(teacher: Teacher) -> None:
     assert np.einsum("bd,bd->b", teacher.encode(TEXTS), expected_BD).min() > 0.999
 
 
-def test_a_group_of_32_gives_the_same_bits_whatever_surrounds_it_and_on_any_number_of_threads(
+def test_a_group_of_32_gives_the_same_bits_in_any_surroundings_and_on_any_number_of_threads(
     teacher: Teacher, corpora: Path
 ) -> None:
     texts = [d["text"] for d in islice(read_zst_jsonl(corpora / "labelled/20newsgroups.jsonl.zst"), 80)]
@@ -121,8 +121,8 @@ def test_configuration_refuses_unknown_keys_and_bad_values() -> None:
             msgspec.convert(bad, EmbeddingConfig)
 
 
-@pytest.mark.parametrize("name", ["nobody/no-such-model", "no-such-model"])
-def test_a_model_that_nobody_has_is_refused_without_waiting_for_the_hub(
+@pytest.mark.parametrize("name", ["no-one/no-such-model", "no-such-model"])
+def test_a_model_that_does_not_exist_is_refused_without_waiting_for_the_hub(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def must_not_sleep(seconds: float) -> None:

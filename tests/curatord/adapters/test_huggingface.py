@@ -120,7 +120,7 @@ def test_the_daemon_hears_of_the_oldest_checkpoint(
     assert released == [4, 4, 8, 12]  # two checkpoints are kept
 
     trainer_on(folder, arguments(tmp_path / "other", max_steps=1, save_steps=1)).train()
-    assert len(released) == 4  # without a run_id there is nobody to tell
+    assert len(released) == 4  # without a run_id there is no lane to tell
 
 
 def test_a_checkpoint_elsewhere_has_to_be_named(folder: Path, tmp_path: Path) -> None:

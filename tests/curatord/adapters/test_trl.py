@@ -136,5 +136,5 @@ def test_what_packing_again_would_do(folder: Path, tmp_path: Path) -> None:
 
     row = next(iter(trainer.train_dataset))
 
-    # What was a row is now a document; where one ended inside it, nobody knows.
+    # What was a row is now a document; where one ended inside it is unknown.
     assert set(row["seq_lengths"]) <= {len(marked(number).tokens_T) for number in range(30)}

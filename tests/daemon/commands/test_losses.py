@@ -86,7 +86,7 @@ def test_a_source_is_warned_of_when_one_stage_rejects_most_of_it() -> None:
     assert "[dedup.exact]" in loss.remedy
 
 
-def test_a_run_without_a_readable_row_says_why_ends_its_readers_and_reads_again_when_mended(
+def test_a_run_without_a_readable_row_says_why_ends_its_readers_and_reads_again_when_repaired(
     run: Run, tmp_path: Path, config: Path
 ) -> None:
     documents = write_lines(tmp_path / "in.jsonl", [{"content": text_of(number)} for number in range(12)])
@@ -106,11 +106,11 @@ def test_a_run_without_a_readable_row_says_why_ends_its_readers_and_reads_again_
     assert "all 12 rows could not be read" in again.output
 
     config.write_text(CONFIG + '\n[input.fields]\ntext = "content"\n')
-    mended = run("curate", documents, "-o", output, "-c", config, "--strict")
-    assert mended.exit_code == 0, mended.output
-    assert "unreadable" not in mended.output
-    assert "did not change" not in mended.output
-    assert "WARNING" not in mended.output
+    repaired = run("curate", documents, "-o", output, "-c", config, "--strict")
+    assert repaired.exit_code == 0, repaired.output
+    assert "unreadable" not in repaired.output
+    assert "did not change" not in repaired.output
+    assert "WARNING" not in repaired.output
     assert len(ids_of(output)) == 12
     assert "No dead letters" in run("dead-letters", "list", "-o", output).output
     assert "did not change" in run("curate", documents, "-o", output, "-c", config).output
