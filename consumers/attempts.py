@@ -1,12 +1,12 @@
 """Attempts: the places that this process is about to work on, written down where its successor finds them.
 
 A process that is killed leaves no word. So the places of rows are written down before anything is done with them, and
-what is still open when the next life begins is what the life before ended over. Places with two such ends behind them
-are tried in a process of their own first (`consumers.trial`), and the row that ends that one is set aside.
+places still open when the next life begins are those over which the life before ended. Places with two such ends behind
+them are tried in a process of their own first (`consumers.trial`), and the row that ends that one is set aside.
 
-A broker keeps the mark: in a file beside the state, or in the group, for whoever takes over. On the way of healthy rows
-it costs next to nothing: one covers the next `AHEAD` places of a source, and is renewed before they are used up, so
-that nobody waits for it but at the start. A kill loses no mark; a loss of power may, and then that end does not count.
+A broker keeps the mark: in a file beside the state, or in the group, for the next owner. On the way of healthy rows it
+costs next to nothing: one covers the next `AHEAD` places of a source, and is renewed before they are used up, so that
+only the first rows wait for it. A kill loses no mark; a loss of power may, and then that end does not count.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Single(msgspec.Struct, frozen=True, array_like=True):
 
 
 class _Mark(msgspec.Struct, frozen=True, array_like=True):
-    """What is written down."""
+    """The content of a mark."""
 
     stretches: list[Stretch] = []
     singles: list[Single] = []
@@ -68,7 +68,7 @@ def _forget(mark: bytes, *, wait: bool) -> None:
 
 
 class Attempts:
-    """What earlier lives ended over, and what this one is at. `left` is the mark that the life before left."""
+    """Places over which earlier lives ended, and those of this one. `left` is the mark of the life before."""
 
     def __init__(self, keep: Keep = _forget, left: bytes = b"") -> None:
         self._keep = keep
@@ -141,14 +141,14 @@ class Attempts:
         self._write(place, wait=wait)
 
     def settle(self) -> None:
-        """What was begun is worked through: an end that comes now is not its fault."""
+        """Close the places that were begun, as their rows are done: an end that comes now is not theirs."""
         self._open = {}
         self._write(wait=True)
 
     def committed(self, positions: Mapping[str, int]) -> None:
-        """What lies before these positions is committed, and will not be read again; what was begun may reach further.
+        """Forget the ends of places before these positions, which are committed and never read again.
 
-        So places whose rows still wait keep their ends.
+        Places whose rows still wait keep their ends.
         """
         if not self._suspects and not self._singles:
             return

@@ -80,7 +80,7 @@ class JournalRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommitReport:
-    """What a commit cost."""
+    """The cost of a commit."""
 
     transaction_s: float = 0.0
     journal_bytes: int = 0

@@ -54,7 +54,7 @@ class World:
     journal_start: int = 0  # offset of the first record that was not cut
     num_read: int = 0  # committed place in `documents`
     num_heard: int = 0  # and in `feedback`
-    # Of a topic with records that nobody reads: where it ends. Positions of `documents` may leave gaps for them.
+    # The end of a topic with records that no reader is given. Positions of `documents` may leave gaps for them.
     end: int = 0
     position: int = 0  # committed, in such a topic
     mark: bytes = b""  # of what is being worked on
@@ -80,7 +80,7 @@ class MemoryBroker:
         """One process at a time owns the lane without asking."""
 
     def keep_alive(self) -> None:
-        """Nobody is waiting."""
+        """There is no group to leave."""
 
     def lag(self) -> dict[str, int]:
         """Not known."""

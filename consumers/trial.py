@@ -92,7 +92,7 @@ def _how(code: int) -> str:
 
 
 def _work_as_copy(items: Sequence[Item], work: Callable[[Item], object], writing: int) -> NoReturn:
-    """In the copy: say and do, and leave without cleaning up what is not its own, whatever happens."""
+    """In the copy: name each item and work on it, then leave without cleaning up what is the parent's."""
     code = _FAILED
     try:
         _become_expendable()
@@ -110,7 +110,7 @@ def _work_as_copy(items: Sequence[Item], work: Callable[[Item], object], writing
 
 
 def _become_expendable() -> None:
-    """The copy dies with its parent, before it where memory runs out, and by nobody's Ctrl-C."""
+    """The copy dies with its parent, before it where memory runs out, and never by Ctrl-C."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     if sys.platform.startswith("linux"):
@@ -120,7 +120,7 @@ def _become_expendable() -> None:
 
 
 def verdict(how: str, *, has_original: bool = False) -> Undecodable:
-    """What a dead letter says of a row that was set aside."""
+    """The reason of a row that was set aside, for its dead letter."""
     return Undecodable(
         TOOK_PROCESS_DOWN,
         f"the process ended over it in two lives, and a copy of it in a trial: {how}. Everything else goes on. This is "

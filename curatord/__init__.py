@@ -1,4 +1,4 @@
-"""What trainers import: the records on the topics, the sequence format and the stream that reads it."""
+"""The imports of trainers: the records on the topics, the sequence format and the stream that reads it."""
 
 from curatord.sequence import PackedSequence
 from curatord.stream import PackedStream

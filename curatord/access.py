@@ -42,7 +42,7 @@ class OptionNames:
 
 
 def acl_command(servers: str, user: str, operations: Sequence[str], kind: str, name: str = "") -> str:
-    """What grants operations on a topic, group, transactional-id or on the cluster."""
+    """The command that grants operations on a topic, group, transactional-id or on the cluster."""
     listed = " ".join(f"--operation {operation}" for operation in operations)
     resource = f"--{kind} {name}" if name else f"--{kind}"
     principal = f"User:{user or 'NAME'}"
@@ -68,7 +68,7 @@ def check_access(options: Mapping[str, Any], names: OptionNames, *, has_certific
             return
         except AccessRefused as error:
             refused = refused or error
-        except (OSError, ValueError, _Closed):  # nobody answers there, or no broker
+        except (OSError, ValueError, _Closed):  # no answer, or none of a broker
             continue
     if refused is not None:
         raise refused

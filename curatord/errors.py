@@ -1,4 +1,4 @@
-"""What can go wrong, as one tree. Every message says what is wrong, where, and what to do next.
+"""All errors, as one tree. Every message says what is wrong, where, and what to do next.
 
 CuratordError                  exit  1   anything below; never raised itself
 ├── UsageError                       2   an argument of a command cannot be used (no such file, an empty glob)
@@ -128,7 +128,7 @@ class RetentionLost(StreamError):
 
 
 class ForeignStream(StreamError):
-    """What is read was made with another tokenizer or context length, or is another topic, than the reader expects."""
+    """A stream of another tokenizer or context length, or another topic, than the reader expects."""
 
 
 class GenerationEnded(StreamError):

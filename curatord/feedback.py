@@ -1,4 +1,4 @@
-"""What a trainer sends back: the losses of its steps, and how far back it may still go."""
+"""Feedback of a trainer: the losses of its steps, and how far back it may still go."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def segment_losses(
 
 @dataclass(slots=True)
 class _Step:
-    """What was reported of one step so far."""
+    """Reports of one step so far."""
 
     step: int
     batch: list[PackedSequence] = field(default_factory=list)

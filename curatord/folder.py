@@ -75,7 +75,7 @@ class _Rows:
 class FolderSource:
     """The shards of an output folder. It ends where `curatord curate` ended, and waits while that goes on.
 
-    A folder without `.curatord` is a copy that nobody adds to: it ends with its last shard.
+    A folder without `.curatord` is a copy that does not grow: it ends with its last shard.
     """
 
     identity = ""
@@ -111,7 +111,7 @@ class FolderSource:
         return self._newest
 
     def read(self, plan: Plan) -> Iterator[Found | EndOfStream | None]:
-        at = plan.first  # the next number, whoever reads it
+        at = plan.first  # the next number, of any rank
         while True:
             ahead = self._ahead(plan.generation, at)
             if ahead and ahead[0].first > at:
@@ -168,7 +168,7 @@ class FolderSource:
         return min((end for end in self._ends(generation) if end >= stop_from), default=None)
 
     def _is_over(self, generation: int, at: int) -> bool:
-        """Whether nobody is going to add to the generation, whose shards all lie before `at`."""
+        """Whether the generation, whose shards all lie before `at`, grows no more."""
         self._check_newest(generation, at)
         return not (self._folder / _MANIFEST.parent).is_dir()
 
@@ -183,7 +183,7 @@ class FolderSource:
             )
 
     def _gap(self, plan: Plan, at: int, shard: _Shard) -> Iterator[Found]:
-        """What is missing before a shard."""
+        """The gap before a shard."""
         if at == plan.first:
             raise RetentionLost(
                 f"sequence {at} is not in {self._folder}: its shards begin with sequence {shard.first}. "

@@ -1,4 +1,4 @@
-"""A partition of the topic of sequences: its records by what their headers say, and what it lacks."""
+"""A partition of the topic of sequences: its records by their headers, and the sequences that it lacks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MAX_RECORDS = 64
 
 @dataclass(frozen=True, slots=True)
 class HeadedRecord:
-    """A sequence, or the end of a stream, that nobody has decoded yet."""
+    """A sequence, or the end of a stream, not decoded yet."""
 
     offset: int
     generation: int

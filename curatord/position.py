@@ -12,7 +12,7 @@ from curatord.errors import StreamError
 
 
 class StreamState(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What `PackedStream.state_dict` holds; under 1 kB."""
+    """The content of `PackedStream.state_dict`; under 1 kB."""
 
     generation: int
     next_seq_no: int  # of the first sequence that no rank has consumed

@@ -1,4 +1,4 @@
-"""What sequences are like, before a run is spent on them."""
+"""A preview of sequences, before a run is spent on them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from curatord.sequence import HEAD_PRESENT, TAIL_PRESENT, PackedSequence
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preview:
-    """What `PackedStream.dry_run` saw."""
+    """Result of `PackedStream.dry_run`."""
 
     sequences: int
     tokens: int

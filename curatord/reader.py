@@ -34,7 +34,7 @@ class Share:
 
 
 def whole_rounds(source: Source, plan: Plan) -> Iterator[Found | None]:
-    """What a rank can train on while all others have one each, too.
+    """Sequences that a rank can train on while all others have one each, too.
 
     Sequences of a quantum become visible together. Where a round of all ranks is not within one, a sequence is held
     back until the next one, or the end, shows that its round is complete: no rank may have one more than another.
@@ -64,7 +64,7 @@ def whole_rounds(source: Source, plan: Plan) -> Iterator[Found | None]:
 
 
 def without_skipped(found: Iterator[Found | None], state: StreamState, share: Share) -> Iterator[Found | None]:
-    """What is neither to be skipped nor another worker's."""
+    """Sequences that are neither to be skipped nor another worker's."""
     turn = 0
     for item in found:
         if item is None:

@@ -1,4 +1,4 @@
-"""What travels on the topics beside packed sequences: documents in, feedback in, dead letters out.
+"""The records on topics beside packed sequences: documents in, feedback in, dead letters out.
 
 A document on the wire is a JSON object of the user's making, so it carries no version: fields are only ever added.
 The records of our own making carry `version`; a reader refuses one that is newer than it knows.
@@ -41,7 +41,7 @@ class Retraction(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Feedback(msgspec.Struct, frozen=True, kw_only=True):
-    """What one rank of a trainer saw in one optimiser step: the summed loss of every segment it trained on.
+    """Losses of one rank of a trainer in one optimiser step, summed over every segment that it trained on.
 
     Sequence i of the record is `seq_no = first_seq_no + i * stride`. Cluster and propensity need not come back: they
     are known by (generation, seq_no, segment). The arrays are raw little-endian, 6 to 10 bytes a segment.

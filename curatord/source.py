@@ -13,7 +13,7 @@ from curatord.sequence import EndOfStream, PackedSequence
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bounds:
-    """What a source holds of one generation: the sequences `first <= seq_no < end`."""
+    """The sequences of one generation in a source: `first <= seq_no < end`."""
 
     generation: int
     first: int
@@ -22,7 +22,7 @@ class Bounds:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What one reader is to read: of a generation, from `first` on, every `seq_no` that is `rank` modulo `world`."""
+    """The sequences for one reader: of a generation, from `first` on, every `seq_no` that is `rank` modulo `world`."""
 
     generation: int
     first: int
@@ -38,7 +38,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """One sequence, to be decoded by whoever needs it."""
+    """One sequence, decoded only by the reader that needs it."""
 
     seq_no: int
     quantum: int  # sequences that become visible together
@@ -46,21 +46,21 @@ class Found:
 
 
 class Source(Protocol):
-    """A topic or a folder. One reader at a time; whoever opened it closes it."""
+    """A topic or a folder. One reader at a time, which opens and closes it."""
 
     identity: str  # tells it from another of the same name; "" where nothing does
 
     def bounds(self, generation: int | None) -> Bounds:
-        """What there is now, of a generation or of the newest. Raises `StreamError` if it is not there."""
+        """The sequences there are now, of a generation or of the newest. Raises `StreamError` if it is not there."""
 
     def read(self, plan: Plan) -> Iterator[Found | EndOfStream | None]:
-        """What is wanted, in order; None before a short wait for more; an end where one was set.
+        """The sequences of a plan, in order; None before a short wait for more; an end where one was set.
 
         Raises `SequenceGap`, `RetentionLost`, `GenerationEnded`, `BrokerUnavailable`.
         """
 
     def stop_from(self, generation: int, first: int) -> int:
-        """For a job that begins to read at `first` now: ends before this number are behind what is known already."""
+        """End markers below this number are stale for a job that starts at `first` now."""
 
     def newest(self) -> int:
         """About the `seq_no` after the last one of the generation that is read; may be a little old."""

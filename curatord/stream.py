@@ -6,7 +6,7 @@
         checkpoint["stream"] = stream.state_dict()     # the same on every rank, loads under any other world
 
 Order and state hang on one number, `seq_no`: rank r of W reads every `seq_no` that is r modulo W. After all ranks took
-n sequences each, the job stands n·W further, whatever W is. So a state of some hundred bytes, taken at a step boundary,
+n sequences each, the job stands n·W further, for any W. So a state of some hundred bytes, taken at a step boundary,
 is the same on all ranks, and the global batches that follow are the same sets under any number of ranks that divides
 the batch.
 """
@@ -182,7 +182,7 @@ class PackedStream:
         return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on where a state was taken, under whatever `rank` and `world` this stream has.
+        """Go on where a state was taken, under the `rank` and `world` of this stream.
 
         If this stream was made with a `generation=` behind that of the state, go on at its beginning.
         Raises `ForeignStream` if the state is of another stream, `StreamError` if it is none.

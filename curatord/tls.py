@@ -15,7 +15,7 @@ PEM_CERTIFICATE: Final = b"-----BEGIN CERTIFICATE-----"
 def tls_context(
     *, ca_file: str = "", certificate_file: str = "", key_file: str = "", key_password: str = "", option: str = ""
 ) -> ssl.SSLContext:
-    """What a client needs: trust in the authorities of a file, or of the system, and its own certificate if it has one.
+    """TLS of a client: the authorities that it trusts, those of a file or of the system, and a certificate of its own.
 
     `option` begins the names of the options in messages: `kafka.ssl_` where the file is `kafka.ssl_ca_file`.
     Raises `ConfigError`.

@@ -146,10 +146,10 @@ class TopicSource:
         return Bounds(generation=generation, first=first, end=max(first, end))
 
     def stop_from(self, generation: int, first: int) -> int:
-        """The end of what there is: an end with sequences behind it is a past one.
+        """The end of the topic as it is now: an end with sequences behind it is a past one.
 
         A job that stands a part of a step before it would else stop there at every start, with nothing to train on. And
-        an end that stands at the start was met by whoever read up to here.
+        a job that read up to here has met an end that stands here.
         """
         return max(first + 1, self.bounds(generation).end)
 
@@ -276,7 +276,7 @@ class TopicSource:
 
 
 class _Reading:
-    """What was fetched and waits for its turn: one queue a partition that the plan needs."""
+    """Fetched sequences that wait for their turn: one queue a partition that the plan needs."""
 
     def __init__(self, plan: Plan, num_partitions: int) -> None:
         self.plan = plan
@@ -331,7 +331,7 @@ class _Reading:
             self._queues[number].append(found)
 
     def ready(self) -> Iterator[Found | EndOfStream]:
-        """What can be given out in order."""
+        """The sequences that can be given out in order."""
         # A mark lies before what comes after it, so it is known by then.
         while (self._end is None or self._next < self._end.seq_no) and (
             queue := self._queues[self._next % self._count]

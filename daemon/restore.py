@@ -118,7 +118,7 @@ def epoch_of(store: Store) -> int:
 
 @contextmanager
 def explained(config: Config, store: Store) -> Iterator[None]:
-    """Whoever fails to follow the journal is told what there is, and a way out."""
+    """Add the snapshots at hand and a way out to errors of a journal that cannot be followed."""
     try:
         yield
     except JournalUnusable as error:

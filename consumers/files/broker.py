@@ -74,7 +74,7 @@ def _read_mark(path: Path) -> bytes:
 
 
 def _move(path: Path, target: Path) -> None:
-    """Put a whole file in its place, on whatever disk that is."""
+    """Put a whole file in its place, also on another disk."""
     try:
         path.replace(target)
     except OSError as error:
@@ -199,7 +199,7 @@ class FilesBroker:
         return bool(known.tally.dead or known.tally.lost_ids) and known.options != self._options
 
     def tallies(self) -> dict[str, Tally]:
-        """What became of the rows of each input of this run, those included that need not be read."""
+        """Outcomes of the rows of each input of this run, with those that need not be read."""
         return dict(self._tallies)
 
     def _read(self, file: InputFile, start: int) -> Iterator[RawDocument]:
@@ -323,5 +323,5 @@ class FilesBroker:
                 shutil.rmtree(staged)
 
     def committed(self) -> Committed | None:
-        """What the store has."""
+        """The last epoch in the store."""
         return self._store.committed()

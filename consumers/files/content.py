@@ -1,4 +1,4 @@
-"""The content of a file, whatever it is packed and encoded in: blocks of UTF-8, and why there are no more of them.
+"""The content of a file of any compression and encoding: blocks of UTF-8, and the reason why they end.
 
 Compression and encoding are told by the first bytes; a name only breaks the tie. Memory is bounded by a block, by what
 one small feed unpacks to and, for zstd, by the window that the file asks for: at most `max_window_bytes`.

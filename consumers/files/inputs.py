@@ -127,7 +127,7 @@ def expand(
 
 
 def kind_of(name: str) -> tuple[Kind, Compression] | None:
-    """What a file's name says that it holds; None if curatord does not read such files. `dump.gz` is JSON lines."""
+    """Kind and compression by the name of a file; None if curatord does not read such. `dump.gz` is JSON lines."""
     stem, suffix = os.path.splitext(name.lower())
     compression = COMPRESSIONS.get(suffix, "")
     if compression:

@@ -1,4 +1,4 @@
-"""What a column chunk of a Parquet file unpacks to, told by the headers of its pages before any of them is unpacked.
+"""Unpacked size of a column chunk of a Parquet file, by the headers of its pages, before any of them is unpacked.
 
 The size that the metadata give counts a dictionary once, however many rows repeat its entries, and says nothing of how
 large one page is. A page header is a Thrift struct in the compact protocol; only its first three fields and the number

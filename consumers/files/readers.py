@@ -76,7 +76,7 @@ def read_rows(file: InputFile, start: int = 0, config: InputConfig = DEFAULT_INP
 
 
 def _kind(file: InputFile) -> Kind:
-    """What the file holds, by its first bytes; by its name if they say nothing."""
+    """The kind of a file, by its first bytes; by its name if they say nothing."""
     if file.is_stdin:
         return file.kind
     with ExitStack() as stack:
@@ -92,7 +92,7 @@ def _kind(file: InputFile) -> Kind:
 
 
 def check_tables(files: Sequence[InputFile], config: InputConfig = DEFAULT_INPUT) -> dict[str, str]:
-    """What is wrong with the tables that cannot be used, by uri, before any work starts."""
+    """Problems of tables that cannot be used, by uri, before any work starts."""
     problems: dict[str, str] = {}
     for file in files:
         if file.kind == "parquet":

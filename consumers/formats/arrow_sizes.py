@@ -1,4 +1,4 @@
-"""What the messages of an Arrow IPC stream or file unpack to, told before any of their buffers is unpacked.
+"""Unpacked size of the messages of an Arrow IPC stream or file, before any of their buffers is unpacked.
 
 A packed buffer begins with the number of bytes that it unpacks to (Arrow columnar format, BodyCompression). Where the
 buffers are stands in the flatbuffer of each message, of which only RecordBatch and DictionaryBatch are looked into.

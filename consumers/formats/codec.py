@@ -52,7 +52,7 @@ def decode_document(
 ) -> Document:
     """The document in one JSON object, in `encoding` if it is no UTF-8.
 
-    Raises Undecodable, and nothing else, whatever the bytes.
+    Raises Undecodable, and nothing else, for any bytes.
     """
     if len(raw) > max_document_bytes:
         raise too_large(len(raw), max_document_bytes)

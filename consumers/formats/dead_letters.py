@@ -1,4 +1,4 @@
-"""What could not be read, made into records that an operator can read, count and replay."""
+"""Dead letters: rows that could not be read, as records that an operator can read, count and replay."""
 
 from __future__ import annotations
 

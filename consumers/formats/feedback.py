@@ -1,9 +1,9 @@
-"""Feedback: what trainers and scorers send back, from the bytes of a message.
+"""Feedback of trainers and scorers, from the bytes of a message.
 
-A message holds one record. MessagePack: whatever `curatord.records.encode_feedback` writes. JSON, from whatever can
+A message holds one record. MessagePack, as `curatord.records.encode_feedback` writes it. JSON, for any program that can
 produce a line of it: `{"cluster": 3, "reward": 0.2}`, `{"doc_id": "a", "reward": 0.2}`, `{"end_of_stream": true}` or
-`{"run_id": "r", "generation": 0, "safe_seq_no": 4096}`; a `Feedback` in JSON has its arrays in base64. A record is what
-its fields say: with `safe_seq_no` a `SafePoint`, with `end_of_stream` an `EndRequest`, with `run_id` alone a
+`{"run_id": "r", "generation": 0, "safe_seq_no": 4096}`; a `Feedback` in JSON has its arrays in base64. The fields tell
+the kinds apart: with `safe_seq_no` a `SafePoint`, with `end_of_stream` an `EndRequest`, with `run_id` alone a
 `Feedback`, else a `Reward`. Fields that are not known are passed over, so that a sender may say more; a version that is
 not known is refused, since there the known fields may mean something else.
 """
@@ -34,7 +34,7 @@ FeedbackRecord = Feedback | Reward | SafePoint | EndRequest
 
 
 class _Head(msgspec.Struct):
-    """What tells the records apart, and whether they can be read at all."""
+    """The fields that tell the records apart, and the version."""
 
     version: int = WIRE_VERSION
     safe_seq_no: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
@@ -57,7 +57,7 @@ _MSGPACK: dict[type, Any] = {kind: msgspec.msgpack.Decoder(kind) for kind in _KI
 
 
 def decode_feedback(raw: bytes | None) -> FeedbackRecord:
-    """The record in the value of one message. Raises Undecodable, and nothing else, whatever the bytes.
+    """The record in the value of one message. Raises Undecodable, and nothing else, for any bytes.
 
     >>> decode_feedback(b'{"cluster": 3, "reward": 0.25}')
     Reward(reward=0.25, cluster=3, doc_id=None, version=1)

@@ -40,7 +40,7 @@ def _header(value: bytes) -> tuple[str, int] | None:
 
 
 def why_framed(value: bytes) -> Undecodable | None:
-    """What to do about a message that begins with such a header; None if it does not."""
+    """The error for a message that begins with such a header, with the remedy; None if it does not."""
     found = _header(value)
     if found is not None:
         return Undecodable(

@@ -19,7 +19,7 @@ from typing import Any, Protocol
 
 MAX_DEPTH = 128  # levels; Python's own limit of 1,000 frames would depend on the caller's stack
 MAX_VALUE_CHARACTERS = 1 << 20  # of one list or object; "[]," makes 60 bytes of three
-MAX_MEMBERS = 10_000  # of an object; those that have a meaning count whatever their number
+MAX_MEMBERS = 10_000  # of an object; those that have a meaning count at any number
 MAX_DIGITS = 4300  # Python refuses to read longer integers
 
 _STRING = r'"(?:[^"\\]++|\\.)*+"'

@@ -256,7 +256,7 @@ def _is_nested(kind: Any) -> bool:
 
 
 def first_line(error: Exception) -> str:
-    """What Arrow has to say, without its call stack."""
+    """The message of an error of Arrow, without its call stack."""
     return str(error).partition("\n")[0]
 
 
@@ -348,7 +348,7 @@ def _values(column: Any) -> list[Any]:
     if pa.types.is_timestamp(kind):  # to UTC without a zone; Python knows no nanoseconds
         column = column.cast(pa.timestamp(kind.unit)).cast(pa.timestamp("us"), safe=False)
     elif not (pa.types.is_primitive(kind) or pa.types.is_null(kind)):
-        return [{}] * len(column)  # an object, whatever is in it: no field may be one
+        return [{}] * len(column)  # an object of any content: no field may be one
     try:
         return list(column.to_pylist())
     except (ValueError, OverflowError):  # a time that Python cannot hold

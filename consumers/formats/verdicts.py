@@ -57,7 +57,7 @@ _decode_ids = msgspec.msgpack.Decoder(_Ids).decode
 
 
 def verdict_records(epoch: Epoch, store: Store) -> list[bytes]:
-    """What the epoch decided, oldest document first: Arrow IPC streams of at most `MAX_RECORD_BYTES`."""
+    """Decisions of an epoch, oldest document first: Arrow IPC streams of at most `MAX_RECORD_BYTES`."""
     records: list[bytes] = []
     for batch in (*_decided(epoch, store), *_taken_back(epoch, store)):
         _encode(batch, records)

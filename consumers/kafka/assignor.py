@@ -16,7 +16,7 @@ from kafka.protocol.consumer.metadata import ConsumerProtocolAssignment, Consume
 
 
 class Said(msgspec.Struct, frozen=True, kw_only=True):
-    """What a member says of itself."""
+    """The word of a member about itself, in its subscription."""
 
     generation: int = -1  # of its last assignment
     owner: bool = False
@@ -51,7 +51,7 @@ class AllToOne(AbstractPartitionAssignor):  # type: ignore[misc]  # kafka-python
         return [RebalanceProtocol.COOPERATIVE]
 
     def metadata(self, topics: Sequence[str]) -> ConsumerProtocolSubscription:
-        """What this member says when it joins."""
+        """The subscription with which this member joins."""
         Partitions = ConsumerProtocolSubscription.TopicPartition
         owned = [
             Partitions(topic=topic, partitions=sorted(p.partition for p in self._owned if p.topic == topic))

@@ -109,7 +109,7 @@ class KafkaBroker:
 
     @property
     def attempts(self) -> Attempts:
-        """What earlier lives ended over, once the lane is taken over."""
+        """The ends of earlier lives, once the lane is taken over."""
         return self._inbox.attempts
 
     def _keep(self, mark: bytes, *, wait: bool) -> None:

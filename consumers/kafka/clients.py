@@ -23,7 +23,7 @@ from curatord.errors import BrokerUnavailable, ConfigError, CuratordError
 
 
 class _Lenient(bytes):
-    """Bytes whose slices decode whatever they hold."""
+    """Bytes whose slices decode with any content."""
 
     def __getitem__(self, place: Any) -> Any:
         found = super().__getitem__(place)
@@ -155,7 +155,7 @@ def position_of(consumer: KafkaConsumer, partition: TopicPartition) -> int | Non
 
 @dataclass(frozen=True, slots=True)
 class TopicInfo:
-    """What the cluster says of a topic."""
+    """A topic, as the cluster describes it."""
 
     topic_id: str  # another one after the topic was deleted and made anew
     num_partitions: int
@@ -193,7 +193,7 @@ def describe_topics(config: KafkaConfig, names: Sequence[str]) -> dict[str, Topi
 
 
 def group_offsets(admin: KafkaAdminClient, group: str) -> dict[TopicPartition, OffsetAndMetadata]:
-    """What a group has committed. Raises `KafkaError`.
+    """The committed offsets of a group. Raises `KafkaError`.
 
     A cluster that never had a group makes a topic for it first, which takes a moment.
     """
@@ -201,7 +201,7 @@ def group_offsets(admin: KafkaAdminClient, group: str) -> dict[TopicPartition, O
 
 
 def group_members(admin: KafkaAdminClient, group: str) -> list[dict[str, Any]]:
-    """Who is in a group, as kafka-python tells it. Raises `KafkaError`."""
+    """The members of a group, as kafka-python describes them. Raises `KafkaError`."""
     members: list[dict[str, Any]] = patiently(lambda: admin.describe_groups([group])).get(group, {}).get("members", [])
     return members
 

@@ -1,4 +1,4 @@
-"""Connection: what the clients of a Kafka cluster are told."""
+"""Connection: the options of all clients of a Kafka cluster."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class KafkaConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         return msgspec.structs.replace(self, request_timeout_s=min(seconds, self.request_timeout_s))
 
     def _check_security(self) -> None:
-        """What belongs together, and what would have no effect."""
+        """Refuse options of security that contradict each other, or have no effect."""
         protocol = f"kafka.security_protocol = {self.security_protocol!r}"
         by_token = self.sasl_mechanism == "OAUTHBEARER" and self.security_protocol.startswith("SASL")
         if by_token and bool(self.oauth_token_url) == bool(self.oauth_token_file):
@@ -114,7 +114,7 @@ NAMES = OptionNames(
 
 
 def client_options(config: KafkaConfig) -> dict[str, Any]:
-    """What every client of kafka-python is told.
+    """The options of every client of kafka-python.
 
     Raises `ConfigError` if a file cannot be used, or there is no password where one is needed.
     """
@@ -158,7 +158,7 @@ def _password(config: KafkaConfig) -> str:
 
 
 def secret(file: str, option: str, variable: str) -> str:
-    """What a file holds but for the end of its line, else what a variable of the environment does, else "".
+    """The content of a file without the end of its line; without a file, a variable of the environment, or "".
 
     Raises `ConfigError`.
     """

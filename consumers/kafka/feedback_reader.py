@@ -52,7 +52,7 @@ class FeedbackReader:
         self._partitions = partitions
 
     def poll(self, max_records: int) -> list[RawFeedback]:
-        """What is at hand; never waits. Raises `BrokerUnavailable`."""
+        """The messages at hand; never waits. Raises `BrokerUnavailable`."""
         try:
             self._look()
             fetched = self._consumer.poll(0, max_records=max_records) if self._partitions else {}

@@ -1,9 +1,9 @@
-"""Membership: one consumer in the lane's group. What it may rely on, what it must not do, is from kafka-python 3.0.12.
+"""Membership: one consumer in the lane's group. Its rules come from kafka-python 3.0.12.
 
 - Callbacks run on the client's thread: they note what happened and place the consumer, nothing else.
 - The group's metadata are a snapshot of the latest `poll`. The live ones become generation -1 after an eviction, and a
   broker checks no membership for those: a process that lost the lane could commit.
-- A rebalance goes on only within `poll`: whoever polls without waiting may join over and over, and never be in.
+- A rebalance goes on only within `poll`: polling with a zero timeout restarts the join for ever.
 - Partitions that are taken away end the process; their records may be in an open epoch already.
 """
 
@@ -226,7 +226,7 @@ class Membership:
             raise BrokerUnavailable(f"the group's offsets cannot be read: {error}") from error
 
     def note(self, partition: TopicPartition, text: str, *, wait: bool) -> None:
-        """Leave a text with the group, as metadata of a partition that nobody reads; best effort.
+        """Leave a text with the group, as metadata of a partition that no member reads; best effort.
 
         Only a member in good standing can, so a process that lost the lane never overwrites what its successor wrote.
         """

@@ -1,4 +1,4 @@
-"""Outputs: what an epoch becomes on the topics that others read. Every record is bounded before it is sent."""
+"""Outputs of an epoch, as records of the topics that others read. Every record is bounded before it is sent."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SECTION_BYTES = 10 * 16
 
 
 class PackingLimits(Protocol):
-    """What the packer's configuration says of the records."""
+    """Limits of the records, from the packer's configuration."""
 
     @property
     def context_length(self) -> int:
@@ -46,9 +46,9 @@ def max_sequence_bytes(context_length: int) -> int:
 
 
 def batch_bytes(record_bytes: int) -> int:
-    """What max.message.bytes of a topic must be for records up to this size: it counts a batch, packed and framed.
+    """The max.message.bytes that a topic needs for records up to this size: it counts a batch, packed and framed.
 
-    A batch as large as our producer makes them must fit, too, or each would come back to be sent in parts.
+    Must also fit the largest batch of the producer, or the broker rejects it and the client splits it.
     """
     largest = max(record_bytes, BATCH_BYTES)
     return largest + largest // 128 + 2048

@@ -109,7 +109,7 @@ def find_letter(kafka: KafkaConfig, topic: str, place: str) -> StoredLetter:
 
 
 def originals(kafka: KafkaConfig, topic: str, letters: Iterable[StoredLetter]) -> Iterator[Original | Refusal]:
-    """What is to be sent for each letter; of those that were cut, the original is fetched from `topic`.
+    """The message to send for each letter; of those that were cut, the original is fetched from `topic`.
 
     Raises `BrokerUnavailable`, `ConfigError` if there is no such topic.
     """

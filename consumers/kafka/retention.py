@@ -13,7 +13,7 @@ from curatord.errors import BrokerUnavailable, CorruptSequence
 from curatord.partition import committed_messages, headed_record, whole_from
 
 TIMEOUT_S = 5.0  # a cluster that does not say is asked again later
-ONE_BATCH = 1  # byte: a broker gives a first batch whatever its size
+ONE_BATCH = 1  # byte: a broker gives a first batch of any size
 
 
 class RetentionReader:

@@ -25,7 +25,7 @@ WAIT_S: Final = 0.25
 
 
 def topic_rights(topics: TopicsConfig) -> dict[str, tuple[str, ...]]:
-    """What the service does with each topic, as an authorizer calls it."""
+    """The operations that the service needs on each topic, as an authorizer names them."""
     rights = {
         topics.documents: ("Read",),
         topics.feedback: ("Read",),

@@ -28,7 +28,7 @@ class FileTokens(AbstractTokenProvider):  # type: ignore[misc]  # kafka-python h
         self._file = file
 
     def token(self) -> str:
-        """What the file holds now. Raises `ConfigError`, `AccessRefused` if it holds no token."""
+        """The token in the file now. Raises `ConfigError`, `AccessRefused` if it holds no token."""
         text = read_file(self._file, "kafka.oauth_token_file").decode("ascii", "replace").strip()
         if (
             not text

@@ -42,7 +42,7 @@ class TopicSpec:
     initially: Mapping[str, str] = field(default_factory=dict)
 
     def options(self) -> dict[str, str]:
-        """What to make it with."""
+        """The options to make it with."""
         return {**self.initially, **self.exactly, **{name: str(least) for name, least in self.at_least.items()}}
 
 

@@ -77,7 +77,7 @@ class _Producer(KafkaProducer):  # type: ignore[misc]  # kafka-python has no typ
 
 
 class Transactions:
-    """The lane's producer. Only the owner may make one: making it fences whoever had it before."""
+    """The lane's producer. Only the owner may make one: making it fences the producer before."""
 
     def __init__(self, config: KafkaConfig) -> None:
         self._config = config
@@ -159,7 +159,7 @@ class Transactions:
 
     @contextmanager
     def _guarded(self) -> Iterator[_Producer]:
-        """What is raised is of our own; the process ends where the client is silent for too long."""
+        """Errors of the client become our own; the process ends where the client is silent for too long."""
         assert self._producer is not None
         watchdog = threading.Timer(self._config.commit_timeout_s, _expire)
         watchdog.daemon = True
@@ -217,7 +217,7 @@ def _at(ms: int) -> str:
 
 
 def _expire() -> None:
-    """On the watchdog's thread: say where everybody is, and end the process."""
+    """On the watchdog's thread: write the stacks of all threads, and end the process."""
     if sys.__stderr__ is not None:
         sys.__stderr__.write("curatord: a commit did not finish in time; the process ends, to be restarted\n")
         faulthandler.dump_traceback(file=sys.__stderr__, all_threads=True)

@@ -84,7 +84,7 @@ def _loader_faults(args: Any, loader: Any, stream: PackedStream | None) -> list[
 
 
 def _collator_faults(collator: Callable[[list[dict[str, Any]]], Any]) -> list[str]:
-    """What becomes of a row of two documents."""
+    """Faults of the collated row of two documents."""
     advice = "data_collator=collate, and remove_unused_columns=False if the model's forward() names no position_ids"
     try:
         batch = collator([_PROBE])

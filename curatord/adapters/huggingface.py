@@ -54,7 +54,7 @@ def _padded(sequence: PackedSequence) -> dict[str, Any]:
 
 
 def dataset_of(stream: PackedStream, args: TrainingArguments, row: _Row) -> IterableDataset:
-    """What Trainers of Hugging Face and TRL read, one `row` a sequence.
+    """The dataset for Trainers of Hugging Face and TRL, one `row` a sequence.
 
     One shard a rank, so that accelerate, where it shares out a dataset, gives every rank its own; a shard of another
     rank is empty here. A step that the stream cannot fill is not begun.
@@ -101,7 +101,7 @@ def check_trainer(trainer: Trainer) -> None:
 class OffsetCallback(TrainerCallback):
     """Writes `curatord_stream.json` into every checkpoint, and goes on from it: nothing is read again.
 
-    The file is the same whatever the number of ranks, and loads under any other. With a `run_id` and a topic for
+    The file is the same for any number of ranks, and loads under any other. With a `run_id` and a topic for
     feedback, the daemon is told how far back the oldest checkpoint goes.
     """
 

@@ -24,7 +24,7 @@ from curatord.stream import PackedStream
 
 
 def tensors(batch: Sequence[PackedSequence], *, pad_id: int = 0, shifted: bool = False) -> dict[str, torch.Tensor]:
-    """What models of Hugging Face take: input_ids, position_ids and labels. No attention_mask: it would override the
+    """Inputs of Hugging Face's models: input_ids, position_ids and labels. No attention_mask: it would override the
     positions, and documents would see each other."""
     arrays = rows(batch, pad_id=pad_id, shifted=shifted)
     return {
