@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import msgspec
-import numpy as np
 import pytest
 
 import consumers.formats.documents
@@ -20,6 +19,7 @@ from consumers.memory import Crash, CrashPoint, World
 from curation.dedup.near import NearDedup
 from curation.quality.judge import Quality
 from curatord.records import DeadLetter
+from kernels.columns import Texts
 from packing.tokenizer import Tokenizer
 from tests.simulation.world import WORDS, Outcome, make_config, new_world, outcome, run
 
@@ -34,7 +34,7 @@ def die() -> None:
 
 
 def holds_word(text: object) -> bool:
-    return WORD.encode() in bytes(text) if isinstance(text, np.ndarray) else WORD in str(text)
+    return WORD.encode() in bytes(text.buffer_N) if isinstance(text, Texts) else WORD in str(text)
 
 
 def dying(function: Callable[..., object]) -> Callable[..., object]:
