@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 
 from daemon.commands.inspect_state import check_output
 from packing.tokenizer import TokenizerConfig, open_tokenizer
-from state.ledger import decode_ledger
+from state.ledger import read_ledger
 from state.segments import read_segments
 from state.store import Store, state_folder
 from tests.corpus import read_zst_jsonl
@@ -99,7 +99,7 @@ def main() -> None:
                 summary, seconds = curate(inputs, output, length)
                 report = check_output(output)
                 store = Store(state_folder(output), read_only=True)
-                ledger = decode_ledger(store.get("meta", b"ledger"))
+                ledger = read_ledger(store)
                 accepted = {
                     doc_id
                     for segment in read_segments(store)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from curation.dedup.exact import ExactDedup
 from curation.dedup.near import IDENTITY_OPTIONS, NearDedup
@@ -31,6 +31,7 @@ from packing.placements import PlacementIndex
 from packing.tokenizer import Tokenizer, open_tokenizer
 from state.assignments import Assignments
 from state.epoch import Committed
+from state.facts import Family, declared_families
 from state.ledger import Ledger
 from state.safe_points import SafePoints
 from state.segments import Segments
@@ -64,7 +65,7 @@ def build(
         progress=progress,
     )
     # A student knows its dimension; without one, the teacher must be loaded to ask it.
-    embedder.restore(store.items("embedding"))
+    embedder.restore(store)
     stages = Stages(
         config=config,
         workers=workers,
@@ -128,6 +129,11 @@ def identity(config: Config, tokenizer: Tokenizer) -> dict[str, str]:
         "embedding.model": config.embedding.model,
         "embedding.student_tokens": str(config.embedding.student_tokens),
     }
+
+
+def families() -> Mapping[str, Family]:
+    """Every family of facts that a part of the pipeline or a broker declares, by name."""
+    return declared_families()
 
 
 def encode_identity(config: Config, tokenizer: Tokenizer) -> str:

@@ -21,11 +21,14 @@ from daemon.observer import Observer
 from daemon.pipeline import Pipeline
 from daemon.signals import POLL_S, Interrupted, StopRequest
 from state.epoch import Epoch
+from state.facts import RAW, single
 
 MAX_FEEDBACK_RECORDS = 256  # between two polls for documents; each costs about as much as a few documents
 BEHIND = 4  # an epoch may last this many times longer while there is a backlog, so that commits are fewer
 BEAT_S = 5.0  # between heartbeats during long work
 MAX_SINGLED_OUT = 2000  # rows for which a mark is waited for, each; beyond that a kill may be too fast for it
+
+_TOUCHED = single("touched", RAW)
 
 Item = TypeVar("Item", RawDocument, RawFeedback)
 
@@ -180,7 +183,7 @@ class Loop:
 
     def touch(self) -> None:
         """Commit an empty epoch, so that the offset that marks the last one does not expire."""
-        self._epoch.put("meta", b"touched", b"")
+        _TOUCHED.put(self._epoch, None, b"")
         self.commit()
 
     def commit(self) -> None:

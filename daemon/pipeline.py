@@ -12,9 +12,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Protocol
 
-import msgspec
 import numpy as np
 
 from consumers.broker import RawDocument, RawFeedback
@@ -24,33 +22,25 @@ from curatord.sequence import EndOfStream
 from daemon.stages.all_stages import Stages
 from daemon.stages.compose import Learning
 from daemon.stages.decide import Selection
-from daemon.stages.deciding_options import KEY as OPTIONS_KEY
-from daemon.stages.deciding_options import Held, decided_with, deciding_options, with_options
+from daemon.stages.deciding_options import DECIDED_WITH, deciding_options, with_options
 from daemon.stages.feedback import FeedbackJoin
 from daemon.stages.identify import Intake, Run
 from kernels.columns import join_texts
 from ops.memory import keep_objects
+from state.common_facts import DEAD_LETTERS, NEXT_ORDINAL, RETRACTED, TICKED
 from state.epoch import Change, Epoch
-from state.ledger import decode_ledger, encode_ledger
+from state.fact_table import FactCell, FactOwner, Table, gather_changes, restore_stages
+from state.facts import FactSource
+from state.ledger import LEDGER
 from state.outcomes import LaterReason
-from state.segments import Segment, decode_segment, read_segments
+from state.segments import DOCUMENTS, Segment, read_segments
 from state.store import Store
 from state.tally import Tally
 
 MAX_EXAMPLE_CHARACTERS = 300
 
 
-class Stateful(Protocol):
-    """A stage whose facts are kept for it."""
-
-    def changes(self) -> Iterator[tuple[bytes, bytes | None]]:
-        """Facts that changed since the last call."""
-
-    def apply(self, key: bytes, value: bytes | None) -> None:
-        """Put one fact back."""
-
-
-class Pipeline:
+class Pipeline(FactOwner):
     """All stages over one state; one epoch at a time, on one thread."""
 
     def __init__(self, stages: Stages) -> None:
@@ -59,11 +49,29 @@ class Pipeline:
         self._selection = Selection(stages)
         self._learning = Learning(stages)
         self._feedback = FeedbackJoin(stages, self._intake.doc_no_of, self._end)
-        self._next_ordinal = 0
+        self._ordinal = FactCell(NEXT_ORDINAL, 0)
         self._options = deciding_options(stages.config)
-        self._decided_with: list[Held] = []
+        self._decided_with = FactCell(DECIDED_WITH, [])
+        self._ledger = FactCell(LEDGER, stages.ledger)
         self._is_loaded = False
         self._unticked: deque[Segment] = deque()  # of a restore: they may hold documents that no tick has taken
+
+    def tables(self) -> tuple[Table, ...]:
+        """What goes with every epoch, and makes none by itself."""
+        return self._ledger, self._ordinal, self._decided_with
+
+    def _stages(self) -> tuple[FactOwner, ...]:
+        """All that own facts."""
+        stages = self.stages
+        return (
+            *(self._intake, self._selection, self._learning),
+            *(stages.near_dedup.guard, stages.held, stages.retraining, stages.clusters, stages.bandit),
+            *(stages.rewards, stages.safe_points, stages.mixture, stages.packer, stages.verdict_rows, stages.examples),
+        )
+
+    @property
+    def _next_ordinal(self) -> int:
+        return self._ordinal.value
 
     def compile(self) -> None:
         """Call what looks at every document once, so that compiling is not taken for slow documents.
@@ -85,7 +93,7 @@ class Pipeline:
         for run in self._decided(rows, epoch):
             beat()
             self._learning.advance(self._next_ordinal, run.next_ordinal, epoch, beat)
-            self._next_ordinal = run.next_ordinal
+            self._ordinal.value = run.next_ordinal
             self.stages.phases.enter("identify")
         for row in rows:
             epoch.positions[row.source] = row.position + 1
@@ -97,23 +105,23 @@ class Pipeline:
         self.stages.phases.enter("decode")
         arrivals = decode_rows(rows, self._next_ordinal, config.input, config.dead_letters.max_bytes)
         _tally(arrivals, epoch)
-        self._note_options(arrivals, epoch)
+        self._note_options(arrivals)
         self.stages.phases.enter("identify")
         for run in self._intake.runs(arrivals, epoch):
             if run.retraction is not None:
-                self._take_back(self._intake.forget(run.retraction, epoch), LaterReason.RETRACTED, epoch)
+                self._take_back(self._intake.forget(run.retraction), LaterReason.RETRACTED, epoch)
             if run.replaced >= 0:
                 self._tally_replaced(run, epoch)
                 self._take_back(run.replaced, LaterReason.REPLACED, epoch)
             if len(run.batch):
                 self._selection.decide(run, epoch)
-                self._intake.note(run, epoch)
+                self._intake.note(run)
             yield run
 
     def try_out(self, row: RawDocument, epoch: Epoch) -> None:
         """Decide a row, and learn nothing, in a copy of the process: what learns may work on threads."""
         for run in self._decided([row], epoch):
-            self._next_ordinal = run.next_ordinal
+            self._ordinal.value = run.next_ordinal
 
     def _tally_replaced(self, run: Run, epoch: Epoch) -> None:
         """Note a document that replaces one of another input."""
@@ -125,14 +133,11 @@ class Pipeline:
                 Tally(replaced=1, replaced_id=arrival.doc_id[:MAX_EXAMPLE_CHARACTERS], replaced_input=earlier)
             )
 
-    def _note_options(self, arrivals: Sequence[Arrival], epoch: Epoch) -> None:
+    def _note_options(self, arrivals: Sequence[Arrival]) -> None:
         """The options that these rows are decided with, where they are not those of the rows before."""
         if all(isinstance(arrival.value, Retraction) for arrival in arrivals):
             return
-        records = with_options(self._decided_with, self._options, self._next_ordinal)
-        if len(records) > len(self._decided_with) or records[-1] != self._decided_with[-1]:
-            self._decided_with = records
-            epoch.put("meta", OPTIONS_KEY, msgspec.msgpack.encode(records))
+        self._decided_with.value = with_options(self._decided_with.value, self._options, self._next_ordinal)
 
     def learn_from(self, records: Sequence[RawFeedback], epoch: Epoch) -> None:
         """Take in what trainers and scorers said. The next tick learns it; an epoch with an end takes no more rows."""
@@ -168,7 +173,7 @@ class Pipeline:
             return
         stages = self.stages
         segment, row = stages.segments.find(doc_no, epoch)
-        self._selection.take_back(segment, row, epoch)
+        self._selection.take_back(segment, row)
         stages.waiting.remove(doc_no)
         stages.mixture.remove(doc_no)
         stages.packer.remove(doc_no)
@@ -176,7 +181,7 @@ class Pipeline:
         if doc_no in stages.held:
             stages.ledger.reject_later(reason, stages.held[doc_no].unemitted)
             stages.held.drop(doc_no)
-        epoch.put("retracted", doc_no.to_bytes(8, "big"), reason.encode())
+        RETRACTED.put(epoch, doc_no, reason)
         stages.verdict_rows.take_back(segment, row, reason, epoch)
         stages.examples.remove(doc_no)
 
@@ -184,44 +189,23 @@ class Pipeline:
         """Gather what the stages changed into the epoch, which is then ready to be committed."""
         stages = self.stages
         stages.phases.enter("gather")
-        epoch.extend("embedding", stages.embedder.changes())
-        for family, stage in self._stateful():
-            epoch.extend(family, stage.changes())
+        stages.embedder.write(epoch)
+        gather_changes(self._stages(), epoch)
         num_dead = stages.ledger.rows["dead"] + stages.rewards.counts.dead
         for number, letter in enumerate(epoch.dead_letters, num_dead - len(epoch.dead_letters)):
-            epoch.put("dead_letters", number.to_bytes(8, "big"), msgspec.msgpack.encode(letter))
+            DEAD_LETTERS.put(epoch, number, letter)
         if epoch.is_empty():
             return
         stages.ledger.check(stages.held.unemitted_tokens())
-        epoch.put("meta", b"ledger", encode_ledger(stages.ledger))
-        epoch.put("meta", b"next_ordinal", str(self._next_ordinal).encode())
-        epoch.put("meta", b"student", str(stages.embedder.version).encode())
-        epoch.put("meta", b"ticked", str(self._learning.ticked).encode())
-        epoch.put("meta", b"epoch", str(epoch.number).encode())
-        epoch.put("meta", b"identity", epoch.identity.encode())
-
-    def _stateful(self) -> tuple[tuple[str, Stateful], ...]:
-        stages = self.stages
-        return (
-            ("held", stages.held),
-            ("retraining", stages.retraining),
-            ("clusters", stages.clusters),
-            ("bandit", stages.bandit),
-            ("feedback", stages.rewards),
-            ("safe_points", stages.safe_points),
-            ("mixture", stages.mixture),
-            ("packing", stages.packer),
-            ("guard", stages.near_dedup.guard),
-            ("verdicts", stages.verdict_rows),
-            ("examples", stages.examples),
-        )
+        gather_changes((self,), epoch)
+        epoch.stamp()
 
     def load(self, store: Store, beat: Callable[[], None] = lambda: None) -> None:
         """Build what takes long, the indices, from the facts that there are. Everything else waits for `restore`.
 
         `beat` is called all the time.
         """
-        ticked = int(store.get("meta", b"ticked") or 0)
+        ticked = TICKED.get(store, None) or 0
         retracted = read_retracted(store)
         for segment in read_segments(store):
             beat()
@@ -232,28 +216,24 @@ class Pipeline:
 
     def follow(self, changes: Iterable[Change], store: Store) -> None:
         """Another process committed an epoch, which the store has already: bring the indices along."""
-        segments, retracted, ticked = [], set(), None
-        for family, key, value in changes:
-            if family == "documents" and value is not None:
-                segments.append(decode_segment(value))
-            elif family == "retracted":
-                retracted.add(int.from_bytes(key, "big"))
-            elif (family, key) == ("meta", b"ticked") and value is not None:
-                ticked = int(value)
+        changes = tuple(changes)
+        retracted = frozenset(doc_no for doc_no, _ in RETRACTED.changed(changes))
         nothing_open = Epoch(number=0, identity="")
         for doc_no in retracted:
             if doc_no < self._intake.next_doc_no:
                 segment, row = self.stages.segments.find(doc_no, nothing_open)
                 self._intake.take_back(segment, row)
-                self._selection.take_back(segment, row, nothing_open)
-        for segment in segments:
-            self._index(segment, frozenset(retracted))
-        while ticked is not None and self._unticked and self._unticked[0].last_ordinal < ticked:
-            self._unticked.popleft()
+                self._selection.take_back(segment, row)
+        for _, added in DOCUMENTS.changed(changes):
+            if added is not None:
+                self._index(added, retracted)
+        for _, ticked in TICKED.changed(changes):
+            while ticked is not None and self._unticked and self._unticked[0].last_ordinal < ticked:
+                self._unticked.popleft()
 
     def _index(self, segment: Segment, retracted: frozenset[int]) -> None:
-        self._intake.restore(segment, retracted)
-        self._selection.restore(segment, retracted)
+        self._intake.index(segment, retracted)
+        self._selection.index(segment, retracted)
         self._unticked.append(segment)
 
     def restore(self, store: Store) -> None:
@@ -261,27 +241,21 @@ class Pipeline:
         if not self._is_loaded:
             self.load(store)
         stages = self.stages
-        ledger = decode_ledger(store.get("meta", b"ledger"))
-        for field in ledger.__struct_fields__:
-            setattr(stages.ledger, field, getattr(ledger, field))
-        self._next_ordinal = int(store.get("meta", b"next_ordinal") or 0)
-        self._decided_with = decided_with(store)
-        if stages.embedder.version < int(store.get("meta", b"student") or 0):
-            stages.embedder.restore(store.items("embedding"))  # another owner trained it since this process began
-        for family, stage in self._stateful():
-            for key, value in store.items(family):
-                stage.apply(key, value)
-        for key, value in store.items("tombstones"):
-            self._intake.restore_tombstone(key, value)
-        self._selection.restore_holdout(store)
-        stages.verdict_rows.restore(int(store.get("meta", b"next_verdict") or 0))
-        self._learning.ticked = int(store.get("meta", b"ticked") or 0)
+        stages.embedder.restore(store)
+        restore_stages((self, *self._stages()), store)
         retracted = read_retracted(store)
         for segment in self._unticked:
             self._learning.restore_waiting(segment, retracted)
         self._unticked.clear()
-        self._learning.restore()
+        self._learning.restore_holders()
         stages.ledger.check(stages.held.unemitted_tokens())
+
+    def restored(self, committed: FactSource) -> None:
+        """The ledger that all stages count in."""
+        ledger, found = self.stages.ledger, self._ledger.value
+        for field in ledger.__struct_fields__:
+            setattr(ledger, field, getattr(found, field))
+        self._ledger.value = ledger
 
 
 def _tally(arrivals: Sequence[Arrival], epoch: Epoch) -> None:
@@ -302,4 +276,4 @@ def _tally(arrivals: Sequence[Arrival], epoch: Epoch) -> None:
 
 def read_retracted(store: Store) -> frozenset[int]:
     """Numbers of the documents that were taken back."""
-    return frozenset(int.from_bytes(key, "big") for key, _ in store.items("retracted"))
+    return frozenset(RETRACTED.keys(store))

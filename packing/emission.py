@@ -15,6 +15,7 @@ from curatord.sequence import HEAD_PRESENT, TAIL_PRESENT, PackedSequence
 from packing.held import HeldDocuments
 from packing.rows import Row
 from state.epoch import Epoch
+from state.facts import NUMBERS, Facts, Family, packed
 from state.ledger import Ledger
 
 Scalar = TypeVar("Scalar", bound=np.generic)
@@ -34,9 +35,10 @@ class Placements(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     propensities: bytes  # f32 [S]
 
 
-def placements_key(generation: int, first_seq_no: int) -> bytes:
-    """Sorts by generation, then by sequence."""
-    return generation.to_bytes(4, "big") + first_seq_no.to_bytes(8, "big")
+# By generation, and the number of the first sequence.
+PLACEMENTS = Facts(
+    Family("placements", "where each piece of up to 1,024 sequences came from"), NUMBERS, packed(Placements)
+)
 
 
 class _Segments:
@@ -123,4 +125,4 @@ class Emission:
             policy_versions=segments.policy_versions_S.tobytes(),
             propensities=segments.propensities_S.tobytes(),
         )
-        epoch.put("placements", placements_key(first.generation, first.seq_no), msgspec.msgpack.encode(fact))
+        PLACEMENTS.put(epoch, (first.generation, first.seq_no), fact)

@@ -2,28 +2,28 @@
 
 Ticks, balance buffers, pool and rows pass documents on by number; the tokens stay here. Each of them that has a
 document is a holder; the document goes when the last one lets go. Documents that were accepted together share a
-segment: one fact, one array. A segment of which little is left is copied together with others, so that a few
+block: one fact, one array. A block of which little is left is copied together with others, so that a few
 long-waiting documents do not pin the rest.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 
 import msgspec
 
 from ops.readings import Gauges
+from state.fact_table import FactOwner, FactTable, Table
+from state.facts import NUMBER, Codec, Facts, FactSource, Family, packed
 from state.token_arrays import TokenArrays, Tokens
 
-# A segment is rewritten when less than this share of its documents is still held.
+# A block is rewritten when less than this share of its documents is still held.
 COMPACT_BELOW = 0.25
 
-SEGMENT_PREFIX = b"d"
-SAMPLED_PREFIX = b"s"  # sorts after the segments
 
-
-class HeldSegment(msgspec.Struct, frozen=True, array_like=True):
+class _Packed(msgspec.Struct, frozen=True, array_like=True):
     """Fact: documents that were accepted together."""
 
     doc_nos: list[int]
@@ -46,24 +46,57 @@ class Held:
 
     doc_id: str
     tokens: Tokens
-    segment: int
+    block: int
     holders: int = 1
     unemitted: int = 0
-    sampled: Sampled | None = None
 
 
-class HeldDocuments:
+@dataclass(slots=True)
+class _Block:
+    """The documents of a fact that are still held, by number. It stays as it was written when some of them leave."""
+
+    documents: dict[int, Held]
+    size: int  # documents when it was made
+
+
+_PACKED = packed(_Packed)
+
+
+def _encode(block: _Block) -> bytes:
+    documents = block.documents.values()
+    return _PACKED.encode(
+        _Packed(
+            list(block.documents),
+            [document.doc_id for document in documents],
+            TokenArrays.pack([document.tokens for document in documents]),
+        )
+    )
+
+
+def _decode(value: bytes) -> _Block:
+    fact = _PACKED.decode(value)
+    documents = map(Held, fact.ids, fact.tokens.unpack(), repeat(0), repeat(0))
+    return _Block(dict(zip(fact.doc_nos, documents, strict=True)), len(fact.doc_nos))
+
+
+_HELD = Family("held", "ids and tokens of documents that are held together; what their tick said of one")
+_BLOCKS = Facts(_HELD, NUMBER, Codec(_encode, _decode), prefix=b"d")
+SAMPLED = Facts(_HELD, NUMBER, packed(Sampled), prefix=b"s")
+
+
+class HeldDocuments(FactOwner):
     """Documents by number."""
 
     def __init__(self) -> None:
         self._documents: dict[int, Held] = {}
-        self._segments: dict[int, dict[int, None]] = {}  # segment -> its documents that are still held, in order
-        self._sizes: dict[int, int] = {}  # segment -> its documents when it was written
-        self._next_segment = 0
-        self._changed: set[int] = set()
-        self._stored: set[int] = set()  # segments that are facts
-        self._sampled: dict[int, bool] = {}  # documents with a `Sampled` fact -> whether it is written already
-        self._unsampled: list[int] = []  # of those, documents that are gone
+        self._blocks = FactTable(_BLOCKS)
+        self._sampled = FactTable(SAMPLED)
+        self._next_block = 0
+        self._thinned: set[int] = set()  # blocks that documents left since the last commit
+
+    def tables(self) -> tuple[Table, ...]:
+        """The documents, and what their ticks said."""
+        return self._blocks, self._sampled
 
     def __len__(self) -> int:
         return len(self._documents)
@@ -89,22 +122,26 @@ class HeldDocuments:
     def add(self, doc_nos: Sequence[int], ids: Sequence[str], arrays: Sequence[Tokens]) -> None:
         """Documents that were accepted together, one holder each: the tick that they wait for."""
         if doc_nos:
-            self._add(self._next_segment, doc_nos, ids, arrays)
-            for doc_no, tokens in zip(doc_nos, arrays, strict=True):
-                self._documents[doc_no].unemitted = len(tokens)
-            self._changed.add(self._next_segment - 1)
+            number = self._next_block
+            self._begin_block(
+                {
+                    doc_no: Held(doc_id, tokens, number, unemitted=len(tokens))
+                    for doc_no, doc_id, tokens in zip(doc_nos, ids, arrays, strict=True)
+                }
+            )
 
-    def _add(self, segment: int, doc_nos: Sequence[int], ids: Sequence[str], arrays: Sequence[Tokens]) -> None:
-        self._segments[segment] = dict.fromkeys(doc_nos)
-        self._sizes[segment] = len(doc_nos)
-        self._next_segment = max(self._next_segment, segment + 1)
-        for doc_no, doc_id, tokens in zip(doc_nos, ids, arrays, strict=True):
-            self._documents[doc_no] = Held(doc_id, tokens, segment)
+    def _begin_block(self, documents: dict[int, Held]) -> None:
+        self._blocks[self._next_block] = _Block(documents, len(documents))
+        self._documents.update(documents)
+        self._next_block += 1
 
     def sample(self, doc_no: int, sampled: Sampled) -> None:
         """Remember what the tick said of a document that stays."""
-        self._documents[doc_no].sampled = sampled
-        self._sampled[doc_no] = False
+        self._sampled[doc_no] = sampled
+
+    def sampled(self, doc_no: int) -> Sampled | None:
+        """What the tick said of a document, if that was to be remembered."""
+        return self._sampled.get(doc_no)
 
     def hold(self, doc_no: int, times: int = 1) -> None:
         """More holders."""
@@ -119,100 +156,40 @@ class HeldDocuments:
 
     def drop(self, doc_no: int) -> None:
         """The document goes, whoever holds it."""
-        segment = self._documents.pop(doc_no).segment
-        del self._segments[segment][doc_no]
-        self._changed.add(segment)
-        if self._sampled.pop(doc_no, False):
-            self._unsampled.append(doc_no)
-
-    def changes(self) -> Iterator[tuple[bytes, bytes | None]]:
-        """Segments that came or went since the last call. Sparse ones are gathered into a new one first."""
-        self._compact()
-        for segment in sorted(self._changed):
-            key = SEGMENT_PREFIX + segment.to_bytes(8, "big")
-            if not self._segments[segment]:
-                del self._segments[segment], self._sizes[segment]
-                if segment in self._stored:
-                    self._stored.remove(segment)
-                    yield key, None
-            elif segment not in self._stored:
-                self._stored.add(segment)
-                yield key, self._encode(segment)
-        self._changed.clear()
-        for doc_no in self._unsampled:
-            yield SAMPLED_PREFIX + doc_no.to_bytes(8, "big"), None
-        self._unsampled.clear()
-        for doc_no, is_written in self._sampled.items():
-            if not is_written:
-                yield (
-                    SAMPLED_PREFIX + doc_no.to_bytes(8, "big"),
-                    msgspec.msgpack.encode(self._documents[doc_no].sampled),
-                )
-        self._sampled = dict.fromkeys(self._sampled, True)
-
-    def _compact(self) -> None:
-        sparse = [
-            segment
-            for segment in sorted(self._changed & self._stored)
-            if 0 < len(self._segments[segment]) < COMPACT_BELOW * self._sizes[segment]
-        ]
-        if not sparse:
-            return
-        target = self._next_segment
-        moved = [doc_no for segment in sparse for doc_no in self._segments[segment]]
-        self._next_segment += 1
-        self._segments[target] = dict.fromkeys(moved)
-        self._sizes[target] = len(moved)
-        self._changed.add(target)
-        for segment in sparse:
-            self._segments[segment].clear()
-        for doc_no in moved:
-            document = self._documents[doc_no]
-            document.tokens, document.segment = document.tokens.copy(), target
-
-    def _encode(self, segment: int) -> bytes:
-        documents = [self._documents[doc_no] for doc_no in self._segments[segment]]
-        return msgspec.msgpack.encode(
-            HeldSegment(
-                list(self._segments[segment]),
-                [document.doc_id for document in documents],
-                TokenArrays.pack([document.tokens for document in documents]),
-            )
-        )
-
-    def apply(self, key: bytes, value: bytes | None) -> None:
-        """Put one fact back, or drop it. A segment comes before what its documents' ticks said."""
-        number = int.from_bytes(key[1:], "big")
-        if key[:1] == SAMPLED_PREFIX:
-            self._apply_sampled(number, value)
+        number = self._documents.pop(doc_no).block
+        documents = self._blocks[number].documents
+        del documents[doc_no]
+        if documents:
+            self._thinned.add(number)
         else:
-            self._apply_segment(number, value)
+            del self._blocks[number]
+        self._sampled.pop(doc_no, None)
 
-    def _apply_sampled(self, doc_no: int, value: bytes | None) -> None:
-        if value is None:
-            self._sampled.pop(doc_no, None)
-        else:
-            self._sampled[doc_no] = True
-            self._documents[doc_no].sampled = msgspec.msgpack.decode(value, type=Sampled)
-
-    def _apply_segment(self, segment: int, value: bytes | None) -> None:
-        for doc_no in self._segments.pop(segment, {}):
-            del self._documents[doc_no]
-        self._stored.discard(segment)
-        self._sizes.pop(segment, None)
-        if value is None:
+    def before_commit(self) -> None:
+        """Gather what is left of sparse blocks into a new one."""
+        blocks = [(number, self._blocks[number]) for number in sorted(self._thinned) if number in self._blocks]
+        sparse = [number for number, block in blocks if len(block.documents) < COMPACT_BELOW * block.size]
+        self._thinned.clear()
+        moved = {doc_no: held for number in sparse for doc_no, held in self._blocks.pop(number).documents.items()}
+        if not moved:
             return
-        held = msgspec.msgpack.decode(value, type=HeldSegment)
-        self._add(segment, held.doc_nos, held.ids, held.tokens.unpack())
-        self._stored.add(segment)
+        for document in moved.values():
+            document.tokens, document.block = document.tokens.copy(), self._next_block
+        self._begin_block(moved)
 
-    def restore(self, holders: Iterable[tuple[int, int]]) -> None:
-        """After all facts are back: who holds what, as (doc_no, tokens of its first use that this holder will emit).
+    def restored(self, committed: FactSource) -> None:
+        """The documents by number again. Who holds them comes with `restore_holders`."""
+        for number, block in self._blocks.items():
+            self._next_block = number + 1
+            self._documents.update(block.documents)
+            for document in block.documents.values():
+                document.block, document.holders = number, 0
 
-        Documents that nobody holds left their segment since it was written, and go.
+    def restore_holders(self, holders: Iterable[tuple[int, int]]) -> None:
+        """Who holds what, as (doc_no, tokens of its first use that this holder will emit).
+
+        Drops documents without a holder: they left after their block was written.
         """
-        for document in self._documents.values():
-            document.holders = document.unemitted = 0
         for doc_no, unemitted in holders:
             self._documents[doc_no].holders += 1
             self._documents[doc_no].unemitted += unemitted

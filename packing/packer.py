@@ -11,7 +11,7 @@ since the one before; vectors are not facts, they are computed again from the do
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Annotated, Literal
 
@@ -25,17 +25,17 @@ from kernels.pool import BLOCK_ELEMENTS, Arrivals, Weights, pair_products
 from packing.best_fit import BestFit
 from packing.pool import STEPS_PER_SIGMA, Pool, no_arrivals, quantize
 from packing.rows import (
-    OPEN_ROW_PREFIX,
-    PIECE_PREFIX,
+    OPEN_ROWS,
+    PIECES,
     ClosedRow,
     Generation,
     PackingStats,
     Piece,
-    PieceFact,
     Row,
     RowBlocks,
 )
-from state.store import Store
+from state.fact_table import FactCell, FactOwner, FactTable, Table
+from state.facts import FactSource, packed, single
 
 # A piece waits at most this many times the pool's size, unless the configuration says otherwise.
 _MAX_WAIT_POOLS = 4
@@ -44,8 +44,6 @@ _DUE_SHARE = 0.75
 
 # A block is a file, whose lists have offsets of 32 bits.
 MAX_BLOCK_TOKENS = 1 << 31
-
-_COUNTERS_KEY = b"m"
 
 
 class PackingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -105,22 +103,18 @@ class _Counters(msgspec.Struct, frozen=True, array_like=True):
     num_arrivals: int  # pieces that ever entered the pool
 
 
-_PIECE_FIELDS = PieceFact.__struct_fields__[1:]
-_PIECE_DECODER = msgspec.msgpack.Decoder(PieceFact)
-_COUNTERS_DECODER = msgspec.msgpack.Decoder(_Counters)
-_NUMBERS_DECODER = msgspec.msgpack.Decoder(list[int])
+_COUNTERS = single("packing", packed(_Counters))
 
 
-def as_stored(config: PackingConfig, store: Store) -> PackingConfig:
+def as_stored(config: PackingConfig, committed: FactSource) -> PackingConfig:
     """The configuration with the length and the mode that rows were made with so far, if there are any."""
-    found = store.get("packing", _COUNTERS_KEY)
-    if found is None:
+    counters = _COUNTERS.get(committed, None)
+    if counters is None:
         return config
-    counters = _COUNTERS_DECODER.decode(found)
     return replace(config, context_length=counters.context_length, mode=counters.mode)
 
 
-class Packer:
+class Packer(FactOwner):
     """Everything between accepted documents and training rows.
 
     `dimension` is that of the embeddings; 0 if there are none, which leaves lengths to decide.
@@ -136,19 +130,36 @@ class Packer:
             context_length=config.context_length,
         )
         self._rows = self._empty_rows()
-        self._pieces: dict[int, Piece] = {}  # all that are held, by number
-        self._arrivals: dict[int, int] = {}  # their arrival numbers; -1 for full rows, which never wait
+        self._pieces = FactTable(PIECES)  # all that are held, by number
         self._vectors: dict[int, NDArray[np.int8]] = {}  # of those that wait or are in an open row
         self._next_number = 0
         self._num_arrivals = 0
         self._held_tokens = 0
         self._stats = PackingStats()
         self._restoring = False
-        # What the facts say: pieces below the mark but for the removed, open rows by their first piece.
-        self._stored_until = 0
-        self._removed: set[int] = set()
-        self._stored_open: dict[int, list[int]] = {}
-        self._stored_counters = b""
+        self._open_rows = FactTable(OPEN_ROWS)  # as of the last commit
+        self._cell = FactCell(_COUNTERS, self._counters())
+
+    def tables(self) -> tuple[Table, ...]:
+        """Pieces, rows and counters."""
+        return self._pieces, self._open_rows, self._cell, *self._blocks.tables()
+
+    def _counters(self) -> _Counters:
+        config = self._config
+        return _Counters(config.context_length, config.mode, self._stats, self._next_number, self._num_arrivals)
+
+    def before_commit(self) -> None:
+        """Open rows and counters as they are."""
+        self._open_rows.replace({row[0]: row for row in self._rows.open_rows()})
+        self._cell.value = self._counters()
+
+    def restored(self, committed: FactSource) -> None:
+        """The counters as they were. Rows and vectors wait for `restore_embeddings`."""
+        self._restoring = True
+        counters = self._cell.value
+        self._stats = counters.stats
+        self._next_number, self._num_arrivals = counters.next_number, counters.num_arrivals
+        self._held_tokens = sum(map(len, self._pieces.values()))
 
     def _empty_rows(self) -> Pool | BestFit:
         config = self._config
@@ -232,7 +243,9 @@ class Packer:
                 number = self._next_number
                 self._next_number += 1
                 end = min(start + length, num_tokens)
+                is_full = end - start == length
                 self._pieces[number] = Piece(
+                    arrival=-1 if is_full else self._num_arrivals,
                     doc_no=doc_no,
                     start=start,
                     end=end,
@@ -242,11 +255,9 @@ class Packer:
                     propensity=propensity,
                     use=use,
                 )
-                if end - start == length:
-                    self._arrivals[number] = -1
+                if is_full:
                     full.append((len(candidates), [number]))
                 else:
-                    self._arrivals[number] = self._num_arrivals
                     self._num_arrivals += 1
                     self._vectors[number] = vectors_BD[b]
                     candidates.append(number)
@@ -301,7 +312,7 @@ class Packer:
             vectors_ND=vectors_ND,
             lengths_N=np.array([piece.end - piece.start for piece in pieces], np.int64),
             numbers_N=np.array(numbers, np.int64),
-            arrivals_N=np.array([self._arrivals[number] for number in numbers], np.int64),
+            arrivals_N=np.array([piece.arrival for piece in pieces], np.int64),
             doc_nos_N=np.array([piece.doc_no for piece in pieces], np.int64),
             continued_N=np.array([piece.start > 0 for piece in pieces], np.uint8),
         )
@@ -394,47 +405,13 @@ class Packer:
 
     def _forget(self, number: int) -> Piece:
         piece = self._pieces.pop(number)
-        del self._arrivals[number]
         self._held_tokens -= len(piece)
-        if number < self._stored_until:
-            self._removed.add(number)
         return piece
-
-    def apply(self, key: bytes, value: bytes | None) -> None:
-        """Put one fact back. After the last one call `restore_embeddings`."""
-        self._restoring = True
-        kind = key[:1]
-        if kind == _COUNTERS_KEY:
-            if value is None:
-                raise ValueError("the counters of the packer are never deleted")
-            counters = _COUNTERS_DECODER.decode(value)
-            self._stats = counters.stats
-            self._next_number = self._stored_until = counters.next_number
-            self._num_arrivals = counters.num_arrivals
-            self._stored_counters = value
-        elif kind == OPEN_ROW_PREFIX:
-            number = int.from_bytes(key[1:], "big")
-            if value is None:
-                del self._stored_open[number]
-            else:
-                self._stored_open[number] = _NUMBERS_DECODER.decode(value)
-        elif kind == PIECE_PREFIX:
-            number = int.from_bytes(key[1:], "big")
-            if value is None:
-                self._held_tokens -= len(self._pieces.pop(number))
-                del self._arrivals[number]
-            else:
-                fact = _PIECE_DECODER.decode(value)
-                self._arrivals[number] = fact.arrival
-                self._pieces[number] = Piece(**{name: getattr(fact, name) for name in _PIECE_FIELDS})
-                self._held_tokens += fact.end - fact.start
-        else:
-            self._blocks.apply(key, value)
 
     def restore_embeddings(self, embed: Callable[[NDArray[np.int64]], NDArray[np.float32]]) -> None:
         """Compute the vectors of pieces that wait or are in an open row: `embed` turns doc_nos_B into embeddings_BD.
 
-        Call it after the last `apply`, and whenever embeddings change their version. After a change of `mode` open
+        Call it after `restored`, and whenever embeddings change their version. After a change of `mode` open
         rows are taken apart and their pieces wait again. Raises IdentityError if `context_length` was changed while
         something is held; otherwise the next row begins a new generation.
         """
@@ -454,47 +431,14 @@ class Packer:
     def _agree(self) -> list[list[int]]:
         """Bring the facts in line with the configuration; the rows that stay open."""
         config = self._config
-        counters = _COUNTERS_DECODER.decode(self._stored_counters) if self._stored_counters else None
+        counters = self._cell.value
         is_empty = not self._pieces and not len(self._blocks)
-        if counters is not None and counters.context_length != config.context_length and not is_empty:
+        if counters.context_length != config.context_length and not is_empty:
             raise IdentityError(
                 f"packing.context_length was {counters.context_length} and is now {config.context_length}, but "
                 f"rows of the old length wait, and {self._held_tokens} tokens for such: set it back, flush "
                 "(`curatord curate` without --keep-open, `curatord finish`), change it again"
             )
-        if counters is not None and counters.mode != config.mode:
+        if counters.mode != config.mode:
             return []
-        return [self._stored_open[number] for number in sorted(self._stored_open)]
-
-    def changes(self) -> Iterator[tuple[bytes, bytes | None]]:
-        """The facts that changed since the last call; a piece that came and went in between is none."""
-        facts: list[tuple[bytes, bytes | None]] = []
-        facts += [(_key(PIECE_PREFIX, number), None) for number in sorted(self._removed)]
-        for number in range(self._stored_until, self._next_number):
-            piece = self._pieces.get(number)
-            if piece is not None:
-                fact = PieceFact(self._arrivals[number], *(getattr(piece, name) for name in _PIECE_FIELDS))
-                facts.append((_key(PIECE_PREFIX, number), msgspec.msgpack.encode(fact)))
-        rows = {row[0]: row for row in self._rows.open_rows()}
-        for number in sorted(rows.keys() | self._stored_open.keys()):
-            row = rows.get(number)
-            if row is None:
-                facts.append((_key(OPEN_ROW_PREFIX, number), None))
-            elif row != self._stored_open.get(number):
-                facts.append((_key(OPEN_ROW_PREFIX, number), msgspec.msgpack.encode(row)))
-        facts += self._blocks.changes()
-        config = self._config
-        counters = msgspec.msgpack.encode(
-            _Counters(config.context_length, config.mode, self._stats, self._next_number, self._num_arrivals)
-        )
-        if counters != self._stored_counters:
-            facts.append((_COUNTERS_KEY, counters))
-        self._stored_until = self._next_number
-        self._removed.clear()
-        self._stored_open = rows
-        self._stored_counters = counters
-        return iter(facts)
-
-
-def _key(prefix: bytes, number: int) -> bytes:
-    return prefix + number.to_bytes(8, "big")
+        return [row for _, row in sorted(self._open_rows.items())]

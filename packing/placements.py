@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from packing.emission import Placements, placements_key
+from packing.emission import PLACEMENTS
 from state.epoch import Epoch
-from state.lookup import at_or_before
-from state.store import Store
+from state.facts import FactSource
 
 RECENT_BLOCKS = 16  # decoded facts at hand: the ranks of a step report neighbouring sequences
 
@@ -46,8 +44,8 @@ class _Block:
 class PlacementIndex:
     """Placements by sequence, those of the open epoch included."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    def __init__(self, committed: FactSource) -> None:
+        self._committed = committed
         self._recent: deque[_Block] = deque(maxlen=RECENT_BLOCKS)
 
     def find(self, generation: int, seq_nos_N: NDArray[np.int64], epoch: Epoch) -> Placed:
@@ -81,10 +79,10 @@ class PlacementIndex:
         for block in self._recent:
             if block.generation == generation and block.first <= seq_no < block.end:
                 return block
-        found = at_or_before(self._store, epoch, "placements", placements_key(generation, seq_no))
-        if found is None or found[0][:4] != placements_key(generation, 0)[:4]:
+        found = PLACEMENTS.at_or_before(self._committed, epoch, (generation, seq_no))
+        if found is None or found[0][0] != generation:
             return None
-        fact = msgspec.msgpack.decode(found[1], type=Placements)
+        fact = found[1]
         block = _Block(
             generation,
             fact.first_seq_no,

@@ -16,11 +16,14 @@ from msgspec.structs import replace
 
 from ops.readings import Counts
 from state.chance import draw
+from state.fact_table import FactCell, FactOwner, FactTable, Table
+from state.facts import NUMBER, Facts, Family, packed, single
 
 
-class Piece(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class Piece(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc=False):
     """Tokens [start, end) of a document: its head is present if start == 0, its tail if end == num_tokens."""
 
+    arrival: int  # in the order of entering the pool; -1: a full row of its own, which never enters it
     doc_no: int
     start: int
     end: int
@@ -92,35 +95,13 @@ class PackingStats(msgspec.Struct, frozen=True, kw_only=True):
         return self.cosine_sum / max(self.cosine_pairs, 1)
 
 
-class ClosedRow(msgspec.Struct, frozen=True, gc=False):
+class ClosedRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A row as its pieces' numbers; `seq_no` is None until its block is complete."""
 
     ordinal: int
     numbers: tuple[int, ...]
     flushed: bool
     seq_no: int | None = None
-
-
-class PieceFact(msgspec.Struct, frozen=True, array_like=True):
-    """Fact of the packer, by the piece's number: a piece that no row has taken out yet."""
-
-    arrival: int  # -1: a full row of its own, which never enters the pool
-    doc_no: int
-    start: int
-    end: int
-    num_tokens: int
-    cluster: int
-    policy_version: int
-    propensity: float
-    use: int
-
-
-class RowFact(msgspec.Struct, frozen=True, array_like=True):
-    """Fact of the packer, by the row's ordinal: a closed row, as the numbers of its pieces."""
-
-    numbers: tuple[int, ...]
-    flushed: bool
-    seq_no: int | None
 
 
 class Generation(msgspec.Struct, frozen=True, array_like=True):
@@ -139,15 +120,14 @@ class _Counters(msgspec.Struct, array_like=True):
     past: tuple[Generation, ...] = ()  # the generations before
 
 
-_ROW_DECODER = msgspec.msgpack.Decoder(RowFact)
-_COUNTERS_DECODER = msgspec.msgpack.Decoder(_Counters)
-_COUNTERS_KEY = b"b"
-ROW_PREFIX = b"r"
-PIECE_PREFIX = b"p"
-OPEN_ROW_PREFIX = b"o"  # by its first piece: an open row, as the numbers of its pieces
+PACKING = Family("packing", "a piece of a document that waits for its row, or a row")
+PIECES = Facts(PACKING, NUMBER, packed(Piece), prefix=b"p")  # that no row has taken out yet
+CLOSED_ROWS = Facts(PACKING, NUMBER, packed(ClosedRow), prefix=b"r")  # by ordinal
+OPEN_ROWS = Facts(PACKING, NUMBER, packed(list[int]), prefix=b"o")  # by its first piece: the numbers of its pieces
+_COUNTERS = single("row blocks", packed(_Counters))
 
 
-class RowBlocks:
+class RowBlocks(FactOwner):
     """Closed rows until they are given out.
 
     A row waits for the other rows of its block, then for the rest of its quantum: `batch_quantum` sequences are given
@@ -166,12 +146,16 @@ class RowBlocks:
         self._block_rows = block_rows
         self._batch_quantum = batch_quantum
         self._context_length = context_length
-        self._rows: dict[int, ClosedRow] = {}  # ordinal -> row
-        self._counters = _Counters()
-        # What the facts are: rows below the mark, but for those changed or gone since.
-        self._stored_until = 0
-        self._changed: set[int] = set()
-        self._stored_counters = b""
+        self._rows = FactTable(CLOSED_ROWS)
+        self._cell = FactCell(_COUNTERS, _Counters())
+
+    def tables(self) -> tuple[Table, ...]:
+        """The rows, and their counters."""
+        return self._rows, self._cell
+
+    @property
+    def _counters(self) -> _Counters:
+        return self._cell.value
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -249,7 +233,6 @@ class RowBlocks:
                     self._rows[row.ordinal] = shorter
                 else:
                     del self._rows[row.ordinal]
-                self._changed.add(row.ordinal)
                 return shorter
         return None
 
@@ -264,7 +247,6 @@ class RowBlocks:
         draws = draw(np.array(ordinals, np.uint64), seed=self._seed, purpose="row order").tolist()
         for _, ordinal in sorted(zip(draws, ordinals, strict=True)):
             self._rows[ordinal] = replace(self._rows[ordinal], seq_no=counters.next_seq_no)
-            self._changed.add(ordinal)
             counters.next_seq_no += 1
         counters.block_start = counters.next_ordinal
 
@@ -278,40 +260,4 @@ class RowBlocks:
         released = [row for _, row in sorted(placed, key=lambda entry: entry[0])]
         for row in released:
             del self._rows[row.ordinal]
-            self._changed.add(row.ordinal)
         return released
-
-    def apply(self, key: bytes, value: bytes | None) -> None:
-        """Put one fact back."""
-        if key == _COUNTERS_KEY:
-            if value is None:
-                raise ValueError("the counters of the rows are never deleted")
-            self._counters = _COUNTERS_DECODER.decode(value)
-            self._stored_until = self._counters.next_ordinal
-            self._stored_counters = value
-            return
-        ordinal = int.from_bytes(key[1:], "big")
-        if value is None:
-            del self._rows[ordinal]
-        else:
-            fact = _ROW_DECODER.decode(value)
-            self._rows[ordinal] = ClosedRow(ordinal, fact.numbers, fact.flushed, fact.seq_no)
-
-    def changes(self) -> Iterator[tuple[bytes, bytes | None]]:
-        """The facts that changed since the last call; a row that came and went in between is none."""
-        facts: list[tuple[bytes, bytes | None]] = []
-        changed = sorted(ordinal for ordinal in self._changed if ordinal < self._stored_until)
-        for ordinal in (*changed, *range(self._stored_until, self._counters.next_ordinal)):
-            row = self._rows.get(ordinal)
-            key = ROW_PREFIX + ordinal.to_bytes(8, "big")
-            if row is not None:
-                facts.append((key, msgspec.msgpack.encode(RowFact(row.numbers, row.flushed, row.seq_no))))
-            elif ordinal < self._stored_until:
-                facts.append((key, None))
-        counters = msgspec.msgpack.encode(self._counters)
-        if counters != self._stored_counters:
-            facts.append((_COUNTERS_KEY, counters))
-        self._stored_until = self._counters.next_ordinal
-        self._changed.clear()
-        self._stored_counters = counters
-        return iter(facts)

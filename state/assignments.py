@@ -11,10 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from state.epoch import Epoch
-from state.lookup import at_or_before
-from state.store import Store
-
-FAMILY = "assignments"
+from state.facts import NUMBER, Facts, FactSource, Family, packed
 
 
 class _Assigned(msgspec.Struct, frozen=True, array_like=True):
@@ -24,31 +21,30 @@ class _Assigned(msgspec.Struct, frozen=True, array_like=True):
     clusters: bytes  # i32 [B]
 
 
-def _key(doc_no: int) -> bytes:
-    return doc_no.to_bytes(8, "big")
+# By the number of the first.
+_ASSIGNED = Facts(Family("assignments", "the clusters of the documents of a tick"), NUMBER, packed(_Assigned))
 
 
 class Assignments:
     """Clusters by document number, those of the open epoch included."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    def __init__(self, committed: FactSource) -> None:
+        self._committed = committed
 
     def put(self, doc_nos_B: NDArray[np.int64], clusters_B: NDArray[np.int32], epoch: Epoch) -> None:
         """The clusters of one tick's documents, of which there is at least one."""
         first = int(doc_nos_B[0])
         fact = _Assigned((doc_nos_B - first).astype(np.uint32).tobytes(), clusters_B.astype(np.int32).tobytes())
-        epoch.put(FAMILY, _key(first), msgspec.msgpack.encode(fact))
+        _ASSIGNED.put(epoch, first, fact)
 
     def find(self, doc_no: int, epoch: Epoch) -> int | None:
         """The cluster that a tick found for a document; None if no tick took it."""
-        found = at_or_before(self._store, epoch, FAMILY, _key(doc_no))
+        found = _ASSIGNED.at_or_before(self._committed, epoch, doc_no)
         if found is None:
             return None
-        key, value = found
-        fact = msgspec.msgpack.decode(value, type=_Assigned)
+        first, fact = found
         places_B = np.frombuffer(fact.places, np.uint32)
-        place = doc_no - int.from_bytes(key, "big")
+        place = doc_no - first
         row = int(np.searchsorted(places_B, place))
         if row == len(places_B) or places_B[row] != place:
             return None

@@ -6,7 +6,8 @@ store* and write here only. In-memory indices are never rolled back: an epoch th
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 import msgspec
@@ -15,30 +16,7 @@ from curatord.records import DeadLetter
 from curatord.sequence import EndOfStream, PackedSequence
 from state.tally import Tally
 
-# Each with what one entry is, for people.
-FAMILIES = {
-    "meta": "a number of the whole state: epoch, format, identity, counters",
-    "inputs": "an input, and the position after the last row read",
-    "documents": "up to some hundred documents that were read together: ids, hashes, decisions",
-    "retracted": "a document that was taken back, and why",
-    "tombstones": "the retraction of an id that was not read yet, or may come again",
-    "held": "ids and tokens of up to some hundred documents that are held; what their tick said of one",
-    "guard": "a source, and how many of its documents near-dedup removes",
-    "embedding": "a part of the student's table",
-    "retraining": "a part of what the student is trained on, and whether it still knows the stream",
-    "clusters": "a cluster, an event of its life, or documents that wait to found one",
-    "bandit": "what is known of the worth of a cluster",
-    "feedback": "a report of a trainer or scorer, until the next tick and beyond",
-    "safe_points": "a training run, and from where on it may still read",
-    "assignments": "the clusters of the documents of a tick",
-    "mixture": "a document in a balance buffer, or what a cluster was served",
-    "packing": "a piece of a document that waits for its row, or a row",
-    "placements": "where each piece of up to 1,024 sequences came from",
-    "holdout": "a held-out document whose file is not full",
-    "verdicts": "decisions whose file is not full",
-    "examples": "some documents that were dropped for one reason",
-    "dead_letters": "a row that could not be read",
-}
+META = "meta"  # family of the facts of which there is one each
 
 Change = tuple[str, bytes, bytes | None]
 
@@ -97,7 +75,7 @@ class Epoch:
 
     number: int
     identity: str
-    facts: dict[str, dict[bytes, bytes | None]] = field(default_factory=lambda: {name: {} for name in FAMILIES})
+    facts: dict[str, dict[bytes, bytes | None]] = field(default_factory=lambda: defaultdict(dict))  # by family
     positions: dict[str, int] = field(default_factory=dict)  # input name -> next position to read
     sequences: list[list[PackedSequence]] = field(default_factory=list)  # whole blocks
     end: EndOfStream | None = None  # the stream ends with these sequences, for now
@@ -115,9 +93,14 @@ class Epoch:
         """Remove one fact."""
         self.facts[family][key] = None
 
-    def extend(self, family: str, changes: Iterator[tuple[bytes, bytes | None]]) -> None:
-        """Take over what a stage reports as changed."""
+    def extend(self, family: str, changes: Iterable[tuple[bytes, bytes | None]]) -> None:
+        """Set and remove facts of one family; None removes."""
         self.facts[family].update(changes)
+
+    def stamp(self) -> None:
+        """Number and identity become facts."""
+        self.put(META, b"epoch", b"%d" % self.number)
+        self.put(META, b"identity", self.identity.encode())
 
     def changes(self) -> Iterator[Change]:
         """All facts that change, family by family."""

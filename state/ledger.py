@@ -11,6 +11,7 @@ from typing import Literal
 import msgspec
 
 from curatord.errors import StateError
+from state.facts import FactSource, packed, single
 from state.outcomes import AnyReason, LaterReason, Stage, outcome_key, split_key
 
 MAX_SOURCES = 200
@@ -115,11 +116,9 @@ class Ledger(msgspec.Struct, kw_only=True):
                 )
 
 
-def encode_ledger(ledger: Ledger) -> bytes:
-    """The fact."""
-    return msgspec.msgpack.encode(ledger)
+LEDGER = single("ledger", packed(Ledger))
 
 
-def decode_ledger(value: bytes | None) -> Ledger:
-    """The fact read back; a fresh ledger where there is none."""
-    return Ledger() if value is None else msgspec.msgpack.decode(value, type=Ledger)
+def read_ledger(committed: FactSource) -> Ledger:
+    """The totals at the last commit; a fresh ledger where there is none."""
+    return LEDGER.get(committed, None) or Ledger()

@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from state.epoch import Epoch
+from state.facts import NUMBER, Facts, FactSource, Family, packed
 from state.outcomes import AnyReason, Outcome, Stage
-from state.store import Store
 
 NO_MATCH = -1
 
@@ -197,24 +197,19 @@ def index_column(values: Sequence[str], kind: type[np.generic]) -> tuple[list[st
     return list(table), index.tobytes()
 
 
-def segment_key(first: int) -> bytes:
-    """Key of the segment that begins with this document; sorts by number."""
-    return first.to_bytes(8, "big")
-
-
-def encode_segment(segment: Segment) -> bytes:
-    """The fact."""
-    return msgspec.msgpack.encode(segment)
-
-
-decode_segment = msgspec.msgpack.Decoder(Segment).decode
+# By the number of the first document.
+DOCUMENTS = Facts(
+    Family("documents", "up to some hundred documents that were read together: ids, hashes, decisions"),
+    NUMBER,
+    packed(Segment),
+)
 
 
 class Segments:
     """Segments by document number, those of the open epoch included."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    def __init__(self, committed: FactSource) -> None:
+        self._committed = committed
         self._firsts: list[int] = []
         self._recent: tuple[int, Segment] | None = None  # lookups come in runs of neighbours
 
@@ -226,10 +221,9 @@ class Segments:
         """The segment of a document and its row there."""
         first = self._firsts[bisect_right(self._firsts, doc_no) - 1]
         if self._recent is None or self._recent[0] != first:
-            key = segment_key(first)
-            value = epoch.facts["documents"].get(key) or self._store.get("documents", key)
-            assert value is not None
-            self._recent = (first, decode_segment(value))
+            segment = DOCUMENTS.opened(epoch, first) or DOCUMENTS.get(self._committed, first)
+            assert segment is not None
+            self._recent = (first, segment)
         return self._recent[1], doc_no - first
 
     def text_key(self, doc_no: int, epoch: Epoch) -> bytes:
@@ -238,10 +232,9 @@ class Segments:
         return segment.text_keys[16 * row : 16 * (row + 1)]
 
 
-def read_segments(store: Store) -> Iterator[Segment]:
+def read_segments(committed: FactSource) -> Iterator[Segment]:
     """All segments, oldest first."""
-    for _, value in store.items("documents"):
-        yield decode_segment(value)
+    return (segment for _, segment in DOCUMENTS.items(committed))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -290,21 +283,10 @@ def verdict_of(segment: Segment, row: int) -> Verdict:
     )
 
 
-def find_verdicts(store: Store, doc_id: str) -> list[Verdict]:
-    """Every document that was ever read under this id, oldest first; more than one after a new version."""
-    return [
-        verdict_of(segment, row)
-        for segment in read_segments(store)
-        if doc_id in segment.ids
-        for row, other in enumerate(segment.ids)
-        if other == doc_id
-    ]
-
-
-def find_document(store: Store, doc_no: int) -> Verdict | None:
+def find_document(committed: FactSource, doc_no: int) -> Verdict | None:
     """The document with this number."""
     best: Segment | None = None
-    for segment in read_segments(store):
+    for segment in read_segments(committed):
         if segment.first > doc_no:
             break
         best = segment

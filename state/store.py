@@ -16,6 +16,7 @@ from rocksdict import (
     AccessType,
     BlockBasedOptions,
     Checkpoint,
+    ColumnFamily,
     DBCompactionStyle,
     DBCompressionType,
     Options,
@@ -25,12 +26,13 @@ from rocksdict import (
 )
 
 from curatord.errors import StateBusy, StateError, StorageError
-from state.epoch import FAMILIES, Change, Committed
+from state.epoch import META, Change, Committed
 
 STATE_FOLDER = ".curatord"  # inside an output folder
-FORMAT_VERSION = b"4"
+FORMAT_VERSION = b"5"
 WRITE_BUFFER_BYTES = 32 << 20
 MAX_WAL_BYTES = 256 << 20  # bounds the time to open after a kill
+_UNUSED_FAMILY = "default"  # RocksDB always has it
 MAX_OPEN_FILES = 512  # of 64 MB each; others are opened when they are read
 
 
@@ -64,6 +66,16 @@ def way_out(folder: Path) -> str:
         f"Move {folder} away and start `curatord run` again: it is made anew, from the newest snapshot that is whole "
         "and the journal. See docs/operating.md#restore"
     )
+
+
+def _other_format(folder: Path) -> str:
+    """What to do about a state of another format."""
+    if folder.parent.name == STATE_FOLDER:
+        return (
+            "Go on with the curatord that wrote it, or curate the inputs again into another --output (`curatord curate "
+            "--again` reads the same ones)"
+        )
+    return "Go on with the curatord that wrote it, or begin a new lane: see docs/operating.md#new-lane"
 
 
 def holds_state(folder: Path) -> bool:
@@ -101,12 +113,9 @@ class Store:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._db = Rdict(str(folder), _options(), access_type=access)
-            present = set(Rdict.list_cf(str(folder)))
-            for family in FAMILIES:
-                if family not in present and not read_only:
-                    self._db.create_column_family(family, _options())
-            self._families = {f: self._db.get_column_family(f) for f in FAMILIES if f in present or not read_only}
-            self._handles = {} if read_only else {f: self._db.get_column_family_handle(f) for f in FAMILIES}
+            families = [family for family in Rdict.list_cf(str(folder)) if family != _UNUSED_FAMILY]
+            self._families = {family: self._db.get_column_family(family) for family in families}
+            self._handles = {} if read_only else {f: self._db.get_column_family_handle(f) for f in families}
         except OSError as error:
             raise explain_storage(error, folder) from error
         except Exception as error:  # rocksdict raises bare exceptions
@@ -118,16 +127,18 @@ class Store:
             if "No space left" in text:
                 raise explain_storage(error, folder) from error
             raise StateError(f"the state in {folder} cannot be opened: {text}. {way_out(folder)}") from error
-        version = self.get("meta", b"format")
+        version = self.get(META, b"format")
         if version is None and not read_only:
-            batch = WriteBatch(raw_mode=True)
-            batch.put(b"format", FORMAT_VERSION, self._handles["meta"])
-            self._write(batch)
+            self.apply([(META, b"format", FORMAT_VERSION)])
         elif version is not None and version != FORMAT_VERSION:
             raise StateError(
                 f"the state in {folder} has format {version.decode(errors='replace')}, this program reads format "
-                f"{FORMAT_VERSION.decode()}. Use the curatord that wrote it"
+                f"{FORMAT_VERSION.decode()}. {_other_format(folder)}"
             )
+
+    def families(self) -> list[str]:
+        """The families that have ever had a fact."""
+        return sorted(self._families)
 
     def get(self, family: str, key: bytes) -> bytes | None:
         """One committed fact."""
@@ -155,21 +166,24 @@ class Store:
 
     def committed(self) -> Committed | None:
         """The last epoch that was applied."""
-        number, identity = self.get("meta", b"epoch"), self.get("meta", b"identity")
+        number, identity = self.get(META, b"epoch"), self.get(META, b"identity")
         if number is None or identity is None:
             return None
         return Committed(epoch=int(number), identity=identity.decode())
 
-    def items(self, family: str) -> Iterator[tuple[bytes, bytes]]:
-        """All committed facts of a family, in the order of their keys."""
+    def items(self, family: str, prefix: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
+        """All committed facts of a family whose keys begin so, in the order of their keys."""
         rows = self._families.get(family)
         if rows is None:
             return
         # The iterator of `Rdict.items` ends at a damaged block as if there was nothing more.
         place = rows.iter()
-        place.seek_to_first()
+        place.seek(prefix)
         while place.valid():
-            yield place.key(), place.value()
+            key = place.key()
+            if not key.startswith(prefix):
+                return
+            yield key, place.value()
             place.next()
         try:
             place.status()
@@ -189,11 +203,20 @@ class Store:
         """
         batch = WriteBatch(raw_mode=True)
         for family, key, value in changes:
+            handle = self._handles.get(family) or self._begin_family(family)
             if value is None:
-                batch.delete(key, self._handles[family])
+                batch.delete(key, handle)
             else:
-                batch.put(key, value, self._handles[family])
+                batch.put(key, value, handle)
         self._write(batch, durable=durable)
+
+    def _begin_family(self, family: str) -> ColumnFamily:
+        try:
+            self._families[family] = self._db.create_column_family(family, _options())
+        except Exception as error:  # rocksdict raises bare exceptions
+            raise explain_storage(error, self.folder) from error
+        self._handles[family] = self._db.get_column_family_handle(family)
+        return self._handles[family]
 
     def _write(self, batch: WriteBatch, *, durable: bool = True) -> None:
         options = WriteOptions()

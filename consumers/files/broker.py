@@ -31,9 +31,10 @@ from consumers.files.readers import read_rows
 from consumers.files.shards import shard_name, verdicts_name, write_holdout, write_sequences, write_table
 from consumers.formats.input_config import InputConfig
 from consumers.formats.verdicts import verdict_table
-from curatord.records import DeadLetter
+from state.common_facts import DEAD_LETTERS, INPUTS
 from state.durable import sync
 from state.epoch import Committed, Epoch
+from state.facts import TEXT, Facts, packed, single
 from state.store import STATE_FOLDER, Store, explain_storage
 from state.tally import Tally
 
@@ -54,16 +55,18 @@ class Progress(msgspec.Struct, frozen=True, array_like=True):
     number: int = 0  # in the order in which inputs were first read
 
 
+_PROGRESS = Facts(INPUTS, TEXT, packed(Progress))
+_SUPERSEDED = single("superseded", packed(dict[str, int]))
+
+
 def read_superseded(store: Store) -> dict[str, int]:
     """Dead letters that the ledger counts, but whose inputs were read anew since, by reason."""
-    value = store.get("meta", b"superseded")
-    return {} if value is None else msgspec.msgpack.decode(value, type=dict[str, int])
+    return _SUPERSEDED.get(store, None) or {}
 
 
 def inputs_read(store: Store) -> dict[str, Progress]:
     """Every input that was ever read, by its name, in the order in which they were."""
-    known = {key.decode(): msgspec.msgpack.decode(value, type=Progress) for key, value in store.items("inputs")}
-    return dict(sorted(known.items(), key=lambda entry: entry[1].number))
+    return dict(sorted(_PROGRESS.items(store), key=lambda entry: entry[1].number))
 
 
 def _read_mark(path: Path) -> bytes:
@@ -208,8 +211,7 @@ class FilesBroker:
                 yield RawDocument(file.uri, row.position, row.value, row.original)
 
     def _progress(self, uri: str) -> Progress | None:
-        value = self._store.get("inputs", uri.encode())
-        return None if value is None else msgspec.msgpack.decode(value, type=Progress)
+        return _PROGRESS.get(self._store, uri)
 
     def share_read(self) -> float:
         """About how much of the inputs was read, 0 to 1."""
@@ -258,19 +260,18 @@ class FilesBroker:
             number=number,
             tally=self._tallies.get(file.uri, Tally()),
         )
-        epoch.put("inputs", file.uri.encode(), msgspec.msgpack.encode(progress))
+        _PROGRESS.put(epoch, file.uri, progress)
 
     def _take_back_letters(self, epoch: Epoch) -> None:
         """Remove the dead letters of inputs that are read anew, and remember how many there were, by reason."""
         if not self._superseded:
             return
         counts = read_superseded(self._store)
-        for key, value in self._store.items("dead_letters"):
-            letter = msgspec.msgpack.decode(value, type=DeadLetter)
+        for number, letter in DEAD_LETTERS.items(self._store):
             if letter.source in self._superseded:
-                epoch.delete("dead_letters", key)
+                DEAD_LETTERS.delete(epoch, number)
                 counts[letter.reason] = counts.get(letter.reason, 0) + 1
-        epoch.put("meta", b"superseded", msgspec.msgpack.encode(counts))
+        _SUPERSEDED.put(epoch, None, counts)
         self._superseded.clear()
 
     def _stage(self, epoch: Epoch, staged: Path) -> None:

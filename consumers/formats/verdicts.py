@@ -13,10 +13,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from state.common_facts import RETRACTED
 from state.epoch import Epoch, VerdictRow
-from state.lookup import at_or_before
+from state.facts import Facts, packed
 from state.outcomes import Reason, Stage
-from state.segments import NO_MATCH, decode_segment, segment_key
+from state.segments import DOCUMENTS, NO_MATCH
 from state.store import Store
 
 MAX_RECORD_BYTES = 512 << 10
@@ -53,7 +54,7 @@ class _Ids(msgspec.Struct, frozen=True, array_like=True):
     ids: list[str]
 
 
-_decode_ids = msgspec.msgpack.Decoder(_Ids).decode
+_DOCUMENT_IDS = Facts(DOCUMENTS.family, DOCUMENTS.key, packed(_Ids))
 
 
 def verdict_records(epoch: Epoch, store: Store) -> list[bytes]:
@@ -66,7 +67,7 @@ def verdict_records(epoch: Epoch, store: Store) -> list[bytes]:
 
 def _decided(epoch: Epoch, store: Store) -> Iterator[pa.RecordBatch]:
     """One table of all documents that were decided."""
-    segments = [decode_segment(value) for value in epoch.facts["documents"].values() if value is not None]
+    segments = [segment for _, segment in DOCUMENTS.changed(epoch.changes()) if segment is not None]
     if not segments:
         return
     matches_B = np.concatenate([segment.column("matches", np.int64) for segment in segments])
@@ -138,12 +139,12 @@ def _similarities(stages: Any, reasons: Any, values_B: NDArray[np.float32]) -> N
 def _taken_back(epoch: Epoch, store: Store) -> Iterator[pa.RecordBatch]:
     """One table of the documents of now and before that were retracted, or replaced by a new version."""
     rows = []
-    for key, reason in epoch.facts["retracted"].items():
-        found = at_or_before(store, epoch, "documents", key)
+    for doc_no, reason in RETRACTED.changed(epoch.changes()):
+        found = DOCUMENTS.at_or_before(store, epoch, doc_no)
         if found is None or reason is None:
             continue
-        segment = decode_segment(found[1])
-        row = int.from_bytes(key, "big") - segment.first
+        segment = found[1]
+        row = doc_no - segment.first
         rows.append(
             {
                 "doc_id": segment.ids[row],
@@ -152,7 +153,7 @@ def _taken_back(epoch: Epoch, store: Store) -> Iterator[pa.RecordBatch]:
                 "source": segment.sources[int(segment.column("source_index", np.uint32)[row])],
                 "outcome": "taken_back",
                 "stage": Stage.DOCUMENTS,
-                "reason": reason.decode(),
+                "reason": reason,
                 "num_bytes": int(segment.column("num_bytes", np.int64)[row]),
                 "num_tokens": int(segment.column("num_tokens", np.int64)[row]),
             }
@@ -167,9 +168,9 @@ def _names(doc_nos: Sequence[int], epoch: Epoch, store: Store) -> dict[int, str]
     opened = _Ids(0, [])
     for doc_no in sorted(set(doc_nos)):
         if not opened.first <= doc_no < opened.first + len(opened.ids):
-            found = at_or_before(store, epoch, "documents", segment_key(doc_no))
+            found = _DOCUMENT_IDS.at_or_before(store, epoch, doc_no)
             assert found is not None
-            opened = _decode_ids(found[1])
+            opened = found[1]
         names[doc_no] = opened.ids[doc_no - opened.first]
     return names
 

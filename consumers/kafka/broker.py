@@ -35,6 +35,7 @@ from consumers.kafka.retention import RetentionReader
 from consumers.kafka.topics import TopicsConfig
 from consumers.kafka.transactions import Outgoing, StaleMembership, Transactions
 from curatord.errors import BrokerUnavailable, LaneLost, StateError
+from state.common_facts import LANE
 from state.epoch import Committed, Epoch
 from state.journal import apply_journalled
 from state.store import Store
@@ -153,9 +154,8 @@ class KafkaBroker:
         partitions = self._membership.partitions
         for partition, (first, _) in self._membership.bounds(partitions, self._kafka.request_timeout_s).items():
             epoch.positions[source_name(partition)] = first
-        epoch.put("meta", b"lane", self._marker.lane.encode())
-        epoch.put("meta", b"epoch", b"0")
-        epoch.put("meta", b"identity", self._identity.encode())
+        LANE.put(epoch, None, self._marker.lane)
+        epoch.stamp()
         self.commit(epoch)
 
     def committed(self) -> Committed | None:
@@ -170,8 +170,8 @@ class KafkaBroker:
         num_partitions = self._outputs.num_partitions
         check_partitions(marker, num_partitions, topic=self._topics.sequences, lane=self._kafka.lane)
         self._marker = msgspec.structs.replace(marker, p=num_partitions)
-        local = self._store.get("meta", b"lane")
-        if local is not None and local.decode() != self._marker.lane:
+        local = LANE.get(self._store, None)
+        if local is not None and local != self._marker.lane:
             raise StateError(
                 f"the state in {self._store.folder} belongs to another journal than {self._topics.journal}: one of "
                 "them was made anew. If that was on purpose, move the state folder away, and the lane's folder in "

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from state.common_facts import POSITIONS
 from state.epoch import Epoch
 from state.store import Store
-
-FAMILY = "inputs"
 
 
 def source_name(partition: Any) -> str:
@@ -23,10 +22,9 @@ class Positions:
 
     def of(self, source: str) -> int | None:
         """The offset after the last one read; None if the lane does not know the source."""
-        known = self._store.get(FAMILY, source.encode())
-        return None if known is None else int(known)
+        return POSITIONS.get(self._store, source)
 
     def put(self, epoch: Epoch) -> None:
         """Make facts of the positions that an epoch moves."""
         for source, position in epoch.positions.items():
-            epoch.put(FAMILY, source.encode(), str(position).encode())
+            POSITIONS.put(epoch, source, position)

@@ -125,13 +125,6 @@ class NearDedup:
         """Free a survivor's place, so that later copies are new again; whether it was a survivor."""
         return self._index.drop(doc_no)
 
-    def apply(self, doc_no: int, signature: bytes | None) -> None:
-        """Put one fact back: a survivor's, or None for one that was dropped."""
-        if signature is None:
-            self._index.drop(doc_no)
-        else:
-            self.restore(np.array([doc_no]), np.frombuffer(signature, np.uint8)[None])
-
     def restore(self, doc_nos_B: NDArray[np.int64], signatures_BP: NDArray[np.uint8]) -> None:
         """Put many survivors back, in increasing order of document numbers."""
         num_bytes = self.config.sketch_bins // BINS_A_BYTE + 4 * (self.config.num_bands + 1)

@@ -10,13 +10,16 @@ order give the same events.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
+
+from state.fact_table import FactOwner, FactTable, Table
+from state.facts import TEXT, Facts, Family, packed
 
 SMOOTHING: Final = 0.1
 MIN_WINDOWS: Final = 2
@@ -44,14 +47,22 @@ class SourceHistory(msgspec.Struct, array_like=True):
     usual_rate: float = 0.0
 
 
-class RemovalGuard:
+_HISTORIES = Facts(
+    Family("guard", "a source, and how many of its documents near-dedup removes"), TEXT, packed(SourceHistory)
+)
+
+
+class RemovalGuard(FactOwner):
     """Removal rates by source."""
 
     def __init__(self, *, window_documents: int, max_excess: float) -> None:
         self.window_documents = window_documents
         self.max_excess = max_excess
-        self._histories: dict[str, SourceHistory] = {}
-        self._changed: set[str] = set()
+        self._histories = FactTable(_HISTORIES)
+
+    def tables(self) -> tuple[Table, ...]:
+        """What is known of each source."""
+        return (self._histories,)
 
     def observe(self, sources: Sequence[str], removed_B: NDArray[np.bool_]) -> list[RemovalSurge]:
         """Count documents in input order; the surges of the windows that they close."""
@@ -63,7 +74,7 @@ class RemovalGuard:
                 history = self._histories.setdefault(source, SourceHistory())
             history.num_documents += 1
             history.num_removed += removed
-            self._changed.add(source)
+            self._histories.touch(source)
             if history.num_documents >= self.window_documents:  # it may be more where the option was lowered
                 surges += self._close_window(source, history)
         return surges
@@ -75,16 +86,3 @@ class RemovalGuard:
         history.usual_rate += (rate - usual_rate) * max(SMOOTHING, 1 / history.num_windows)
         history.num_documents = history.num_removed = 0
         return [RemovalSurge(source=source, rate=rate, usual_rate=usual_rate)] if is_surge else []
-
-    def changes(self) -> Iterator[tuple[bytes, bytes | None]]:
-        """Histories changed since the last call, by source."""
-        changed, self._changed = sorted(self._changed), set()
-        for source in changed:
-            yield source.encode(), msgspec.msgpack.encode(self._histories[source])
-
-    def apply(self, key: bytes, value: bytes | None) -> None:
-        """Put one history back."""
-        if value is None:
-            self._histories.pop(key.decode(), None)
-        else:
-            self._histories[key.decode()] = msgspec.msgpack.decode(value, type=SourceHistory)

@@ -21,7 +21,7 @@ neighbours, X any clusters.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -31,6 +31,8 @@ from numpy.typing import NDArray
 
 from ops.readings import Gauges
 from state.chance import draw, draw_unit
+from state.fact_table import FactCell, FactOwner, FactTable, Table
+from state.facts import RAW, SIGNED, Facts, FactSource, Family, packed, single
 
 DISCOUNT_DOCUMENTS = 200  # the discount is stated per this many documents
 CLIP_SIGMAS = 3.0
@@ -48,7 +50,7 @@ ARM = np.dtype(
         ("admitted", "<i8"),  # and were admitted
     ]
 )
-SHARED_KEY = b"shared"
+ARMS = Facts(Family("bandit", "what is known of the worth of a cluster"), key=SIGNED, value=RAW)  # an `ARM` each
 
 
 class BanditConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -100,7 +102,7 @@ class ArmReport:
     keep_rate: float  # share of those that was admitted; 1 before the first
 
 
-class _Shared(msgspec.Struct, array_like=True):
+class Shared(msgspec.Struct, array_like=True):
     """Everything that belongs to no single arm."""
 
     documents: int = 0  # ever sampled: places the probes
@@ -122,6 +124,9 @@ class _Shared(msgspec.Struct, array_like=True):
         return math.sqrt(self.reward_m2 / self.reward_count) if self.reward_m2 > 0 else 0.0
 
 
+_SHARED = single("bandit", packed(Shared))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Policy:
     """What the facts amount to, until they change."""
@@ -132,7 +137,7 @@ class _Policy:
     log_pulls: float  # 2 ln of all rewards, under the root of the bonus
 
 
-class Bandit:
+class Bandit(FactOwner):
     """Beliefs about clusters, and the decisions that follow from them.
 
     A cluster that was never heard of is a newborn at the mean of all rewards. Nothing raises.
@@ -142,9 +147,13 @@ class Bandit:
         self._config = config
         self._seed = seed
         self._arms_C: NDArray[np.void] = np.zeros(0, ARM)
-        self._shared = _Shared()
         self._policy: _Policy | None = None
-        self._told: dict[bytes, bytes] = {}
+        self._arms = FactTable(ARMS)
+        self._cell = FactCell(_SHARED, Shared())
+
+    @property
+    def _shared(self) -> Shared:
+        return self._cell.value
 
     @property
     def policy_version(self) -> int:
@@ -296,29 +305,18 @@ class Bandit:
             "bandit_policy_version": self.policy_version,
         }
 
-    def apply(self, key: bytes, value: bytes | None) -> None:
-        """Put one fact back."""
-        if key == SHARED_KEY:
-            self._shared = _Shared() if value is None else msgspec.msgpack.decode(value, type=_Shared)
-        else:
-            place = self._find_one(_arm_cluster(key))
-            if value is None:
-                self._arms_C = np.delete(self._arms_C, place)
-            else:
-                self._arms_C[place] = np.frombuffer(value, ARM)[0]
-        if value is None:
-            self._told.pop(key, None)
-        else:
-            self._told[key] = bytes(value)
-        self._policy = None
+    def tables(self) -> tuple[Table, ...]:
+        """The arms, and what they share."""
+        return self._arms, self._cell
 
-    def changes(self) -> Iterator[tuple[bytes, bytes | None]]:
-        """The facts that changed since the last call, by key."""
-        facts = {_arm_key(int(arm["cluster"])): arm.tobytes() for arm in self._arms_C}
-        if self._shared != _Shared():
-            facts[SHARED_KEY] = msgspec.msgpack.encode(self._shared)
-        told, self._told = self._told, facts
-        return iter([(key, facts.get(key)) for key in sorted(told | facts) if told.get(key) != facts.get(key)])
+    def before_commit(self) -> None:
+        """A row an arm."""
+        self._arms.replace({int(arm["cluster"]): arm.tobytes() for arm in self._arms_C})
+
+    def restored(self, committed: FactSource) -> None:
+        """The arms again, by cluster."""
+        self._arms_C = np.frombuffer(b"".join(self._arms.values()), ARM).copy()
+        self._policy = None
 
     def _find(self, clusters_X: NDArray[np.integer]) -> NDArray[np.intp]:
         """The places of clusters among the arms; those without an arm get one."""
@@ -454,11 +452,3 @@ class Bandit:
         self._shared.admitting += float(num_tokens_B[admitted_B].sum())
         self._shared.documents += len(arms_B)
         self._shared.tick_documents += len(arms_B)
-
-
-def _arm_key(cluster: int) -> bytes:
-    return b"a" + (cluster + (1 << 63)).to_bytes(8, "big")
-
-
-def _arm_cluster(key: bytes) -> int:
-    return int.from_bytes(key[1:], "big") - (1 << 63)

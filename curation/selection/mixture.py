@@ -16,7 +16,7 @@ Decisions depend on the sequence of documents alone, never on how calls cut it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import lru_cache
@@ -27,13 +27,22 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from curation.selection.buffered import BUFFERED, MIXTURE
 from kernels import deficit
 from state.chance import draw
+from state.fact_table import FactCell, FactOwner, FactTable, Table
+from state.facts import RAW, SIGNED, TEXT, Codec, Facts, FactSource, single
 
 CLUSTER_PREFIX = "cluster:"
 REST = "*"
 SCHEDULES = {"s2g": -1, "static": 0, "g2s": 1}
-CLOCK_KEY = b"clock"
+
+_CLOCK = single("mixture", RAW)
+_GROUPS = Facts(MIXTURE, TEXT, RAW, prefix=b"g")  # by source pattern: service and level
+_FLOW_KEY: Codec[tuple[int, str]] = Codec(
+    lambda key: SIGNED.encode(key[0]) + TEXT.encode(key[1]), lambda row: (SIGNED.decode(row[:8]), TEXT.decode(row[8:]))
+)
+_FLOWS = Facts(MIXTURE, _FLOW_KEY, RAW, prefix=b"f")  # by cluster and source pattern: service and arrivals
 
 
 class MixtureConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -89,7 +98,7 @@ class Balanced:
     finished: list[int]  # doc_nos that went out, now or before, and will not again: their tokens may be let go
 
 
-class Mixture:
+class Mixture(FactOwner):
     """Buffers by cluster and source, and who is served next. Unknown clusters are newborn: nothing raises."""
 
     def __init__(self, config: MixtureConfig, *, seed: int = 0) -> None:
@@ -105,9 +114,15 @@ class Mixture:
         self._flows_F: NDArray[np.void] = np.zeros(0, deficit.FLOW)  # beyond len(self._flows) they are spare
         self._held_FW: NDArray[np.void] = np.zeros((0, config.buffer_documents + 1), deficit.HELD)
         self._clock_1 = np.zeros(1, deficit.CLOCK)
-        self._touched: set[int] = set()  # documents whose fact may have changed
-        self._told: dict[bytes, bytes] = {}  # facts that are known outside, but for documents
-        self._told_documents: dict[int, tuple[int, int]] = {}  # documents known outside, to group and cluster
+        self._touched: set[int] = set()  # documents that may have moved in the buffers since the last commit
+        self._clock = FactCell(_CLOCK, self._clock_1.tobytes())
+        self._groups = FactTable(_GROUPS)
+        self._served = FactTable(_FLOWS)
+        self._buffered = FactTable(BUFFERED)
+
+    def tables(self) -> tuple[Table, ...]:
+        """Clock, service, and the buffers."""
+        return self._clock, self._groups, self._served, self._buffered
 
     def balance(
         self,
@@ -200,44 +215,44 @@ class Mixture:
                 self._flows_F["arrived"][old] = 0.0
                 self._move((group, parent), (group, children[0]))
 
-    def apply(self, key: bytes, value: bytes | None) -> None:
-        """Put one fact back. What belongs to a source pattern that is no longer configured joins the rest."""
-        if key.startswith(b"h"):
-            self._apply_document(int.from_bytes(key[1:], "big"), value)
-            return
-        if value is None:
-            self._told.pop(key, None)
-        else:
-            self._told[key] = bytes(value)
-        if key == CLOCK_KEY:
-            self._clock_1[:] = np.frombuffer(value or bytes(deficit.CLOCK.itemsize), deficit.CLOCK)
-        elif key.startswith(b"g") and key[1:].decode() in self._patterns:
-            group = self._groups_G[self._patterns.index(key[1:].decode()) :][:1]
-            group["served"], group["level"] = np.frombuffer(value or bytes(16), np.float64)
-            group["born"] = value is not None
-        elif key.startswith(b"f") and key[9:].decode() in self._patterns:
-            place = self._place((self._patterns.index(key[9:].decode()), _number(key[1:9])))
-            flow = self._flows_F[place:][:1]
-            flow["served"], flow["arrived"] = np.frombuffer(value or bytes(16), np.float64)
-            flow["born"] = value is not None
+    def before_commit(self) -> None:
+        """The arrays as rows."""
+        self._clock.value = self._clock_1.tobytes()
+        self._groups.replace(
+            {
+                pattern: row["served"].tobytes() + row["level"].tobytes()
+                for pattern, row in zip(self._patterns, self._groups_G, strict=True)
+                if row["born"]
+            }
+        )
+        self._served.replace(
+            {
+                (cluster, self._patterns[group]): flow["served"].tobytes() + flow["arrived"].tobytes()
+                for (group, cluster), flow in zip(self._flows, self._flows_F[: len(self._flows)], strict=True)
+                if flow["born"]
+            }
+        )
+        self._update_buffered()
 
-    def changes(self) -> Iterator[tuple[bytes, bytes | None]]:
-        """The facts that changed since the last call: clock, flows, groups, documents."""
-        facts: dict[bytes, bytes] = {}
-        if self._clock_1["arrivals"][0]:
-            facts[CLOCK_KEY] = self._clock_1.tobytes()
-        for (group, cluster), place in self._flows.items():
-            flow = self._flows_F[place]
-            if flow["born"]:
-                facts[b"f" + _digits(cluster) + self._patterns[group].encode()] = (
-                    flow["served"].tobytes() + flow["arrived"].tobytes()
-                )
-        for pattern, row in zip(self._patterns, self._groups_G, strict=True):
-            if row["born"]:
-                facts[b"g" + pattern.encode()] = row["served"].tobytes() + row["level"].tobytes()
-        told, self._told = self._told, facts
-        changed = [(key, facts.get(key)) for key in sorted(told | facts) if told.get(key) != facts.get(key)]
-        return iter(changed + self._document_changes())
+    def restored(self, committed: FactSource) -> None:
+        """The arrays again. What belongs to a source pattern that is no longer configured joins the rest."""
+        self._clock_1[:] = np.frombuffer(self._clock.value, deficit.CLOCK)
+        for pattern, value in self._groups.items():
+            if pattern in self._patterns:
+                group = self._groups_G[self._patterns.index(pattern) :][:1]
+                group["served"], group["level"] = np.frombuffer(value, np.float64)
+                group["born"] = 1
+        for (cluster, pattern), value in self._served.items():
+            if pattern in self._patterns:
+                place = self._place((self._patterns.index(pattern), cluster))
+                flow = self._flows_F[place:][:1]
+                flow["served"], flow["arrived"] = np.frombuffer(value, np.float64)
+                flow["born"] = 1
+        size = deficit.HELD.itemsize
+        for value in self._buffered.values():
+            cluster, pattern = _FLOW_KEY.decode(value[size:])
+            group_no = self._patterns.index(pattern if pattern in self._patterns else REST)
+            self._put(self._place((group_no, cluster)), np.frombuffer(value[:size], deficit.HELD))
 
     def _pass_through(self, doc_nos_B: NDArray[np.int64]) -> Balanced:
         emitted = list(zip(doc_nos_B.tolist(), repeat(0)))
@@ -316,45 +331,20 @@ class Mixture:
         del self._flows[old]
         self._flows = {flow: place - (place > source) for flow, place in self._flows.items()}
 
-    def _apply_document(self, doc_no: int, value: bytes | None) -> None:
-        told = self._told_documents.pop(doc_no, None)
-        if told is not None:
-            place = self._place(told)
-            live_W = self._held_FW["doc_no"][place, : self._flows_F["count"][place]]
-            self._take(place, int(np.flatnonzero(live_W == doc_no)[0]))
-        if value is not None:
-            size = deficit.HELD.itemsize
-            pattern = value[size + 8 :].decode()
-            group = self._patterns.index(pattern if pattern in self._patterns else REST)
-            flow = (group, _number(value[size : size + 8]))
-            self._put(self._place(flow), np.frombuffer(value[:size], deficit.HELD))
-            self._told_documents[doc_no] = flow
-
-    def _document_changes(self) -> list[tuple[bytes, bytes | None]]:
-        """Facts of the documents that were touched: what is held now, and deletions of what was told and is gone."""
+    def _update_buffered(self) -> None:
+        """The rows of the documents that were touched: of those that are held now, and no longer of the others."""
+        if not self._touched:
+            return
         places, slots = np.nonzero(self._live())
         rows = self._held_FW[places, slots]
-        held_at = {}
-        if self._touched:
-            wanted = np.isin(rows["doc_no"], np.fromiter(self._touched, np.int64, len(self._touched)))
-            held_at = dict(zip(rows["doc_no"][wanted].tolist(), np.flatnonzero(wanted).tolist(), strict=True))
+        wanted = np.isin(rows["doc_no"], np.fromiter(self._touched, np.int64, len(self._touched)))
+        held_at = dict(zip(rows["doc_no"][wanted].tolist(), np.flatnonzero(wanted).tolist(), strict=True))
         flows = list(self._flows)
-        changes: list[tuple[bytes, bytes | None]] = []
-        for doc_no in sorted(self._touched):
-            key = b"h" + doc_no.to_bytes(8, "big")
+        for doc_no in self._touched:
             row = held_at.get(doc_no)
             if row is not None:
-                group, cluster = self._told_documents[doc_no] = flows[places[row]]
-                changes.append((key, rows[row].tobytes() + _digits(cluster) + self._patterns[group].encode()))
-            elif self._told_documents.pop(doc_no, None) is not None:
-                changes.append((key, None))
+                group, cluster = flows[places[row]]
+                self._buffered[doc_no] = rows[row].tobytes() + _FLOW_KEY.encode((cluster, self._patterns[group]))
+            else:
+                self._buffered.pop(doc_no, None)
         self._touched.clear()
-        return changes
-
-
-def _digits(number: int) -> bytes:
-    return (number + (1 << 63)).to_bytes(8, "big")
-
-
-def _number(digits: bytes) -> int:
-    return int.from_bytes(digits, "big") - (1 << 63)

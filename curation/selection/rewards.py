@@ -14,29 +14,21 @@ The quality score stops being the reward for good when the first reward of eithe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 import msgspec
 
 from curation.selection.loss_curves import Curve, Losses, progress_rewards, sums_by_cluster
 from curatord.records import Feedback
 from ops.readings import Counts
-from state.changes import take_changes
+from state.fact_table import FactCell, FactOwner, FactTable, Table
+from state.facts import NUMBER, NUMBERS, Facts, Family, packed, single
 
 SEEN_STEPS = 512  # of each rank; a report that is delayed by more steps is lost
 MAX_RUNS = 8  # the run that was silent for longest is forgotten for a new one
 FORGOTTEN_HALF_LIVES = 20  # a curve weighs a millionth after them, and goes
-
-_STATE_KEY = b"s"
-_RUN_PREFIX = b"r"
-_CURVE_PREFIX = b"c"
-_SEEN_PREFIX = b"d"
-_CLUSTER_PREFIX = b"p"
-_DOCUMENT_PREFIX = b"w"
-
-_Fact = TypeVar("_Fact", bound=msgspec.Struct)
 
 
 class FeedbackConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -118,19 +110,34 @@ class _Gathered(msgspec.Struct, array_like=True):
     total: float = 0.0
 
 
-class Rewards:
+_FAMILY = Family("feedback", "a report of a trainer or scorer, until the next tick and beyond")
+_STATE = single("feedback", packed(_State))
+_RUNS = Facts(_FAMILY, NUMBER, packed(_Run), prefix=b"r")
+CURVES = Facts(_FAMILY, NUMBERS, packed(Curve), prefix=b"c")  # by run, and cluster as it was when it was placed
+_SEEN = Facts(_FAMILY, NUMBERS, packed(_Seen), prefix=b"d")  # by run and rank
+_OF_CLUSTERS = Facts(_FAMILY, NUMBER, packed(_Gathered), prefix=b"p")
+_OF_DOCUMENTS = Facts(_FAMILY, NUMBER, packed(_Gathered), prefix=b"w")  # that wait for their tick
+
+
+class Rewards(FactOwner):
     """Everything that was heard and is not forgotten. Nothing raises."""
 
     def __init__(self, config: FeedbackConfig) -> None:
         self._half_life = config.half_life_steps
-        self._state = _State(FeedbackCounts())
-        self._runs: dict[int, _Run] = {}
-        self._curves: dict[int, dict[int, Curve]] = {}  # run -> cluster as it was when the document was placed
-        self._seen: dict[int, dict[int, _Seen]] = {}  # run -> rank
-        self._of_clusters: dict[int, _Gathered] = {}
-        self._of_documents: dict[int, _Gathered] = {}  # that wait for their tick
-        self._changed: set[bytes] = set()
-        self._written: set[bytes] = set()
+        self._cell = FactCell(_STATE, _State(FeedbackCounts()))
+        self._runs = FactTable(_RUNS)
+        self._curves = FactTable(CURVES)
+        self._seen = FactTable(_SEEN)
+        self._of_clusters = FactTable(_OF_CLUSTERS)
+        self._of_documents = FactTable(_OF_DOCUMENTS)
+
+    def tables(self) -> tuple[Table, ...]:
+        """Everything that is remembered."""
+        return self._cell, self._runs, self._curves, self._seen, self._of_clusters, self._of_documents
+
+    @property
+    def _state(self) -> _State:
+        return self._cell.value
 
     @property
     def is_heard(self) -> bool:
@@ -145,16 +152,13 @@ class Rewards:
     def count(self, outcome: str, number: int = 1) -> None:
         """One more message, or `number` more sequences, of a field of `FeedbackCounts`."""
         setattr(self._state.counts, outcome, getattr(self._state.counts, outcome) + number)
-        self._changed.add(_STATE_KEY)
 
     def admit(self, report: Feedback) -> bool:
         """Whether to learn from a report; if not, why is counted. It is known from now on."""
-        run = self._run(report.run_id)
-        seen = self._seen[run].get(report.rank)
-        if seen is None:
-            seen = self._seen[run][report.rank] = _Seen(report.step, bytes(SEEN_STEPS // 8))
+        key = self._run(report.run_id), report.rank
+        seen = self._seen.setdefault(key, _Seen(report.step, bytes(SEEN_STEPS // 8)))
         outcome = seen.outcome(report.step)
-        self._changed.add(_seen_key(run, report.rank))
+        self._seen.touch(key)
         if not outcome and report.skipped:
             outcome = "skipped"
         if outcome:
@@ -165,25 +169,17 @@ class Rewards:
         """Losses of one step that one rank reported."""
         run = self._run(run_id)
         for cluster, sums in sums_by_cluster(losses).items():
-            self._curves[run].setdefault(cluster, Curve(step)).add(step, sums, self._half_life)
-            self._changed.add(_curve_key(run, cluster))
+            self._curves.setdefault((run, cluster), Curve(step)).add(step, sums, self._half_life)
+            self._curves.touch((run, cluster))
         self._runs[run].step = max(self._runs[run].step, step)
 
     def reward_cluster(self, cluster: int, value: float) -> None:
         """A plain reward of a cluster that there is."""
-        self._gather(self._of_clusters, cluster, value)
-        self._changed.add(_key(_CLUSTER_PREFIX, cluster))
+        _gather(self._of_clusters, cluster, value)
 
     def reward_document(self, doc_no: int, value: float) -> None:
         """A plain reward of a document that waits for its tick."""
-        self._gather(self._of_documents, doc_no, value)
-        self._changed.add(_key(_DOCUMENT_PREFIX, doc_no))
-
-    @staticmethod
-    def _gather(gathered: dict[int, _Gathered], number: int, value: float) -> None:
-        of_number = gathered.setdefault(number, _Gathered())
-        of_number.count += 1
-        of_number.total += value
+        _gather(self._of_documents, doc_no, value)
 
     def take(
         self, survivor: Callable[[int], int | None], cluster_of: Callable[[int], int | None], *, last_doc_no: int
@@ -201,10 +197,11 @@ class Rewards:
             cluster, of_it = cluster_of(doc_no), self._of_documents.pop(doc_no)
             if cluster is not None:
                 rewards.append((cluster, of_it.total / of_it.count, float(of_it.count)))
-        for run in sorted(self._runs):
-            rewards += self._progress(run)
-        self._changed.update(_key(_CLUSTER_PREFIX, cluster) for cluster in self._of_clusters)
-        self._changed.update(_key(_DOCUMENT_PREFIX, doc_no) for doc_no in documents)
+        curves: dict[int, dict[int, Curve]] = {}
+        for (run, cluster), curve in sorted(self._curves.items(), key=lambda entry: entry[0]):
+            curves.setdefault(run, {})[cluster] = curve
+        for run, of_run in curves.items():
+            rewards += self._progress(run, of_run)
         self._of_clusters.clear()
         taken = []
         for placed, value, count in rewards:
@@ -213,101 +210,46 @@ class Rewards:
                 taken.append(ArmReward(cluster, value, count))
         if taken and not self._state.is_heard:
             self._state.is_heard = True
-            self._changed.add(_STATE_KEY)
         return taken
 
-    def _progress(self, run: int) -> list[tuple[int, float, float]]:
-        """Rewards of a run's fresh clusters, which are fresh no longer."""
-        curves, step = self._curves[run], self._runs[run].step
-        fresh = sorted(cluster for cluster, curve in curves.items() if curve.is_fresh)
+    def _progress(self, run: int, curves: dict[int, Curve]) -> list[tuple[int, float, float]]:
+        """Rewards of a run's fresh clusters, which are fresh no longer; `curves` are in the order of clusters."""
+        step = self._runs[run].step
+        fresh = [cluster for cluster, curve in curves.items() if curve.is_fresh]
         if not fresh:
             return []
-        rewards = progress_rewards(dict(sorted(curves.items())), step - self._half_life)
+        rewards = progress_rewards(curves, step - self._half_life)
         for cluster in fresh:
             curves[cluster].is_fresh = False
-            self._changed.add(_curve_key(run, cluster))
+            self._curves.touch((run, cluster))
         oldest = step - FORGOTTEN_HALF_LIVES * self._half_life
         for cluster in [cluster for cluster, curve in curves.items() if curve.step < oldest]:
-            del curves[cluster]
-            self._changed.add(_curve_key(run, cluster))
+            del self._curves[run, cluster]
         return rewards
 
     def _run(self, run_id: str) -> int:
         """The number of a run that is heard now."""
         self._state.num_reports += 1
-        self._changed.add(_STATE_KEY)
         number = next((number for number, run in self._runs.items() if run.run_id == run_id), None)
         if number is None:
             if len(self._runs) == MAX_RUNS:
                 self._forget(min(self._runs, key=lambda other: self._runs[other].heard_at))
             number = self._state.next_run
             self._state.next_run += 1
-            self._runs[number], self._curves[number], self._seen[number] = _Run(run_id), {}, {}
+            self._runs[number] = _Run(run_id)
         self._runs[number].heard_at = self._state.num_reports
-        self._changed.add(_key(_RUN_PREFIX, number))
+        self._runs.touch(number)
         return number
 
     def _forget(self, run: int) -> None:
-        self._changed.update(_curve_key(run, cluster) for cluster in self._curves.pop(run))
-        self._changed.update(_seen_key(run, rank) for rank in self._seen.pop(run))
-        self._changed.add(_key(_RUN_PREFIX, run))
+        for table in (self._curves, self._seen):
+            for key in [key for key in table if key[0] == run]:
+                del table[key]
         del self._runs[run]
 
-    def changes(self) -> Iterator[tuple[bytes, bytes | None]]:
-        """The facts that changed since the last call, by key; what came and went in between is none."""
-        return take_changes(self._changed, self._written, self._fact)
 
-    def _fact(self, key: bytes) -> msgspec.Struct | None:
-        number, other = int.from_bytes(key[1:9], "big"), int.from_bytes(key[9:], "big")
-        match key[:1]:
-            case b"s":
-                return self._state
-            case b"r":
-                return self._runs.get(number)
-            case b"c":
-                return self._curves.get(number, {}).get(other)
-            case b"d":
-                return self._seen.get(number, {}).get(other)
-            case b"p":
-                return self._of_clusters.get(number)
-            case _:
-                return self._of_documents.get(number)
-
-    def apply(self, key: bytes, value: bytes | None) -> None:
-        """Put one fact back."""
-        number, other = int.from_bytes(key[1:9], "big"), int.from_bytes(key[9:], "big")
-        (self._written.discard if value is None else self._written.add)(key)
-        match key[:1]:
-            case b"s":
-                self._state = _State(FeedbackCounts()) if value is None else msgspec.msgpack.decode(value, type=_State)
-            case b"r":
-                _put(self._runs, number, value, _Run)
-                self._curves.setdefault(number, {})
-                self._seen.setdefault(number, {})
-            case b"c":
-                _put(self._curves.setdefault(number, {}), other, value, Curve)
-            case b"d":
-                _put(self._seen.setdefault(number, {}), other, value, _Seen)
-            case b"p":
-                _put(self._of_clusters, number, value, _Gathered)
-            case _:
-                _put(self._of_documents, number, value, _Gathered)
-
-
-def _put(facts: dict[int, _Fact], number: int, value: bytes | None, kind: type[_Fact]) -> None:
-    if value is None:
-        facts.pop(number, None)
-    else:
-        facts[number] = msgspec.msgpack.decode(value, type=kind)
-
-
-def _key(prefix: bytes, number: int) -> bytes:
-    return prefix + number.to_bytes(8, "big")
-
-
-def _curve_key(run: int, cluster: int) -> bytes:
-    return _key(_CURVE_PREFIX, run) + cluster.to_bytes(8, "big")
-
-
-def _seen_key(run: int, rank: int) -> bytes:
-    return _key(_SEEN_PREFIX, run) + rank.to_bytes(8, "big")
+def _gather(gathered: FactTable[int, _Gathered], number: int, value: float) -> None:
+    of_number = gathered.setdefault(number, _Gathered())
+    of_number.count += 1
+    of_number.total += value
+    gathered.touch(number)

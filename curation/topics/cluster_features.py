@@ -19,7 +19,7 @@ Shape legend: K clusters, D dimensions, 2 halves.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -213,24 +213,16 @@ class Features:
         costs_KK[np.tri(len(self), dtype=np.bool_)] = np.inf
         return np.asarray(costs_KK)
 
-    def row_bytes(self, slot: int) -> bytes:
-        """All that is known of one cluster since the last `settle`, for `put`."""
-        return self._table_K[slot : slot + 1].astype(self._stored_row).tobytes()
+    def rows(self) -> dict[int, bytes]:
+        """All that is known of each cluster since the last `settle`, for `from_rows`."""
+        stored_K = self._table_K.astype(self._stored_row)
+        return {int(row["cluster"]): row.tobytes() for row in stored_K}
 
-    @staticmethod
-    def dimension_of(value: bytes) -> int:
-        """Of the vectors in what `row_bytes` gave."""
+    @classmethod
+    def from_rows(cls, rows: Mapping[int, bytes]) -> Features:
+        """What `rows` gave, ids ascending."""
         scalars, one_dimension = (_row(dimension, *_STORED).itemsize for dimension in (0, 1))
-        return (len(value) - scalars) // (one_dimension - scalars)
-
-    def put(self, cluster: int, value: bytes | None) -> None:
-        """Set one cluster to what `row_bytes` gave; None: it is gone. New ones come in ascending order of ids."""
-        slot = int(np.searchsorted(self._table_K["cluster"], cluster))
-        is_known = slot < len(self) and self._table_K["cluster"][slot] == cluster
-        if value is not None and is_known:
-            self._table_K[slot] = np.frombuffer(value, self._stored_row)[0]
-        elif value is not None:
-            row = np.frombuffer(value, self._stored_row).astype(self._row)
-            self._table_K = np.concatenate((self._table_K[:slot], row, self._table_K[slot:]))
-        elif is_known:
-            self.delete(slot)
+        sizes = {(len(value) - scalars) // (one_dimension - scalars) for value in rows.values()}
+        features = cls(max(sizes, default=0))
+        features._table_K = np.frombuffer(b"".join(rows.values()), features._stored_row).astype(features._row)
+        return features

@@ -14,7 +14,6 @@ search, features, splits and merges.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -30,6 +29,8 @@ from curation.vectors.teacher import unit_vectors
 from kernels.features import add_members, keep_most_central
 from kernels.products import chosen_products, dots, products
 from ops.readings import Gauges
+from state.fact_table import FactCell, FactOwner, FactTable, Table
+from state.facts import NUMBER, RAW, Facts, FactSource, Family, packed, single
 
 TICK_DOCUMENTS = 512
 # Nearest centres that the index names; two that are equal but for rounding are told apart by exact order.
@@ -45,10 +46,8 @@ SEED_DOCUMENTS = 8
 # Below this faded weight a cluster is merged into its nearest.
 MIN_WEIGHT = 1.0
 
-_STATE_KEY = b"s"
-_CLUSTER_PREFIX = b"c"
-_EVENT_PREFIX = b"e"
-_NOVELTY_PREFIX = b"w"
+
+CLUSTERS = Facts(Family("clusters", "a cluster, and what it has learned"), NUMBER, RAW)  # a row of `Features` each
 
 
 class ClustersConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -97,7 +96,10 @@ class _State(msgspec.Struct, frozen=True, array_like=True):
     next_id: int
 
 
-class Clusters:
+_STATE = single("clusters", packed(_State))
+
+
+class Clusters(FactOwner):
     """The clusters of one lane. Vectors without direction are taken as the first axis; nothing raises on odd input."""
 
     def __init__(self, config: ClustersConfig, *, seed: int = 0) -> None:
@@ -108,9 +110,9 @@ class Clusters:
         self._tick = 0
         self._next_id = 0
         self._lineage = Lineage()
-        self._written: set[int] = set()
-        self._dirty: set[int] = set()
-        self._is_dirty = False
+        self._has_learned = False  # since the last commit
+        self._cell = FactCell(_STATE, _State(0, 0))
+        self._rows = FactTable(CLUSTERS)
 
     def __len__(self) -> int:
         return len(self._features)
@@ -178,7 +180,6 @@ class Clusters:
             new.column("documents")[slot] += old.column("documents")[old_slot]
             self._lineage.merged(tick=self._tick, winner=ids[slot], loser=old_ids[old_slot])
         new.rename(ids)
-        self._dirty.update(ids)
 
     def assign(
         self, embeddings_BD: NDArray[np.float32], doc_nos_B: NDArray[np.int64] | None = None
@@ -257,39 +258,24 @@ class Clusters:
             for slot in np.argsort(-documents_K, kind="stable")[:n].tolist()
         ]
 
-    def apply(self, key: bytes, value: bytes | None) -> None:
-        """Put one fact back."""
-        prefix, rest = key[:1], key[1:]
-        if prefix == _EVENT_PREFIX and value is not None:
-            self._lineage.apply(value)
-        elif prefix == _NOVELTY_PREFIX:
-            self._novelty.apply(rest, value)
-        elif prefix == _STATE_KEY and value is not None:
-            state = msgspec.msgpack.decode(value, type=_State)
-            self._tick, self._next_id = state.tick, state.next_id
-        elif prefix == _CLUSTER_PREFIX:
-            cluster = int.from_bytes(rest, "big")
-            if value is not None and not self.is_seeded:
-                self._features = Features(Features.dimension_of(value))
-            self._features.put(cluster, value)
-            (self._written.discard if value is None else self._written.add)(cluster)
+    def tables(self) -> tuple[Table, ...]:
+        """The clusters, their counters, and the novel documents."""
+        return self._cell, self._rows, *self._novelty.tables()
 
-    def changes(self) -> Iterator[tuple[bytes, bytes | None]]:
-        """Facts since the last call: events, clusters that are gone, clusters that learned, who waits, counters."""
-        if not self._is_dirty:
-            return
-        for place, event in self._lineage.changes():
-            yield _EVENT_PREFIX + place, event
-        clusters = self._features.column("cluster").tolist()
-        for cluster in sorted(self._written.difference(clusters)):
-            yield _CLUSTER_PREFIX + cluster.to_bytes(4, "big"), None
-        for slot, cluster in enumerate(clusters):
-            if cluster in self._dirty or cluster not in self._written:
-                yield _CLUSTER_PREFIX + cluster.to_bytes(4, "big"), self._features.row_bytes(slot)
-        for key, value in self._novelty.changes():
-            yield _NOVELTY_PREFIX + key, value
-        yield _STATE_KEY, msgspec.msgpack.encode(_State(self._tick, self._next_id))
-        self._written, self._dirty, self._is_dirty = set(clusters), set(), False
+    def before_commit(self) -> None:
+        """A row a cluster."""
+        if self._has_learned:
+            self._cell.value = _State(self._tick, self._next_id)
+            self._rows.replace(self._features.rows())
+            self._novelty.before_commit()
+            self._has_learned = False
+
+    def restored(self, committed: FactSource) -> None:
+        """The features again, and what became of clusters that were merged."""
+        self._tick, self._next_id = self._cell.value.tick, self._cell.value.next_id
+        self._features = Features.from_rows(self._rows)
+        self._novelty.restored(committed)
+        self._lineage.restore(committed)
 
     def _nearest(self, embeddings_BD: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Slot of the nearest centre, the first among equals, and the cosine to it.
@@ -374,7 +360,6 @@ class Clusters:
             fade = 0.5 ** (len(embeddings_BD) / self._config.half_life_documents)
             weights_K *= fade
             sums_KD *= fade
-            self._dirty.update(features.column("cluster").tolist())
         slots_B = np.where(waits_B, -1, slots_B)
         halves = features.column("half_weights"), features.column("half_sums")
         add_members(embeddings_BD, slots_B, weights_K, sums_KD, halves[0], halves[1], HALF_MEMORY)
@@ -388,8 +373,7 @@ class Clusters:
             slots_B, similarities_B, doc_nos_B, documents_K, central_K, features.column("central_similarity")
         )
         self._novelty.observe(similarities_B)
-        self._dirty.update(features.column("cluster")[slots_B].tolist())
-        self._is_dirty = True
+        self._has_learned = True
 
     def _maintain(self, survivors: dict[int, int]) -> None:
         """Split what is two, merge what is one, merge the cheapest pairs above `max_clusters`."""
@@ -422,13 +406,12 @@ class Clusters:
         """A new cluster; its slot."""
         found(self._features, self._next_id, members_MD, rng)
         self._next_id += 1
-        self._is_dirty = True
+        self._has_learned = True
         return len(self) - 1
 
     def _split(self, slot: int) -> None:
         parent = int(self._features.column("cluster")[slot])
         self._features.split(slot, self._next_id)
-        self._dirty.add(parent)
         self._lineage.split(tick=self._tick, parent=parent, new=self._next_id)
         self._next_id += 1
 
@@ -441,8 +424,6 @@ class Clusters:
         for cluster, survivor in survivors.items():
             if survivor == loser_id:
                 survivors[cluster] = winner_id
-        self._dirty.add(winner_id)
-        self._dirty.discard(loser_id)
         self._lineage.merged(tick=self._tick, winner=winner_id, loser=loser_id)
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Sequence
 from typing import Literal
 
 import msgspec
+
+from state.epoch import Epoch
+from state.facts import NUMBERS, Facts, FactSource, Family, packed
 
 Kind = Literal["founded", "split", "merged"]
 
@@ -24,6 +26,15 @@ class LineageEvent(msgspec.Struct, frozen=True, kw_only=True):
     children: tuple[int, ...]
 
 
+_EVENTS = Facts(Family("lineage", "a cluster began, split, or was merged"), NUMBERS, packed(LineageEvent))
+
+
+def write_events(events: Sequence[LineageEvent], epoch: Epoch) -> None:
+    """The events of a tick are facts from now on, by tick and number."""
+    for number, event in enumerate(events):
+        _EVENTS.put(epoch, (event.tick, number), event)
+
+
 class Lineage:
     """All events, of which only the merges are remembered.
 
@@ -37,7 +48,6 @@ class Lineage:
     def __init__(self) -> None:
         self._successors: dict[int, int] = {}  # what was merged -> into what
         self._untold: list[LineageEvent] = []
-        self._unwritten: list[LineageEvent] = []
 
     def founded(self, *, tick: int, nearest: int, new: int) -> None:
         """A cluster began beside another."""
@@ -54,7 +64,6 @@ class Lineage:
     def _add(self, event: LineageEvent) -> None:
         self._succeed(event)
         self._untold.append(event)
-        self._unwritten.append(event)
 
     def _succeed(self, event: LineageEvent) -> None:
         if event.kind == "merged":
@@ -75,15 +84,7 @@ class Lineage:
         events, self._untold = self._untold, []
         return events
 
-    def changes(self) -> Iterator[tuple[bytes, bytes]]:
-        """The events since the last call, as facts."""
-        numbers: Counter[int] = Counter()  # of events by tick
-        for event in self._unwritten:
-            place = event.tick.to_bytes(8, "big") + numbers[event.tick].to_bytes(4, "big")
-            numbers[event.tick] += 1
-            yield place, msgspec.msgpack.encode(event)
-        self._unwritten = []
-
-    def apply(self, value: bytes) -> None:
-        """Put one event back."""
-        self._succeed(msgspec.msgpack.decode(value, type=LineageEvent))
+    def restore(self, committed: FactSource) -> None:
+        """Remember all events again."""
+        for _, event in _EVENTS.items(committed):
+            self._succeed(event)

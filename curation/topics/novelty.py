@@ -11,14 +11,14 @@ whatever the vectors are like.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from curation.topics.cluster_features import Features
 from kernels.products import dots, products
+from state.fact_table import FactCell, FactOwner, FactTable, Table
+from state.facts import NUMBER, RAW, Facts, FactSource, Family, packed, single
 
 NOVEL_QUANTILE = 0.2
 OUTLIER_QUANTILE = 0.05
@@ -28,16 +28,18 @@ MAX_OUTLIERS = 512
 NUM_BINS = 200  # over similarities -1 to 1
 TICK_FADE = 0.99
 
-_STATE_KEY = b"h"
-_WAITING_PREFIX = b"n"
-
 
 class _State(msgspec.Struct, frozen=True, array_like=True):
     histogram: bytes
     next_number: int
 
 
-class Novelty:
+_STATE = single("novelty", packed(_State))
+# One byte for which queue it is in, then the vector.
+_WAITING = Facts(Family("novelty", "a document that waits to found a cluster"), NUMBER, RAW)
+
+
+class Novelty(FactOwner):
     """The waiting documents, oldest first, and the histogram of similarities."""
 
     def __init__(self) -> None:
@@ -45,7 +47,12 @@ class Novelty:
         self._next_number = 0
         # By number, oldest first: the recent ones and the outliers.
         self._queues: tuple[dict[int, NDArray[np.float32]], dict[int, NDArray[np.float32]]] = ({}, {})
-        self._written: set[int] = set()
+        self._cell = FactCell(_STATE, _State(self._histogram.tobytes(), 0))
+        self._rows = FactTable(_WAITING)
+
+    def tables(self) -> tuple[Table, ...]:
+        """The histogram, and the waiting."""
+        return self._cell, self._rows
 
     def thresholds(self) -> tuple[float, float]:
         """Similarities below which a document is (novel, an outlier); -2 while nothing is known."""
@@ -71,15 +78,17 @@ class Novelty:
         self._next_number += 1
         queue = self._queues[is_outlier]
         queue[number] = vector_D.copy()
+        self._rows[number] = bytes([is_outlier]) + queue[number].tobytes()
         if len(queue) <= (MAX_OUTLIERS if is_outlier else MAX_RECENT):
             return number, None
         oldest = next(iter(queue))
-        del queue[oldest]
+        del queue[oldest], self._rows[oldest]
         return number, oldest
 
     def leave(self, numbers: list[int]) -> None:
         """These founded a cluster."""
         for number in numbers:
+            self._rows.pop(number, None)
             for queue in self._queues:
                 queue.pop(number, None)
 
@@ -88,33 +97,16 @@ class Novelty:
         self._histogram[:] = 0.0
         self.leave(list(self.waiting()))
 
-    def apply(self, key: bytes, value: bytes | None) -> None:
-        """Put a fact back; keys come in ascending order."""
-        if key == _STATE_KEY and value is not None:
-            state = msgspec.msgpack.decode(value, type=_State)
-            self._histogram = np.frombuffer(state.histogram).copy()
-            self._next_number = state.next_number
-            return
-        number = int.from_bytes(key[1:], "big")
-        self.leave([number])
-        self._written.discard(number)
-        if value is not None:
+    def before_commit(self) -> None:
+        """The histogram as bytes."""
+        self._cell.value = _State(self._histogram.tobytes(), self._next_number)
+
+    def restored(self, committed: FactSource) -> None:
+        """The queues again, oldest first."""
+        self._histogram = np.frombuffer(self._cell.value.histogram).copy()
+        self._next_number = self._cell.value.next_number
+        for number, value in self._rows.items():
             self._queues[value[0]][number] = np.frombuffer(value, np.float32, offset=1).copy()
-            self._written.add(number)
-
-    def changes(self) -> Iterator[tuple[bytes, bytes | None]]:
-        """Who came and who left since the last call; who did both leaves no trace."""
-        yield _STATE_KEY, msgspec.msgpack.encode(_State(self._histogram.tobytes(), self._next_number))
-        waiting = self.waiting()
-        for number in sorted(self._written - waiting.keys()):
-            yield _waiting_key(number), None
-        for number in sorted(waiting.keys() - self._written):
-            yield _waiting_key(number), bytes([number in self._queues[1]]) + waiting[number].tobytes()
-        self._written = set(waiting)
-
-
-def _waiting_key(number: int) -> bytes:
-    return _WAITING_PREFIX + number.to_bytes(8, "big")
 
 
 class Worth:

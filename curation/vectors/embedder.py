@@ -8,7 +8,7 @@ When the stream has become another, a new version of the student takes the place
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,10 +17,14 @@ from curation.vectors.student import Student, train_student
 from curation.vectors.teacher import EmbeddingConfig, Progress, Teacher, open_teacher
 from curatord.errors import ConfigError
 from kernels.columns import Ragged, bounds_of
+from state.epoch import Epoch
+from state.facts import DECIMAL, NUMBERS, RAW, Facts, FactSource, Family, single
 from state.token_arrays import Tokens
 
 # The student is one large value; facts and journal records are of bounded size.
 PART_BYTES = 1 << 20
+_PARTS = Facts(Family("embedding", "a part of the student's table"), NUMBERS, RAW)  # by version and part
+_VERSION = single("student", DECIMAL)
 
 
 class Embedder:
@@ -46,8 +50,8 @@ class Embedder:
         self._threads = threads
         self._progress = progress
         self._student: Student | None = None
-        self._stored: list[bytes] = []  # keys of the parts that are facts
-        self._is_new = False
+        self._stored: list[tuple[int, int]] = []  # keys of the parts that are facts
+        self._is_new = False  # since it was written
         self.version = 0  # of the student; 0: there is none
 
     @property
@@ -108,27 +112,29 @@ class Embedder:
         except ValueError as error:
             raise ConfigError(str(error)) from error
 
-    def changes(self) -> Iterator[tuple[bytes, bytes | None]]:
-        """The student, once, after it was trained; the version before it goes."""
+    def write(self, epoch: Epoch) -> None:
+        """A new student becomes a fact, and the version before it goes."""
         if not self._is_new or self._student is None:
             return
         self._is_new = False
         for key in self._stored:
-            yield key, None
+            _PARTS.delete(epoch, key)
         value = self._student.to_bytes()
         starts = range(0, len(value), PART_BYTES)
-        self._stored = [self.version.to_bytes(4, "big") + part.to_bytes(4, "big") for part in range(len(starts))]
+        self._stored = [(self.version, part) for part in range(len(starts))]
         for key, start in zip(self._stored, starts, strict=True):
-            yield key, value[start : start + PART_BYTES]
+            _PARTS.put(epoch, key, value[start : start + PART_BYTES])
+        _VERSION.put(epoch, None, self.version)
 
-    def restore(self, parts: Iterable[tuple[bytes, bytes]]) -> None:
-        """Put the student back from its parts, which come in the order of their keys."""
-        found = list(parts)
-        if found:
-            self._stored = [key for key, _ in found]
-            self._student = Student.from_bytes(b"".join(part for _, part in found))
-            self.version = int.from_bytes(found[0][0][:4], "big")
-            self._is_new = False
+    def restore(self, committed: FactSource) -> None:
+        """Put the student back, unless it is this one already."""
+        if self.version == (_VERSION.get(committed, None) or 0):
+            return
+        found = list(_PARTS.items(committed))
+        self._stored = [key for key, _ in found]
+        self._student = Student.from_bytes(b"".join(part for _, part in found))
+        self.version = found[0][0][0]
+        self._is_new = False
 
 
 def held_out(documents: Sequence[Tokens]) -> Sequence[Tokens]:

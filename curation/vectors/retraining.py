@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import atexit
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotYet
 
@@ -32,6 +32,8 @@ from curation.vectors.teacher import EmbeddingConfig, Progress
 from curation.vectors.training_sample import Sample
 from curatord.errors import ConfigError
 from ops.readings import Gauges
+from state.fact_table import FactCell, FactOwner, Table
+from state.facts import FactSource, packed, single
 from state.token_arrays import Tokens
 
 # Between the tick that fills the sample and the first that the new version embeds: 4,096 documents at most, which at a
@@ -46,9 +48,6 @@ _WATCHING, _COLLECTING = 0, -1  # above: ticks until a version in training takes
 
 Vectors = NDArray[np.float32]
 
-_STATE_KEY = b"s"
-_BLOCK_PREFIX = b"t"
-
 
 class _State(msgspec.Struct, frozen=True, array_like=True):
     phase: int
@@ -58,7 +57,10 @@ class _State(msgspec.Struct, frozen=True, array_like=True):
     next_doc_no: int
 
 
-class Retraining:
+_STATE = single("retraining", packed(_State))
+
+
+class Retraining(FactOwner):
     """When to train, on what, and when to use it. `progress` is called while documents wait for a training."""
 
     def __init__(self, config: EmbeddingConfig, embedder: Embedder, *, progress: Progress | None = None) -> None:
@@ -70,7 +72,7 @@ class Retraining:
         self._usual_share = 1.0  # when the present version began
         self._share = 1.0
         self._training: Training | None = None
-        self._is_dirty = False
+        self._cell = FactCell(_STATE, self._state())
 
     @property
     def known_share(self) -> float:
@@ -95,7 +97,6 @@ class Retraining:
         """The documents of a tick, which the student has embedded: is it still one for them?"""
         if not self._is_on():
             return
-        self._is_dirty = True
         self._share = FADE * self._share + (1.0 - FADE) * self._embedder.known_share(documents[::LOOKED_AT])
         if self._phase > 0:
             self._phase = max(1, self._phase - 1)
@@ -137,7 +138,6 @@ class Retraining:
         unseen = held_out(self._sample.documents())
         self._usual_share = self._share = self._embedder.known_share(unseen[len(unseen) // 2 :])
         self._phase = _WATCHING
-        self._is_dirty = True
 
     def _is_on(self) -> bool:
         return self._config.mode == "student" and self._config.retrain_drop < 1.0
@@ -161,25 +161,23 @@ class Retraining:
             self._training.stop()
             self._training = None
 
-    def changes(self) -> Iterator[tuple[bytes, bytes | None]]:
-        """Facts since the last call: the sample's blocks, then the rest."""
-        for key, value in self._sample.changes():
-            self._is_dirty = True
-            yield _BLOCK_PREFIX + key, value
-        if self._is_dirty:
-            self._is_dirty = False
-            sample = self._sample
-            state = _State(self._phase, self._usual_share, self._share, sample.next_block, sample.next_doc_no)
-            yield _STATE_KEY, msgspec.msgpack.encode(state)
+    def tables(self) -> tuple[Table, ...]:
+        """How far it is, and the sample."""
+        return self._cell, *self._sample.tables()
 
-    def apply(self, key: bytes, value: bytes | None) -> None:
-        """Put one fact back."""
-        if key[:1] == _BLOCK_PREFIX:
-            self._sample.apply(key[1:], value)
-        elif value is not None:
-            state = msgspec.msgpack.decode(value, type=_State)
-            self._phase, self._usual_share, self._share = state.phase, state.usual_share, state.share
-            self._sample.next_block, self._sample.next_doc_no = state.next_block, state.next_doc_no
+    def _state(self) -> _State:
+        sample = self._sample
+        return _State(self._phase, self._usual_share, self._share, sample.next_block, sample.next_doc_no)
+
+    def before_commit(self) -> None:
+        """The counters as they are."""
+        self._cell.value = self._state()
+
+    def restored(self, committed: FactSource) -> None:
+        """The counters as they were."""
+        state = self._cell.value
+        self._phase, self._usual_share, self._share = state.phase, state.usual_share, state.share
+        self._sample.next_block, self._sample.next_doc_no = state.next_block, state.next_doc_no
 
 
 class _Stopped(Exception):

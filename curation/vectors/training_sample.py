@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import msgspec
 
 from curation.ticks import TICK_ORDINALS
-from state.changes import take_changes
+from state.fact_table import FactOwner, FactTable, Table
+from state.facts import NUMBER, Codec, Facts, Family, packed
 from state.token_arrays import TokenArrays, Tokens
 
 
@@ -19,7 +20,22 @@ class _Block(msgspec.Struct, frozen=True, array_like=True):
     tokens: TokenArrays
 
 
-class Sample:
+_PACKED = packed(_Block)
+
+
+def _encode(block: dict[int, Tokens]) -> bytes:
+    return _PACKED.encode(_Block(list(block), TokenArrays.pack(list(block.values()))))
+
+
+def _decode(value: bytes) -> dict[int, Tokens]:
+    block = _PACKED.decode(value)
+    return dict(zip(block.doc_nos, block.tokens.unpack(), strict=True))
+
+
+_BLOCKS = Facts(Family("sample", "documents that the student is trained on"), NUMBER, Codec(_encode, _decode))
+
+
+class Sample(FactOwner):
     """Documents in blocks of a tick at most, oldest first; of each its first `max_tokens`.
 
     >>> import numpy as np
@@ -32,11 +48,13 @@ class Sample:
 
     def __init__(self, max_tokens: int) -> None:
         self._max_tokens = max_tokens
-        self._blocks: dict[int, dict[int, Tokens]] = {}
-        self._changed: set[bytes] = set()
-        self._stored: set[bytes] = set()
+        self._blocks = FactTable(_BLOCKS)
         self.next_block = 0
         self.next_doc_no = 0
+
+    def tables(self) -> tuple[Table, ...]:
+        """The blocks."""
+        return (self._blocks,)
 
     def __len__(self) -> int:
         return sum(map(len, self._blocks.values()))
@@ -56,14 +74,12 @@ class Sample:
             heads = [tokens[: self._max_tokens].copy() for tokens in documents[part]]
             self._blocks[self.next_block] = dict(zip(doc_nos[part], heads, strict=True))
             self.next_doc_no = doc_nos[part][-1] + 1
-            self._changed.add(_key(self.next_block))
             self.next_block += 1
 
     def thin(self) -> None:
         """Every other document goes."""
         for number, block in list(self._blocks.items()):
             self._blocks[number] = {doc_no: block[doc_no] for doc_no in list(block)[1::2]}
-            self._changed.add(_key(number))
             if not self._blocks[number]:
                 del self._blocks[number]
 
@@ -71,31 +87,8 @@ class Sample:
         """One document goes; whether it was here."""
         for number, block in self._blocks.items():
             if block.pop(doc_no, None) is not None:
-                self._changed.add(_key(number))
+                self._blocks.touch(number)
                 if not block:
                     del self._blocks[number]
                 return True
         return False
-
-    def changes(self) -> Iterator[tuple[bytes, bytes | None]]:
-        """Blocks that came, shrank or went since the last call."""
-        return take_changes(self._changed, self._stored, self._fact)
-
-    def _fact(self, key: bytes) -> _Block | None:
-        block = self._blocks.get(int.from_bytes(key, "big"))
-        return None if block is None else _Block(list(block), TokenArrays.pack(list(block.values())))
-
-    def apply(self, key: bytes, value: bytes | None) -> None:
-        """Put one block back, or drop it; new ones come in the order of their keys."""
-        number = int.from_bytes(key, "big")
-        if value is None:
-            self._blocks.pop(number, None)
-            self._stored.discard(key)
-            return
-        block = msgspec.msgpack.decode(value, type=_Block)
-        self._blocks[number] = dict(zip(block.doc_nos, block.tokens.unpack(), strict=True))
-        self._stored.add(key)
-
-
-def _key(number: int) -> bytes:
-    return number.to_bytes(8, "big")

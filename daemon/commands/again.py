@@ -14,9 +14,12 @@ from consumers.files.inputs import InputFile, expand
 from curatord.errors import UsageError
 from daemon.commands.read_state import opened_for_reading
 from daemon.commands.screen import show
+from state.common_facts import TOMBSTONES
+from state.epoch import Epoch
+from state.facts import RAW, single
 from state.store import Store
 
-KEY = b"again"  # of family `meta`: the output whose inputs are read
+_AGAIN = single("again", RAW)  # the output whose inputs are read
 MAX_NAMED = 20
 
 
@@ -69,7 +72,7 @@ def begin_again(old: Path, store: Store) -> None:
 
     Raises `UsageError` if the state is that of anything else.
     """
-    came_from = store.get("meta", KEY)
+    came_from = _AGAIN.get(store, None)
     name = os.fsencode(os.path.realpath(old))
     if came_from == name and store.committed() is not None:
         return  # stopped in the middle, and the same command once more
@@ -79,5 +82,9 @@ def begin_again(old: Path, store: Store) -> None:
             "--output"
         )
     with opened_for_reading(old) as before:
-        tombstones = list(before.items("tombstones"))
-    store.apply([("meta", KEY, name), *(("tombstones", key, value) for key, value in tombstones)])
+        tombstones = list(TOMBSTONES.items(before))
+    changes = Epoch(number=0, identity="")
+    _AGAIN.put(changes, None, name)
+    for key, retracted_at in tombstones:
+        TOMBSTONES.put(changes, key, retracted_at)
+    store.apply(changes.changes())

@@ -6,6 +6,7 @@ A folder is looked into without importing anything of Kafka.
 from __future__ import annotations
 
 import base64
+import itertools
 import json
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -27,6 +28,7 @@ from curatord.records import DeadLetter
 from daemon.commands.read_state import Damage, opened_for_reading
 from daemon.commands.screen import PATIENCE_S, show
 from daemon.config import Config, load_config
+from state.common_facts import DEAD_LETTERS
 
 NUM_NEWEST = 3  # examples of each reason
 SEND_AT_ONCE = 500
@@ -184,23 +186,21 @@ def _letters(
         yield filter(wanted.takes, letters)
         return
     with opened_for_reading(output) as store:
-        yield filter(wanted.takes, map(_embedded, damage.as_far_as_readable(store.items("dead_letters"))))
+        yield filter(wanted.takes, itertools.starmap(_embedded, damage.as_far_as_readable(DEAD_LETTERS.items(store))))
 
 
-def _embedded(fact: tuple[bytes, bytes]) -> StoredLetter:
-    letter = msgspec.msgpack.decode(fact[1], type=DeadLetter)
-    return StoredLetter(str(int.from_bytes(fact[0], "big")), letter.timestamp_us, letter)
+def _embedded(number: int, letter: DeadLetter) -> StoredLetter:
+    return StoredLetter(str(number), letter.timestamp_us, letter)
 
 
 def _find_embedded(output: Path, place: str) -> StoredLetter:
     if not place.isdecimal() or int(place) >= 1 << 64:
         raise UsageError(f"{place!r} is no number of a dead letter, as `dead-letters list -o {output}` prints it")
-    key = int(place).to_bytes(8, "big")
     with opened_for_reading(output) as store:
-        value = store.get("dead_letters", key)
-    if value is None:
+        letter = DEAD_LETTERS.get(store, int(place))
+    if letter is None:
         raise UsageError(f"there is no dead letter {place} in {output}")
-    return _embedded((key, value))
+    return _embedded(int(place), letter)
 
 
 def _sorted(letters: Iterable[StoredLetter]) -> list[StoredLetter]:

@@ -10,16 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import click
-import msgspec
 import numpy as np
 
 from curation.quality.rules import RULES, explain_reason
 from curatord.errors import StateError, UsageError
-from curatord.records import DeadLetter
-from daemon.commands.read_state import Damage, HeldPiece, buffered_documents, held_pieces, opened_for_reading, ticked
+from daemon.commands.read_state import Damage, HeldPiece, buffered_documents, held_pieces, opened_for_reading
 from daemon.commands.screen import show
-from packing.emission import Placements
-from packing.held import SAMPLED_PREFIX, Sampled
+from packing.emission import PLACEMENTS
+from packing.held import SAMPLED
+from state.common_facts import DEAD_LETTERS, RETRACTED, TICKED
 from state.outcomes import LATER_REASONS, LaterReason, Stage
 from state.segments import Verdict, read_segments, verdict_of
 from state.store import Store
@@ -92,8 +91,7 @@ def _unknown(store: Store, doc_id: str, output: Path, damage: Damage) -> UsageEr
             f"no document with the id {doc_id!r} is in what can still be read of {output}: the state is damaged. "
             f"{damage.problems[0]}"
         )
-    for _, value in store.items("dead_letters"):
-        letter = msgspec.msgpack.decode(value, type=DeadLetter)
+    for _, letter in DEAD_LETTERS.items(store):
         if doc_id == f"{letter.source}:{letter.position}" or f'"{doc_id}"'.encode() in letter.original:
             return UsageError(
                 f"{doc_id!r} is no document: row {letter.position} of {letter.source} could not be read "
@@ -109,8 +107,7 @@ def _unknown(store: Store, doc_id: str, output: Path, damage: Damage) -> UsageEr
 def find_placements(store: Store, doc_no: int, damage: Damage) -> list[Placement]:
     """Every sequence that has a piece of the document."""
     found = []
-    for _, value in damage.as_far_as_readable(store.items("placements")):
-        fact = msgspec.msgpack.decode(value, type=Placements)
+    for _, fact in damage.as_far_as_readable(PLACEMENTS.items(store)):
         doc_nos = np.frombuffer(fact.doc_nos, np.int64)
         segments = np.flatnonzero(doc_nos == doc_no)
         if not len(segments):
@@ -136,18 +133,18 @@ def find_placements(store: Store, doc_no: int, damage: Damage) -> list[Placement
 
 def _story(store: Store, verdict: Verdict, damage: Damage) -> Story:
     doc_no = verdict.doc_no
-    retracted = (store.get("retracted", doc_no.to_bytes(8, "big")) or b"").decode()
+    retracted = RETRACTED.get(store, doc_no) or ""
     placements = find_placements(store, doc_no, damage)
     held = [piece for piece in held_pieces(store, damage) if piece.doc_no == doc_no]
     waits_for = ""
     cluster = next((piece.cluster for piece in placements), next((piece.cluster for piece in held), None))
     if not verdict.stage and not retracted:
-        if verdict.ordinal >= ticked(store):
+        if verdict.ordinal >= (TICKED.get(store, None) or 0):
             waits_for = "tick"
         elif doc_no in buffered_documents(store, damage):
             waits_for = "buffer"
-            sampled = store.get("held", SAMPLED_PREFIX + doc_no.to_bytes(8, "big"))
-            cluster = msgspec.msgpack.decode(sampled, type=Sampled).cluster if sampled is not None else cluster
+            sampled = SAMPLED.get(store, doc_no)
+            cluster = cluster if sampled is None else sampled.cluster
     return Story(
         verdict=verdict,
         match_id=_id_of(store, verdict.match, damage),

@@ -13,7 +13,7 @@ from curation.quality.rules import explain_reason
 from daemon.commands.read_state import opened_for_reading
 from daemon.commands.screen import show
 from daemon.stages.examples import read_examples
-from state.ledger import decode_ledger
+from state.ledger import read_ledger
 from state.outcomes import split_key
 from state.segments import find_document
 from state.store import Store
@@ -63,7 +63,7 @@ def inspect_dropped(output: Path, *, as_json: bool) -> int:
 
 def dropped(store: Store) -> list[DroppedReason]:
     """Every stage and reason of the ledger, those that dropped most first."""
-    ledger = decode_ledger(store.get("meta", b"ledger"))
+    ledger = read_ledger(store)
     examples = read_examples(store)
     found = []
     for key, count in sorted(ledger.rejections.items(), key=lambda entry: (-entry[1], entry[0])):

@@ -12,19 +12,19 @@ from typing import Any
 import click
 import numpy as np
 
-from curation.selection.bandit import SHARED_KEY
 from curatord.errors import StateError, UsageError
 from curatord.folder import SHARD_NAME
 from curatord.sequence import HEAD_PRESENT, TAIL_PRESENT
+from daemon.app import families
 from daemon.commands.read_state import Damage, buffered_documents, held_pieces, opened_for_reading, retracted_documents
 from daemon.commands.screen import show
-from state.epoch import FAMILIES
-from state.ledger import OUTCOMES, decode_ledger
+from state.common_facts import TICKED
+from state.epoch import META
+from state.ledger import LEDGER, OUTCOMES, Ledger
 from state.segments import read_segments
 from state.store import Store
 
 MAX_PROBLEMS = 20
-CLUSTER_PREFIX = b"c"  # of the facts of family `clusters` that are clusters
 
 
 @dataclass(slots=True, kw_only=True)
@@ -68,30 +68,28 @@ def inspect_state(output: Path, *, as_json: bool) -> int:
 
 def _state_report(store: Store) -> StateReport:
     damage = Damage()
-    meta = dict(damage.as_far_as_readable(store.items("meta")))
-    ledger = decode_ledger(meta.get(b"ledger"))
-    families = {}
-    for family in FAMILIES:
+    meta = dict(damage.as_far_as_readable(store.items(META)))
+    ledger = LEDGER.value.decode(meta[LEDGER.row(None)]) if LEDGER.row(None) in meta else Ledger()
+    reports = {}
+    for family in sorted({*families(), *store.families()}):
         seen = Damage()
-        report = families[family] = FamilyReport(problems=seen.problems)
+        report = reports[family] = FamilyReport(problems=seen.problems)
         for key, value in seen.as_far_as_readable(store.items(family)):
             report.facts += 1
             report.bytes += len(key) + len(value)
     unreadable = Damage()  # what cannot be read is told of its family already
-    kinds = Counter(key[:1] for key, _ in unreadable.as_far_as_readable(store.items("clusters")))
-    arms = sum(key != SHARED_KEY for key, _ in unreadable.as_far_as_readable(store.items("bandit")))
     retracted = retracted_documents(store, unreadable)
     report_of = StateReport(
         epoch=int(meta.get(b"epoch", 0)),
         identity=json.loads(meta.get(b"identity", b"{}")),
         bytes_on_disk=store.num_bytes(),
-        families=families,
+        families=reports,
         ledger={name: getattr(ledger, name) for name in ledger.__struct_fields__},
         tokens_held=ledger.tokens_accepted - ledger.tokens_emitted_first - ledger.tokens_rejected_later,
         student_version=int(meta.get(b"student", 0)),
-        clusters=kinds[CLUSTER_PREFIX],
-        arms=arms,
-        held=_held(store, set(retracted), int(meta.get(b"ticked", 0)), unreadable),
+        clusters=reports["clusters"].facts,
+        arms=reports["bandit"].facts,
+        held=_held(store, set(retracted), int(meta.get(TICKED.row(None), 0)), unreadable),
         retracted=dict(Counter(retracted.values())),
         problems=[],
     )
@@ -123,8 +121,9 @@ def _state_lines(report: StateReport, output: Path) -> list[str]:
     lines = [f"State of {output}: epoch {report.epoch:,}, {report.bytes_on_disk:,} bytes on disk"]
     lines += ["", "Made with"] + [f"  {name:<32}{value}" for name, value in sorted(report.identity.items())]
     lines += ["", f"{'State':<16}{'entries':>12}{'bytes':>16}  what an entry is"]
+    sentences = {name: family.sentence for name, family in families().items()}
     for name, family in report.families.items():
-        lines.append(f"  {name:<14}{family.facts:>12,}{family.bytes:>16,}  {FAMILIES[name]}")
+        lines.append(f"  {name:<14}{family.facts:>12,}{family.bytes:>16,}  {sentences.get(name, '')}".rstrip())
         lines += [f"    DAMAGED, read as far as possible: {problem}" for problem in family.problems]
     lines += ["", f"{'Ledger':<16}{'rows':>12}{'bytes':>16}"]
     lines.append(f"  {'read':<14}{ledger['rows_read']:>12,}{ledger['bytes_read']:>16,}")

@@ -12,8 +12,10 @@ from typing import TypeVar
 
 import msgspec
 
+from curation.selection.buffered import BUFFERED
 from curatord.errors import StateError, UsageError
-from packing.rows import OPEN_ROW_PREFIX, PIECE_PREFIX, ROW_PREFIX, PieceFact, RowFact
+from packing.rows import CLOSED_ROWS, OPEN_ROWS, PIECES
+from state.common_facts import RETRACTED
 from state.store import Store, state_folder
 
 T = TypeVar("T")
@@ -84,15 +86,10 @@ class HeldPiece:
 def held_pieces(store: Store, damage: Damage) -> list[HeldPiece]:
     """All pieces in the packer."""
     places: dict[int, str] = {}
-    pieces: dict[int, PieceFact] = {}
-    for key, value in damage.as_far_as_readable(store.items("packing")):
-        if key[:1] == PIECE_PREFIX:
-            pieces[int.from_bytes(key[1:], "big")] = msgspec.msgpack.decode(value, type=PieceFact)
-        elif key[:1] == ROW_PREFIX:
-            row = msgspec.msgpack.decode(value, type=RowFact)
-            places |= dict.fromkeys(row.numbers, "closed row")
-        elif key[:1] == OPEN_ROW_PREFIX:
-            places |= dict.fromkeys(msgspec.msgpack.decode(value, type=list[int]), "open row")
+    for _, numbers in damage.as_far_as_readable(OPEN_ROWS.items(store)):
+        places |= dict.fromkeys(numbers, "open row")
+    for _, row in damage.as_far_as_readable(CLOSED_ROWS.items(store)):
+        places |= dict.fromkeys(row.numbers, "closed row")
     return [
         HeldPiece(
             doc_no=piece.doc_no,
@@ -103,22 +100,15 @@ def held_pieces(store: Store, damage: Damage) -> list[HeldPiece]:
             propensity=piece.propensity,
             place=places.get(number, "pool"),
         )
-        for number, piece in pieces.items()
+        for number, piece in damage.as_far_as_readable(PIECES.items(store))
     ]
 
 
 def buffered_documents(store: Store, damage: Damage) -> set[int]:
     """Numbers of the documents in the balance buffers of the mixture."""
-    keys = (key for key, _ in damage.as_far_as_readable(store.items("mixture")))
-    return {int.from_bytes(key[1:], "big") for key in keys if key[:1] == b"h" and len(key) == 9}
+    return set(damage.as_far_as_readable(BUFFERED.keys(store)))
 
 
 def retracted_documents(store: Store, damage: Damage) -> dict[int, str]:
     """Documents that were taken back, and the `LaterReason` of each."""
-    rows = damage.as_far_as_readable(store.items("retracted"))
-    return {int.from_bytes(key, "big"): value.decode() for key, value in rows}
-
-
-def ticked(store: Store) -> int:
-    """Documents with a lower ordinal were taken by their tick; the others wait for it."""
-    return int(store.get("meta", b"ticked") or 0)
+    return dict(damage.as_far_as_readable(RETRACTED.items(store)))

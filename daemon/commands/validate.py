@@ -10,6 +10,7 @@ from curatord.errors import ConfigError
 from daemon.commands.screen import show
 from daemon.config import Config, load_config
 from packing.tokenizer import loss_of_text, open_tokenizer
+from state.common_facts import LANE
 from state.store import Store, state_folder
 
 
@@ -41,7 +42,7 @@ def validate(config_path: Path | None, output: Path | None, *, environment: bool
         try:
             pipeline = build_restored(config, store)
             pipeline.stages.close()
-            lane = store.get("meta", b"lane")
+            lane = LANE.get(store, None)
         finally:
             store.close()
     show(f"embedding model {config.embedding.model}: {pipeline.stages.embedder.dimension} dimensions")
@@ -49,7 +50,7 @@ def validate(config_path: Path | None, output: Path | None, *, environment: bool
     if not is_service and output is None:
         show("[kafka] says nothing, so no cluster was looked for; with kafka.bootstrap_servers it is")
     if is_service:
-        _check_service(config, encode_identity(config, tokenizer), None if lane is None else lane.decode())
+        _check_service(config, encode_identity(config, tokenizer), lane)
 
 
 def _names_cluster(config_path: Path | None) -> bool:

@@ -11,13 +11,15 @@ from numpy.typing import NDArray
 from curation.batch import Tick
 from curation.selection.mixture import Balanced
 from curation.ticks import Waiting, boundaries
-from curation.topics.lineage import LineageEvent
+from curation.topics.lineage import LineageEvent, write_events
 from curation.vectors.embedder import held_out
 from daemon.stages.all_stages import Stages
 from packing.emission import Emission
 from packing.held import Sampled
 from packing.rows import Row
+from state.common_facts import TICKED
 from state.epoch import Epoch
+from state.fact_table import FactCell, FactOwner, Table
 from state.outcomes import LaterReason
 from state.segments import Segment
 from state.token_arrays import Tokens
@@ -25,7 +27,7 @@ from state.token_arrays import Tokens
 NEIGHBOURS = 5
 
 
-class Learning:
+class Learning(FactOwner):
     """From ticks of held documents to rows."""
 
     def __init__(self, stages: Stages) -> None:
@@ -37,7 +39,11 @@ class Learning:
             context_length=packing.context_length,
             shard_rows=packing.shuffle_block_rows,
         )
-        self.ticked = 0  # documents with a lower ordinal were taken by their tick
+        self._ticked = FactCell(TICKED, 0)
+
+    def tables(self) -> tuple[Table, ...]:
+        """How far the ticks are."""
+        return (self._ticked,)
 
     def advance(self, first_ordinal: int, next_ordinal: int, epoch: Epoch, beat: Callable[[], None]) -> None:
         """The input moved on: take the ticks that this completes. `beat` is called before each."""
@@ -81,7 +87,7 @@ class Learning:
         stages.packer.restore_embeddings(lambda doc_nos_B: self.vectors(doc_nos_B.tolist()))
 
     def _take(self, boundary: int, epoch: Epoch) -> None:
-        self.ticked = boundary
+        self._ticked.value = boundary
         for documents in self._stages.waiting.take(boundary):
             enter = self._stages.phases.enter
             self._renew()
@@ -106,7 +112,9 @@ class Learning:
         stages.retraining.observe(doc_nos_B.tolist(), tokens)
         stages.phases.enter("assign")
         clusters_B = stages.clusters.assign(embeddings_BD, doc_nos_B)
-        for event in stages.clusters.take_events():
+        events = stages.clusters.take_events()
+        write_events(events, epoch)
+        for event in events:
             self._hear(event)
         if stages.config.bandit.enabled:
             stages.assignments.put(doc_nos_B, clusters_B, epoch)
@@ -195,7 +203,7 @@ class Learning:
         propensities_B[is_new_B] = tick.propensities_B[new_B]
         embeddings_BD[is_new_B] = tick.embeddings_BD[new_B]
         for b in np.flatnonzero(~is_new_B).tolist():
-            sampled = held[doc_nos[b]].sampled
+            sampled = held.sampled(doc_nos[b])
             assert sampled is not None
             clusters_B[b], versions_B[b] = sampled.cluster, sampled.policy_version
             propensities_B[b] = sampled.propensity
@@ -214,7 +222,7 @@ class Learning:
         """Vectors of held documents whose tick is over: a teacher's as they were then, a student's as it sees them."""
         held = self._stages.held
         if self._stages.embedder.stores_vectors:
-            sampled = [held[doc_no].sampled for doc_no in doc_nos]
+            sampled = [held.sampled(doc_no) for doc_no in doc_nos]
             return np.stack([np.frombuffer(fact.vector, np.float32) for fact in sampled if fact is not None])
         return self._stages.embedder.embed(self._tokens(doc_nos))
 
@@ -239,7 +247,7 @@ class Learning:
     def restore_waiting(self, segment: Segment, retracted: frozenset[int]) -> None:
         """Documents of a segment that no tick has taken wait again."""
         ordinals_B = segment.column("ordinals", np.int64)
-        rows = np.flatnonzero((ordinals_B >= self.ticked) & segment.having(lambda stage, reason: not stage))
+        rows = np.flatnonzero((ordinals_B >= self._ticked.value) & segment.having(lambda stage, reason: not stage))
         sources = segment.column("source_index", np.uint32)
         for row in rows.tolist():
             doc_no = segment.first + row
@@ -255,13 +263,13 @@ class Learning:
                     )
                 )
 
-    def restore(self) -> None:
-        """After all facts are back: who holds which document, and the vectors of those in the pool."""
+    def restore_holders(self) -> None:
+        """After all stages are restored: who holds which document, and the vectors of those in the pool."""
         stages = self._stages
         holders = [(document.doc_no, document.num_tokens) for document in stages.waiting]
         for doc_no, uses in stages.mixture.held():
             holders.append((doc_no, 0 if uses else len(stages.held[doc_no].tokens)))
         for piece in stages.packer.held_pieces():
             holders.append((piece.doc_no, 0 if piece.use else len(piece)))
-        stages.held.restore(holders)
+        stages.held.restore_holders(holders)
         stages.packer.restore_embeddings(lambda doc_nos_B: self.vectors(doc_nos_B.tolist()))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 
-import msgspec
 import numpy as np
 import xxhash
 from numpy.typing import NDArray
@@ -21,23 +20,32 @@ from daemon.stages.all_stages import Stages
 from daemon.stages.identify import Run
 from state.chance import draw_unit
 from state.epoch import Epoch, Holdout
+from state.fact_table import FactCell, FactOwner, FactTable, Table
+from state.facts import DECIMAL, NUMBER, Facts, Family, packed, single
 from state.outcomes import Reason, Stage
-from state.segments import NO_MATCH, Segment, Verdicts, encode_segment, segment_key
-from state.store import Store
+from state.segments import DOCUMENTS, NO_MATCH, Segment, Verdicts
 
 EMPTY_TEXT_KEY = np.frombuffer(xxhash.xxh3_128_digest(b""), np.uint64)
 HOLDOUT_SHARD_DOCUMENTS = 1024
 
 
-class Selection:
+_HOLDOUT = Facts(Family("holdout", "a held-out document whose file is not full"), NUMBER, packed(Holdout))
+_NEXT_HOLDOUT = single("next_holdout", DECIMAL)
+
+
+class Selection(FactOwner):
     """From a run of new documents to tokens that are held."""
 
     def __init__(self, stages: Stages) -> None:
         self._stages = stages
         self._workers = stages.workers
         self._ledger = stages.ledger
-        self._holdouts: list[Holdout] = []  # of the shard that is not full
-        self._next_holdout = 0
+        self._holdouts = FactTable(_HOLDOUT)  # of the shard that is not full
+        self._next_holdout = FactCell(_NEXT_HOLDOUT, 0)
+
+    def tables(self) -> tuple[Table, ...]:
+        """The held-out documents, and the number of the next."""
+        return self._holdouts, self._next_holdout
 
     def decide(self, run: Run, epoch: Epoch) -> None:
         """Every document of the run gets its verdict; the accepted ones are held, and wait for their tick."""
@@ -151,14 +159,11 @@ class Selection:
     def _keep_out(self, arrival: Arrival, epoch: Epoch) -> None:
         document = arrival.value
         assert isinstance(document, Document)
-        number = self._next_holdout
-        self._next_holdout += 1
-        holdout = Holdout(
+        number = self._next_holdout.value
+        self._next_holdout.value += 1
+        self._holdouts[number] = Holdout(
             number=number, doc_id=arrival.doc_id, source=document.source, url=document.url, text=document.text
         )
-        self._holdouts.append(holdout)
-        epoch.put("holdout", number.to_bytes(8, "big"), msgspec.msgpack.encode(holdout))
-        epoch.put("meta", b"next_holdout", str(self._next_holdout).encode())
         if len(self._holdouts) == HOLDOUT_SHARD_DOCUMENTS:
             self.flush_holdout(epoch)
 
@@ -166,10 +171,8 @@ class Selection:
         """Write the held-out documents of the open shard."""
         if not self._holdouts:
             return
-        epoch.holdouts.append(self._holdouts)
-        for holdout in self._holdouts:
-            epoch.delete("holdout", holdout.number.to_bytes(8, "big"))
-        self._holdouts = []
+        epoch.holdouts.append(list(self._holdouts.values()))
+        self._holdouts.clear()
 
     def _tokenize(self, batch: Batch, qualities_B: NDArray[np.float32], run: Run, verdicts: Verdicts) -> None:
         """Accepted, if there are tokens: they are held, and the documents wait for their tick."""
@@ -221,7 +224,7 @@ class Selection:
             num_bytes_B=num_bytes_B,
         )
         self._stages.segments.add(segment.first)
-        epoch.put("documents", segment_key(segment.first), encode_segment(segment))
+        DOCUMENTS.put(epoch, segment.first, segment)
         self._stages.verdict_rows.note(segment, run.arrivals, epoch)
         self._stages.examples.note(segment, outcomes, run.arrivals)
 
@@ -230,17 +233,16 @@ class Selection:
         """Held-out documents of the open shard."""
         return len(self._holdouts)
 
-    def take_back(self, segment: Segment, row: int, epoch: Epoch) -> None:
+    def take_back(self, segment: Segment, row: int) -> None:
         """Free the place of a retracted document in the indices, and in the open shard of held-out ones."""
         doc_no_1 = np.array([segment.first + row])
         keys = Keys(texts_B2=segment.keys("text_keys"), urls_B2=segment.keys("url_keys"))
         self._stages.exact_dedup.drop(doc_no_1, keys.take(np.array([row])))
         self._stages.near_dedup.drop(segment.first + row)
-        for holdout in [holdout for holdout in self._holdouts if holdout.doc_id == segment.ids[row]]:
-            self._holdouts.remove(holdout)
-            epoch.delete("holdout", holdout.number.to_bytes(8, "big"))
+        for number in [n for n, holdout in self._holdouts.items() if holdout.doc_id == segment.ids[row]]:
+            del self._holdouts[number]
 
-    def restore(self, segment: Segment, retracted: frozenset[int]) -> None:
+    def index(self, segment: Segment, retracted: frozenset[int]) -> None:
         """Put the documents of a segment back into the indices, but for those that were retracted."""
         stages = self._stages
         doc_nos_B = segment.doc_nos()
@@ -256,12 +258,6 @@ class Selection:
             signatures_BP = np.frombuffer(segment.signatures, np.uint8).reshape(int(signed_B.sum()), -1)
             stages.near_dedup.restore(doc_nos_B[signed_B & alive_B], signatures_BP[alive_B[signed_B]])
         stages.segments.add(segment.first)
-
-    def restore_holdout(self, store: Store) -> None:
-        """Put the open shard of held-out documents back."""
-        self._next_holdout = int(store.get("meta", b"next_holdout") or 0)
-        for _, value in store.items("holdout"):
-            self._holdouts.append(msgspec.msgpack.decode(value, type=Holdout))
 
 
 def _rows(batch: Batch, run: Run) -> NDArray[np.int64]:

@@ -12,9 +12,9 @@ from typing import Any
 import msgspec
 
 from daemon.config import Config, toml_value
-from state.store import Store
+from state.common_facts import NEXT_ORDINAL
+from state.facts import FactSource, packed, single
 
-KEY = b"options"  # of family `meta`
 MAX_RECORDS = 100  # that are remembered: the newest changes
 # The sections that say how documents are found, decided and made into sequences; the others say how the process works.
 SECTIONS = (
@@ -29,6 +29,9 @@ class Held(msgspec.Struct, frozen=True, array_like=True):
 
     from_ordinal: int
     options: dict[str, str]
+
+
+DECIDED_WITH = single("options", packed(list[Held]))  # oldest first
 
 
 class Difference(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,12 +62,6 @@ def deciding_options(config: Config) -> dict[str, str]:
     return found
 
 
-def decided_with(store: Store) -> list[Held]:
-    """What held, oldest first."""
-    found = store.get("meta", KEY)
-    return [] if found is None else msgspec.msgpack.decode(found, type=list[Held])
-
-
 def with_options(records: Sequence[Held], options: dict[str, str], from_ordinal: int) -> list[Held]:
     """The same records, and that these options hold from now on."""
     if records and records[-1].options == options:
@@ -72,9 +69,10 @@ def with_options(records: Sequence[Held], options: dict[str, str], from_ordinal:
     return [*records, Held(from_ordinal, options)][-MAX_RECORDS:]
 
 
-def differences(store: Store, config: Config) -> list[Difference]:
+def differences(committed: FactSource, config: Config) -> list[Difference]:
     """The options that rows in the store were decided with and that are others now."""
-    records, end = decided_with(store), int(store.get("meta", b"next_ordinal") or 0)
+    records = DECIDED_WITH.get(committed, None) or []
+    end = NEXT_ORDINAL.get(committed, None) or 0
     now = deciding_options(config)
     bounds = [record.from_ordinal for record in records] + [end]
     found = []

@@ -6,7 +6,7 @@ comparison for most documents. What a run shows of them needs no second look at 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 
 from consumers.formats.documents import Arrival
 from curatord.records import Document
+from state.fact_table import FactOwner, FactTable, Table
+from state.facts import TEXT, Facts, FactSource, Family, packed
 from state.outcomes import Outcome, Stage, outcome_key, split_key
 from state.segments import Segment
-from state.store import Store
 
 EXAMPLES = 4  # of each reason
 MAX_TEXT = 1000  # characters of each
@@ -35,15 +36,19 @@ class Example(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     text: str  # its beginning
 
 
-_DECODER = msgspec.msgpack.Decoder(list[Example])
+# By "stage reason".
+_EXAMPLES = Facts(Family("examples", "some documents that were dropped for one reason"), TEXT, packed(list[Example]))
 
 
-class Examples:
+class Examples(FactOwner):
     """Some documents of each stage and reason."""
 
     def __init__(self) -> None:
-        self._kept: dict[bytes, list[Example]] = {}
-        self._changed: set[bytes] = set()
+        self._kept = FactTable(_EXAMPLES)
+
+    def tables(self) -> tuple[Table, ...]:
+        """The examples."""
+        return (self._kept,)
 
     def note(
         self,
@@ -56,24 +61,25 @@ class Examples:
         for (stage, reason), rows in rows_by_outcome.items():
             if not stage or not reason or not len(rows):
                 continue
-            key = outcome_key(stage, reason).encode()
-            kept = self._kept.setdefault(key, [])
+            key = outcome_key(stage, reason)
+            kept = self._kept.get(key, [])
             worst = kept[-1].priority if len(kept) == EXAMPLES else 1 << 64
             chosen = rows if worst >= 1 << 64 else rows[priorities_B[rows] < np.uint64(worst)]
             if len(chosen):
                 self._keep(key, segment, chosen[np.argsort(priorities_B[chosen])[:EXAMPLES]], arrivals)
 
-    def _keep(self, key: bytes, segment: Segment, rows: NDArray[np.intp], arrivals: Sequence[Arrival]) -> None:
+    def _keep(self, key: str, segment: Segment, rows: NDArray[np.intp], arrivals: Sequence[Arrival]) -> None:
         priorities = segment.keys("id_keys")[:, 1]
         columns: list[NDArray[Any]] = [
             segment.column("values", np.float32),
             segment.column("thresholds", np.float32),
             segment.column("matches", np.int64),
         ]
+        kept = list(self._kept.get(key, []))
         for row in rows.tolist():
             document = arrivals[row].value
             value, threshold, match = (column[row].item() for column in columns)
-            self._kept[key].append(
+            kept.append(
                 Example(
                     priority=int(priorities[row]),
                     doc_no=segment.first + row,
@@ -84,30 +90,15 @@ class Examples:
                     text=document.text[:MAX_TEXT] if isinstance(document, Document) else "",
                 )
             )
-        self._kept[key] = sorted(self._kept[key], key=lambda example: (example.priority, example.doc_no))[:EXAMPLES]
-        self._changed.add(key)
+        self._kept[key] = sorted(kept, key=lambda example: (example.priority, example.doc_no))[:EXAMPLES]
 
     def remove(self, doc_no: int) -> None:
         """A document was taken back: its text must not stay."""
         for key, kept in self._kept.items():
             if any(example.doc_no == doc_no for example in kept):
                 self._kept[key] = [example for example in kept if example.doc_no != doc_no]
-                self._changed.add(key)
-
-    def changes(self) -> Iterator[tuple[bytes, bytes | None]]:
-        """The facts that changed since the last call."""
-        for key in sorted(self._changed):
-            yield key, msgspec.msgpack.encode(self._kept[key])
-        self._changed.clear()
-
-    def apply(self, key: bytes, value: bytes | None) -> None:
-        """Put one fact back."""
-        self._kept[key] = [] if value is None else _DECODER.decode(value)
 
 
-def read_examples(store: Store) -> dict[tuple[Stage, str], list[Example]]:
+def read_examples(committed: FactSource) -> dict[tuple[Stage, str], list[Example]]:
     """What is kept, by (stage, reason)."""
-    found = {}
-    for key, value in store.items("examples"):
-        found[split_key(key.decode())] = _DECODER.decode(value)
-    return found
+    return {split_key(key): kept for key, kept in _EXAMPLES.items(committed)}

@@ -20,7 +20,9 @@ from curation.dedup.exact import Keys, text_keys, url_keys
 from curation.dedup.hash_index import HashIndex, hash_keys
 from curatord.records import DeadLetter, Document, Retraction
 from kernels.columns import join_texts
+from state.common_facts import TOMBSTONES
 from state.epoch import Epoch
+from state.fact_table import FactOwner, FactTable, Table
 from state.ledger import Ledger
 from state.outcomes import Reason, Stage
 from state.segments import Segment, Segments
@@ -97,15 +99,19 @@ def _gather(arrivals: Sequence[Arrival], known_ids: HashIndex) -> _Poll:
     )
 
 
-class Intake:
+class Intake(FactOwner):
     """All ids seen and not retracted, and the tombstones of those that were."""
 
     def __init__(self, ledger: Ledger, segments: Segments) -> None:
         self._ledger = ledger
         self._segments = segments
         self._ids = HashIndex()
-        self._tombstones: dict[bytes, int] = {}  # id key -> time of the retraction, microseconds
+        self._tombstones = FactTable(TOMBSTONES)
         self.next_doc_no = 0
+
+    def tables(self) -> tuple[Table, ...]:
+        """The tombstones."""
+        return (self._tombstones,)
 
     def runs(self, arrivals: Sequence[Arrival], epoch: Epoch) -> Iterator[Run]:
         """Cut rows into runs. Each must be decided, and noted here, before the next is asked for."""
@@ -211,16 +217,15 @@ class Intake:
         """The number of the document with this id; -1 if it was never read, or retracted."""
         return int(self._ids.find(id_keys([doc_id]))[0])
 
-    def note(self, run: Run, epoch: Epoch) -> None:
+    def note(self, run: Run) -> None:
         """The run was decided: its ids are known from now on."""
         known_B = ~run.withheld_B
         self._ids.assign(run.id_keys_B2[known_B], run.batch.doc_nos_B[known_B])
         self.next_doc_no += len(run.batch)
         for key in run.id_keys_B2[known_B] if self._tombstones else ():
-            if self._tombstones.pop(key.tobytes(), None) is not None:
-                epoch.delete("tombstones", key.tobytes())
+            self._tombstones.pop(key.tobytes(), None)
 
-    def forget(self, retraction: Retraction, epoch: Epoch) -> int:
+    def forget(self, retraction: Retraction) -> int:
         """The id was retracted: its document's number, or -1. Older versions that still arrive are withheld."""
         key_12 = id_keys([retraction.id])
         doc_no = int(self._ids.find(key_12)[0])
@@ -228,21 +233,16 @@ class Intake:
             self._ids.drop(key_12, np.array([doc_no]))
         key = key_12.tobytes()
         self._tombstones[key] = max(retraction.timestamp_us, self._tombstones.get(key, 0))
-        epoch.put("tombstones", key, self._tombstones[key].to_bytes(8, "big"))
         return doc_no
 
     def take_back(self, segment: Segment, row: int) -> None:
         """A document of an earlier run was taken back: its id is free, unless a newer version has it already."""
         self._ids.drop(segment.keys("id_keys")[row : row + 1], np.array([segment.first + row]))
 
-    def restore(self, segment: Segment, retracted: frozenset[int]) -> None:
+    def index(self, segment: Segment, retracted: frozenset[int]) -> None:
         """Put the ids of a segment back; segments come oldest first, so the newest version stays."""
         doc_nos_B = segment.doc_nos()
         known_B = segment.having(lambda stage, reason: (stage, reason) != (Stage.DOCUMENTS, Reason.RETRACTED))
         known_B &= [doc_no not in retracted for doc_no in doc_nos_B.tolist()]
         self._ids.assign(segment.keys("id_keys")[known_B], doc_nos_B[known_B])
         self.next_doc_no = segment.first + len(segment)
-
-    def restore_tombstone(self, key: bytes, value: bytes) -> None:
-        """Put one tombstone back."""
-        self._tombstones[key] = int.from_bytes(value, "big")

@@ -5,7 +5,7 @@ Rows wait as facts until their shard is full, so that shards hang on the documen
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import msgspec
 import numpy as np
@@ -14,6 +14,8 @@ from consumers.formats.documents import Arrival
 from curatord.records import Document
 from state.chance import draw_unit
 from state.epoch import Epoch, VerdictRow, VerdictShard
+from state.fact_table import FactCell, FactOwner, FactTable, Table
+from state.facts import DECIMAL, NUMBER, Facts, FactSource, Family, packed, single
 from state.outcomes import LaterReason, Stage
 from state.segments import NO_MATCH, Segment
 
@@ -21,10 +23,12 @@ SHARD_ROWS = 16_384
 SHARD_TEXT = 32 << 20  # characters; a shard may have one text more
 MAX_TEXT = 1 << 20  # characters of a text that are kept
 
-_ROWS_DECODER = msgspec.msgpack.Decoder(list[VerdictRow])
+# By the number of the first.
+_OPEN_ROWS = Facts(Family("verdicts", "decisions whose file is not full"), NUMBER, packed(list[VerdictRow]))
+_FIRST = single("next_verdict", DECIMAL)
 
 
-class VerdictRows:
+class VerdictRows(FactOwner):
     """The rows of the shard that is not full. With `share` 0 nothing is written down.
 
     A `share` below 1 is a sample by hash of the id: an id is in it or not, in every run and version.
@@ -33,10 +37,18 @@ class VerdictRows:
     def __init__(self, *, share: float, seed: int) -> None:
         self._share, self._seed = share, seed
         self._rows: list[VerdictRow] = []
-        self._first = 0  # number of the first of them
         self._text = 0  # characters of theirs
-        self._stored: set[int] = set()  # numbers that facts begin with
-        self._changed: dict[int, list[VerdictRow] | None] = {}
+        self._first = FactCell(_FIRST, 0)  # number of the first of them
+        self._parts = FactTable(_OPEN_ROWS)  # the same rows, as they came
+
+    def tables(self) -> tuple[Table, ...]:
+        """The rows, and the number of the first."""
+        return self._first, self._parts
+
+    def restored(self, committed: FactSource) -> None:
+        """The rows in one piece."""
+        self._rows = [row for part in self._parts.values() for row in part]
+        self._text = _num_characters(self._rows)
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -90,7 +102,7 @@ class VerdictRows:
         begin = len(self._rows)
         self._rows += rows
         if rows:
-            self._changed[self._first + begin] = rows
+            self._parts[self._first.value + begin] = rows
         at = begin
         while at < len(self._rows):
             self._text += len(self._rows[at].text or "")
@@ -100,43 +112,17 @@ class VerdictRows:
                 at = 0
 
     def _emit(self, count: int, epoch: Epoch) -> None:
-        epoch.verdicts.append(VerdictShard(self._first, self._rows[:count]))
-        rest = self._rows[count:]
-        self._replace([])
-        self._first += count
-        self._rows, self._text = rest, 0
-        if rest:
-            self._changed[self._first] = list(rest)
-        epoch.put("meta", b"next_verdict", str(self._first).encode())
+        epoch.verdicts.append(VerdictShard(self._first.value, self._rows[:count]))
+        self._first.value += count
+        self._replace(self._rows[count:])
+        self._text = 0
 
     def _replace(self, rows: list[VerdictRow]) -> None:
         """All facts of the open shard anew."""
-        self._changed = dict.fromkeys(self._stored)
         self._rows, self._text = rows, _num_characters(rows)
+        self._parts.clear()
         if rows:
-            self._changed[self._first] = list(rows)
-
-    def changes(self) -> Iterator[tuple[bytes, bytes | None]]:
-        """The facts that changed since the last call."""
-        changed, self._changed = self._changed, {}
-        for number, rows in changed.items():
-            (self._stored.discard if rows is None else self._stored.add)(number)
-            yield number.to_bytes(8, "big"), None if rows is None else msgspec.msgpack.encode(rows)
-
-    def apply(self, key: bytes, value: bytes | None) -> None:
-        """Put one fact back; they come in order."""
-        number = int.from_bytes(key, "big")
-        rows = [] if value is None else _ROWS_DECODER.decode(value)
-        if not self._stored:
-            self._first = number
-        self._stored.add(number)
-        self._rows += rows
-        self._text += _num_characters(rows)
-
-    def restore(self, next_verdict: int) -> None:
-        """After the last fact: the number that the next row has, where none waits."""
-        if not self._rows:
-            self._first = next_verdict
+            self._parts[self._first.value] = list(rows)
 
 
 def _num_characters(rows: Sequence[VerdictRow]) -> int:

@@ -9,8 +9,8 @@ from kafka.consumer.fetcher import ConsumerRecord
 
 from curatord.sequence import HEAD_PRESENT, TAIL_PRESENT, PackedSequence
 from state.journal import Artifact, decode_changes
-from state.ledger import Ledger, decode_ledger
-from state.segments import decode_segment
+from state.ledger import LEDGER, Ledger
+from state.segments import DOCUMENTS
 from tests.integration.lane import Lane
 from tests.integration.world import read_sequences, read_topic
 
@@ -26,7 +26,7 @@ class Journal:
     def ledger(self) -> Ledger:
         value = self.facts.get(("meta", b"ledger"))
         assert not isinstance(value, Artifact)
-        return decode_ledger(value)
+        return LEDGER.value.decode(value)
 
 
 def replay(records: list[ConsumerRecord]) -> Journal:
@@ -75,7 +75,7 @@ def audit(lane: Lane, num_rows: int) -> Audit:
     accepted: dict[str, int] = {}
     for (family, _), value in journal.facts.items():
         if family == "documents" and isinstance(value, bytes):
-            segment = decode_segment(value)
+            segment = DOCUMENTS.value.decode(value)
             positions = memoryview(segment.positions).cast("q")
             outcome_index = memoryview(segment.outcome_index).cast("H")
             num_tokens = memoryview(segment.num_tokens).cast("q")

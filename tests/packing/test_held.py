@@ -7,17 +7,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from packing.held import HeldDocuments, Sampled
+from tests.kept import Kept
 
 
 def tokens(doc_no: int, length: int) -> np.ndarray:
     return np.full(length, doc_no % 60_000, np.uint16)
 
 
-def restored(facts: dict[bytes, bytes], held: HeldDocuments, doc_nos: set[int]) -> HeldDocuments:
+def restored(kept: Kept, held: HeldDocuments, doc_nos: set[int]) -> HeldDocuments:
     again = HeldDocuments()
-    for key in sorted(facts):
-        again.apply(key, facts[key])
-    again.restore(
+    kept.restore(again)
+    again.restore_holders(
         (doc_no, 0 if holder else held[doc_no].unemitted)
         for doc_no in doc_nos
         for holder in range(held[doc_no].holders)
@@ -27,7 +27,7 @@ def restored(facts: dict[bytes, bytes], held: HeldDocuments, doc_nos: set[int]) 
 
 @given(st.data())
 def test_facts_give_back_exactly_what_is_held_after_any_history(data: st.DataObject) -> None:
-    held, facts, alive = HeldDocuments(), dict[bytes, bytes](), set[int]()
+    held, kept, alive = HeldDocuments(), Kept(), set[int]()
     next_doc_no = 0
     for _ in range(data.draw(st.integers(1, 12))):
         action = data.draw(st.sampled_from(["add", "hold", "let_go", "drop", "sample", "commit"]))
@@ -37,11 +37,7 @@ def test_facts_give_back_exactly_what_is_held_after_any_history(data: st.DataObj
             held.add(doc_nos, [f"id {n}" for n in doc_nos], [tokens(n, 1 + n % 4) for n in doc_nos])
             alive |= set(doc_nos)
         elif action == "commit":
-            for key, value in held.changes():
-                if value is None:
-                    del facts[key]
-                else:
-                    facts[key] = value
+            kept.commit(held)
         elif alive:
             doc_no = data.draw(st.sampled_from(sorted(alive)))
             if action == "hold":
@@ -53,37 +49,29 @@ def test_facts_give_back_exactly_what_is_held_after_any_history(data: st.DataObj
             else:
                 held.drop(doc_no)
             alive = {doc_no for doc_no in alive if doc_no in held}
-    for key, value in held.changes():
-        if value is None:
-            del facts[key]
-        else:
-            facts[key] = value
+    kept.commit(held)
 
-    again = restored(facts, held, alive)
+    again = restored(kept, held, alive)
 
     assert len(again) == len(alive)
     assert again.unemitted_tokens() == held.unemitted_tokens()
     for doc_no in alive:
         mine, other = held[doc_no], again[doc_no]
-        assert (mine.doc_id, mine.holders, mine.sampled) == (other.doc_id, other.holders, other.sampled)
+        assert (mine.doc_id, mine.holders) == (other.doc_id, other.holders)
+        assert held.sampled(doc_no) == again.sampled(doc_no)
         assert mine.tokens.tolist() == other.tokens.tolist()
 
 
 def test_a_few_documents_that_stay_do_not_pin_those_that_were_accepted_with_them() -> None:
-    held, facts = HeldDocuments(), dict[bytes, bytes]()
-
-    def commit() -> None:
-        for key, value in held.changes():
-            facts.pop(key, None) if value is None else facts.update({key: value})
-
+    held, kept = HeldDocuments(), Kept()
     for segment in range(10):
         doc_nos = list(range(segment * 100, segment * 100 + 100))
         held.add(doc_nos, [str(n) for n in doc_nos], [tokens(n, 1000) for n in doc_nos])
-        commit()
+        kept.commit(held)
         for doc_no in doc_nos[1:]:
             held.drop(doc_no)
-        commit()
+        kept.commit(held)
 
     assert len(held) == 10
-    assert sum(map(len, facts.values())) < 10 * 2 * 1000 + 2000
+    assert sum(len(value) for _, value in kept.items("held")) < 10 * 2 * 1000 + 2000
     assert all(held[segment * 100].tokens.tolist() == [segment * 100] * 1000 for segment in range(10))

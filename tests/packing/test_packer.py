@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from curatord.errors import IdentityError
 from packing.packer import Packer, PackingConfig
-from packing.rows import Row
+from packing.rows import PIECES, Row
+from tests.kept import Kept, changes_of
 from tests.packing.streams import Stream, add, pack_all, zipf_topics
 
 Mode = Literal["sculpt", "best_fit"]
@@ -73,50 +74,41 @@ def test_rows_do_not_depend_on_how_calls_divide_the_documents(mode: Mode) -> Non
     assert packers[1].stats == packers[2].stats == packers[3].stats == packers[0].stats
 
 
-def replay(facts: dict[bytes, bytes], packer: Packer) -> None:
-    for key, value in packer.changes():
-        if value is None:
-            del facts[key]
-        else:
-            facts[key] = value
-
-
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("stop", [1, 4, 9, 13])
 def test_a_restored_packer_goes_on_exactly(mode: Mode, stop: int) -> None:
     stream = stream_of()
     settings = config(mode, batch_quantum=3)
     straight, first = Packer(settings, dimension=64), Packer(settings, dimension=64)
-    facts: dict[bytes, bytes] = {}
+    kept = Kept()
     for tick in range(stop):
         assert add(straight, stream, tick * 50, tick * 50 + 50) == add(first, stream, tick * 50, tick * 50 + 50)
         if tick == 2:
             removed = [straight.remove(doc_no) for doc_no in range(100, 150, 3)]
             assert removed == [first.remove(doc_no) for doc_no in range(100, 150, 3)]
             assert any(removed)
-        list(straight.changes())
-        replay(facts, first)
+        changes_of(straight)
+        kept.commit(first)
     restored = Packer(settings, dimension=64)
-    for key, value in facts.items():
-        restored.apply(key, value)
+    kept.restore(restored)
     restored.restore_embeddings(stream.embed)
     assert restored.held_tokens() == straight.held_tokens()
     assert restored.stats == straight.stats
     for tick in range(stop, 14):
         assert add(straight, stream, tick * 50, tick * 50 + 50) == add(restored, stream, tick * 50, tick * 50 + 50)
-        assert list(straight.changes()) == list(restored.changes())
+        assert changes_of(straight) == changes_of(restored)
     assert straight.flush() == restored.flush()
-    assert list(straight.changes()) == list(restored.changes())
+    assert changes_of(straight) == changes_of(restored)
     assert straight.stats == restored.stats
 
 
-def test_a_standby_that_applies_every_commit_takes_over_exactly() -> None:
+def test_a_process_that_has_all_commits_takes_over_exactly() -> None:
     stream = stream_of()
-    owner, standby = Packer(config(), dimension=64), Packer(config(), dimension=64)
+    owner, standby, kept = Packer(config(), dimension=64), Packer(config(), dimension=64), Kept()
     for tick in range(10):
         add(owner, stream, tick * 50, tick * 50 + 50)
-        for key, value in owner.changes():
-            standby.apply(key, value)
+        kept.commit(owner)
+    kept.restore(standby)
     standby.restore_embeddings(stream.embed)
     assert add(owner, stream, 500, 700) + owner.flush() == add(standby, stream, 500, 700) + standby.flush()
 
@@ -124,28 +116,26 @@ def test_a_standby_that_applies_every_commit_takes_over_exactly() -> None:
 def test_a_commit_holds_only_what_changed() -> None:
     stream = stream_of()
     packer = Packer(config(shuffle_block_rows=1), dimension=64)
-    known: set[bytes] = set()
+    kept = Kept()
     for tick in range(14):
         add(packer, stream, tick * 50, tick * 50 + 50)
-        changes = list(packer.changes())
-        keys = [key for key, _ in changes]
+        changes = kept.commit(packer)  # which fails where something is removed that no earlier commit wrote
+        keys = [(family, key) for family, key, _ in changes]
         assert len(set(keys)) == len(keys)
-        # What is deleted was written by an earlier commit, so nothing comes and goes within one.
-        assert {key for key, value in changes if value is None} <= known
-        assert sum(key.startswith(b"p") and value is not None for key, value in changes) <= 60
-        known |= set(keys)
+        assert sum(value is not None for _, value in PIECES.changed(changes)) <= 60
     packer.flush()
-    list(packer.changes())
-    assert list(packer.changes()) == []
+    kept.commit(packer)
+    assert kept.commit(packer) == []
 
 
 def test_state_is_small() -> None:
     stream = zipf_topics(5000)
     packer = Packer(PackingConfig(), dimension=64)
     add(packer, stream, 0, 5000)
-    facts = list(packer.changes())
-    held = sum(key.startswith(b"p") for key, _ in facts)
-    assert sum(len(key) + len(value or b"") for key, value in facts) / held < 50
+    kept = Kept()
+    kept.commit(packer)
+    held = len(list(PIECES.keys(kept)))
+    assert sum(len(key) + len(value) for key, value in kept.items("packing")) / held < 50
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -191,8 +181,9 @@ def test_the_mode_may_change_at_a_restart(before: Mode, after: Mode) -> None:
     first = Packer(config(before), dimension=64)
     rows = add(first, stream, 0, 400)
     second = Packer(config(after), dimension=64)
-    for key, value in first.changes():
-        second.apply(key, value)
+    kept = Kept()
+    kept.commit(first)
+    kept.restore(second)
     second.restore_embeddings(stream.embed)
     rows += add(second, stream, 400, 700) + second.flush()
     check_whole(rows, stream, 1024)
@@ -203,8 +194,9 @@ def test_the_pool_may_shrink_at_a_restart() -> None:
     first = Packer(config(), dimension=64)
     rows = add(first, stream, 0, 400)
     second = Packer(config(pool_documents=10), dimension=64)
-    for key, value in first.changes():
-        second.apply(key, value)
+    kept = Kept()
+    kept.commit(first)
+    kept.restore(second)
     second.restore_embeddings(stream.embed)
     rows += add(second, stream, 400, 700) + second.flush()
     check_whole(rows, stream, 1024)
@@ -214,16 +206,16 @@ def test_another_context_length_begins_a_generation_when_nothing_is_held() -> No
     stream = stream_of()
     first = Packer(config(), dimension=64)
     add(first, stream, 0, 100)
-    held = list(first.changes())
+    kept = Kept()
+    kept.commit(first)
     refused = Packer(config(context_length=2048), dimension=64)
-    for key, value in held:
-        refused.apply(key, value)
+    kept.restore(refused)
     with pytest.raises(IdentityError, match="was 1024 and is now 2048"):
         refused.restore_embeddings(stream.embed)
     first.flush()
     second = Packer(config(context_length=2048), dimension=64)
-    for key, value in [*held, *first.changes()]:
-        second.apply(key, value)
+    kept.commit(first)
+    kept.restore(second)
     second.restore_embeddings(stream.embed)
     assert second.flush(fill=True) == []
     assert second.generation == 0  # until there is a row
@@ -244,8 +236,9 @@ def test_rows_that_retractions_left_empty_are_held_too() -> None:
         first.remove(doc_no)
     assert first.held_pieces() == []
     second = Packer(config(batch_quantum=1000, context_length=2048), dimension=64)
-    for key, value in first.changes():
-        second.apply(key, value)
+    kept = Kept()
+    kept.commit(first)
+    kept.restore(second)
 
     with pytest.raises(IdentityError, match="rows of the old length wait"):
         second.restore_embeddings(stream.embed)

@@ -6,7 +6,8 @@ from itertools import pairwise
 
 import pytest
 
-from packing.rows import ClosedRow, Generation, RowBlocks
+from packing.rows import CLOSED_ROWS, ClosedRow, Generation, RowBlocks
+from tests.kept import Kept, changes_of
 
 
 def blocks_of(block_rows: int = 8, batch_quantum: int = 1, context_length: int = 256) -> RowBlocks:
@@ -34,8 +35,9 @@ def test_what_went_out_stays_so_under_a_larger_quantum() -> None:
     small = blocks_of(block_rows=1)
     rows = close_all(small, range(10))
     large = blocks_of(block_rows=1, batch_quantum=8)
-    for key, value in small.changes():
-        large.apply(key, value)
+    kept = Kept()
+    kept.commit(small)
+    kept.restore(large)
     assert large.num_given_out == 10
     rows += close_all(large, range(10, 30))
 
@@ -111,8 +113,9 @@ def test_a_generation_begins_with_the_first_row_of_another_length_that_gets_its_
     close_all(blocks, range(3))
     blocks.flush(fill=True)
     longer = blocks_of(block_rows=2, batch_quantum=3, context_length=512)
-    for key, value in blocks.changes():
-        longer.apply(key, value)
+    kept = Kept()
+    kept.commit(blocks)
+    kept.restore(longer)
     assert longer.flush(fill=True) == []  # which completes no quantum of the other length
     assert close_all(longer, range(1)) == []
     assert (longer.generation, longer.num_given_out) == (0, 4)
@@ -125,28 +128,25 @@ def test_a_generation_begins_with_the_first_row_of_another_length_that_gets_its_
 @pytest.mark.parametrize("stop", range(0, 24, 5))
 def test_blocks_go_on_from_their_facts(stop: int, batch_quantum: int) -> None:
     straight, first = blocks_of(batch_quantum=batch_quantum), blocks_of(batch_quantum=batch_quantum)
-    facts: dict[bytes, bytes] = {}
+    kept = Kept()
     for number in range(stop):
         assert straight.close([number], flushed=False) == first.close([number], flushed=False)
-        list(straight.changes())
-        for key, value in first.changes():
-            if value is None:
-                del facts[key]
-            else:
-                facts[key] = value
+        changes_of(straight)
+        kept.commit(first)
     restored = blocks_of(batch_quantum=batch_quantum)
-    for key, value in facts.items():
-        restored.apply(key, value)
+    kept.restore(restored)
     for number in range(stop, 24):
         assert straight.close([number], flushed=False) == restored.close([number], flushed=False)
-        assert list(straight.changes()) == list(restored.changes())
+        assert changes_of(straight) == changes_of(restored)
     assert straight.flush() == restored.flush()
 
 
 def test_a_row_that_came_and_went_within_a_commit_is_no_fact() -> None:
     blocks = blocks_of(block_rows=4)
     close_all(blocks, range(6))
-    assert [key[:1] for key, _ in blocks.changes()] == [b"r", b"r", b"b"]
-    assert list(blocks.changes()) == []
+    kept = Kept()
+    kept.commit(blocks)
+    assert len(list(CLOSED_ROWS.keys(kept))) == 2
+    assert kept.commit(blocks) == []
     blocks.flush()
-    assert [(key[:1], value is None) for key, value in blocks.changes()] == [(b"r", True), (b"r", True), (b"b", False)]
+    assert [row is None for _, row in CLOSED_ROWS.changed(kept.commit(blocks))] == [True, True]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from consumers.broker import RawDocument
 from curation.dedup.hash_index import HashIndex
 from curatord.records import Retraction
-from state.ledger import decode_ledger
+from state.ledger import LEDGER
 from tests.simulation.world import NUM_WARM_ROWS, WORDS, Outcome, make_config, new_world, outcome, run
 
 TICK = 1024  # the first that the warm world has not passed
@@ -58,8 +58,8 @@ def test_a_text_that_was_withheld_counts_when_a_newer_message_brings_it(tmp_path
     first, *others = outcomes(tmp_path, [retraction, late, late, again, late], (1, 1000))
 
     assert all(other == first for other in others)
-    before = decode_ledger(outcome(new_world(0, 0, tmp_path / "before")).ledger).rows
-    after = decode_ledger(first.ledger).rows
+    before = LEDGER.value.decode(outcome(new_world(0, 0, tmp_path / "before")).ledger).rows
+    after = LEDGER.value.decode(first.ledger).rows
     assert {name: after[name] - before[name] for name in ("accepted", "rejected", "redelivered")} == {
         "accepted": 1,
         "rejected": 2,
@@ -81,7 +81,7 @@ def test_the_ids_of_a_poll_are_looked_up_once_however_many_runs_it_makes(
     monkeypatch.setattr(HashIndex, "find", counted)
     (only,) = outcomes(tmp_path, versions, (200,))
 
-    assert decode_ledger(only.ledger).rejected_later["replaced"] >= 199
+    assert LEDGER.value.decode(only.ledger).rejected_later["replaced"] >= 199
     assert sum(num_keys) < 10 * len(versions)
 
 

@@ -25,7 +25,8 @@ from daemon.stages.compose import Learning
 from tests.simulation.world import make_config, new_world, outcome, run, run_with_standbys
 
 NUM_ROWS = 1_700  # after 520 rows that are there: ticks at 1,024, 1,536 and 2,048, then the flush
-LEARNED = ("bandit", "feedback", "safe_points", "assignments", "clusters", "placements")
+LEARNED = ("bandit", "feedback", "safe_points", "assignments", "clusters", "novelty", "lineage", "placements")
+SINGLES = (b"bandit", b"feedback", b"clusters", b"novelty")  # of which there is one, in the family `meta`
 ARRIVALS = (1_025, 1_540, 2_050)  # rows after which messages are there: always between the same two ticks
 
 
@@ -43,10 +44,10 @@ def world_of(folder: Path, feedback: list[tuple[int, bytes]]) -> World:
 
 def learned(world: World) -> dict[str, dict[bytes, bytes]]:
     """The facts of what learns, as the journal tells them."""
-    facts: dict[str, dict[bytes, bytes]] = {family: {} for family in LEARNED}
+    facts: dict[str, dict[bytes, bytes]] = {family: {} for family in (*LEARNED, "meta")}
     for record in world.journal:
         for family, key, value in record.changes:
-            if family in LEARNED:
+            if family in LEARNED or (family, key) in {("meta", single) for single in SINGLES}:
                 facts[family].pop(key, None)
                 if value is not None:
                     facts[family][key] = value
@@ -167,7 +168,7 @@ def test_feedback_changes_what_is_admitted_from_the_next_tick_on() -> None:
 
 
 def test_every_message_ends_as_one_outcome_and_the_unreadable_as_dead_letters() -> None:
-    state = msgspec.msgpack.decode(learned(undisturbed())["feedback"][b"s"])
+    state = msgspec.msgpack.decode(learned(undisturbed())["meta"][b"feedback"])
     counts = state[0]
     records = {name: number for name, number in counts.items() if not name.startswith("sequences_")}
     assert sum(records.values()) == len(messages())
@@ -225,7 +226,7 @@ def test_while_the_bandit_is_off_feedback_is_read_and_has_no_effect(tmp_path: Pa
     world = world_of(tmp_path, messages())
     run(world, make_config(), tmp_path)
     assert world.num_heard == len(messages())
-    counts = msgspec.msgpack.decode(learned(world)["feedback"][b"s"])[0]
+    counts = msgspec.msgpack.decode(learned(world)["meta"][b"feedback"])[0]
     assert counts["unused"] + counts["dead"] == len(messages())
     assert learned(world)["bandit"] == learned(world)["assignments"] == {}
 
@@ -306,7 +307,7 @@ def test_an_end_lets_everything_go_and_what_comes_later_goes_on() -> None:
 def test_the_newest_safe_point_of_each_run_is_a_fact_until_the_run_ends() -> None:
     facts = learned(ended())["safe_points"]
     assert {key: msgspec.msgpack.decode(value)[:2] for key, value in facts.items()} == {b"a": [0, 12], b"b": [0, 6]}
-    counts = msgspec.msgpack.decode(learned(ended())["feedback"][b"s"])[0]
+    counts = msgspec.msgpack.decode(learned(ended())["meta"][b"feedback"])[0]
     assert (counts["safe_point"], counts["end_request"], counts["dead"]) == (6, 3, 1)
 
 

@@ -11,7 +11,7 @@ import zstandard
 
 from consumers.broker import RawDocument
 from consumers.memory import World
-from state.ledger import Ledger, decode_ledger
+from state.ledger import LEDGER, Ledger
 from tests.corpus import read_zst_jsonl
 from tests.simulation.world import make_config, new_world, outcome, run
 
@@ -46,4 +46,4 @@ def test_every_hostile_case_ends_in_exactly_one_decision(corpora: Path, tmp_path
 
 
 def ledger_of(world: World) -> Ledger:
-    return decode_ledger(outcome(world).ledger)
+    return LEDGER.value.decode(outcome(world).ledger)

@@ -10,7 +10,7 @@ import pytest
 from consumers.broker import RawDocument
 from consumers.memory import World
 from curatord.records import Retraction
-from state.ledger import decode_ledger
+from state.ledger import LEDGER
 from tests.simulation.world import make_config, new_world, outcome, run
 
 
@@ -41,7 +41,7 @@ def test_a_document_counts_again_exactly_if_its_message_is_not_older_than_the_re
     tmp_path: Path, document_ms: int, expected: int, known: bool
 ) -> None:
     world = new_world(0, 0, tmp_path)
-    accepted = decode_ledger(outcome(world).ledger).rows["accepted"]
+    accepted = LEDGER.value.decode(outcome(world).ledger).rows["accepted"]
     first, again = (
         msgspec.json.encode({"id": "k", "text": f"a text of its own {word}", "timestamp": 10**15})
         for word in ("then", "now")
@@ -55,4 +55,4 @@ def test_a_document_counts_again_exactly_if_its_message_is_not_older_than_the_re
 
     run(world, make_config(), tmp_path)
 
-    assert decode_ledger(outcome(world).ledger).rows["accepted"] - accepted == known + expected
+    assert LEDGER.value.decode(outcome(world).ledger).rows["accepted"] - accepted == known + expected

@@ -7,7 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from curatord.errors import StateError
-from state.ledger import MAX_SOURCES, OTHER_SOURCES, Ledger, decode_ledger, encode_ledger
+from state.ledger import LEDGER, MAX_SOURCES, OTHER_SOURCES, Ledger, read_ledger
+from tests.kept import Kept
 
 
 def balanced() -> Ledger:
@@ -76,8 +77,8 @@ def test_a_loss_is_refused_with_its_numbers(spoil: Callable[[Ledger], None], tol
 def test_the_fact_gives_the_ledger_back_and_no_fact_a_fresh_one() -> None:
     ledger = balanced()
 
-    assert decode_ledger(encode_ledger(ledger)) == ledger
-    assert decode_ledger(None) == Ledger()
+    assert LEDGER.value.decode(LEDGER.value.encode(ledger)) == ledger
+    assert read_ledger(Kept()) == Ledger()
 
 
 def test_sources_beyond_the_limit_are_counted_together() -> None:

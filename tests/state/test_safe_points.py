@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
 from curatord.records import SafePoint
-from state.safe_points import MAX_RUNS, SafePoints
+from state.safe_points import MAX_RUNS, SafePoints, read_safe_points
+from tests.kept import Kept
 
 points = st.builds(
     SafePoint,
@@ -17,10 +17,9 @@ points = st.builds(
 )
 
 
-def restored(facts: dict[bytes, bytes]) -> SafePoints:
+def restored(kept: Kept) -> SafePoints:
     found = SafePoints()
-    for key, value in facts.items():
-        found.apply(key, value)
+    kept.restore(found)
     return found
 
 
@@ -29,20 +28,16 @@ def test_what_a_run_said_last_counts_and_the_oldest_of_a_generation_is_found(
     steps: list[tuple[SafePoint, str]],
 ) -> None:
     expected: dict[str, SafePoint] = {}
-    facts: dict[bytes, bytes] = {}
-    found = SafePoints()
+    kept, found = Kept(), SafePoints()
     for point, then in [*steps, (SafePoint(run_id="last", generation=2, safe_seq_no=9), "restart")]:
         found.take(point)
         expected[point.run_id] = point
         if then:
-            for key, value in found.changes():
-                facts.pop(key, None)
-                if value is not None:
-                    facts[key] = value
+            kept.commit(found)
         if then == "restart":
-            found = restored(facts)
+            found = restored(kept)
     running = [point for point in expected.values() if point.safe_seq_no >= 0]
-    assert len(facts) == len(running)
+    assert len(read_safe_points(kept)) == len(running)
     for generation in range(3):
         oldest = found.oldest(generation)
         numbers = [point.safe_seq_no for point in running if point.generation == generation]
@@ -55,11 +50,13 @@ def test_the_run_that_was_unheard_for_longest_is_forgotten_after_a_restart_too()
     for number in range(MAX_RUNS):
         found.take(SafePoint(run_id=str(number), generation=0, safe_seq_no=number))
     found.take(SafePoint(run_id="0", generation=0, safe_seq_no=0))
-    found = restored({key: value for key, value in found.changes() if value is not None})
+    kept = Kept()
+    kept.commit(found)
+    found = restored(kept)
 
     found.take(SafePoint(run_id="new", generation=0, safe_seq_no=1000))
 
-    changes = dict(found.changes())
-    assert changes[b"1"] is None
-    assert msgspec.msgpack.decode(changes[b"new"] or b"")[:2] == [0, 1000]
-    assert len(changes) == 2
+    assert len(kept.commit(found)) == 2
+    points = {point.run_id: point.safe_seq_no for point in read_safe_points(kept)}
+    assert "1" not in points
+    assert points["new"] == 1000

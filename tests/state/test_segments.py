@@ -10,16 +10,14 @@ from hypothesis import strategies as st
 
 from state.epoch import Epoch
 from state.segments import (
+    DOCUMENTS,
     NO_MATCH,
     Segment,
     Segments,
     Verdicts,
-    decode_segment,
-    encode_segment,
     find_document,
     index_column,
     read_segments,
-    segment_key,
     verdict_of,
 )
 from state.store import Store
@@ -59,7 +57,7 @@ def test_each_stage_fills_in_its_own_documents() -> None:
     verdicts.sign(np.array([100, 104]), np.array([[1, 2], [3, 4]], np.uint8))
     verdicts.accept(np.array([100, 102, 104]), np.array([11, 12, 13]))
 
-    segment = decode_segment(encode_segment(segment_of(100, 5, verdicts)))
+    segment = DOCUMENTS.value.decode(DOCUMENTS.value.encode(segment_of(100, 5, verdicts)))
     lines = [verdict_of(segment, row) for row in range(5)]
 
     assert [(line.stage, line.reason, line.match) for line in lines] == [
@@ -104,7 +102,7 @@ def test_documents_are_found_committed_or_in_the_open_epoch(tmp_path: Path) -> N
     segments = Segments(store)
     committed, opened = Epoch(number=1, identity=""), Epoch(number=2, identity="")
     for epoch, first, count in ((committed, 0, 4), (committed, 4, 1), (opened, 5, 3)):
-        epoch.put("documents", segment_key(first), encode_segment(segment_of(first, count)))
+        DOCUMENTS.put(epoch, first, segment_of(first, count))
         segments.add(first)
     store.apply(committed.changes())
 

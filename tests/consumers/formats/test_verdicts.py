@@ -14,8 +14,8 @@ from consumers.broker import RawDocument
 from consumers.formats import verdicts
 from consumers.formats.verdicts import MAX_RECORD_BYTES, verdict_records
 from state.epoch import Epoch
-from state.ledger import decode_ledger
-from state.segments import Verdicts, encode_segment, read_segments, segment_key, verdict_of
+from state.ledger import LEDGER
+from state.segments import DOCUMENTS, Verdicts, read_segments, verdict_of
 from state.store import Store, state_folder
 from tests.simulation.world import make_config, new_world, outcome, run
 
@@ -29,7 +29,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Any:
     world.documents = [*world.documents, RawDocument("long", 0, long)]
     run(world, make_config(quality={"preset": "gopher"}), folder)
     opened = Store(state_folder(folder))
-    yield opened, decode_ledger(outcome(world).ledger)
+    yield opened, LEDGER.value.decode(outcome(world).ledger)
     opened.close()
 
 
@@ -118,7 +118,7 @@ def test_a_message_may_declare_more_languages_than_16_bits_count(store: Any) -> 
         num_bytes_B=nothing_B,
     )
     epoch = Epoch(number=1, identity="")
-    epoch.put("documents", segment_key(0), encode_segment(segment))
+    DOCUMENTS.put(epoch, 0, segment)
 
     rows = rows_of(verdict_records(epoch, opened))
 

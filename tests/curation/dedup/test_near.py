@@ -124,10 +124,10 @@ def test_restored_state_decides_like_the_one_that_never_stopped() -> None:
     retracted = sorted(facts)[3:30:4]
     applied, bulk = NearDedup(steady.config), NearDedup(steady.config)
     for doc_no, signature in facts.items():
-        applied.apply(doc_no, signature)
+        applied.restore(np.array([doc_no]), np.frombuffer(signature, np.uint8)[None])
     for doc_no in retracted:
         assert steady.drop(doc_no)
-        applied.apply(doc_no, None)
+        assert applied.drop(doc_no)
         del facts[doc_no]
     bulk.restore(np.array(sorted(facts)), np.array([list(facts[doc_no]) for doc_no in sorted(facts)], np.uint8))
     assert len(steady) == len(applied) == len(bulk) == len(facts)
@@ -142,7 +142,7 @@ def test_restored_state_decides_like_the_one_that_never_stopped() -> None:
 
 def test_a_signature_of_another_size_is_refused() -> None:
     with pytest.raises(ValueError, match="360 bytes a document"):
-        NearDedup(NearDedupConfig()).apply(1, bytes(64))
+        NearDedup(NearDedupConfig()).restore(np.array([1]), np.zeros((1, 64), np.uint8))
 
 
 @pytest.mark.parametrize(

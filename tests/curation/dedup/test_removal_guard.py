@@ -7,6 +7,7 @@ import pytest
 
 from curation.dedup import removal_guard
 from curation.dedup.removal_guard import RemovalGuard, RemovalSurge
+from tests.kept import Kept, changes_of
 
 
 def removals(rate: float, count: int, seed: int = 0) -> np.ndarray:
@@ -50,8 +51,9 @@ def test_the_first_windows_of_a_source_are_never_reported() -> None:
 def test_a_window_that_was_made_shorter_in_the_middle_of_one_closes_all_the_same() -> None:
     guard, shorter = guard_of_100(), RemovalGuard(window_documents=50, max_excess=0.25)
     guard.observe(["a"] * 580, np.zeros(580, np.bool_))
-    for key, value in guard.changes():
-        shorter.apply(key, value)
+    kept = Kept()
+    kept.commit(guard)
+    kept.restore(shorter)
 
     assert [surge.rate for surge in shorter.observe(["a"] * 51, np.ones(51, np.bool_))] == [1.0]
 
@@ -60,18 +62,17 @@ def test_a_window_that_was_made_shorter_in_the_middle_of_one_closes_all_the_same
 def test_replayed_changes_give_the_same_surges_and_the_same_later_changes(cut: int) -> None:
     sources = [f"source{i % 3}" for i in range(3000)]
     removed_B = np.concatenate((removals(0.1, 1500), removals(0.7, 1500)))
-    steady, facts = guard_of_100(), {}
+    steady, kept = guard_of_100(), Kept()
     surges = []
     for first in range(0, 1500, cut):
         end = min(first + cut, 1500)
         surges += steady.observe(sources[first:end], removed_B[first:end])
-        facts.update(steady.changes())
+        kept.commit(steady)
     restored = guard_of_100()
-    for key, value in facts.items():
-        restored.apply(key, value)
+    kept.restore(restored)
     later = steady.observe(sources[1500:], removed_B[1500:])
     assert restored.observe(sources[1500:], removed_B[1500:]) == later != []
-    assert list(restored.changes()) == list(steady.changes())
+    assert changes_of(restored) == changes_of(steady)
     assert surges + later == guard_of_100().observe(sources, removed_B)
 
 
@@ -79,7 +80,7 @@ def test_the_number_of_sources_is_bounded(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(removal_guard, "MAX_SOURCES", 5)
     guard = guard_of_100()
     guard.observe([f"source{i}" for i in range(500)], np.zeros(500, np.bool_))
-    keys = [key for key, _ in guard.changes()]
+    keys = [key for _, key, _ in changes_of(guard)]
     assert len(keys) == 6
     assert removal_guard.OTHER_SOURCES.encode() in keys
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from benchmarks.bandit_mixture import keep_with_bandit, keep_with_ucb, topics
 from curation.selection.bandit import Admission, ArmReport, Bandit, BanditConfig
 from state.chance import draw, draw_unit
+from tests.kept import Kept, changes_of
 
 ON = BanditConfig(enabled=True)
 
@@ -41,8 +42,10 @@ def taught(rewards: dict[int, list[float]], config: BanditConfig = ON) -> Bandit
     return bandit
 
 
-def facts(bandit: Bandit) -> dict[bytes, bytes | None]:
-    return dict(bandit.changes())
+def facts(bandit: Bandit) -> Kept:
+    kept = Kept()
+    kept.commit(bandit)
+    return kept
 
 
 def test_a_bandit_that_is_off_admits_all_and_believes_nothing() -> None:
@@ -58,7 +61,7 @@ def test_a_bandit_that_is_off_admits_all_and_believes_nothing() -> None:
     assert not admission.probed_B.any()
     assert bandit.policy_version == 0
     assert bandit.arms() == []
-    assert facts(bandit) == {}
+    assert changes_of(bandit) == []
 
 
 def test_without_any_belief_every_cluster_is_admitted_at_the_keep_ratio() -> None:
@@ -328,23 +331,22 @@ def run(bandit: Bandit, ticks: range) -> Iterator[bytes]:
 def test_a_bandit_restored_from_its_changes_goes_on_to_the_last_bit(commits: list[int]) -> None:
     straight = Bandit(ON, seed=1)
     expected = list(run(straight, range(40)))
-    bandit, journal, decisions, start = Bandit(ON, seed=1), list[tuple[bytes, bytes | None]](), list[bytes](), 0
+    bandit, kept, decisions, start = Bandit(ON, seed=1), Kept(), list[bytes](), 0
     for stop in [*sorted(commits), 40]:
         decisions += run(bandit, range(start, stop))
-        journal += bandit.changes()
-        assert list(bandit.changes()) == []
+        kept.commit(bandit)
+        assert kept.commit(bandit) == []
         bandit, start = Bandit(ON, seed=1), stop
-        for key, value in journal:
-            bandit.apply(key, value)
-        assert list(bandit.changes()) == []
+        kept.restore(bandit)
+        assert kept.commit(bandit) == []
     assert decisions == expected
     assert bandit.arms() == straight.arms()
-    assert {key: value for key, value in dict(journal).items() if value is not None} == facts(straight)
+    assert kept.families == facts(straight).families
 
 
 def test_rewards_of_another_kind_begin_from_nothing_but_arrivals_stay() -> None:
     bandit = taught({1: [0.9] * 30, 2: [0.1] * 30})
-    before = facts(bandit)
+    kept = facts(bandit)
     bandit.forget_rewards()
     assert {arm.mean for arm in bandit.arms()} == {0.0}
     assert [arm.documents for arm in bandit.arms()] == [100, 100]
@@ -355,6 +357,6 @@ def test_rewards_of_another_kind_begin_from_nothing_but_arrivals_stay() -> None:
     assert arms(bandit)[2].mean > 0.5 > -0.5 > arms(bandit)[1].mean
     assert bandit.policy_version == 2
     restored = Bandit(ON)
-    for key, value in sorted((before | facts(bandit)).items()):
-        restored.apply(key, value)
+    kept.commit(bandit)
+    kept.restore(restored)
     assert restored.arms() == bandit.arms()

@@ -12,7 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.bandit_mixture import emit, newborn_excess, total_variation, water_filling, zipf_documents
+from curation.selection.buffered import BUFFERED
 from curation.selection.mixture import Balanced, Mixture, MixtureConfig
+from tests.kept import Kept, changes_of
 
 SIZES = (60, 20, 10, 5, 3, 1, 0.7, 0.3)
 
@@ -74,15 +76,16 @@ def test_with_the_defaults_documents_go_straight_on_and_nothing_is_kept() -> Non
     assert balanced.evicted == []
     assert balanced.finished == [10, 11, 12]
     assert mixture.held() == []
-    assert list(mixture.changes()) == []
+    assert changes_of(mixture) == []
 
 
 def test_documents_held_under_an_earlier_configuration_go_first_when_everything_passes() -> None:
     selecting = Mixture(MixtureConfig(rho=0.25, max_uses=2, gap=1))
     push(selecting, 0, [1, 1, 2, 2, 1, 2, 3])
     passing = Mixture(MixtureConfig())
-    for key, value in selecting.changes():
-        passing.apply(key, value)
+    kept = Kept()
+    kept.commit(selecting)
+    kept.restore(passing)
     held = passing.held()
     assert held == selecting.held()
     assert {uses for _, uses in held} == {0, 1}
@@ -90,7 +93,8 @@ def test_documents_held_under_an_earlier_configuration_go_first_when_everything_
     assert balanced.emitted == [use for use in held if use[1] == 0] + [(7, 0)]
     assert sorted(balanced.finished) == sorted([doc_no for doc_no, _ in held] + [7])
     assert passing.held() == []
-    assert all(value is None for key, value in passing.changes() if key.startswith(b"h"))
+    kept.commit(passing)
+    assert list(BUFFERED.keys(kept)) == []
 
 
 def test_service_is_counted_in_tokens() -> None:
@@ -387,19 +391,19 @@ def test_calls_may_be_cut_anywhere_and_commits_restored_without_a_trace(
 ) -> None:
     whole = Mixture(config, seed=3)
     expected = joined(list(feed(whole, stream, 0, len(stream))))
-    last_facts = dict(whole.changes())
-    mixture, journal, parts, start = Mixture(config, seed=3), list[tuple[bytes, bytes | None]](), list[Balanced](), 0
+    last_facts = Kept()
+    last_facts.commit(whole)
+    mixture, kept, parts, start = Mixture(config, seed=3), Kept(), list[Balanced](), 0
     for stop in [*sorted(cut for cut in set(cuts) if cut < len(stream)), len(stream)]:
         parts += feed(mixture, stream, start, stop)
-        journal += mixture.changes()
-        assert list(mixture.changes()) == []
+        kept.commit(mixture)
+        assert kept.commit(mixture) == []
         mixture, start = Mixture(config, seed=3), stop
-        for key, value in journal:
-            mixture.apply(key, value)
-        assert list(mixture.changes()) == []
+        kept.restore(mixture)
+        assert kept.commit(mixture) == []
     assert joined(parts) == expected
     assert mixture.held() == whole.held()
-    assert {key: value for key, value in dict(journal).items() if value is not None} == last_facts
+    assert dict(kept.items("mixture")) == dict(last_facts.items("mixture"))
 
 
 @settings(max_examples=100, deadline=None)
@@ -421,17 +425,17 @@ def test_every_document_is_held_finished_or_evicted_and_bounds_hold(
     assert sum(num_tokens[doc_no] for doc_no, _ in balanced.emitted) <= config.rho * sum(num_tokens) + max(num_tokens)
 
 
-def test_a_standby_that_follows_commits_takes_over_where_they_end() -> None:
+def test_a_process_that_has_all_commits_takes_over_where_they_end() -> None:
     config = MixtureConfig(rho=0.5, max_uses=3, buffer_documents=5, gap=3, weights={"a": 2})
     rng = np.random.default_rng(0)
     stream = [
         (int(c), int(n), "ab"[c % 2]) for c, n in zip(rng.integers(0, 6, 100), rng.integers(1, 90, 100), strict=True)
     ]
-    owner, standby, whole = Mixture(config), Mixture(config), Mixture(config)
+    owner, standby, whole, kept = Mixture(config), Mixture(config), Mixture(config), Kept()
     for start in range(0, 60, 10):
         list(feed(owner, stream, start, start + 10))
-        for key, value in owner.changes():
-            standby.apply(key, value)
+        kept.commit(owner)
+    kept.restore(standby)
     list(feed(whole, stream, 0, 60))
     assert joined(list(feed(standby, stream, 60, 100))) == joined(list(feed(whole, stream, 60, 100)))
 
@@ -442,8 +446,9 @@ def test_options_may_change_under_existing_state() -> None:
     old, new = Mixture(before), Mixture(after)
     sources = ["wiki/a", "web", "x"] * 100
     push(old, 0, np.arange(300) % 4, sources=sources)
-    for key, value in old.changes():
-        new.apply(key, value)
+    kept = Kept()
+    kept.commit(old)
+    kept.restore(new)
     held = dict(new.held())
     assert held == dict(old.held())
     balanced = push(new, 300, np.arange(300) % 4, sources=sources)

@@ -18,6 +18,7 @@ from curation.selection.bandit import Bandit, BanditConfig
 from curation.selection.loss_curves import Curve, Losses, Sums, progress_rewards, sums_by_cluster
 from curation.selection.rewards import MAX_RUNS, SEEN_STEPS, ArmReward, FeedbackConfig, Rewards
 from curatord.records import Feedback
+from tests.kept import Kept, changes_of
 
 NUM_CLUSTERS = 8
 LEARNABLE = (4, 5, 6, 7)
@@ -56,7 +57,8 @@ def losses_of(documents: list[tuple[int, float]], loss_of: Callable[[int], float
 
 
 def facts(rewards: Rewards) -> dict[bytes, bytes | None]:
-    return dict(rewards.changes())
+    """What changed of the feedback, but for the counters."""
+    return {key: value for family, key, value in changes_of(rewards) if family == "feedback"}
 
 
 def same(cluster: int) -> int:
@@ -345,9 +347,9 @@ def test_a_reward_of_a_document_waits_for_the_tick_of_its_document() -> None:
     cluster_of = {77: 5}
     assert rewards.take(same, cluster_of.get, last_doc_no=511) == [ArmReward(5, 0.5, 1.0)]
     restored = Rewards(FeedbackConfig())
-    for key, value in facts(rewards).items():
-        if value is not None:
-            restored.apply(key, value)
+    kept = Kept()
+    kept.commit(rewards)
+    kept.restore(restored)
     cluster_of[700] = 6
 
     for one in (rewards, restored):
@@ -401,19 +403,16 @@ def drive(rewards: Rewards, actions: random.Random, number: int) -> list[list[Ar
 @given(st.integers(0, 2**32), st.integers(0, 150), st.integers(1, 150))
 def test_a_restored_stage_goes_on_to_the_last_bit(seed: int, before: int, after: int) -> None:
     lived, reference = Rewards(FeedbackConfig(half_life_steps=30)), random.Random(seed)
-    store: dict[bytes, bytes] = {}
+    kept = Kept()
     for _ in range(3):
         drive(lived, reference, before // 3)
-        for key, value in lived.changes():
-            assert value is not None or key in store, "what never was a fact is not deleted"
-            store.pop(key, None) if value is None else store.update({key: value})
+        kept.commit(lived)  # which fails where something is removed that never was a fact
     restored = Rewards(FeedbackConfig(half_life_steps=30))
-    for key in sorted(store):
-        restored.apply(key, store[key])
+    kept.restore(restored)
     again = random.Random()
     again.setstate(reference.getstate())
     assert drive(lived, reference, after) == drive(restored, again, after)
-    assert facts(lived) == facts(restored)
+    assert changes_of(lived) == changes_of(restored)
     assert lived.counts == restored.counts
 
 

@@ -11,9 +11,11 @@ from sklearn.metrics import adjusted_mutual_info_score, normalized_mutual_info_s
 from curation.topics.cluster_features import MAX_WEIGHT, Features, cohesion, split_gap
 from curation.topics.clusters import HALF_MEMORY, Clusters, ClustersConfig
 from curation.topics.isodata import isodata, spherical_kmeans
-from curation.topics.lineage import LineageEvent
+from curation.topics.lineage import LineageEvent, write_events
 from curation.topics.novelty import MAX_OUTLIERS, MAX_RECENT, Novelty
 from kernels.features import add_members
+from state.epoch import Epoch
+from tests.kept import Kept, changes_of
 
 SMALL = ClustersConfig(min_clusters=4, initial_clusters=12, max_clusters=40)
 
@@ -113,21 +115,22 @@ def test_every_change_of_ids_is_in_the_lineage_and_no_id_comes_twice() -> None:
 
 def test_every_id_there_ever_was_leads_to_the_cluster_it_is_now() -> None:
     vectors, _ = zipf_stream(8000, 30, seed=5, noise=1.5)
-    clusters, facts = Clusters(SMALL), dict[bytes, bytes | None]()
+    clusters, kept = Clusters(SMALL), Kept()
     clusters.seed(vectors[:1000])
     now = {cluster: cluster for cluster in clusters.centres()[0].tolist()}
     for tick in ticks(vectors):
         clusters.assign(tick)
-        facts.update(clusters.changes())
-        for event in clusters.take_events():
+        events, epoch = clusters.take_events(), Epoch(number=1, identity="{}")
+        write_events(events, epoch)
+        kept.commit(clusters, epoch=epoch)
+        for event in events:
             now.update({child: child for child in event.children if child not in now})
             if event.kind == "merged":
                 winner, loser = event.parents
                 now = {cluster: winner if it == loser else it for cluster, it in now.items()}
     assert len(set(now.values())) < len(now)
     restored = Clusters(SMALL)
-    for key, value in sorted(facts.items()):
-        restored.apply(key, value)
+    kept.restore(restored)
     for copy in (clusters, restored):
         assert {cluster: copy.survivor(cluster) for cluster in now} == now
         assert copy.survivor(max(now) + 1) is None
@@ -140,47 +143,37 @@ def test_restoring_the_facts_continues_bit_for_bit(
 ) -> None:
     vectors = noisy[0][np.argsort(noisy[1] % 7, kind="stable")]
     config = msgspec.structs.replace(SMALL, half_life_documents=half_life_documents)
-    original, journal = Clusters(config, seed=3), []
+    original, kept = Clusters(config, seed=3), Kept()
     original.seed(vectors[:1000])
     for tick in ticks(vectors)[:cut]:
         original.assign(tick, np.arange(len(tick)))
-        journal.append(list(original.changes()))
-    journal.append(list(original.changes()))
-    restored, loaded = Clusters(config, seed=3), Clusters(config, seed=3)
-    store: dict[bytes, bytes] = {}
-    for key, value in (fact for facts in journal for fact in facts):
-        restored.apply(key, value)
-        if value is None:
-            del store[key]
-        else:
-            store[key] = value
-    for key in sorted(store):
-        loaded.apply(key, store[key])
+        kept.commit(original)
+    kept.commit(original)
+    restored = Clusters(config, seed=3)
+    kept.restore(restored)
     for tick in ticks(vectors)[cut:]:
         expected = original.assign(tick, np.arange(len(tick)))
-        facts = list(original.changes())
-        for copy in (restored, loaded):
-            assert np.array_equal(copy.assign(tick, np.arange(len(tick))), expected)
-            assert list(copy.changes()) == facts
-    assert restored.largest(99) == loaded.largest(99) == original.largest(99)
+        assert np.array_equal(restored.assign(tick, np.arange(len(tick))), expected)
+        assert changes_of(restored) == changes_of(original)
+    assert restored.largest(99) == original.largest(99)
 
 
 def test_when_facts_are_asked_for_makes_no_difference(noisy: tuple[np.ndarray, np.ndarray]) -> None:
     often, never = Clusters(SMALL), Clusters(SMALL)
     for tick in ticks(noisy[0][:4096]):
         assert np.array_equal(often.assign(tick), never.assign(tick))
-        assert list(often.changes())
-        assert not list(often.changes())
+        assert changes_of(often)
+        assert not changes_of(often)
 
 
-def test_a_fact_is_put_once_a_call_and_only_for_clusters_that_learned(noisy: tuple[np.ndarray, np.ndarray]) -> None:
+def test_a_commit_has_a_fact_only_for_clusters_that_learned(noisy: tuple[np.ndarray, np.ndarray]) -> None:
     clusters = Clusters(SMALL)
     clusters.seed(noisy[0][:1000])
-    list(clusters.changes())
+    kept = Kept()
+    kept.commit(clusters)
     assigned = clusters.assign(noisy[0][:5])
-    keys = [key for key, _ in clusters.changes()]
-    assert len(keys) == len(set(keys))
-    assert sum(key[:1] == b"c" for key in keys) == len(set(assigned.tolist()))
+    families = [family for family, _, _ in kept.commit(clusters)]
+    assert families.count("clusters") == len(set(assigned.tolist()))
 
 
 @pytest.mark.parametrize(
@@ -290,14 +283,13 @@ def test_what_is_stored_of_a_settled_cluster_is_all_that_there_is() -> None:
     features, _ = two_topics(weight=12_345.0)
     exact = features.column("sum").copy(), features.column("half_sums").copy()
     features.settle()
-    restored = Features(Features.dimension_of(features.row_bytes(0)))
-    restored.put(0, features.row_bytes(0))
+    restored = Features.from_rows(features.rows())
 
     for name in ("cluster", "documents", "weight", "half_weights", "sum", "half_sums"):
         assert np.array_equal(restored.column(name), features.column(name))
     assert np.allclose(features.column("sum"), exact[0], rtol=1e-7)
     assert np.allclose(features.column("half_sums"), exact[1], rtol=1e-3)
-    assert len(features.row_bytes(0)) < 0.4 * 8 * (7 + 3 * 48)
+    assert len(features.rows()[0]) < 0.4 * 8 * (7 + 3 * 48)
 
 
 @pytest.mark.parametrize("weight", [1e3, float(MAX_WEIGHT)])
@@ -376,10 +368,9 @@ def test_a_new_version_leaves_no_id_without_a_successor() -> None:
     assert min(founded) > max(ids), "ids are never used again"
     assert [event.kind for event in events] == ["founded"] * len(founded) + ["merged"] * len(merged)
     assert all(clusters.survivor(int(label)) in now for label in np.unique(labels))
-    facts = dict(clusters.changes())
-    restored = Clusters(SMALL)
-    for key, value in sorted(facts.items()):
-        restored.apply(key, value)
+    kept, restored = Kept(), Clusters(SMALL)
+    kept.commit(clusters)
+    kept.restore(restored)
     more = unit(rng.normal(size=(512, 64)))
     assert np.array_equal(restored.assign(more), clusters.assign(more))
 

@@ -18,6 +18,7 @@ import numpy as np
 from curation.selection.bandit import Bandit, BanditConfig
 from curation.topics.clusters import Clusters, ClustersConfig
 from kernels.products import dots
+from tests.kept import changes_of
 
 rng = np.random.default_rng(7)
 topics = rng.integers(-127, 128, (44, 384))
@@ -37,9 +38,8 @@ for tick in range(8):
     bandit.learn(slots[:40], rng.integers(0, 100, 40).astype(np.float64))
     bandit.tick(clusters.neighbours(4))
     facts.update(slots.tobytes())
-    for stage in (clusters, bandit):
-        for key, value in stage.changes():
-            facts.update(key + (value or b""))
+    for _, key, value in changes_of(clusters, bandit):
+        facts.update(key + (value or b""))
 print(len(clusters), facts.hexdigest())
 """
 

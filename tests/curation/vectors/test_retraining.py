@@ -19,7 +19,9 @@ from curation.vectors.training_sample import Sample
 from curatord.errors import ConfigError
 from kernels.columns import join_texts
 from packing.tokenizer import Tokenizer, TokenizerConfig, open_tokenizer
+from state.epoch import Epoch
 from state.token_arrays import Tokens
+from tests.kept import Kept
 
 CONFIG = EmbeddingConfig(warmup_documents=96)
 TICK = 48
@@ -81,7 +83,7 @@ class Lane:
         )
         self.waits = 0
         self.retraining = Retraining(config, self.embedder, progress=self._wait)
-        self.facts: dict[bytes, dict[bytes, bytes]] = {b"embedding": {}, b"retraining": {}}
+        self.kept = Kept()
         self.ticks = 0
         self.versions: list[int] = []  # ticks that a new version was the first to embed
 
@@ -102,32 +104,28 @@ class Lane:
         self.commit()
 
     def commit(self) -> None:
-        for family, changes in ((b"embedding", self.embedder.changes()), (b"retraining", self.retraining.changes())):
-            for key, value in changes:
-                if value is None:
-                    del self.facts[family][key]
-                else:
-                    self.facts[family][key] = value
+        epoch = Epoch(number=1, identity="{}")
+        self.embedder.write(epoch)
+        self.kept.commit(self.retraining, epoch=epoch)
 
     def restarted(self, tokenizer: Tokenizer) -> Lane:
         other = Lane(tokenizer)
-        other.facts, other.ticks, other.versions = self.facts, self.ticks, self.versions
-        other.embedder.restore(sorted(self.facts[b"embedding"].items()))
-        for key, value in sorted(self.facts[b"retraining"].items()):
-            other.retraining.apply(key, value)
+        other.kept, other.ticks, other.versions = self.kept, self.ticks, self.versions
+        other.embedder.restore(self.kept)
+        self.kept.restore(other.retraining)
         return other
 
 
 def test_a_stream_that_stays_the_same_is_never_trained_for_again(tokenizer: Tokenizer, tick_of: TickOf) -> None:
     lane = Lane(tokenizer)
     lane.begin(tick_of(ENGLISH, 0), tick_of(ENGLISH, 1))
-    stored = dict(lane.facts[b"embedding"])
+    stored = dict(lane.kept.families["embedding"])
     for seed in range(2, 30):
         lane.take(tick_of(ENGLISH, seed))
 
     assert lane.versions == []
     assert lane.retraining.known_share > 0.99
-    assert lane.facts[b"embedding"] == stored
+    assert lane.kept.families["embedding"] == stored
 
 
 def test_a_stream_that_becomes_another_gets_a_student_that_knows_both(tokenizer: Tokenizer, tick_of: TickOf) -> None:
@@ -195,7 +193,7 @@ def test_a_stop_at_any_tick_changes_nothing(tokenizer: Tokenizer, tick_of: TickO
     for stop_after in (0, 1, 3, 8, 12):
         stopped = run(stop_after)
         assert stopped.versions == undisturbed.versions
-        assert stopped.facts == undisturbed.facts
+        assert stopped.kept.families == undisturbed.kept.families
 
 
 def test_a_retracted_document_is_not_trained_on(tokenizer: Tokenizer, tick_of: TickOf) -> None:
@@ -233,9 +231,8 @@ def test_what_cannot_be_trained_says_how_to_go_on_without(
     lane = Lane(tokenizer)
     lane.begin(tick_of(ENGLISH, 0), tick_of(ENGLISH, 1))
     gone = Lane(tokenizer, msgspec.structs.replace(CONFIG, model=str(tmp_path / "gone")))
-    gone.embedder.restore(sorted(lane.facts[b"embedding"].items()))
-    for key, value in sorted(lane.facts[b"retraining"].items()):
-        gone.retraining.apply(key, value)
+    gone.embedder.restore(lane.kept)
+    lane.kept.restore(gone.retraining)
 
     for seed in range(TRAINING_TICKS):
         gone.take(tick_of(GERMAN, seed))
@@ -272,15 +269,7 @@ def test_what_a_training_raises_is_told_to_who_waits_for_it() -> None:
 
 def test_a_sample_is_its_facts() -> None:
     rng = np.random.default_rng(0)
-    sample, facts = Sample(max_tokens=8), dict[bytes, bytes]()
-
-    def commit() -> None:
-        for key, value in sample.changes():
-            if value is None:
-                del facts[key]
-            else:
-                facts[key] = value
-
+    sample, kept = Sample(max_tokens=8), Kept()
     for round_ in range(6):
         first, count = 5000 * round_, int(rng.integers(1, 2 * TICK_ORDINALS))
         documents = [rng.integers(0, 60_000, rng.integers(1, 20)).astype(np.uint32) for _ in range(count)]
@@ -289,10 +278,9 @@ def test_a_sample_is_its_facts() -> None:
             sample.thin()
         is_here = first + count - 1 in _numbers(sample)
         assert sample.remove(first + count - 1) == is_here
-        commit()
+        kept.commit(sample)
         other = Sample(max_tokens=8)
-        for key, value in sorted(facts.items()):
-            other.apply(key, value)
+        kept.restore(other)
 
         assert [one.tolist() for one in other.documents()] == [one.tolist() for one in sample.documents()]
         assert len(other) == len(sample)

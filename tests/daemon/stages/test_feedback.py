@@ -5,22 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-import msgspec
 import numpy as np
 import pytest
 
 from consumers.broker import RawFeedback
 from curation.selection.loss_curves import Curve
+from curation.selection.rewards import CURVES
 from curatord.records import EndRequest, Feedback, Reward, SafePoint, encode_feedback
 from curatord.sequence import EndOfStream
 from daemon.app import build
 from daemon.pipeline import Pipeline
-from packing.emission import Placements, placements_key
+from packing.emission import PLACEMENTS, Placements
 from packing.placements import PlacementIndex
 from state.assignments import Assignments
 from state.epoch import Epoch
-from state.lookup import at_or_before
 from state.store import Store
+from tests.kept import changes_of
 from tests.simulation.world import make_config, tokenizer
 
 
@@ -42,7 +42,7 @@ def put_block(epoch: Epoch, generation: int, first: int, num_segments: list[int]
         policy_versions=np.zeros(segments, np.int32).tobytes(),
         propensities=np.full(segments, 0.5, np.float32).tobytes(),
     )
-    epoch.put("placements", placements_key(generation, first), msgspec.msgpack.encode(fact))
+    PLACEMENTS.put(epoch, (generation, first), fact)
 
 
 @pytest.fixture
@@ -81,30 +81,8 @@ def report(first_seq_no: int, num_segments: list[int], sums: list[float], target
 def learn(pipeline: Pipeline, epoch: Epoch, *values: bytes | None) -> dict[int, Curve]:
     """The curves of the only run, by cluster, after these messages."""
     pipeline.learn_from([RawFeedback("feedback-0", at, value) for at, value in enumerate(values)], epoch)
-    return {
-        int.from_bytes(key[9:], "big"): msgspec.msgpack.decode(value, type=Curve)
-        for key, value in pipeline.stages.rewards.changes()
-        if key[:1] == b"c" and value is not None
-    }
-
-
-def test_the_last_fact_at_or_before_a_key_is_found_in_store_and_open_epoch(store: Store) -> None:
-    committed, opened = new_epoch(1), new_epoch(2)
-    for number in (10, 30):
-        committed.put("assignments", bytes([number]), b"committed")
-    store.apply(committed.changes())
-    for number in (20, 40):
-        opened.put("assignments", bytes([number]), b"open")
-    found = {number: at_or_before(store, opened, "assignments", bytes([number])) for number in (9, 10, 19, 20, 35, 99)}
-    assert found == {
-        9: None,
-        10: (bytes([10]), b"committed"),
-        19: (bytes([10]), b"committed"),
-        20: (bytes([20]), b"open"),
-        35: (bytes([30]), b"committed"),
-        99: (bytes([40]), b"open"),
-    }
-    assert at_or_before(store, new_epoch(), "feedback", b"\xff") is None
+    changes = changes_of(pipeline.stages.rewards)
+    return {cluster: curve for (_, cluster), curve in CURVES.changed(changes) if curve is not None}
 
 
 def test_segments_of_sequences_across_blocks_store_and_generations(store: Store) -> None:

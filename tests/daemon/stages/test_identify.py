@@ -15,7 +15,7 @@ from curatord.records import DeadLetter, Document, Retraction
 from daemon.stages.identify import Intake, Run
 from state.epoch import Epoch
 from state.ledger import Ledger
-from state.segments import Segments, Verdicts, encode_segment, segment_key
+from state.segments import DOCUMENTS, Segments, Verdicts
 from state.store import Store
 
 Row = tuple[str, str]  # an id and a text; without a text a retraction
@@ -45,10 +45,10 @@ class Door:
         runs = []
         for run in self.intake.runs(arrivals, self.epoch):
             if run.retraction is not None:
-                self.intake.forget(run.retraction, self.epoch)
+                self.intake.forget(run.retraction)
             if len(run.batch):
                 self._record(run)
-                self.intake.note(run, self.epoch)
+                self.intake.note(run)
             runs.append(run)
         return runs
 
@@ -66,7 +66,7 @@ class Door:
             num_bytes_B=run.batch.texts.num_bytes(),
         )
         self.segments.add(first)
-        self.epoch.put("documents", segment_key(first), encode_segment(segment))
+        DOCUMENTS.put(self.epoch, first, segment)
 
 
 @pytest.fixture(scope="module")
@@ -170,7 +170,7 @@ def test_ids_come_back_from_segments_the_newest_version_last(store: Store) -> No
 
     for number in range(2):
         segment, _ = door.segments.find(2 * number, door.epoch)
-        again.restore(segment, frozenset([1]))
+        again.index(segment, frozenset([1]))
 
     assert [again.doc_no_of(doc_id) for doc_id in "abc"] == [2, -1, -1]
     assert again.next_doc_no == 3

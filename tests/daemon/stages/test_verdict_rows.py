@@ -21,6 +21,7 @@ from state.segments import Segment, Verdicts
 from tests.daemon.commands.test_again import unlearned
 from tests.daemon.conftest import Curated, Run, text_of, write_documents
 from tests.daemon.stages.test_examples import LENIENT
+from tests.kept import Kept
 
 
 def rows_in(folder: Path) -> list[dict[str, Any]]:
@@ -112,21 +113,12 @@ def test_shards_are_the_same_however_rows_come_and_after_a_restore(
     expected = feed(VerdictRows(share=share, seed=1), range(100), 100)
     assert [first for first, _ in expected] == [10 * n for n in range(len(expected))]
     for step in (1, 3, 10, 17):
-        rows, facts = VerdictRows(share=share, seed=1), dict[bytes, bytes]()
-        found, given_out = [], 0
+        rows, kept, found = VerdictRows(share=share, seed=1), Kept(), []
         for first in range(0, 100, 20):
-            shards = feed(rows, range(first, first + 20), step)
-            given_out += sum(len(ids) for _, ids in shards)
-            found += shards
-            for key, value in rows.changes():
-                if value is None:
-                    del facts[key]
-                else:
-                    facts[key] = value
+            found += feed(rows, range(first, first + 20), step)
+            kept.commit(rows)
             rows = VerdictRows(share=share, seed=1)
-            for key in sorted(facts):
-                rows.apply(key, facts[key])
-            rows.restore(given_out)
+            kept.restore(rows)
         assert found == expected
 
 
@@ -165,9 +157,9 @@ def test_a_text_that_was_taken_back_fills_no_shard_before_a_restore_or_after(mon
     segment, arrivals = dropped(0, "x" * 60)
     rows.note(segment, arrivals, epoch)
     rows.take_back(segment, 0, "retracted", epoch)
-    for key, value in rows.changes():
-        assert value is not None
-        restored.apply(key, value)
+    kept = Kept()
+    kept.commit(rows)
+    kept.restore(restored)
 
     for each in (rows, restored):
         each.note(*dropped(1, "y" * 60), epoch)
