@@ -146,15 +146,7 @@ def decode_sequence(record: bytes | memoryview) -> PackedSequence:
         body_bytes,
         checksum,
     ) = _HEADER.unpack_from(view)
-    if magic != MAGIC:
-        raise CorruptSequence(f"the record begins with {magic!r}, not with {MAGIC!r}: it is no packed sequence")
-    if version != VERSION:
-        raise CorruptSequence(f"the record is PSEQ version {version}, this reader knows {VERSION}: update curatord")
-    if header_bytes < HEADER_BYTES or header_bytes + body_bytes != len(view):
-        raise CorruptSequence(f"the record is {len(view)} bytes long, its header says {header_bytes + body_bytes}")
-    # As if the four bytes of the checksum were zero.
-    if crc32c.crc32c(view[HEADER_BYTES:], crc32c.crc32c(bytes(4), crc32c.crc32c(view[:_CRC_OFFSET]))) != checksum:
-        raise CorruptSequence(f"the checksum of sequence {seq_no} does not match: the record was damaged on its way")
+    _check_header(view, magic, version, header_bytes, body_bytes, seq_no, checksum)
     body = _body(view, header_bytes, num_tokens, num_segments) if num_sections == _NUM_SECTIONS else None
     body = body or _body(_rearranged(view, header_bytes, num_sections), 0, num_tokens, num_segments)
     if body is None:
@@ -184,6 +176,21 @@ def decode_sequence(record: bytes | memoryview) -> PackedSequence:
         tokenizer_digest=tokenizer_digest,
         doc_hashes_S16=_doc_hashes(body.names, num_segments) if body.names_tag == _DOC_HASHES else None,
     )
+
+
+def _check_header(
+    view: memoryview, magic: bytes, version: int, header_bytes: int, body_bytes: int, seq_no: int, checksum: int
+) -> None:
+    """Raise `CorruptSequence` if the record is none of this version, or not as it was written."""
+    if magic != MAGIC:
+        raise CorruptSequence(f"the record begins with {magic!r}, not with {MAGIC!r}: it is no packed sequence")
+    if version != VERSION:
+        raise CorruptSequence(f"the record is PSEQ version {version}, this reader knows {VERSION}: update curatord")
+    if header_bytes < HEADER_BYTES or header_bytes + body_bytes != len(view):
+        raise CorruptSequence(f"the record is {len(view)} bytes long, its header says {header_bytes + body_bytes}")
+    # As if the four bytes of the checksum were zero.
+    if crc32c.crc32c(view[HEADER_BYTES:], crc32c.crc32c(bytes(4), crc32c.crc32c(view[:_CRC_OFFSET]))) != checksum:
+        raise CorruptSequence(f"the checksum of sequence {seq_no} does not match: the record was damaged on its way")
 
 
 class _Layout(msgspec.Struct, frozen=True):

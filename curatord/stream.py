@@ -45,6 +45,25 @@ class PackedStream:
     It ends where the stream was ended (`curatord finish`; a folder: where `curatord curate` ended); until then it
     waits for more. An end that is a past one when reading begins is passed: more sequences follow it on the topic, or
     there is a later end in the folder. All ranks end after the same number of sequences.
+
+    Nothing is opened before it is needed.
+
+    - `url`: kafka://host:9092,host:9092/topic, or the output folder of `curatord curate`.
+    - `rank`, `world`: of data-parallel ranks, those that read different data. Left out, there is one.
+    - `start`: a state; a `seq_no`, or "earliest" or "latest" of what there is. Several ranks that start at
+      "latest" would not see the same: let one ask `bounds()` and tell the others the number. None: "earliest".
+    - `generation`: of the context length; the newest, or that of the state, if left out. With a state of an older
+      one the job begins at the beginning of this one.
+    - `prefetch`: sequences that are read ahead.
+    - `lead_limit`: sequences; the log warns when the topic is further ahead of training than this, so that what
+      is trained on was chosen by an old policy.
+    - `on_gap`: what to do where a sequence is missing: raise `SequenceGap`, or give an empty one in its place, so
+      that the ranks stay in step.
+    - `tokenizer_digest`, `context_length`: what the stream must have been made with; `ForeignStream` otherwise.
+    - `run_id`: of the training run, for `report` and `release`. Give a model that starts anew another one.
+    - `feedback`: kafka://host:9092/topic; for a topic, "feedback" on the same cluster if left out.
+    - `client_options`: further options of kafka-python's clients, such as those of security.
+    Raises ValueError if the arguments contradict each other or the environment.
     """
 
     def __init__(
@@ -64,25 +83,6 @@ class PackedStream:
         feedback: str = "",
         client_options: Mapping[str, Any] | None = None,
     ) -> None:
-        """Nothing is opened before it is needed.
-
-        - `url`: kafka://host:9092,host:9092/topic, or the output folder of `curatord curate`.
-        - `rank`, `world`: of data-parallel ranks, those that read different data. Left out, there is one.
-        - `start`: a state; a `seq_no`, or "earliest" or "latest" of what there is. Several ranks that start at
-          "latest" would not see the same: let one ask `bounds()` and tell the others the number. None: "earliest".
-        - `generation`: of the context length; the newest, or that of the state, if left out. With a state of an older
-          one the job begins at the beginning of this one.
-        - `prefetch`: sequences that are read ahead.
-        - `lead_limit`: sequences; the log warns when the topic is further ahead of training than this, so that what
-          is trained on was chosen by an old policy.
-        - `on_gap`: what to do where a sequence is missing: raise `SequenceGap`, or give an empty one in its place, so
-          that the ranks stay in step.
-        - `tokenizer_digest`, `context_length`: what the stream must have been made with; `ForeignStream` otherwise.
-        - `run_id`: of the training run, for `report` and `release`. Give a model that starts anew another one.
-        - `feedback`: kafka://host:9092/topic; for a topic, "feedback" on the same cluster if left out.
-        - `client_options`: further options of kafka-python's clients, such as those of security.
-        Raises ValueError if the arguments contradict each other or the environment.
-        """
         self._url = os.fspath(url)
         self._rank, self._world = rank_and_world(rank, world)
         self._generation = generation
@@ -103,17 +103,7 @@ class PackedStream:
         self._reader: Reader | None = None
         self._read_ahead: deque[PackedSequence] = deque()
         self._is_ended = False
-        if prefetch < 1:
-            raise ValueError(f"prefetch is at least 1, not {prefetch}")
-        if on_gap not in ("raise", "fill"):
-            raise ValueError(f"on_gap is 'raise' or 'fill', not {on_gap!r}")
-        if isinstance(start, str) and start not in ("earliest", "latest"):
-            raise ValueError(f"start is 'earliest', 'latest', a seq_no or a state, not {start!r}")
-        if start == "latest" and self._world > 1:
-            raise ValueError(
-                f"start='latest' is another place for each of {self._world} ranks: let rank 0 take bounds().end, send "
-                "it to all, and give it as start"
-            )
+        _check_arguments(prefetch, on_gap, start, self._world)
         if isinstance(start, Mapping):
             self.load_state_dict(start)
 
@@ -385,3 +375,17 @@ def _let_go(reader: Reader | None, source: Source | None) -> None:
         reader.stop()
     if source is not None:
         source.close()
+
+
+def _check_arguments(prefetch: int, on_gap: str, start: object, world: int) -> None:
+    if prefetch < 1:
+        raise ValueError(f"prefetch is at least 1, not {prefetch}")
+    if on_gap not in ("raise", "fill"):
+        raise ValueError(f"on_gap is 'raise' or 'fill', not {on_gap!r}")
+    if isinstance(start, str) and start not in ("earliest", "latest"):
+        raise ValueError(f"start is 'earliest', 'latest', a seq_no or a state, not {start!r}")
+    if start == "latest" and world > 1:
+        raise ValueError(
+            f"start='latest' is another place for each of {world} ranks: let rank 0 take bounds().end, send "
+            "it to all, and give it as start"
+        )

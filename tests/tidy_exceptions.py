@@ -9,9 +9,6 @@ CIRCLES_TO_GO: set[str] = set()
 
 LONG_FUNCTIONS = {
     "consumers/files/json_values.py values_of",
-    "consumers/kafka/topic_specs.py topic_specs",
-    "curatord/sequence.py decode_sequence",
-    "curatord/stream.py __init__",
     "daemon/commands/curate.py curate_files",
     "packing/packer.py add",
     # Kernels: one loop, whose state no function call may carry.
@@ -36,7 +33,6 @@ LONG_MODULES = {
 }
 
 MANY_PARAMETERS = {
-    "consumers/formats/dead_letters.py dead_letter",
     "curatord/stream.py __init__",
     "daemon/cli.py curate",
     "daemon/commands/curate.py curate_files",

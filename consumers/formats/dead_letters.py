@@ -8,6 +8,7 @@ from typing import Annotated
 
 import msgspec
 
+from consumers.broker import RawDocument
 from curatord.errors import Undecodable
 from curatord.records import DeadLetter
 
@@ -44,36 +45,22 @@ class StoredLetter:
     letter: DeadLetter
 
 
-def dead_letter(
-    error: Undecodable,
-    source: str,
-    position: int,
-    original: bytes = b"",
-    max_bytes: int = MAX_ORIGINAL_BYTES,
-    *,
-    index: int | None = None,
-    cut: bool = False,
-    key: str = "",
-    timestamp_us: int = 0,
-    traceparent: str = "",
-    attempts: int = 0,
-) -> DeadLetter:
-    """The bounded record of one failure: `original` is cut to `max_bytes`, the message to 1,000 characters.
-
-    `cut` says that `original` already is no more than the beginning.
-    """
+def dead_letter(error: Undecodable, row: RawDocument, max_bytes: int = MAX_ORIGINAL_BYTES) -> DeadLetter:
+    """The bounded record of one failure: the original is cut to `max_bytes`, the message to 1,000 characters."""
+    original = row.value if isinstance(row.value, bytes) else row.original
+    is_beginning = isinstance(row.value, Undecodable) and not row.value.has_original
     return DeadLetter(
         reason=error.reason,
         message=str(error)[:MAX_MESSAGE_CHARACTERS],
-        source=source,
-        position=position,
-        index=index,
+        source=row.source,
+        position=row.position,
+        index=row.index,
         original=original[:max_bytes],
-        truncated=cut or len(original) > max_bytes,
-        key=key,
-        timestamp_us=timestamp_us,
-        traceparent=traceparent,
-        attempts=attempts,
+        truncated=is_beginning or len(original) > max_bytes,
+        key=row.key,
+        timestamp_us=row.timestamp_us,
+        traceparent=row.traceparent,
+        attempts=row.attempts,
     )
 
 

@@ -48,19 +48,7 @@ def decode_rows(
         value = _decode(row, config)
         arrived: Document | Retraction | DeadLetter
         if isinstance(value, Undecodable):
-            arrived = dead_letter(
-                value,
-                row.source,
-                row.position,
-                original,
-                max_dead_letter_bytes,
-                index=row.index,
-                cut=isinstance(row.value, Undecodable) and not row.value.has_original,
-                key=row.key,
-                timestamp_us=row.timestamp_us,
-                traceparent=row.traceparent,
-                attempts=row.attempts,
-            )
+            arrived = dead_letter(value, row, max_dead_letter_bytes)
         else:
             arrived = value
             if config.id_scope != "global" and isinstance(value, Document) and value.id is not None:

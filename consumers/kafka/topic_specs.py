@@ -26,7 +26,16 @@ from state.journal import PART_BYTES
 
 DEFAULT_PARTITIONS = 4
 DAY_MS = 86_400_000
-FOREVER = "-1"
+FOR_EVER = "-1"
+# A record without a key cannot lie on a compacted topic, and one with a key would be lost there.
+KEPT = {"cleanup.policy": "delete"}
+# Losing any of it loses the state of the lane, so neither time nor size may cut it.
+KEPT_FOR_EVER = {
+    **KEPT,
+    "retention.ms": FOR_EVER,
+    "retention.bytes": FOR_EVER,
+    "unclean.leader.election.enable": "false",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,22 +85,18 @@ def topic_specs(
     topics: TopicsConfig, *, context_length: int, dead_letter_bytes: int, num_partitions: int = DEFAULT_PARTITIONS
 ) -> list[TopicSpec]:
     """All topics that the service uses, in the order of [topics]."""
-    # A record without a key cannot lie on a compacted topic, and one with a key would be lost there.
-    kept = {"cleanup.policy": "delete"}
-    # Losing any of it loses the state of the lane, so neither time nor size may cut it.
-    forever = {**kept, "retention.ms": FOREVER, "retention.bytes": FOREVER, "unclean.leader.election.enable": "false"}
     specs = [
         TopicSpec(
             name=topics.documents,
             what="documents in",
             num_partitions=num_partitions,
-            initially={**kept, "retention.ms": str(7 * DAY_MS)},
+            initially={**KEPT, "retention.ms": str(7 * DAY_MS)},
         ),
         TopicSpec(
             name=topics.sequences,
             what="packed sequences out",
             num_partitions=num_partitions,
-            exactly=kept,
+            exactly=KEPT,
             at_least={"max.message.bytes": batch_bytes(max_sequence_bytes(context_length))},
             initially={"retention.ms": str(7 * DAY_MS)},
         ),
@@ -99,7 +104,7 @@ def topic_specs(
             name=topics.verdicts,
             what="decisions out",
             num_partitions=num_partitions,
-            exactly=kept,
+            exactly=KEPT,
             at_least={"max.message.bytes": batch_bytes(MAX_VERDICTS_BYTES)},
             initially={"retention.ms": str(7 * DAY_MS)},
         ),
@@ -107,7 +112,7 @@ def topic_specs(
             name=topics.dead_letters,
             what="what could not be read",
             num_partitions=num_partitions,
-            exactly=kept,
+            exactly=KEPT,
             at_least={"max.message.bytes": batch_bytes(dead_letter_bytes + MAX_ENVELOPE_BYTES)},
             initially={"retention.ms": str(30 * DAY_MS)},
         ),
@@ -115,15 +120,23 @@ def topic_specs(
             name=topics.feedback,
             what="losses and rewards in",
             num_partitions=num_partitions,
-            exactly=kept,
+            exactly=KEPT,
             initially={"retention.ms": str(7 * DAY_MS)},
         ),
+        *_own_specs(topics),
+    ]
+    return [spec for spec in specs if spec.name]
+
+
+def _own_specs(topics: TopicsConfig) -> list[TopicSpec]:
+    """The topics that only the lane itself reads."""
+    return [
         TopicSpec(
             name=topics.journal,
             what="the lane's record of every commit",
             num_partitions=1,
             is_fixed=True,
-            exactly=forever,
+            exactly=KEPT_FOR_EVER,
             at_least={"max.message.bytes": batch_bytes(PART_BYTES)},
         ),
         TopicSpec(
@@ -131,11 +144,10 @@ def topic_specs(
             what="large parts of the state",
             num_partitions=1,
             is_fixed=True,
-            exactly=forever,
+            exactly=KEPT_FOR_EVER,
             at_least={"max.message.bytes": batch_bytes(PART_BYTES)},
         ),
     ]
-    return [spec for spec in specs if spec.name]
 
 
 def check_topics(admin: KafkaAdminClient, kafka: KafkaConfig, specs: Sequence[TopicSpec]) -> list[Difference]:

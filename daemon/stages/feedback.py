@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from consumers.broker import RawFeedback
+from consumers.broker import RawDocument, RawFeedback
 from consumers.formats.dead_letters import dead_letter
 from consumers.formats.feedback import decode_feedback
 from curation.selection.loss_curves import Losses
@@ -38,7 +38,8 @@ class FeedbackJoin:
                 record = decode_feedback(raw.value)
             except Undecodable as error:
                 limit = self._stages.config.dead_letters.max_bytes
-                epoch.dead_letters.append(dead_letter(error, raw.source, raw.position, raw.value or b"", limit))
+                row = RawDocument(raw.source, raw.position, raw.value or b"")
+                epoch.dead_letters.append(dead_letter(error, row, limit))
                 rewards.count("dead")
                 continue
             if isinstance(record, SafePoint):

@@ -13,6 +13,7 @@ import msgspec
 import pytest
 import zstandard
 
+from consumers.broker import RawDocument
 from consumers.files.inputs import expand
 from consumers.files.readers import Row, read_rows
 from consumers.formats.codec import decode_document
@@ -36,7 +37,7 @@ def _ended_well(outcome: Document | Undecodable, original: bytes) -> bool:
     """A document can be written as UTF-8; anything else makes a bounded dead letter."""
     if isinstance(outcome, Document):
         return len(outcome.text.encode()) + len((outcome.id or "").encode()) >= 0
-    letter = dead_letter(outcome, "s", 0, original)
+    letter = dead_letter(outcome, RawDocument("s", 0, original))
     return outcome.reason in REASONS and bool(letter.message) and len(letter.original) <= 64 << 10
 
 

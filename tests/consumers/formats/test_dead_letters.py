@@ -5,6 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from consumers.broker import RawDocument
 from consumers.formats.dead_letters import MAX_MESSAGE_CHARACTERS, dead_letter, dead_letter_record, read_dead_letter
 from consumers.formats.undecodable import REASONS
 from curatord.errors import Undecodable
@@ -14,28 +15,28 @@ ERROR = Undecodable("not_json", "JSON is malformed")
 
 
 def test_a_letter_carries_its_coordinates_and_the_original() -> None:
-    letter = dead_letter(ERROR, source="/data/a.jsonl", position=41, index=2, original=b"{\xff")
+    letter = dead_letter(ERROR, RawDocument("/data/a.jsonl", 41, b"{\xff", index=2))
     assert (letter.reason, letter.message) == ("not_json", "JSON is malformed")
     assert (letter.source, letter.position, letter.index) == ("/data/a.jsonl", 41, 2)
     assert (letter.original, letter.truncated) == (b"{\xff", False)
 
 
 def test_the_original_is_cut_at_the_limit_and_says_so() -> None:
-    whole = dead_letter(ERROR, source="a", position=0, original=b"x" * 100, max_bytes=100)
-    cut = dead_letter(ERROR, source="a", position=0, original=b"x" * 101, max_bytes=100)
+    whole = dead_letter(ERROR, RawDocument("a", 0, b"x" * 100), max_bytes=100)
+    cut = dead_letter(ERROR, RawDocument("a", 0, b"x" * 101), max_bytes=100)
     assert (len(whole.original), whole.truncated) == (100, False)
     assert (len(cut.original), cut.truncated) == (100, True)
-    assert dead_letter(ERROR, source="a", position=0, original=b"x", cut=True).truncated
-    assert dead_letter(ERROR, source="a", position=0, original=b"x", max_bytes=0).original == b""
+    assert dead_letter(ERROR, RawDocument("a", 0, ERROR, original=b"x")).truncated
+    assert dead_letter(ERROR, RawDocument("a", 0, b"x"), max_bytes=0).original == b""
 
 
 def test_the_message_is_bounded() -> None:
-    letter = dead_letter(Undecodable("no_text", "m" * 10_000), source="a", position=0)
+    letter = dead_letter(Undecodable("no_text", "m" * 10_000), RawDocument("a", 0, b""))
     assert len(letter.message) == MAX_MESSAGE_CHARACTERS
 
 
 def test_the_six_headers_of_kip_1034_are_there() -> None:
-    letter = dead_letter(ERROR, source="my-documents-3", position=99, index=5)
+    letter = dead_letter(ERROR, RawDocument("my-documents-3", 99, b"", index=5))
     headers = dict(dead_letter_record(letter)[2])
     assert {name.removeprefix("__streams.errors.") for name in headers if name.startswith("__streams.")} == {
         "exception",
@@ -74,7 +75,7 @@ def test_a_letter_can_be_read_from_its_record(letter: DeadLetter) -> None:
 
 @given(st.data())
 def test_a_record_of_others_is_no_letter(data: st.DataObject) -> None:
-    key, value, headers = dead_letter_record(dead_letter(ERROR, source="t-0", position=0))
+    key, value, headers = dead_letter_record(dead_letter(ERROR, RawDocument("t-0", 0, b"")))
     assert read_dead_letter(key, value, []) is None
     assert read_dead_letter(b"\xff", value, headers) is None
     place = data.draw(st.integers(0, len(headers) - 1))
