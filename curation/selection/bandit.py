@@ -182,16 +182,10 @@ class Bandit(FactOwner):
         self._count_arrivals(arms_B, num_tokens_B, admitted_B)
         return Admission(admitted_B=admitted_B, propensities_B=propensities_B, probed_B=probed_B)
 
-    def learn(
-        self,
-        clusters_B: NDArray[np.int32],
-        rewards_B: NDArray[np.floating],
-        weights_B: NDArray[np.floating] | None = None,
-    ) -> None:
-        """Rewards of probed documents, in any unit, as `reward` takes them; a weight is a number of rewards."""
-        counts = [1.0] * len(clusters_B) if weights_B is None else weights_B.tolist()
-        for cluster, value, count in zip(clusters_B.tolist(), rewards_B.tolist(), counts, strict=True):
-            self.reward(cluster, value, count)
+    def learn(self, clusters_B: NDArray[np.int32], rewards_B: NDArray[np.floating]) -> None:
+        """Rewards of probed documents, in any unit, as `reward` takes them."""
+        for cluster, value in zip(clusters_B.tolist(), rewards_B.tolist(), strict=True):
+            self.reward(cluster, value)
 
     def reward(self, cluster: int, value: float, count: float = 1.0) -> None:
         """`count` rewards of mean `value` for a cluster; they count from the next tick on.

@@ -207,7 +207,8 @@ def test_rewards_fade_by_the_discount_per_200_documents() -> None:
 def test_a_weighted_reward_equals_as_many_single_ones() -> None:
     single, together = Bandit(ON), Bandit(ON)
     single.learn(np.array([1, 1, 1, 2]), np.array([2.0, 2.0, 2.0, 1.0]))
-    together.learn(np.array([1, 2]), np.array([2.0, 1.0]), np.array([3.0, 1.0]))
+    together.reward(1, 2.0, 3.0)
+    together.reward(2, 1.0)
     for bandit in (single, together):
         bandit.tick()
     assert arms(single)[1].mean == pytest.approx(arms(together)[1].mean)
