@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -34,6 +36,33 @@ print(*(reason or "kept" for reason in quality.judge(quality.measure(texts, ("en
 """
 
 
+# In a copy of the sources; the kernels stay where they are compiled.
+COPIED = ("consumers", "curation", "curatord", "daemon", "ops", "packing", "state", "tests/simulation")
+RUN_THE_STAGE = """
+import sys
+from pathlib import Path
+import daemon
+import msgspec
+from consumers.memory import CrashPoint
+from state.ledger import Ledger
+from tests.simulation.world import make_config, new_world, outcome, run
+
+folder = Path(sys.argv[1])
+assert Path(daemon.__file__).is_relative_to(folder), daemon.__file__
+config = make_config(source_quota={"max_documents": 60}, daemon={"epoch_documents": 40})
+found = []
+every = tuple(CrashPoint)
+for name, crashes, wipes in (("whole", (), False), ("killed", every, False), ("lost", every, True)):
+    world = new_world(1, 300, folder / name)
+    first = len(world.journal) + 2
+    died = run(world, config, folder / name, crashes=dict(enumerate(crashes, first)), wipes=wipes)
+    assert died == len(crashes), (name, died)
+    found.append(outcome(world))
+assert found[0] == found[1] == found[2]
+print(msgspec.msgpack.decode(found[0].ledger, type=Ledger).rejections["source_quota quota_used"])
+"""
+
+
 def section(heading: str) -> str:
     (found,) = re.findall(rf"^## {heading}\n(.*?)(?=^## |\Z)", PAGE, re.MULTILINE | re.DOTALL)
     return str(found)
@@ -51,3 +80,42 @@ def test_the_first_rule_decides(tmp_path: Path) -> None:
 
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == ["one_line", "kept"]
+
+
+def apply_changes(diff: str, root: Path) -> None:
+    """Make the changes of a diff: each hunk's old lines stand in the file once, and become its new lines."""
+    head, *hunks = re.split(r"^@@\n", diff, flags=re.MULTILINE)
+    (name,) = re.findall(r"^\+\+\+ b/(.*)$", head, re.MULTILINE)
+    text = (root / name).read_text()
+    for hunk in hunks:
+        lines = hunk.splitlines(keepends=True)
+        old = "".join(line[1:] for line in lines if line[0] in " -")
+        new = "".join(line[1:] for line in lines if line[0] in " +")
+        assert text.count(old) == 1, f"{name} has {text.count(old)} places like this:\n{old}"
+        text = text.replace(old, new)
+    (root / name).write_text(text)
+
+
+def test_the_first_stage_goes_on_after_crashes_and_lost_disks(tmp_path: Path) -> None:
+    page = section("Your first stage")
+    (code,) = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    diffs = re.findall(r"^```diff\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    for folder in COPIED:
+        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("tests/__init__.py", "LICENSE"):
+        shutil.copy(ROOT / name, tmp_path / name)
+    (tmp_path / "curation" / "selection" / "source_quota.py").write_text(code)
+    for diff in diffs:
+        apply_changes(diff, tmp_path)
+
+    done = subprocess.run(
+        [sys.executable, "-c", RUN_THE_STAGE, str(tmp_path)],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"},
+        capture_output=True,
+        text=True,
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 100
+    assert len(diffs) <= 4
