@@ -21,7 +21,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from daemon.commands.inspect_state import check_output
+from daemon.commands.inspect_output import check_output
 from packing.tokenizer import TokenizerConfig, open_tokenizer
 from state.ledger import read_ledger
 from state.segments import read_segments

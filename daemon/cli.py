@@ -5,17 +5,13 @@ Nothing heavy is imported before a command needs it: `--help` and `explain` star
 
 from __future__ import annotations
 
-import errno
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import click
 
 from curatord import __version__
-from curatord.errors import CuratordError
-from curatord.printable import printable
+from daemon.guarded import run_guarded
 
 DEFAULT_CONFIGS = (Path("curatord.toml"), Path("/etc/curatord/curatord.toml"))
 
@@ -381,7 +377,7 @@ def inspect_dropped(output: Path | None, config_path: Path | None, as_json: bool
 @json_option
 def inspect_output(output: Path, as_json: bool) -> None:
     """Check every shard: readable, dense, no document cut that would have fitted. Exit code 1 if something is wrong."""
-    from daemon.commands.inspect_state import inspect_output as run
+    from daemon.commands.inspect_output import inspect_output as run
 
     sys.exit(run(output, as_json=as_json))
 
@@ -389,24 +385,3 @@ def inspect_output(output: Path, as_json: bool) -> None:
 def main() -> None:
     """Run the command; errors of ours end it with one message and their exit code."""
     run_guarded(cli)
-
-
-def run_guarded(command: Callable[..., Any]) -> None:
-    """Run a command and turn our errors into a message and an exit code."""
-    try:
-        command(prog_name="curatord")
-    except CuratordError as error:
-        click.echo(f"curatord: {printable(str(error), keep=chr(10))}", err=True)
-        sys.exit(error.exit_code)
-    except BrokenPipeError:
-        sys.stderr.close()
-        sys.exit(1)
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS):
-            raise
-        where = f" ({printable(str(error.filename))})" if error.filename else ""
-        click.echo(
-            f"curatord: {error.strerror}{where}. Everything committed is safe; make room and run the command again",
-            err=True,
-        )
-        sys.exit(1)

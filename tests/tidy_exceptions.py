@@ -24,7 +24,6 @@ LONG_FUNCTIONS = {
 LONG_MODULES = {
     "curation/selection/bandit.py",
     "curation/topics/clusters.py",
-    "daemon/cli.py",
     "daemon/commands/summary.py",
     "kernels/bpe.py",
     "kernels/lsh.py",

@@ -11,7 +11,7 @@ import pytest
 
 from curatord import PackedStream
 from curatord.errors import GenerationEnded
-from daemon.commands.inspect_state import check_output
+from daemon.commands.inspect_output import check_output
 from tests.daemon.conftest import CONFIG, Curated, Run, write_documents
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from daemon.commands.inspect_state import check_output
+from daemon.commands.inspect_output import check_output
 from daemon.config import parse_config
 from daemon.stages.deciding_options import Difference, Held, differences, with_options
 from state.store import Store, state_folder

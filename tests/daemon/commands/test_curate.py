@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 import tokenizers
 
-from daemon.commands.inspect_state import check_output
+from daemon.commands.inspect_output import check_output
 from tests.daemon.conftest import CONFIG, Curated, Run, text_of, write_documents
 
 

@@ -11,7 +11,6 @@ import pytest
 from consumers.formats.dead_letters import StoredLetter
 from curatord.printable import printable
 from curatord.records import DeadLetter
-from daemon.cli import run_guarded
 from daemon.commands.dead_letters import Overview, _letter_lines, _overview_lines
 from daemon.commands.screen import show
 from ops.log import LogConfig, open_log
@@ -81,17 +80,6 @@ def test_a_letter_of_a_topic_is_shown_escaped() -> None:
     overview.count(StoredLetter(HOSTILE, 1, letter))
     for lines in (_letter_lines(StoredLetter(HOSTILE, 1, letter)), _overview_lines(overview)):
         assert all(printable(line).isprintable() for line in lines)
-
-
-def test_an_error_is_shown_escaped(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    from daemon.cli import cli
-
-    monkeypatch.setattr("sys.argv", ["curatord", "dead-letters", "show", "\x1b[2J\u202e", "-o", "/nowhere\x1b[31m"])
-    with pytest.raises(SystemExit):
-        run_guarded(cli)
-    captured = capsys.readouterr()
-    assert captured.err.startswith("curatord: ")
-    assert is_harmless(captured.out + captured.err)
 
 
 def test_halves_of_surrogate_pairs_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
