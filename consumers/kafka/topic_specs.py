@@ -76,8 +76,8 @@ class Difference:
         return f"~ {self.topic}: {self.option} is {self.found}, must be {self.wanted}"
 
     @property
-    def can_be_mended(self) -> bool:
-        """Whether `mend_topics` can do something about it."""
+    def can_be_repaired(self) -> bool:
+        """Whether `repair_topics` can do something about it."""
         return self.kind != "partitions"
 
 
@@ -177,7 +177,7 @@ def check_topics(admin: KafkaAdminClient, kafka: KafkaConfig, specs: Sequence[To
     return differences
 
 
-def mend_topics(
+def repair_topics(
     admin: KafkaAdminClient,
     kafka: KafkaConfig,
     specs: Sequence[TopicSpec],

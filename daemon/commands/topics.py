@@ -18,7 +18,7 @@ from consumers.kafka.topic_specs import (
     Difference,
     TopicSpec,
     check_topics,
-    mend_topics,
+    repair_topics,
     topic_specs,
 )
 from curatord.errors import BrokerUnavailable, UsageError
@@ -51,11 +51,11 @@ def topics_create(config_path: Path | None, *, yes: bool, num_partitions: int, r
     try:
         differences = check_topics(admin, kafka, specs)
         _show(specs, differences)
-        possible = [difference for difference in differences if difference.can_be_mended]
+        possible = [difference for difference in differences if difference.can_be_repaired]
         if possible:
             if not yes and not click.confirm(f"Make these {len(possible)} changes at {kafka.bootstrap_servers}?"):
                 raise UsageError("nothing was changed")
-            mend_topics(admin, kafka, specs, possible, replication_factor=replication_factor)
+            repair_topics(admin, kafka, specs, possible, replication_factor=replication_factor)
             _wait_until_seen(admin, kafka, specs)
             show(f"{len(possible)} changes made")
     finally:
@@ -66,7 +66,7 @@ def topics_create(config_path: Path | None, *, yes: bool, num_partitions: int, r
 def _wait_until_seen(admin: KafkaAdminClient, kafka: KafkaConfig, specs: Sequence[TopicSpec]) -> None:
     """The cluster tells of a change a moment after it was made."""
     deadline = time.monotonic() + kafka.request_timeout_s
-    while any(difference.can_be_mended for difference in check_topics(admin, kafka, specs)):
+    while any(difference.can_be_repaired for difference in check_topics(admin, kafka, specs)):
         if time.monotonic() > deadline:
             raise BrokerUnavailable("the changes were taken, but the cluster does not show them: run `topics check`")
         time.sleep(0.1)
