@@ -73,11 +73,11 @@ class FactTable(MutableMapping[K, V], Generic[K, V]):
 
     def take_changes(self) -> list[RowChange]:
         """What changed since the last call, in the order of the rows; None where a row is gone."""
-        rows = sorted((self._facts.row(key), key, was_stored) for key, was_stored in self._changed.items())
+        prefix, encode_key, encode = self._facts.prefix, self._facts.key.encode, self._facts.value.encode
+        changed = sorted([(prefix + encode_key(key), key, was_stored) for key, was_stored in self._changed.items()])
         self._changed.clear()
-        encode = self._facts.value.encode
         changes: list[RowChange] = []
-        for row, key, was_stored in rows:
+        for row, key, was_stored in changed:
             if key in self._rows:
                 changes.append((row, encode(self._rows[key])))
             elif was_stored:

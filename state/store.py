@@ -71,10 +71,7 @@ def way_out(folder: Path) -> str:
 def _other_format(folder: Path) -> str:
     """What to do about a state of another format."""
     if folder.parent.name == STATE_FOLDER:
-        return (
-            "Go on with the curatord that wrote it, or curate the inputs again into another --output (`curatord curate "
-            "--again` reads the same ones)"
-        )
+        return "Go on with the curatord that wrote it, or curate the inputs again into another --output"
     return "Go on with the curatord that wrote it, or begin a new lane: see docs/operating.md#new-lane"
 
 

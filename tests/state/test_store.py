@@ -53,15 +53,17 @@ def test_a_folder_without_state_says_so(tmp_path: Path) -> None:
         Store(tmp_path / "nothing", read_only=True)
 
 
-def test_state_of_a_format_from_the_future_is_refused(tmp_path: Path) -> None:
-    store = Store(tmp_path)
-    epoch = Epoch(number=1, identity="")
-    epoch.put("meta", b"format", b"999")
-    store.apply(epoch.changes())
+@pytest.mark.parametrize("version", [b"4", b"999"])
+@pytest.mark.parametrize(("folder", "way_out"), [(".curatord/state", "into another --output"), ("lane", "#new-lane")])
+def test_state_of_another_format_is_refused_with_a_way_out(
+    tmp_path: Path, version: bytes, folder: str, way_out: str
+) -> None:
+    store = Store(tmp_path / folder)
+    store.apply([("meta", b"format", version)])
     store.close()
 
-    with pytest.raises(StateError, match="format 999"):
-        Store(tmp_path)
+    with pytest.raises(StateError, match=f"format {version.decode()}, .*{way_out}"):
+        Store(tmp_path / folder)
 
 
 def test_a_damaged_store_is_a_state_error_and_not_a_crash(tmp_path: Path) -> None:
