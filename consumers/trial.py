@@ -2,7 +2,7 @@
 
 The copy is a fork: it has everything in memory that the work needs, and what it changes there is its own. It says which
 item it is at before it begins it, so that the last it said is the one that ended it, and the exit status tells how: the
-one thing that nobody but a parent learns. What works on other threads is not in the copy, so nothing in a trial may
+one thing that only a parent learns. What works on other threads is not in the copy, so nothing in a trial may
 wait for one; a copy that says nothing for long is given up, and proves nothing.
 """
 
@@ -125,7 +125,7 @@ def verdict(how: str, *, has_original: bool = False) -> Undecodable:
         TOOK_PROCESS_DOWN,
         f"the process ended over it in two lives, and a copy of it in a trial: {how}. Everything else goes on. This is "
         "a defect of curatord or of a library, or wants more memory: report it with this row, and replay it when that "
-        "is mended",
+        "is repaired",
         has_original=has_original,
     )
 

@@ -214,7 +214,7 @@ def run_command(config_path: Path | None, dry_run: bool, max_documents: int, as_
 @config_option
 @json_option
 def status(config_path: Path | None, as_json: bool) -> None:
-    """Show how the service does, then exit: 0 healthy, 1 degraded, 69 if nobody answers."""
+    """Show how the service does, then exit: 0 healthy, 1 degraded, 69 if it does not answer."""
     from daemon.commands.status import print_status
 
     sys.exit(print_status(find_config(config_path), as_json=as_json))
@@ -298,7 +298,7 @@ def dead_letters_replay(
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    """Send originals back to the documents topic, for instance after the configuration was mended.
+    """Send originals back to the documents topic, for instance after the configuration was corrected.
 
     Without a PLACE all letters that the options select. A letter is replayed twice at most. Exit code 1 if some were
     refused.

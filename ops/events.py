@@ -213,7 +213,7 @@ class Events:
         self._often(WARNING, "headroom_unknown", {"reason": reason[:MAX_TEXT]}, reason)
 
     def stream_ended(self, *, generation: int, seq_no: int) -> None:
-        """Somebody asked for the end of the stream: all went out, and it is marked."""
+        """The end of the stream was asked for: all went out, and it is marked."""
         self._log.info("stream_ended", generation=generation, seq_no=seq_no)
 
     def idle_flushed(self, *, idle_s: float, sequences: int) -> None:

@@ -1,7 +1,7 @@
-"""Health: what the process is doing and when its loop last moved. Set by the loop, read by whoever asks.
+"""Health: what the process is doing and when its loop last moved. Set by the loop, read by probes.
 
 A standby that follows the journal is ready: it does all that it is there for, and a rolling update may go on to the
-next process. So an orchestrator takes the owner down only when somebody warm stands by.
+next process. So an orchestrator takes the owner down only when a warm process stands by.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class Health:
         return was_away
 
     def readiness(self) -> Readiness:
-        """What to answer now. A process that drains is draining, whatever the broker does."""
+        """The answer to a probe. A process that drains is draining, in any state of the broker."""
         with self._lock:
             if self._outage is None or self._readiness.status is Status.DRAINING:
                 return self._readiness

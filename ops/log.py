@@ -51,7 +51,7 @@ def open_log(config: LogConfig, file: BinaryIO | None = None) -> FilteringBoundL
 
 
 def _encode(fields: Any, **_: Any) -> bytes:
-    """JSON, whatever is in it: a line must never end the process."""
+    """JSON of any values: a line must never end the process."""
     try:
         line = orjson.dumps(fields, default=repr)
         if line.decode().isprintable():

@@ -1,4 +1,4 @@
-"""Stacks: where every thread is, on a signal, for somebody who looks at a process that hangs.
+"""Stacks: where every thread is, on a signal, for an operator who looks at a process that hangs.
 
 `faulthandler.register` would read the frames within the signal's handler, while other threads change them, which once
 in a thousand times ended the process. Here a thread of its own does it, which holds the interpreter: the others stand
@@ -57,6 +57,6 @@ def stacks_on(number: signal.Signals, file: TextIO) -> Iterator[None]:
 def _write_when_woken(woken: socket.socket, number: signal.Signals, file: TextIO) -> None:
     while numbers := woken.recv(4096):
         if number in numbers:
-            with suppress(OSError, ValueError):  # nobody reads it
+            with suppress(OSError, ValueError):  # without a reader
                 file.write(format_stacks())
                 file.flush()

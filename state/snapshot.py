@@ -140,7 +140,7 @@ class Snapshots:
             )
         except StateError as error:
             self._result = StorageError(str(error))
-        except Exception as error:  # whatever it is, it must be told
+        except Exception as error:  # of any kind: the service logs it
             self._result = explain_storage(error, self._folder)
         finally:
             shutil.rmtree(checkpoint, ignore_errors=True)

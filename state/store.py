@@ -89,7 +89,7 @@ def explain_storage(error: Exception, folder: Path) -> StorageError:
             f"the disk of {folder} is full. Nothing was lost: everything committed is safe. "
             "Free some space and run the same command again; it continues where it stopped"
         )
-    return StorageError(f"cannot write to {folder}: {text}. Everything committed is safe; mend it and run again")
+    return StorageError(f"cannot write to {folder}: {text}. Everything committed is safe; repair it and run again")
 
 
 class Store:

@@ -1,4 +1,4 @@
-"""Tally: what became of the rows of one input, as far as somebody should be told of it at the end."""
+"""Tally: outcomes of the rows of one input, for the warnings at the end of a run."""
 
 from __future__ import annotations
 

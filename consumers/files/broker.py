@@ -181,7 +181,7 @@ class FilesBroker:
             file = self._waiting.popleft()
             known = self._progress(file.uri)
             changed = known is None or (known.size, known.mtime_ns) != (file.size, file.mtime_ns)
-            anew = changed or known is None or self._is_mended(known)
+            anew = changed or known is None or self._is_readable_now(known)
             # Standard input has no size that would tell a longer stream from the same one.
             if known is not None and known.done and not anew and not file.is_stdin:
                 self._num_bytes_done += file.size
@@ -197,7 +197,7 @@ class FilesBroker:
             return True
         return False
 
-    def _is_mended(self, known: Progress) -> bool:
+    def _is_readable_now(self, known: Progress) -> bool:
         """Whether rows, or their ids, that could not be used may be now: an option changed since."""
         return bool(known.tally.dead or known.tally.lost_ids) and known.options != self._options
 

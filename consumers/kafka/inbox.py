@@ -86,7 +86,7 @@ class KafkaInbox:
             if known != (None if committed is None else committed.offset):
                 raise StateError(
                     f"the state was read up to {known} of {source}, the group {self._kafka.lane} "
-                    f"committed {committed and committed.offset}: somebody moved the group's offsets. "
+                    f"committed {committed and committed.offset}: another client moved the group's offsets. "
                     "See docs/operating.md#offsets-moved"
                 )
             first, end = bounds[partition]

@@ -23,8 +23,8 @@ def decode_marker(metadata: str) -> Marker:
         return msgspec.json.decode(metadata, type=Marker)
     except msgspec.DecodeError as error:
         raise StateError(
-            f"the group's offset of the journal carries {metadata!r}, which is no marker of curatord: somebody moved "
-            "it. See docs/operating.md#marker-gone"
+            f"the group's offset of the journal carries {metadata!r}, which is no marker of curatord: another client "
+            "moved it. See docs/operating.md#marker-gone"
         ) from error
 
 

@@ -154,7 +154,7 @@ class Membership:
             raise self._gone(error) from error
         except (UnsupportedCodecError, CorruptRecordError) as error:
             raise StateError(
-                f"a message of topic {self._topic} cannot be fetched: {error}. Install the codec, or mend the topic; "
+                f"a message of topic {self._topic} cannot be fetched: {error}. Install the codec, or repair the topic; "
                 "nothing was skipped"
             ) from error
         except KafkaError as error:

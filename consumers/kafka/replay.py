@@ -122,7 +122,7 @@ def originals(kafka: KafkaConfig, topic: str, letters: Iterable[StoredLetter]) -
             if origin != topic:
                 yield Refusal(stored, f"it came from {origin}, and only documents are replayed")
             elif letter.attempts >= MAX_ATTEMPTS:
-                yield Refusal(stored, f"it was replayed {letter.attempts} times already: mend it and send it anew")
+                yield Refusal(stored, f"it was replayed {letter.attempts} times already: repair it and send it anew")
             elif not letter.truncated:
                 yield Original(stored, partition, letter.key.encode() or None, letter.original)
             else:

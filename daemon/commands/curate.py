@@ -59,7 +59,7 @@ def opened(
         if error.errno == errno.ENOSPC:
             raise explain_storage(error, output) from error
         raise StorageError(
-            f"the output folder {output} cannot be made: {error.strerror}. Choose another --output, or mend this one"
+            f"the output folder {output} cannot be made: {error.strerror}. Choose another --output, or repair this one"
         ) from error
     store = Store(state_folder(output))
     try:
@@ -214,7 +214,7 @@ def retract_documents(doc_ids: Sequence[str], output: Path, config_path: Path | 
     """Take documents back, as one commit. Raises `UsageError` where nothing was ever curated."""
     config = load_config(config_path)
     with opened_for_reading(output) as store:
-        # Rows of another length would begin a generation, and nobody asks for that here.
+        # Rows of another length would begin a generation, which this command is not asked for.
         config = msgspec.structs.replace(config, packing=as_stored(config.packing, store))
     now_us = time.time_ns() // 1000
     with CurateProgress(StopRequest()) as progress, opened(output, config, progress) as (store, pipeline):

@@ -1,7 +1,7 @@
 """`curatord finish`: end the stream, so that trainers come to an end together instead of waiting for more.
 
-The request travels over the topic of feedback, the answer over that of sequences: whoever may write to the one and read
-the other can give this command, from any machine.
+The request travels over the topic of feedback, the answer over that of sequences: a client that may write to the one
+and read the other can give this command, from any machine.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from state.ledger import OTHER_SOURCES
 from state.outcomes import Stage
 from state.tally import Tally
 
-MAX_DEAD_SHARE = 0.1  # of a file's rows, before somebody is told
+MAX_DEAD_SHARE = 0.1  # of a file's rows, before there is a warning
 MAX_STAGE_SHARE = 0.5  # of a source's documents, that one stage may reject
 MIN_SOURCE_DOCUMENTS = 10
 MAX_EXAMPLES = 3
@@ -47,7 +47,7 @@ def losses(
                 kind="left_out",
                 what=f"{_counted(len(left_out), 'input')} could not be opened, and the rest was read without",
                 example=left_out[0],
-                remedy="mend or remove it, then run again; --strict ends before anything is read",
+                remedy="repair or remove it, then run again; --strict ends before anything is read",
             )
         )
     return tuple(found)

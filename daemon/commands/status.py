@@ -40,7 +40,7 @@ class RunStatus:
 
 @dataclass(slots=True, kw_only=True)
 class Status:
-    """What was found; None where nobody answered."""
+    """The findings; None where there was no answer."""
 
     lane: str
     epoch: int | None = None  # committed
