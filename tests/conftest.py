@@ -53,6 +53,8 @@ LONGEST = (
     "tests/curatord/adapters/test_examples.py",
     "tests/curatord/adapters/test_ranks.py",
     "tests/consumers/test_hostile.py",
+    "tests/test_contributing.py",
+    "tests/daemon/stages/test_compose.py",
 )
 
 # Libraries start other threads, and keep them.

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.conftest import LONGEST
 from tests.tidy_exceptions import (
     ARROWS_TO_GO,
     BANNED_WORDS_LEFT,
@@ -295,6 +296,10 @@ def test_docstrings_begin_with_a_noun_or_a_verb() -> None:
     ]
 
     _only_falls(found, NOUN_CLAUSES_LEFT, "NOUN_CLAUSES_LEFT")
+
+
+def test_the_longest_files_exist() -> None:
+    assert [path for path in LONGEST if not (ROOT / path).exists()] == []
 
 
 def test_every_room_has_a_page_that_names_its_modules_truly() -> None:

@@ -120,20 +120,20 @@ def test_a_standby_that_followed_goes_on_as_the_owner_would_have(tmp_path: Path,
 
 
 def test_a_lost_disk_comes_back_from_a_snapshot_and_the_journal_that_was_cut_behind_it(
-    tmp_path: Path, simulation_seed: int
+    tmp_path: Path, snapshot_seed: int
 ) -> None:
-    rng = random.Random(simulation_seed)
-    world = new_world(simulation_seed % 4, NUM_ROWS, tmp_path / "lane")
+    rng = random.Random(snapshot_seed)
+    world = new_world(snapshot_seed % 4, NUM_ROWS, tmp_path / "lane")
     config = config_of(True, poll_documents=rng.randrange(20, 200), epoch_documents=rng.randrange(40, 150))
     crashes = {epoch: rng.choice(list(CrashPoint)) for epoch in range(4, 60) if rng.random() < 0.3}
     snapshots = Snapshots(tmp_path / "snapshots", own_disk=ANOTHER_DISK)
 
-    if simulation_seed % 2:
+    if snapshot_seed % 2:
         run_with_standbys(world, config, tmp_path / "lane", crashes, snapshots)
     else:
         run(world, config, tmp_path / "lane", crashes=crashes, wipes=True, snapshots=snapshots)
 
-    assert outcome(world) == undisturbed(simulation_seed % 4, True)
+    assert outcome(world) == undisturbed(snapshot_seed % 4, True)
     ((_, older), (_, _)) = reversed(list(snapshots.usable()))
     assert world.journal_start == older.journal_offset > world.journal[0].next_offset
     with pytest.raises(JournalUnusable, match="begins at offset"):
