@@ -9,12 +9,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import msgspec
 import pytest
 
 from daemon.commands.inspect_output import check_output
-from daemon.config import parse_config
-from daemon.stages.deciding_options import Difference, Held, differences, with_options
 from state.store import Store, state_folder
 from tests.daemon.conftest import CONFIG, Curated, Run, text_of, write_documents
 
@@ -66,22 +63,6 @@ def test_options_that_do_not_decide_or_are_the_same_are_not_named(curated: Curat
     for config in (curated.config, config_with(tmp_path, "[daemon]\npoll_documents = 7\nthreads = 1\n")):
         result = run("curate", documents, "-o", curated.output, "-c", config)
         assert "new documents only" not in result.output + result.stderr
-
-
-def test_what_rows_were_decided_with_is_remembered_change_by_change(tmp_path: Path) -> None:
-    first, second = (parse_config({"quality": {"preset": preset}}, "test") for preset in ("c4", "gopher"))
-    options = [{"quality.preset": '"observe"'}, {"quality.preset": '"c4"'}, {"quality.preset": '"c4"'}]
-    records: list[Held] = []
-    for options_then, ordinal in zip(options, (0, 300, 350), strict=True):
-        records = with_options(records, options_then, ordinal)
-    assert len(records) == 2
-    store = Store(tmp_path)
-    store.apply([("meta", b"options", msgspec.msgpack.encode(records)), ("meta", b"next_ordinal", b"400")])
-    assert differences(store, first) == [Difference(name="quality.preset", before={'"observe"': 300}, now='"c4"')]
-    assert (
-        str(differences(store, second)[0]) == 'quality.preset: "observe" for 300 rows, "c4" for 100 rows; now "gopher"'
-    )
-    store.close()
 
 
 def test_deciding_again_equals_deciding_the_same_inputs_for_the_first_time(run: Run, tmp_path: Path) -> None:
