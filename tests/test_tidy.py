@@ -63,6 +63,8 @@ BANNED_WORDS = {
 BANNED_WORD = re.compile(rf"(?<![a-z])({'|'.join(BANNED_WORDS)})(?![a-z])", re.IGNORECASE)
 # "What it read last" is a noun that the reader must guess; "The last offset read" names it.
 NOUN_CLAUSE = re.compile(r"(What|Whatever|Whoever|Who)\b(?!.*\?)")
+# The same as the beginning of a sentence; a question, a heading of a column and "what it is: [page]" are none.
+CLAUSE_IN_PROSE = re.compile(r"(?:^|[.:] )(?:What|Whatever|Whoever|Who) (?![^.|]*[?:|])")
 
 MAX_FUNCTION_LINES = 60
 MAX_MODULE_LINES = 400
@@ -300,6 +302,19 @@ def test_docstrings_begin_with_a_noun_or_a_verb() -> None:
 
 def test_the_longest_files_exist() -> None:
     assert [path for path in LONGEST if not (ROOT / path).exists()] == []
+
+
+def test_pages_name_their_subjects() -> None:
+    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *ROOT.glob("[a-z]*/README.md")]
+    generated = {ROOT / "docs" / f"{name}.md" for name in ("commands", "configuration", "metrics", "reasons")}
+    found = [
+        f"{page.relative_to(ROOT)}:{number} {line[clause.start() :][:80]}"
+        for page in sorted(set(pages) - generated)
+        for number, line in enumerate(page.read_text().splitlines(), 1)
+        for clause in CLAUSE_IN_PROSE.finditer(line)
+    ]
+
+    assert not found, "sentences whose subject is a clause:\n" + "\n".join(found)
 
 
 def test_every_room_has_a_page_that_names_its_modules_truly() -> None:
