@@ -104,7 +104,9 @@ def measure(documents: Path, work: Path) -> tuple[int, dict[str, float]]:
     pipeline = build_restored(config, store, phases=phases)
     pipeline.compile()
     broker = FilesBroker(expand([str(documents)]), config.input, work, store)
-    loop = Loop(pipeline, broker, config.daemon, encode_identity(config, pipeline.stages.tokenizer), time.monotonic)
+    loop = Loop(
+        pipeline, broker, config.daemon, encode_identity(config, pipeline.decide.prepare.tokenizer), time.monotonic
+    )
     timed = Timed(phases)
     loop.run(StopRequest(), flush=False, on_rows=timed)
     seconds = timed.seconds()

@@ -143,7 +143,9 @@ def embedded(path: Path, num_documents: int, folder: Path) -> tuple[float, dict[
     pipeline = build(config, store, open_tokenizer(config.tokenizer), phases=phases)
     pipeline.restore(store)
     broker = FilesBroker(expand([str(path)]), config.input, folder / "output", store)
-    loop = Loop(pipeline, broker, config.daemon, encode_identity(config, pipeline.stages.tokenizer), time.monotonic)
+    loop = Loop(
+        pipeline, broker, config.daemon, encode_identity(config, pipeline.decide.prepare.tokenizer), time.monotonic
+    )
     result = timed(loop, broker, num_documents, phases)
     store.close()
     return result
@@ -158,7 +160,7 @@ def service(
     store = Store(folder / "state")
     broker, pipeline = owner(config, store, phases)
     produce_documents(bootstrap, config.topics.documents, shaped(documents, shape), partition=0)
-    identity = encode_identity(config, pipeline.stages.tokenizer)
+    identity = encode_identity(config, pipeline.decide.prepare.tokenizer)
     hooks = Hooks(observer=seen, keep_alive=broker.keep_alive)
     loop = Loop(pipeline, broker, config.daemon, identity, time.monotonic, hooks)
     result = timed(loop, broker, len(documents), phases)

@@ -6,68 +6,108 @@ leaves no trace: only the order of the documents counts.
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterator
-from itertools import groupby
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 
-import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 TICK_ORDINALS = 512
 
 
-class Waiting(msgspec.Struct, frozen=True, gc=False):
-    """An accepted document that no tick has taken yet."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accepted:
+    """B documents that were accepted, in the order of their ordinals; their tokens are held."""
 
-    ordinal: int
-    doc_no: int
-    key: int  # 64-bit hash of its id
-    source: str
-    quality: float
-    num_tokens: int
+    ordinals_B: NDArray[np.int64]
+    doc_nos_B: NDArray[np.int64]
+    keys_B: NDArray[np.uint64]  # hash of the document's id: the source of randomness, never the position
+    sources: tuple[str, ...]
+    qualities_B: NDArray[np.float32]  # 0 (worst) to 1
+    num_tokens_B: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.sources)
+
+    def take(self, rows_B: NDArray[np.int64]) -> Accepted:
+        """The documents in these rows."""
+        return Accepted(
+            ordinals_B=self.ordinals_B[rows_B],
+            doc_nos_B=self.doc_nos_B[rows_B],
+            keys_B=self.keys_B[rows_B],
+            sources=tuple([self.sources[row] for row in rows_B.tolist()]),
+            qualities_B=self.qualities_B[rows_B],
+            num_tokens_B=self.num_tokens_B[rows_B],
+        )
+
+
+def join_accepted(parts: Sequence[Accepted]) -> Accepted:
+    """The documents of several parts, one behind the other."""
+    if not parts:
+        return NONE_ACCEPTED
+    return Accepted(
+        ordinals_B=np.concatenate([part.ordinals_B for part in parts]),
+        doc_nos_B=np.concatenate([part.doc_nos_B for part in parts]),
+        keys_B=np.concatenate([part.keys_B for part in parts]),
+        sources=tuple([source for part in parts for source in part.sources]),
+        qualities_B=np.concatenate([part.qualities_B for part in parts]),
+        num_tokens_B=np.concatenate([part.num_tokens_B for part in parts]),
+    )
+
+
+NONE_ACCEPTED = Accepted(
+    ordinals_B=np.zeros(0, np.int64),
+    doc_nos_B=np.zeros(0, np.int64),
+    keys_B=np.zeros(0, np.uint64),
+    sources=(),
+    qualities_B=np.zeros(0, np.float32),
+    num_tokens_B=np.zeros(0, np.int64),
+)
 
 
 class TickBuffer:
-    """Documents in the order of their ordinals.
-
-    >>> buffer = TickBuffer()
-    >>> for ordinal in (3, 511, 512, 1030):
-    ...     buffer.add(Waiting(ordinal, ordinal, 0, "", 1.0, 10))
-    >>> [[document.ordinal for document in tick] for tick in buffer.take(before=1024)]
-    [[3, 511], [512]]
-    >>> len(buffer)
-    1
-    """
+    """Documents that no tick has taken, in the order of their ordinals."""
 
     def __init__(self) -> None:
-        self._documents: deque[Waiting] = deque()
+        self._parts: list[Accepted] = []
 
     def __len__(self) -> int:
-        return len(self._documents)
+        return sum(map(len, self._parts))
 
-    def __iter__(self) -> Iterator[Waiting]:
-        return iter(self._documents)
+    def __contains__(self, doc_no: int) -> bool:
+        return any(bool((part.doc_nos_B == doc_no).any()) for part in self._parts)
 
-    def add(self, document: Waiting) -> None:
-        """The next document."""
-        self._documents.append(document)
+    def add(self, documents: Accepted) -> None:
+        """The next documents."""
+        if len(documents):
+            self._parts.append(documents)
 
-    def count(self, before: int) -> int:
-        """Documents with an ordinal below `before`."""
-        return sum(document.ordinal < before for document in self._documents)
+    def until(self, before: int | None = None) -> Accepted:
+        """The documents with an ordinal below `before`, or all."""
+        waiting = join_accepted(self._parts)
+        if before is None:
+            return waiting
+        return waiting.take(np.arange(np.searchsorted(waiting.ordinals_B, before)))
 
-    def take(self, before: int) -> list[list[Waiting]]:
-        """Remove the documents with an ordinal below `before`, one list a tick."""
-        taken = []
-        while self._documents and self._documents[0].ordinal < before:
-            taken.append(self._documents.popleft())
-        return [list(tick) for _, tick in groupby(taken, key=lambda document: document.ordinal // TICK_ORDINALS)]
+    def take(self, before: int) -> list[Accepted]:
+        """Remove the documents with an ordinal below `before`, one part a tick."""
+        waiting = join_accepted(self._parts)
+        end = int(np.searchsorted(waiting.ordinals_B, before))
+        self._parts.clear()
+        self.add(waiting.take(np.arange(end, len(waiting))))
+        ticks_B = waiting.ordinals_B[:end] // TICK_ORDINALS
+        bounds = [0, *(np.flatnonzero(np.diff(ticks_B)) + 1).tolist(), end]
+        return [waiting.take(np.arange(first, last)) for first, last in pairwise(bounds) if last > first]
 
     def remove(self, doc_no: int) -> bool:
         """A retracted document leaves; whether it was here."""
-        kept = deque(document for document in self._documents if document.doc_no != doc_no)
-        removed = len(kept) < len(self._documents)
-        self._documents = kept
-        return removed
+        for place, part in enumerate(self._parts):
+            kept_B = np.flatnonzero(part.doc_nos_B != doc_no)
+            if len(kept_B) < len(part):
+                self._parts[place] = part.take(kept_B)
+                return True
+        return False
 
 
 def boundaries(first: int, last: int) -> range:

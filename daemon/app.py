@@ -11,20 +11,27 @@ from curation.quality.judge import Quality
 from curation.selection.bandit import Bandit
 from curation.selection.mixture import Mixture
 from curation.selection.rewards import Rewards
-from curation.ticks import TickBuffer
 from curation.topics.clusters import Clusters
 from curation.vectors.embedder import Embedder
 from curation.vectors.retraining import Retraining
 from curatord.errors import IdentityError
 from daemon.config import Config
 from daemon.pipeline import Pipeline
-from daemon.stages.all_stages import Stages
+from daemon.stages.compose import Compose
+from daemon.stages.decide import Decide
 from daemon.stages.examples import Examples
+from daemon.stages.feedback import FeedbackJoin
+from daemon.stages.hold_out import HoldOut
+from daemon.stages.identify import Identify
+from daemon.stages.prepare import Prepare
+from daemon.stages.record import Record
+from daemon.stages.ticks import Ticks
 from daemon.stages.verdict_rows import VerdictRows
-from daemon.stages.workers import Workers
+from daemon.stages.workers import Workers, num_threads
 from kernels import words
 from ops.memory import keep_freed_memory
 from ops.phases import PhaseClock
+from packing.emission import Emission
 from packing.held import HeldDocuments
 from packing.packer import Packer
 from packing.placements import PlacementIndex
@@ -54,44 +61,89 @@ def build(
     Raises `ConfigError` where the configuration names something that is not there.
     """
     keep_freed_memory()
-    workers = Workers(config.daemon.threads)
+    phases, ledger, held, ticks, segments = phases or PhaseClock(), Ledger(), HeldDocuments(), Ticks(), Segments(store)
+    seed, workers = config.output.seed, Workers(num_threads(config.daemon.threads))
+    compose = _compose(config, store, tokenizer, progress, held, ledger, phases)
+    near_dedup, quality = NearDedup(config.dedup.near), Quality(config.quality, config.language)
+    identify = Identify(ledger, segments)
+    verdict_rows = VerdictRows(share=verdicts_share, seed=seed)
+    return Pipeline(
+        config=config,
+        phases=phases,
+        ledger=ledger,
+        segments=segments,
+        held=held,
+        identify=identify,
+        decide=Decide(
+            prepare=Prepare(quality=quality, near_dedup=near_dedup, tokenizer=tokenizer, workers=workers),
+            exact_dedup=ExactDedup(config.dedup.exact),
+            quality=quality,
+            near_dedup=near_dedup,
+            hold_out=HoldOut(config.output.holdout, seed),
+            held=held,
+            ledger=ledger,
+            record=Record(ledger=ledger, segments=segments, verdict_rows=verdict_rows, examples=Examples()),
+            phases=phases,
+        ),
+        ticks=ticks,
+        compose=compose,
+        emission=Emission(
+            held,
+            ledger,
+            context_length=config.packing.context_length,
+            shard_rows=config.packing.shuffle_block_rows,
+        ),
+        feedback=FeedbackJoin(
+            rewards=compose.rewards,
+            safe_points=SafePoints(),
+            placements=PlacementIndex(store),
+            assignments=compose.assignments,
+            clusters=compose.clusters,
+            waiting=ticks.waiting,
+            doc_no_of=identify.doc_no_of,
+            learns_rewards=config.bandit.enabled,
+            max_dead_letter_bytes=config.dead_letters.max_bytes,
+        ),
+    )
+
+
+def _compose(
+    config: Config,
+    store: Store,
+    tokenizer: Tokenizer,
+    progress: Callable[[int, int], None] | None,
+    held: HeldDocuments,
+    ledger: Ledger,
+    phases: PhaseClock,
+) -> Compose:
+    """The stages that learn, the embedder with the student of the state, if there is one."""
     seed = config.output.seed
     embedder = Embedder(
         config.embedding,
         decode=tokenizer.decode,
         vocabulary_size=tokenizer.vocabulary_size,
         seed=seed,
-        threads=workers.threads,
+        threads=num_threads(config.daemon.threads),
         progress=progress,
     )
     # A student knows its dimension; without one, the teacher must be loaded to ask it.
     embedder.restore(store)
-    stages = Stages(
-        config=config,
-        workers=workers,
-        phases=phases or PhaseClock(),
-        ledger=Ledger(),
-        segments=Segments(store),
-        exact_dedup=ExactDedup(config.dedup.exact),
-        quality=Quality(config.quality, config.language),
-        near_dedup=NearDedup(config.dedup.near),
-        tokenizer=tokenizer,
-        held=HeldDocuments(),
-        waiting=TickBuffer(),
+    return Compose(
         embedder=embedder,
         retraining=Retraining(config.embedding, embedder, progress=progress),
         clusters=Clusters(config.clusters, seed=seed),
         bandit=Bandit(config.bandit, seed=seed),
         rewards=Rewards(config.feedback),
-        safe_points=SafePoints(),
         assignments=Assignments(store),
-        placements=PlacementIndex(store),
         mixture=Mixture(config.mixture, seed=seed),
         packer=Packer(config.packing, dimension=embedder.dimension, seed=seed),
-        examples=Examples(),
-        verdict_rows=VerdictRows(share=verdicts_share, seed=seed),
+        held=held,
+        ledger=ledger,
+        phases=phases,
+        learns_rewards=config.bandit.enabled,
+        keeps_documents=not config.mixture.passes_through(),
+        context_length=config.packing.context_length,
     )
-    return Pipeline(stages)
 
 
 def build_restored(

@@ -98,7 +98,7 @@ class Loop:
 
     def step(self) -> int:
         """Poll once, and commit if it is time; the number of rows."""
-        self._pipeline.stages.phases.enter("poll")
+        self._pipeline.phases.enter("poll")
         wanted = min(self._config.poll_documents, self._config.epoch_documents - self._epoch.num_rows)
         rows = self._broker.poll(wanted, min(self._config.epoch_s, POLL_S))
         self._alive_at = self._clock()
@@ -189,8 +189,8 @@ class Loop:
     def commit(self) -> None:
         """Commit the open epoch, if anything changed, and open the next."""
         self._epoch.positions |= self._broker.passed()
-        self._pipeline.close(self._epoch)
-        self._pipeline.stages.phases.enter("commit")
+        self._pipeline.gather(self._epoch)
+        self._pipeline.phases.enter("commit")
         if not self._epoch.is_empty():
             began = self._clock()
             self._commit_once()

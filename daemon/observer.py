@@ -19,7 +19,7 @@ from curatord import __version__
 from curatord.errors import CuratordError
 from daemon.commands.losses import MAX_DEAD_SHARE
 from daemon.config import Config, show_config
-from daemon.stages.all_stages import Stages
+from daemon.pipeline import Pipeline
 from ops.catalogue import MAX_CLUSTERS, Metric
 from ops.events import EpochCommitted, Events
 from ops.health import Health
@@ -80,19 +80,19 @@ class Observer:
     def __init__(
         self,
         events: Events,
-        stages: Stages,
+        pipeline: Pipeline,
         *,
         state_dir: Path | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._events = events
-        self._stages = stages
+        self._pipeline = pipeline
         self._state_dir = state_dir
         self._clock = clock
-        self._counted = _counted(stages)
-        self._version = stages.embedder.version
-        stages.phases.enter("observe")  # a time as a standby is not one of the loop
-        self._phase_s = dict(stages.phases.seconds)
+        self._counted = _counted(pipeline)
+        self._version = pipeline.compose.embedder.version
+        pipeline.phases.enter("observe")  # a time as a standby is not one of the loop
+        self._phase_s = dict(pipeline.phases.seconds)
         self._told_at = clock()
         self._tallies: dict[str, Tally] = {}  # of each input, over the window that is open
         self._made_s: list[NDArray[np.float64]] = []  # when the messages of the open epoch were made, a poll each
@@ -111,21 +111,21 @@ class Observer:
     def _tell_time(self) -> None:
         """Where the time went since this was told last, commits or not."""
         self._told_at = self._clock()
-        before, self._phase_s = self._phase_s, dict(self._stages.phases.seconds)
+        before, self._phase_s = self._phase_s, dict(self._pipeline.phases.seconds)
         self._events.time_spent({phase: seconds - before.get(phase, 0.0) for phase, seconds in self._phase_s.items()})
 
     def committed(self, epoch: Epoch, report: CommitReport, *, commit_s: float) -> None:
         """The epoch is committed, and took `commit_s`. The time spent here is a phase of its own."""
-        stages, events = self._stages, self._events
-        stages.phases.enter("observe")
+        pipeline, events = self._pipeline, self._events
+        pipeline.phases.enter("observe")
         self._tell_time()
-        before, self._counted = self._counted, _counted(stages)
+        before, self._counted = self._counted, _counted(pipeline)
         counts = grown(self._counted, before)
         events.epoch_committed(
             EpochCommitted(
                 epoch=epoch.number,
                 counts=counts,
-                gauges={**_measured(stages), **_free_bytes(self._state_dir)},
+                gauges={**_measured(pipeline), **_free_bytes(self._state_dir)},
                 commit_s=commit_s,
                 transaction_s=report.transaction_s,
                 journal_bytes=report.journal_bytes,
@@ -136,17 +136,16 @@ class Observer:
         self._made_s, self._received_ages_s = [], []
         if feedback := of_metric(Metric.FEEDBACK, counts):
             events.feedback_applied(feedback)
-        if stages.embedder.version != self._version:
-            self._version = stages.embedder.version
-            events.student_trained(version=self._version, known_share=stages.retraining.known_share)
+        if pipeline.compose.embedder.version != self._version:
+            self._version = pipeline.compose.embedder.version
+            events.student_trained(version=self._version, known_share=pipeline.compose.retraining.known_share)
         if epoch.end is not None:
             events.stream_ended(generation=epoch.end.generation, seq_no=epoch.end.seq_no)
         if dead_letters := of_metric(Metric.DEAD_LETTERS, counts):
             events.dead_letters_written(dead_letters)
         self._tell_losses(epoch)
-        for surge in stages.surges:
+        for surge in epoch.surges:
             events.removal_surge(source=surge.source, rate=surge.rate, usual_rate=surge.usual_rate)
-        stages.surges.clear()
 
     def _tell_losses(self, epoch: Epoch) -> None:
         """Inputs of which more than a tenth of the last WINDOW_ROWS rows, or more, could not be read."""
@@ -161,22 +160,26 @@ class Observer:
                 del self._tallies[name]
 
 
-def _counted(stages: Stages) -> Counts:
+def _counted(pipeline: Pipeline) -> Counts:
     """The totals of everything that counts."""
-    return {**stages.ledger.counted(), **stages.packer.stats.counted(), **stages.rewards.counts.counted()}
+    return {
+        **pipeline.ledger.counted(),
+        **pipeline.compose.packer.stats.counted(),
+        **pipeline.compose.rewards.counts.counted(),
+    }
 
 
-def _measured(stages: Stages) -> Gauges:
+def _measured(pipeline: Pipeline) -> Gauges:
     """The present values of everything that is measured."""
-    clusters = stages.clusters.measured()
+    clusters = pipeline.compose.clusters.measured()
     largest = clusters[Metric.CLUSTER_DOCUMENTS]
     assert isinstance(largest, dict)
     return {
-        **stages.ledger.measured(),
-        **stages.held.measured(),
-        **stages.retraining.measured(),
+        **pipeline.ledger.measured(),
+        **pipeline.held.measured(),
+        **pipeline.compose.retraining.measured(),
         **clusters,
-        **stages.bandit.measured(list(largest)[:MAX_CLUSTERS]),
+        **pipeline.compose.bandit.measured(list(largest)[:MAX_CLUSTERS]),
     }
 
 

@@ -1,131 +1,167 @@
-"""The way of a document. Cheap before expensive, stateless before stateful.
+"""The way of a document, a verb a line: see `Pipeline.process`.
 
-    rows ─ runs ─ drop_duplicates ─ filter ─ drop_near_duplicates ─ hold_out ─ tokenize    decided when they are read
-                                                                                  │
-    sequences ─ emit ─ pack ─ balance ─ sample ─ assign ─ embed ─ tick ◂──────────┘        512 rows at a time
+    rows ─ decode ─ identify ─ prepare ─ decide         when they are read; nothing of it learns
+                                           │
+    sequences ─ emit ─ compose ─ tick ◂────┘            512 rows at a time
 
-The first line is `Selection.decide`: it does not learn. The second is `Learning.advance`: all that it learns moves
-between ticks, so where a batch or a commit ended leaves no trace in what comes out.
+All that is learned moves between ticks, so the end of a batch or of a commit leaves no trace in the output.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from consumers.broker import RawDocument, RawFeedback
 from consumers.formats.documents import Arrival, decode_rows
+from curation.ticks import NONE_ACCEPTED, Accepted
 from curatord.records import DeadLetter, Document, Retraction
 from curatord.sequence import EndOfStream
-from daemon.stages.all_stages import Stages
-from daemon.stages.compose import Learning
-from daemon.stages.decide import Selection
-from daemon.stages.deciding_options import DECIDED_WITH, deciding_options, with_options
+from daemon.config import Config
+from daemon.stages.compose import Compose
+from daemon.stages.decide import Decide
+from daemon.stages.deciding_options import DECIDED_WITH, DecidedWith, deciding_options, with_options
 from daemon.stages.feedback import FeedbackJoin
-from daemon.stages.identify import Intake, Run
-from kernels.columns import join_texts
+from daemon.stages.identify import Identify, Run
+from daemon.stages.ticks import Ticks
 from ops.memory import keep_objects
+from ops.phases import PhaseClock
+from packing.emission import Emission
+from packing.held import HeldDocuments
 from state.common_facts import DEAD_LETTERS, NEXT_ORDINAL, RETRACTED, TICKED
 from state.epoch import Change, Epoch
 from state.fact_table import FactCell, FactOwner, Table, gather_changes, restore_stages
 from state.facts import FactSource
-from state.ledger import LEDGER
+from state.ledger import LEDGER, Ledger
 from state.outcomes import LaterReason
-from state.segments import DOCUMENTS, Segment, read_segments
+from state.segments import DOCUMENTS, Segment, Segments, read_segments
 from state.store import Store
 from state.tally import Tally
 
 MAX_EXAMPLE_CHARACTERS = 300
 
 
+@dataclass(slots=True, kw_only=True)
 class Pipeline(FactOwner):
     """All stages over one state; one epoch at a time, on one thread."""
 
-    def __init__(self, stages: Stages) -> None:
-        self.stages = stages
-        self._intake = Intake(stages.ledger, stages.segments)
-        self._selection = Selection(stages)
-        self._learning = Learning(stages)
-        self._feedback = FeedbackJoin(stages, self._intake.doc_no_of, self._end)
+    config: Config
+    phases: PhaseClock
+    ledger: Ledger
+    segments: Segments
+    held: HeldDocuments
+    identify: Identify
+    decide: Decide
+    ticks: Ticks
+    compose: Compose
+    emission: Emission
+    feedback: FeedbackJoin
+    _ordinal: FactCell[int] = field(init=False)
+    _decided_with: FactCell[list[DecidedWith]] = field(init=False)
+    _stored_ledger: FactCell[Ledger] = field(init=False)
+    _options: dict[str, str] = field(init=False)
+    _is_loaded: bool = field(init=False, default=False)
+
+    def __post_init__(self) -> None:
         self._ordinal = FactCell(NEXT_ORDINAL, 0)
-        self._options = deciding_options(stages.config)
         self._decided_with = FactCell(DECIDED_WITH, [])
-        self._ledger = FactCell(LEDGER, stages.ledger)
-        self._is_loaded = False
-        self._unticked: deque[Segment] = deque()  # of a restore: they may hold documents that no tick has taken
+        self._stored_ledger = FactCell(LEDGER, self.ledger)
+        self._options = deciding_options(self.config)
 
     def tables(self) -> tuple[Table, ...]:
         """What goes with every epoch, and makes none by itself."""
-        return self._ledger, self._ordinal, self._decided_with
+        return self._stored_ledger, self._ordinal, self._decided_with
 
-    def _stages(self) -> tuple[FactOwner, ...]:
+    def _owners(self) -> tuple[FactOwner, ...]:
         """All that own facts."""
-        stages = self.stages
         return (
-            *(self._intake, self._selection, self._learning),
-            *(stages.near_dedup.guard, stages.held, stages.retraining, stages.clusters, stages.bandit),
-            *(stages.rewards, stages.safe_points, stages.mixture, stages.packer, stages.verdict_rows, stages.examples),
+            *(self.identify, self.ticks, self.held, self.feedback.safe_points),
+            *self.decide.owners(),
+            *self.compose.owners(),
         )
 
-    @property
-    def _next_ordinal(self) -> int:
-        return self._ordinal.value
-
-    def compile(self) -> None:
-        """Call what looks at every document once, so that compiling is not taken for slow documents.
-
-        What is there by then stays for good: the garbage collector need not look at it again.
-        """
-        texts = join_texts(["a text", "ein Text für Ä"])
-        stages = self.stages
-        stages.quality.measure(texts, ("", ""))
-        stages.near_dedup.sign(texts)
-        stages.tokenizer.encode_batch(texts)
-        keep_objects()
-
     def process(self, rows: Sequence[RawDocument], epoch: Epoch, beat: Callable[[], None] = lambda: None) -> None:
-        """Take rows through all stages. What changes is in the epoch, and what comes out.
+        """Take rows the whole way. The epoch gets the sequences that come out, and all that changes.
 
         `beat` is called all the time: one message may hold a million rows.
         """
-        for run in self._decided(rows, epoch):
+        for run in self._runs(rows, epoch):
             beat()
-            self._learning.advance(self._next_ordinal, run.next_ordinal, epoch, beat)
+            accepted = self._decide(run, epoch)
+            self.ticks.waiting.add(accepted)
+            for tick in self._completed(run.next_ordinal, beat):
+                self._emit(tick, epoch)
             self._ordinal.value = run.next_ordinal
-            self.stages.phases.enter("identify")
+            self.phases.enter("identify")
         for row in rows:
             epoch.positions[row.source] = row.position + 1
         epoch.num_rows += len(rows)
 
-    def _decided(self, rows: Sequence[RawDocument], epoch: Epoch) -> Iterator[Run]:
-        """The runs of these rows, each when it is decided."""
-        config = self.stages.config
-        self.stages.phases.enter("decode")
-        arrivals = decode_rows(rows, self._next_ordinal, config.input, config.dead_letters.max_bytes)
+    def _runs(self, rows: Sequence[RawDocument], epoch: Epoch) -> Iterator[Run]:
+        """Rows as runs of new documents; what a run replaces or retracts is gone before it is decided."""
+        self.phases.enter("decode")
+        max_dead_letter_bytes = self.config.dead_letters.max_bytes
+        arrivals = decode_rows(rows, self._ordinal.value, self.config.input, max_dead_letter_bytes)
         _tally(arrivals, epoch)
         self._note_options(arrivals)
-        self.stages.phases.enter("identify")
-        for run in self._intake.runs(arrivals, epoch):
+        self.phases.enter("identify")
+        for run in self.identify.runs(arrivals, epoch):
             if run.retraction is not None:
-                self._take_back(self._intake.forget(run.retraction), LaterReason.RETRACTED, epoch)
+                self._withdraw(self.identify.forget(run.retraction), LaterReason.RETRACTED, epoch)
             if run.replaced >= 0:
                 self._tally_replaced(run, epoch)
-                self._take_back(run.replaced, LaterReason.REPLACED, epoch)
-            if len(run.batch):
-                self._selection.decide(run, epoch)
-                self._intake.note(run)
+                self._withdraw(run.replaced, LaterReason.REPLACED, epoch)
             yield run
+
+    def _decide(self, run: Run, epoch: Epoch) -> Accepted:
+        if not len(run.batch):
+            return NONE_ACCEPTED
+        accepted = self.decide.decide(run, epoch)
+        self.identify.note(run)
+        return accepted
+
+    def _completed(self, next_ordinal: int, beat: Callable[[], None]) -> Iterator[Accepted]:
+        """The ticks that the input completes when it comes to this ordinal."""
+
+        def is_warm(waiting: Accepted) -> bool:
+            beat()
+            return self.compose.warm_up(waiting, self.config.embedding.warmup_documents)
+
+        return self.ticks.complete(self._ordinal.value, next_ordinal, is_warm)
+
+    def _emit(self, tick: Accepted, epoch: Epoch) -> None:
+        composed = self.compose.compose(tick, epoch)
+        self.phases.enter("emit")
+        self.emission.emit(composed.rows, epoch)
+        self.compose.release(composed)
+
+    def _flush(self, epoch: Epoch, *, fill: bool) -> None:
+        """Take the tick that is not complete, then close every row; with `fill` none stays for want of a quantum."""
+        if len(self.ticks.waiting):
+            for tick in self.ticks.rest(self._ordinal.value, lambda waiting: self.compose.warm_up(waiting, 1)):
+                self._emit(tick, epoch)
+        self.emission.emit(self.compose.packer.flush(fill=fill), epoch)
+        self.decide.hold_out.flush(epoch)
+
+    def compile(self) -> None:
+        """Compile the kernels that every document goes through, so that the first are not taken for slow ones.
+
+        All that exists by then stays for good: the garbage collector need not look at it again.
+        """
+        self.decide.prepare.compile()
+        keep_objects()
 
     def try_out(self, row: RawDocument, epoch: Epoch) -> None:
         """Decide a row, and learn nothing, in a copy of the process: what learns may work on threads."""
-        for run in self._decided([row], epoch):
+        for run in self._runs([row], epoch):
+            self._decide(run, epoch)
             self._ordinal.value = run.next_ordinal
 
     def _tally_replaced(self, run: Run, epoch: Epoch) -> None:
         """Note a document that replaces one of another input."""
-        segment, row = self.stages.segments.find(run.replaced, epoch)
+        segment, row = self.segments.find(run.replaced, epoch)
         earlier = segment.inputs[segment.column("input_index", np.uint32)[row]]
         arrival = run.arrivals[0]
         if earlier != arrival.input:
@@ -137,71 +173,67 @@ class Pipeline(FactOwner):
         """The options that these rows are decided with, where they are not those of the rows before."""
         if all(isinstance(arrival.value, Retraction) for arrival in arrivals):
             return
-        self._decided_with.value = with_options(self._decided_with.value, self._options, self._next_ordinal)
+        self._decided_with.value = with_options(self._decided_with.value, self._options, self._ordinal.value)
 
     def learn_from(self, records: Sequence[RawFeedback], epoch: Epoch) -> None:
-        """Take in what trainers and scorers said. The next tick learns it; an epoch with an end takes no more rows."""
-        self.stages.phases.enter("feedback")
-        self._feedback.learn_from(records, epoch)
+        """Take in feedback, which the next tick learns. An epoch in which the stream ended takes no more rows."""
+        self.phases.enter("feedback")
+        self.feedback.learn_from(records, epoch, self._end)
 
     def try_feedback(self, record: RawFeedback, epoch: Epoch) -> None:
-        """Take in a message in a copy of the process. An end that it asks for is not made: whoever makes it learns."""
-        FeedbackJoin(self.stages, self._intake.doc_no_of, lambda epoch: None).learn_from([record], epoch)
+        """Take in a message in a copy of the process. An end that it asks for is not made, since it learns."""
+        self.feedback.learn_from([record], epoch, lambda epoch: None)
 
     def flush(self, epoch: Epoch) -> None:
         """The input has ended, for now: everything that is held goes out as it is."""
-        self.stages.verdict_rows.flush(epoch)
-        if not len(self.stages.held) and not self._selection.num_held_out:
+        self.decide.record.verdict_rows.flush(epoch)
+        if not len(self.held) and not len(self.decide.hold_out):
             return
-        self._learning.flush(self._next_ordinal, epoch)
-        self._selection.flush_holdout(epoch)
-        self.stages.ledger.flushes += 1
+        self._flush(epoch, fill=False)
+        self.ledger.flushes += 1
 
     def _end(self, epoch: Epoch) -> None:
         """The stream is to end: everything that is held goes out, fillers complete the quantum, and no row is left.
 
-        What comes later goes on with the number of the end.
+        Later documents go on with the number of the end.
         """
-        self._learning.flush(self._next_ordinal, epoch, fill=True)
-        self._selection.flush_holdout(epoch)
-        epoch.end = EndOfStream(self.stages.packer.generation, self.stages.packer.num_given_out)
-        self.stages.phases.enter("feedback")
+        self._flush(epoch, fill=True)
+        epoch.end = EndOfStream(self.compose.packer.generation, self.compose.packer.num_given_out)
+        self.phases.enter("feedback")
 
-    def _take_back(self, doc_no: int, reason: LaterReason, epoch: Epoch) -> None:
-        """Remove a document from every index and buffer; what was emitted stays, and can be listed."""
+    def _withdraw(self, doc_no: int, reason: LaterReason, epoch: Epoch) -> None:
+        """Remove a document from every index and buffer; its emitted tokens stay, and can be listed."""
         if doc_no < 0:
             return
-        stages = self.stages
-        segment, row = stages.segments.find(doc_no, epoch)
-        self._selection.take_back(segment, row)
-        stages.waiting.remove(doc_no)
-        stages.mixture.remove(doc_no)
-        stages.packer.remove(doc_no)
-        stages.retraining.remove(doc_no)
-        if doc_no in stages.held:
-            stages.ledger.reject_later(reason, stages.held[doc_no].unemitted)
-            stages.held.drop(doc_no)
+        segment, row = self.segments.find(doc_no, epoch)
+        self.decide.withdraw(segment, row)
+        self.ticks.waiting.remove(doc_no)
+        self.compose.mixture.remove(doc_no)
+        self.compose.packer.remove(doc_no)
+        self.compose.retraining.remove(doc_no)
+        if doc_no in self.held:
+            self.ledger.reject_later(reason, self.held[doc_no].unemitted)
+            self.held.drop(doc_no)
         RETRACTED.put(epoch, doc_no, reason)
-        stages.verdict_rows.take_back(segment, row, reason, epoch)
-        stages.examples.remove(doc_no)
+        self.decide.record.verdict_rows.take_back(segment, row, reason, epoch)
+        self.decide.record.examples.remove(doc_no)
 
-    def close(self, epoch: Epoch) -> None:
-        """Gather what the stages changed into the epoch, which is then ready to be committed."""
-        stages = self.stages
-        stages.phases.enter("gather")
-        stages.embedder.write(epoch)
-        gather_changes(self._stages(), epoch)
-        num_dead = stages.ledger.rows["dead"] + stages.rewards.counts.dead
+    def gather(self, epoch: Epoch) -> None:
+        """Gather everything that changed into the epoch, which is then ready to be committed."""
+        self.phases.enter("gather")
+        self.compose.embedder.write(epoch)
+        gather_changes(self._owners(), epoch)
+        num_dead = self.ledger.rows["dead"] + self.feedback.rewards.counts.dead
         for number, letter in enumerate(epoch.dead_letters, num_dead - len(epoch.dead_letters)):
             DEAD_LETTERS.put(epoch, number, letter)
         if epoch.is_empty():
             return
-        stages.ledger.check(stages.held.unemitted_tokens())
+        self.ledger.check(self.held.unemitted_tokens())
         gather_changes((self,), epoch)
         epoch.stamp()
 
     def load(self, store: Store, beat: Callable[[], None] = lambda: None) -> None:
-        """Build what takes long, the indices, from the facts that there are. Everything else waits for `restore`.
+        """Build what takes long, the indices, from the stored facts; `restore` does the rest.
 
         `beat` is called all the time.
         """
@@ -209,9 +241,7 @@ class Pipeline(FactOwner):
         retracted = read_retracted(store)
         for segment in read_segments(store):
             beat()
-            self._index(segment, retracted)
-            if segment.last_ordinal < ticked:
-                self._unticked.clear()
+            self._index(segment, retracted, ticked)
         self._is_loaded = True
 
     def follow(self, changes: Iterable[Change], store: Store) -> None:
@@ -220,42 +250,43 @@ class Pipeline(FactOwner):
         retracted = frozenset(doc_no for doc_no, _ in RETRACTED.changed(changes))
         nothing_open = Epoch(number=0, identity="")
         for doc_no in retracted:
-            if doc_no < self._intake.next_doc_no:
-                segment, row = self.stages.segments.find(doc_no, nothing_open)
-                self._intake.take_back(segment, row)
-                self._selection.take_back(segment, row)
+            if doc_no < self.identify.next_doc_no:
+                segment, row = self.segments.find(doc_no, nothing_open)
+                self.identify.withdraw(segment, row)
+                self.decide.withdraw(segment, row)
         for _, added in DOCUMENTS.changed(changes):
             if added is not None:
-                self._index(added, retracted)
+                self._index(added, retracted, 0)
         for _, ticked in TICKED.changed(changes):
-            while ticked is not None and self._unticked and self._unticked[0].last_ordinal < ticked:
-                self._unticked.popleft()
+            if ticked is not None:
+                self.ticks.follow(ticked)
 
-    def _index(self, segment: Segment, retracted: frozenset[int]) -> None:
-        self._intake.index(segment, retracted)
-        self._selection.index(segment, retracted)
-        self._unticked.append(segment)
+    def _index(self, segment: Segment, retracted: frozenset[int], ticked: int) -> None:
+        self.identify.index(segment, retracted)
+        self.decide.index(segment, retracted)
+        self.ticks.index(segment, ticked)
 
     def restore(self, store: Store) -> None:
         """Everything in memory from the facts, but for indices that `load` and `follow` brought this far."""
         if not self._is_loaded:
             self.load(store)
-        stages = self.stages
-        stages.embedder.restore(store)
-        restore_stages((self, *self._stages()), store)
-        retracted = read_retracted(store)
-        for segment in self._unticked:
-            self._learning.restore_waiting(segment, retracted)
-        self._unticked.clear()
-        self._learning.restore_holders()
-        stages.ledger.check(stages.held.unemitted_tokens())
+        self.compose.embedder.restore(store)
+        restore_stages((self, *self._owners()), store)
+        self.ticks.restore_waiting(read_retracted(store))
+        self.compose.restore_holders(self.ticks.waiting.until())
+        self.ledger.check(self.held.unemitted_tokens())
 
     def restored(self, committed: FactSource) -> None:
         """The ledger that all stages count in."""
-        ledger, found = self.stages.ledger, self._ledger.value
-        for field in ledger.__struct_fields__:
-            setattr(ledger, field, getattr(found, field))
-        self._ledger.value = ledger
+        found = self._stored_ledger.value
+        for name in self.ledger.__struct_fields__:
+            setattr(self.ledger, name, getattr(found, name))
+        self._stored_ledger.value = self.ledger
+
+    def close(self) -> None:
+        """End all threads."""
+        self.compose.retraining.close()
+        self.decide.prepare.workers.close()
 
 
 def _tally(arrivals: Sequence[Arrival], epoch: Epoch) -> None:

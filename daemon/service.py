@@ -60,7 +60,7 @@ def run_service(config_path: Path | None) -> int:
                     tokenizer,
                     progress=lambda done, total: tell_training(broker, events, pipeline, done, total),
                 )
-                with closing(pipeline.stages):
+                with closing(pipeline):
                     Service(broker, pipeline, store, config, events, config_path).serve(stop)
             except Interrupted:
                 events.draining(signal.Signals(stop.signal_number).name)
@@ -115,8 +115,8 @@ def connect(
 def tell_training(lane: Lane, events: Events, pipeline: Pipeline, done: int, total: int) -> None:
     """Heartbeat while the teacher embeds: for the consumer group, the supervisor and people."""
     events.beat()
-    if not pipeline.stages.embedder.stores_vectors:  # else it embeds every document
-        events.training(done, total, version=pipeline.stages.embedder.version)
+    if not pipeline.compose.embedder.stores_vectors:  # else it embeds every document
+        events.training(done, total, version=pipeline.compose.embedder.version)
     with suppress(BrokerUnavailable):  # as in the middle of any rows: the next poll or commit tells of it
         lane.keep_alive()
 
@@ -180,7 +180,9 @@ class Service:
         end = at if committed is None else committed.epoch
         self._events.became_owner(end)
         if committed is not None:
-            check_identity(self._config, self._pipeline.stages.tokenizer, committed, f"lane {self._config.kafka.lane}")
+            check_identity(
+                self._config, self._pipeline.decide.prepare.tokenizer, committed, f"lane {self._config.kafka.lane}"
+            )
         with explained(self._config, self._store):
             for record in catch_up(self._broker, committed, self._store, tend):
                 self._pipeline.follow(record.changes, self._store)
@@ -201,10 +203,10 @@ class Service:
             self._pipeline,
             self._broker,
             self._config.daemon,
-            encode_identity(self._config, self._pipeline.stages.tokenizer),
+            encode_identity(self._config, self._pipeline.decide.prepare.tokenizer),
             self._clock,
             Hooks(
-                observer=Observer(self._events, self._pipeline.stages, state_dir=self._store.folder),
+                observer=Observer(self._events, self._pipeline, state_dir=self._store.folder),
                 keep_alive=self._broker.keep_alive,
                 away=lambda error: self._wait_for_broker(error, stop),
                 set_aside=self._events.set_aside,
@@ -257,12 +259,12 @@ class Service:
                 if self._is_away or self._num_waiting != num_stuck:  # an outage is no end of the input
                     idle_since, num_stuck = self._clock(), self._num_waiting
                     continue
-                sequences = self._pipeline.stages.ledger.sequences
+                sequences = self._pipeline.ledger.sequences
                 loop.flush()
                 loop.commit()
                 flushed = True
                 self._events.idle_flushed(
-                    idle_s=self._clock() - idle_since, sequences=self._pipeline.stages.ledger.sequences - sequences
+                    idle_s=self._clock() - idle_since, sequences=self._pipeline.ledger.sequences - sequences
                 )
             self._take_snapshot()
 
@@ -286,8 +288,8 @@ class Service:
         if self._clock() - self._headroom_at < HEADROOM_INTERVAL_S:
             return
         self._headroom_at = self._clock()
-        packer = self._pipeline.stages.packer
-        oldest = self._pipeline.stages.safe_points.oldest(packer.generation)
+        packer = self._pipeline.compose.packer
+        oldest = self._pipeline.feedback.safe_points.oldest(packer.generation)
         try:
             first = None if oldest is None else self._broker.retained_from(packer.generation, packer.num_given_out)
         except (BrokerUnavailable, CorruptSequence) as error:

@@ -69,6 +69,15 @@ class VerdictShard:
     rows: list[VerdictRow]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemovalSurge:
+    """A source lost far more documents than usual."""
+
+    source: str
+    rate: float  # share removed in the window that just closed
+    usual_rate: float  # share removed in its windows before
+
+
 @dataclass(slots=True, kw_only=True)
 class Epoch:
     """The changes of one commit: facts, outputs and how far the inputs were read."""
@@ -84,6 +93,7 @@ class Epoch:
     dead_letters: list[DeadLetter] = field(default_factory=list)
     num_rows: int = 0  # input rows read
     tallies: dict[str, Tally] = field(default_factory=dict)  # input name -> what became of its rows
+    surges: list[RemovalSurge] = field(default_factory=list)  # sources that lost far more documents than usual
 
     def put(self, family: str, key: bytes, value: bytes) -> None:
         """Set one fact."""

@@ -66,6 +66,7 @@ DEAD: set[str] = set()
 
 # Modules with logic that are tested through others only.
 WITHOUT_TESTS = {
+    "daemon/stages/record.py",
     "consumers/files/content.py",
     "consumers/files/parquet_pages.py",
     "consumers/formats/tables.py",

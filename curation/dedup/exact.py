@@ -128,6 +128,11 @@ def url_keys(urls: Sequence[str]) -> NDArray[np.uint64]:
     return np.frombuffer(b"".join(digests), np.uint64).reshape(-1, 2)
 
 
+def fingerprint(texts: Texts, urls: Sequence[str]) -> Keys:
+    """The keys by which exact duplicates are found. Pure."""
+    return Keys(texts_B2=text_keys(texts), urls_B2=url_keys(urls))
+
+
 class ExactDedup:
     """The keys of all documents seen and not retracted."""
 

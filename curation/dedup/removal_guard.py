@@ -11,13 +11,13 @@ order give the same events.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from state.epoch import RemovalSurge
 from state.fact_table import FactOwner, FactTable, Table
 from state.facts import TEXT, Facts, Family, packed
 
@@ -27,15 +27,6 @@ MIN_WINDOWS: Final = 2
 # Sources beyond this number are counted together under one name.
 MAX_SOURCES: Final = 10_000
 OTHER_SOURCES: Final = "(other sources)"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RemovalSurge:
-    """A source lost far more documents than usual."""
-
-    source: str
-    rate: float  # share removed in the window that just closed
-    usual_rate: float  # share removed in its windows before
 
 
 class SourceHistory(msgspec.Struct, array_like=True):

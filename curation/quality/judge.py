@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -71,6 +72,20 @@ class Measures:
 
     def __len__(self) -> int:
         return len(self.scores_B)
+
+
+def join_measures(parts: Sequence[Measures]) -> Measures:
+    """The documents of several parts, one behind the other."""
+    if len(parts) == 1:
+        return parts[0]
+    return Measures(
+        values_BR=np.concatenate([part.values_BR for part in parts]),
+        failed_BR=np.concatenate([part.failed_BR for part in parts]),
+        applies_BR=np.concatenate([part.applies_BR for part in parts]),
+        scores_B=np.concatenate([part.scores_B for part in parts]),
+        languages_B=tuple([language for part in parts for language in part.languages_B]),
+        language_scores_B=np.concatenate([part.language_scores_B for part in parts]),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

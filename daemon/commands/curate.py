@@ -67,7 +67,7 @@ def opened(
             begin_again(again, store)
         progress.say("Loading" if are_compiled() else "Compiling, on a first start only")
         pipeline = build_restored(config, store, progress=progress.teacher, verdicts_share=verdicts_share)
-        with closing(pipeline.stages):
+        with closing(pipeline):
             yield store, pipeline
     finally:
         store.close()
@@ -122,9 +122,9 @@ def curate_files(
         if differing:
             progress.tell(described(differing, way_out=f"To decide anew: {decide_anew(output, config_path)}"))
         broker = FilesBroker(inputs, config.input, output, store, verdicts)
-        identity = encode_identity(config, pipeline.stages.tokenizer)
+        identity = encode_identity(config, pipeline.decide.prepare.tokenizer)
         loop = Loop(pipeline, broker, config.daemon, identity, time.monotonic, Hooks(set_aside=_say_set_aside))
-        before = pipeline.stages.ledger.rows_read
+        before = pipeline.ledger.rows_read
         pipeline.compile()
         write_manifest(output, pipeline, complete=False)
         progress.begin(broker, pipeline)
@@ -143,7 +143,7 @@ def curate_files(
             seconds=progress.seconds,
             unchanged=broker.num_unchanged,
             passed_over=passed_over,
-            warnings=losses(broker.tallies(), pipeline.stages.ledger.sources, left_out, output),
+            warnings=losses(broker.tallies(), pipeline.ledger.sources, left_out, output),
         )
     if as_json:
         click.echo(json.dumps(result.as_dict(), indent=2))
@@ -219,7 +219,9 @@ def retract_documents(doc_ids: Sequence[str], output: Path, config_path: Path | 
     now_us = time.time_ns() // 1000
     with CurateProgress(StopRequest()) as progress, opened(output, config, progress) as (store, pipeline):
         broker = FilesBroker([], config.input, output, store)
-        loop = Loop(pipeline, broker, config.daemon, encode_identity(config, pipeline.stages.tokenizer), time.monotonic)
+        loop = Loop(
+            pipeline, broker, config.daemon, encode_identity(config, pipeline.decide.prepare.tokenizer), time.monotonic
+        )
         rows = [RawDocument("", 0, Retraction(id=doc_id, timestamp_us=now_us)) for doc_id in doc_ids]
         pipeline.process(rows, loop.epoch)
         loop.epoch.positions.clear()  # a command is no input that could be read on

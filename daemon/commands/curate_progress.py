@@ -78,9 +78,8 @@ class CurateProgress:
         assert self._broker is not None
         assert self._documents is not None
         self._rows += rows
-        stages = self._pipeline.stages
-        seconds = max(time.monotonic() - self._began - training_seconds(stages.phases), 1e-3)
-        note = f"{self._rows:,} documents, {self._rows / seconds:,.0f}/s, {stages.ledger.sequences:,} sequences"
+        seconds = max(time.monotonic() - self._began - training_seconds(self._pipeline.phases), 1e-3)
+        note = f"{self._rows:,} documents, {self._rows / seconds:,.0f}/s, {self._pipeline.ledger.sequences:,} sequences"
         self._bars.update(self._documents, completed=self._broker.share_read(), note=note)
 
     def teacher(self, done: int, total: int) -> None:

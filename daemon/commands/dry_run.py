@@ -42,7 +42,7 @@ def dry_run(config_path: Path | None, max_documents: int, *, as_json: bool) -> i
             began = time.monotonic()
             rows = _process(config, pipeline, store, max_documents, stop)
             _report(pipeline, rows, time.monotonic() - began, as_json=as_json)
-            pipeline.stages.close()
+            pipeline.close()
         finally:
             store.close()
     return 0
@@ -73,7 +73,7 @@ def _process(config: Config, pipeline: Pipeline, store: Store, max_documents: in
             pipeline.process(rows, epoch)
             rows_read += len(rows)
             if epoch.num_rows >= config.daemon.epoch_documents:
-                pipeline.close(epoch)
+                pipeline.gather(epoch)
                 store.apply(epoch.changes(), durable=False)
                 epoch = Epoch(number=epoch.number + 1, identity="{}")
     except KafkaError as error:
@@ -81,12 +81,12 @@ def _process(config: Config, pipeline: Pipeline, store: Store, max_documents: in
     finally:
         consumer.close()
     pipeline.flush(epoch)
-    pipeline.close(epoch)
+    pipeline.gather(epoch)
     return rows_read
 
 
 def _report(pipeline: Pipeline, rows: int, seconds: float, *, as_json: bool) -> None:
-    ledger = pipeline.stages.ledger
+    ledger = pipeline.ledger
     if as_json:
         tree = {name: getattr(ledger, name) for name in ledger.__struct_fields__}
         click.echo(json.dumps({"rows": rows, "seconds": seconds, "ledger": tree}, indent=2))

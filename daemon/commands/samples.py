@@ -45,16 +45,16 @@ def largest_clusters(output: Path, store: Store, pipeline: Pipeline, count: int)
 
     What a document was assigned to when it came says little of clusters that split after it.
     """
-    clusters = pipeline.stages.clusters
+    clusters = pipeline.compose.clusters
     if not clusters.is_seeded:
         return ()
     ids, centres_KD, _ = clusters.centres()
     slots = {cluster: slot for slot, cluster in enumerate(ids.tolist())}
-    documents = _sample(output, pipeline, MAX_TAUGHT if pipeline.stages.embedder.stores_vectors else MAX_DOCUMENTS)
+    documents = _sample(output, pipeline, MAX_TAUGHT if pipeline.compose.embedder.stores_vectors else MAX_DOCUMENTS)
     if documents:
-        cosines_BK = pipeline.stages.embedder.embed([tokens for _, tokens in documents]) @ centres_KD.T
+        cosines_BK = pipeline.compose.embedder.embed([tokens for _, tokens in documents]) @ centres_KD.T
         slots_B = cosines_BK.argmax(axis=1)
-        texts = [pipeline.stages.tokenizer.decode(tokens) for _, tokens in documents]
+        texts = [pipeline.decide.prepare.tokenizer.decode(tokens) for _, tokens in documents]
         words = [set(words_of(text)) for text in texts]
     else:
         cosines_BK, slots_B, words = np.zeros((0, len(ids))), np.zeros(0, np.int64), []
@@ -110,7 +110,7 @@ def _sample(output: Path, pipeline: Pipeline, count: int) -> list[tuple[str, Tok
                     found.setdefault(doc_id, tokens)
                 if len(found) >= count:
                     break
-    held = pipeline.stages.held
+    held = pipeline.held
     for doc_no in held.numbers()[: count - len(found)]:
         found.setdefault(held[doc_no].doc_id, held[doc_no].tokens[:MAX_TOKENS])
     return list(found.items())[:count]
@@ -132,12 +132,12 @@ def texts_of(output: Path, store: Store, pipeline: Pipeline, doc_nos: Sequence[i
     for doc_no in doc_nos:
         tokens = _tokens_of(output, store, pipeline, doc_no)
         if tokens is not None:
-            found[doc_no] = pipeline.stages.tokenizer.decode(tokens)
+            found[doc_no] = pipeline.decide.prepare.tokenizer.decode(tokens)
     return found
 
 
 def _tokens_of(output: Path, store: Store, pipeline: Pipeline, doc_no: int) -> Tokens | None:
-    held = pipeline.stages.held
+    held = pipeline.held
     if doc_no in held:
         return held[doc_no].tokens[:MAX_TOKENS]
     placed = next((piece for piece in find_placements(store, doc_no, Damage()) if not piece.start), None)

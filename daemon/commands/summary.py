@@ -103,27 +103,26 @@ def summary(
     warnings: tuple[RunLoss, ...],
 ) -> Summary:
     """Read it off the stages and the store."""
-    stages = pipeline.stages
-    stats = stages.packer.stats
-    ledger = stages.ledger
+    stats = pipeline.compose.packer.stats
+    ledger = pipeline.ledger
     return Summary(
         rows_this_run=ledger.rows_read - before,
         seconds=seconds,
-        training_seconds=training_seconds(stages.phases),
-        student_versions=stages.embedder.version,
+        training_seconds=training_seconds(pipeline.phases),
+        student_versions=pipeline.compose.embedder.version,
         unchanged_inputs=unchanged,
         ledger={name: getattr(ledger, name) for name in Ledger.__struct_fields__},
         superseded=read_superseded(store),
         passed_over=dict(passed_over),
         warnings=warnings,
-        preset=stages.config.quality.preset,
+        preset=pipeline.config.quality.preset,
         near_duplicates=near_duplicate_examples(output, store, pipeline),
         clusters=largest_clusters(output, store, pipeline, NUM_CLUSTERS),
-        num_clusters=len(stages.clusters),
-        documents_held=len(stages.held),
-        documents_buffered=len(stages.mixture.held()),
-        tokens_held=stages.held.unemitted_tokens(),
-        generations=stages.packer.generations,
+        num_clusters=len(pipeline.compose.clusters),
+        documents_held=len(pipeline.held),
+        documents_buffered=len(pipeline.compose.mixture.held()),
+        tokens_held=pipeline.held.unemitted_tokens(),
+        generations=pipeline.compose.packer.generations,
         rows=stats.rows,
         rows_flushed=stats.rows_flushed,
         padding=stats.padding,
@@ -132,8 +131,8 @@ def summary(
         documents_split=stats.documents_split,
         documents_per_sequence=stats.pieces_per_row,
         coherence=stats.coherence,
-        lossless=stages.tokenizer.lossless,
-        loss=example_of_loss(stages.tokenizer),
+        lossless=pipeline.decide.prepare.tokenizer.lossless,
+        loss=example_of_loss(pipeline.decide.prepare.tokenizer),
     )
 
 
@@ -161,16 +160,19 @@ def write_manifest(output: Path, pipeline: Pipeline, *, complete: bool) -> None:
     `complete`: everything was flushed, so that readers stop here. Ends are never taken back: those that read on several
     machines must all stop at the same one, also when somebody goes on meanwhile.
     """
-    stages = pipeline.stages
     path = output / STATE_FOLDER / "manifest.json"
     ends = _ends(path)
     if complete:
-        known = ends.setdefault(str(stages.packer.generation), [])
-        end = stages.packer.num_given_out
+        known = ends.setdefault(str(pipeline.compose.packer.generation), [])
+        end = pipeline.compose.packer.num_given_out
         if end not in known:
             known.append(end)
         del known[:-MAX_ENDS]
-    tokenizer, packing, generations = stages.tokenizer, stages.config.packing, stages.packer.generations
+    tokenizer, packing, generations = (
+        pipeline.decide.prepare.tokenizer,
+        pipeline.config.packing,
+        pipeline.compose.packer.generations,
+    )
     manifest = {
         "curatord": __version__,
         "tokenizer": tokenizer.name,
@@ -180,12 +182,12 @@ def write_manifest(output: Path, pipeline: Pipeline, *, complete: bool) -> None:
         "eos_id": tokenizer.eos_id,
         "lossless": tokenizer.lossless,
         "loss": None if (loss := example_of_loss(tokenizer)) is None else asdict(loss),
-        "generation": stages.packer.generation,
+        "generation": pipeline.compose.packer.generation,
         "context_length": generations[-1].context_length if generations else packing.context_length,
         "batch_quantum": packing.batch_quantum,
         "ends": ends,
-        "sequences": stages.ledger.sequences,
-        "tokens": stages.ledger.tokens_emitted_first + stages.ledger.tokens_emitted_again,
+        "sequences": pipeline.ledger.sequences,
+        "tokens": pipeline.ledger.tokens_emitted_first + pipeline.ledger.tokens_emitted_again,
     }
     unfinished = path.with_suffix(".unfinished")
     with unfinished.open("w", encoding="utf-8") as file:

@@ -41,11 +41,11 @@ def validate(config_path: Path | None, output: Path | None, *, environment: bool
             store, where = Store(Path(folder)), "an empty state"
         try:
             pipeline = build_restored(config, store)
-            pipeline.stages.close()
+            pipeline.close()
             lane = LANE.get(store, None)
         finally:
             store.close()
-    show(f"embedding model {config.embedding.model}: {pipeline.stages.embedder.dimension} dimensions")
+    show(f"embedding model {config.embedding.model}: {pipeline.compose.embedder.dimension} dimensions")
     show(f"built over {where}: ready for `curatord {'run' if is_service else 'curate'}`")
     if not is_service and output is None:
         show("[kafka] says nothing, so no cluster was looked for; with kafka.bootstrap_servers it is")

@@ -1,137 +1,132 @@
-"""Learning: what happens to accepted documents, tick by tick. What is learned moves between ticks only."""
+"""Compose: from ticks of accepted documents to rows. All that is learned moves between ticks only."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from curation.batch import Tick
-from curation.selection.mixture import Balanced
-from curation.ticks import Waiting, boundaries
+from curation.selection.bandit import Bandit
+from curation.selection.mixture import Balanced, Mixture
+from curation.selection.rewards import Rewards
+from curation.ticks import Accepted
+from curation.topics.clusters import Clusters
 from curation.topics.lineage import LineageEvent, write_events
-from curation.vectors.embedder import held_out
-from daemon.stages.all_stages import Stages
-from packing.emission import Emission
-from packing.held import Sampled
+from curation.vectors.embedder import Embedder, held_out
+from curation.vectors.retraining import Retraining
+from ops.phases import PhaseClock
+from packing.held import HeldDocuments, Sampled
+from packing.packer import Packer
 from packing.rows import Row
-from state.common_facts import TICKED
+from state.assignments import Assignments
 from state.epoch import Epoch
-from state.fact_table import FactCell, FactOwner, Table
+from state.fact_table import FactOwner
+from state.ledger import Ledger
 from state.outcomes import LaterReason
-from state.segments import Segment
 from state.token_arrays import Tokens
 
 NEIGHBOURS = 5
 
 
-class Learning(FactOwner):
-    """From ticks of held documents to rows."""
+@dataclass(frozen=True, slots=True)
+class Composed:
+    """A tick, what the mixture made of it, and the rows that became final by it."""
 
-    def __init__(self, stages: Stages) -> None:
-        self._stages = stages
-        packing = stages.config.packing
-        self._emission = Emission(
-            stages.held,
-            stages.ledger,
-            context_length=packing.context_length,
-            shard_rows=packing.shuffle_block_rows,
-        )
-        self._ticked = FactCell(TICKED, 0)
+    tick: Tick
+    balanced: Balanced
+    rows: list[Row]
 
-    def tables(self) -> tuple[Table, ...]:
-        """How far the ticks are."""
-        return (self._ticked,)
 
-    def advance(self, first_ordinal: int, next_ordinal: int, epoch: Epoch, beat: Callable[[], None]) -> None:
-        """The input moved on: take the ticks that this completes. `beat` is called before each."""
-        for boundary in boundaries(first_ordinal, next_ordinal):
-            beat()
-            if self._is_warm(boundary, self._stages.config.embedding.warmup_documents):
-                self._take(boundary, epoch)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compose:
+    """The stages that learn."""
 
-    def flush(self, next_ordinal: int, epoch: Epoch, *, fill: bool = False) -> None:
-        """The end of the input, for now: take the tick that is not complete, then close every row.
+    embedder: Embedder
+    retraining: Retraining
+    clusters: Clusters
+    bandit: Bandit
+    rewards: Rewards
+    assignments: Assignments
+    mixture: Mixture
+    packer: Packer
+    held: HeldDocuments
+    ledger: Ledger
+    phases: PhaseClock
+    learns_rewards: bool  # whether the bandit is on
+    keeps_documents: bool  # whether the mixture holds documents back
+    context_length: int
 
-        With `fill` none is left for want of a whole quantum.
-        """
-        if len(self._stages.waiting) and self._is_warm(next_ordinal, 1):
-            self._take(next_ordinal, epoch)
-        self._emission.emit(self._stages.packer.flush(fill=fill), epoch)
+    def owners(self) -> tuple[FactOwner, ...]:
+        """The parts that own facts."""
+        return self.retraining, self.clusters, self.bandit, self.rewards, self.mixture, self.packer
 
-    def _is_warm(self, boundary: int, warmup_documents: int) -> bool:
-        """Train on the documents before the boundary if there are enough; whether documents can be embedded."""
-        stages = self._stages
-        if stages.clusters.is_seeded:
+    def warm_up(self, waiting: Accepted, num_documents: int) -> bool:
+        """Train the student on the documents that wait, if there are enough; whether documents can be embedded."""
+        if self.clusters.is_seeded:
             return True
-        if stages.waiting.count(boundary) < warmup_documents:
+        if len(waiting) < num_documents:
             return False
-        stages.phases.enter("warm_up")
-        doc_nos = [document.doc_no for document in stages.waiting if document.ordinal < boundary]
+        self.phases.enter("warm_up")
+        doc_nos = waiting.doc_nos_B.tolist()
         tokens = self._tokens(doc_nos)
-        if not stages.embedder.is_trained:
-            stages.retraining.begin(doc_nos, tokens)
-        stages.clusters.seed(stages.embedder.embed(held_out(tokens)))
+        if not self.embedder.is_trained:
+            self.retraining.begin(doc_nos, tokens)
+        self.clusters.seed(self.embedder.embed(held_out(tokens)))
         return True
+
+    def compose(self, documents: Accepted, epoch: Epoch) -> Composed:
+        """Take the documents of a tick: assign, sample, balance, pack."""
+        enter = self.phases.enter
+        self._renew()
+        tick = self._assign(documents, epoch)
+        enter("sample")
+        tick = self._sample(tick, epoch)
+        enter("balance")
+        balanced = self._balance(tick)
+        enter("pack")
+        return Composed(tick, balanced, self._pack(tick, balanced))
 
     def _renew(self) -> None:
         """If a new version of the student is due, it takes over, and everything that is held is embedded by it."""
-        stages = self._stages
-        stages.phases.enter("retrain")
-        renewed = stages.retraining.renew()
+        self.phases.enter("retrain")
+        renewed = self.retraining.renew()
         if renewed is None:
             return
-        stages.clusters.renew(*renewed)
-        stages.packer.restore_embeddings(lambda doc_nos_B: self.vectors(doc_nos_B.tolist()))
+        self.clusters.renew(*renewed)
+        self.packer.restore_embeddings(lambda doc_nos_B: self.vectors(doc_nos_B.tolist()))
 
-    def _take(self, boundary: int, epoch: Epoch) -> None:
-        self._ticked.value = boundary
-        for documents in self._stages.waiting.take(boundary):
-            enter = self._stages.phases.enter
-            self._renew()
-            tick = self._assign(documents, epoch)
-            enter("sample")
-            tick = self._sample(tick, epoch)
-            enter("balance")
-            balanced = self._balance(tick)
-            enter("pack")
-            rows = self._pack(tick, balanced)
-            enter("emit")
-            self._emission.emit(rows, epoch)
-            self._settle(tick, balanced)
-
-    def _assign(self, documents: Sequence[Waiting], epoch: Epoch) -> Tick:
-        """Vectors and clusters. What the tick does to the clusters, bandit and mixture hear at once."""
-        stages = self._stages
-        doc_nos_B = np.array([document.doc_no for document in documents], np.int64)
-        stages.phases.enter("embed")
-        tokens = self._tokens([document.doc_no for document in documents])
-        embeddings_BD = stages.embedder.embed(tokens)
-        stages.retraining.observe(doc_nos_B.tolist(), tokens)
-        stages.phases.enter("assign")
-        clusters_B = stages.clusters.assign(embeddings_BD, doc_nos_B)
-        events = stages.clusters.take_events()
+    def _assign(self, documents: Accepted, epoch: Epoch) -> Tick:
+        """Vectors and clusters. Bandit and mixture follow at once as clusters split and merge."""
+        self.phases.enter("embed")
+        doc_nos = documents.doc_nos_B.tolist()
+        tokens = self._tokens(doc_nos)
+        embeddings_BD = self.embedder.embed(tokens)
+        self.retraining.observe(doc_nos, tokens)
+        self.phases.enter("assign")
+        clusters_B = self.clusters.assign(embeddings_BD, documents.doc_nos_B)
+        events = self.clusters.take_events()
         write_events(events, epoch)
         for event in events:
             self._hear(event)
-        if stages.config.bandit.enabled:
-            stages.assignments.put(doc_nos_B, clusters_B, epoch)
+        if self.learns_rewards:
+            self.assignments.put(documents.doc_nos_B, clusters_B, epoch)
         return Tick(
-            doc_nos_B=doc_nos_B,
-            keys_B=np.array([document.key for document in documents], np.uint64),
-            sources=tuple(document.source for document in documents),
-            num_tokens_B=np.array([document.num_tokens for document in documents], np.int64),
-            qualities_B=np.array([document.quality for document in documents], np.float32),
+            doc_nos_B=documents.doc_nos_B,
+            keys_B=documents.keys_B,
+            sources=documents.sources,
+            num_tokens_B=documents.num_tokens_B,
+            qualities_B=documents.qualities_B,
             embeddings_BD=embeddings_BD,
             clusters_B=clusters_B,
             propensities_B=np.ones(len(documents), np.float32),
-            policy_version=stages.bandit.policy_version,
+            policy_version=self.bandit.policy_version,
         )
 
     def _hear(self, event: LineageEvent) -> None:
-        bandit, mixture = self._stages.bandit, self._stages.mixture
+        bandit, mixture = self.bandit, self.mixture
         if event.kind == "merged":
             (winner,) = event.children
             losers = [parent for parent in event.parents if parent != winner]
@@ -147,21 +142,20 @@ class Learning(FactOwner):
 
     def _sample(self, tick: Tick, epoch: Epoch) -> Tick:
         """The bandit admits documents, and learns what they are worth."""
-        stages = self._stages
-        admission = stages.bandit.sample(tick.clusters_B, tick.keys_B, tick.num_tokens_B)
+        admission = self.bandit.sample(tick.clusters_B, tick.keys_B, tick.num_tokens_B)
         self._reward(tick, admission.probed_B, epoch)
-        stages.bandit.tick(stages.clusters.neighbours(NEIGHBOURS) if stages.config.bandit.enabled else ())
+        self.bandit.tick(self.clusters.neighbours(NEIGHBOURS) if self.learns_rewards else ())
         for doc_no in tick.doc_nos_B[~admission.admitted_B].tolist():
             self._reject(doc_no)
         return replace(tick, propensities_B=admission.propensities_B).keep(admission.admitted_B)
 
     def _reward(self, tick: Tick, probed_B: NDArray[np.bool_], epoch: Epoch) -> None:
         """The reward is what trainers and scorers said since the last tick; until one ever did, the quality score."""
-        bandit, rewards, clusters = self._stages.bandit, self._stages.rewards, self._stages.clusters
+        bandit, rewards, clusters = self.bandit, self.rewards, self.clusters
         was_heard = rewards.is_heard
         heard = rewards.take(
             clusters.survivor,
-            lambda doc_no: self._stages.assignments.find(doc_no, epoch),
+            lambda doc_no: self.assignments.find(doc_no, epoch),
             last_doc_no=int(tick.doc_nos_B[-1]),
         )
         if rewards.is_heard and not was_heard:
@@ -173,20 +167,18 @@ class Learning(FactOwner):
 
     def _reject(self, doc_no: int) -> None:
         """An accepted document that will not be emitted after all."""
-        document = self._stages.held[doc_no]
-        self._stages.ledger.reject_later(LaterReason.NOT_SAMPLED, document.unemitted)
+        document = self.held[doc_no]
+        self.ledger.reject_later(LaterReason.NOT_SAMPLED, document.unemitted)
         document.unemitted = 0
-        self._stages.held.let_go(doc_no)
+        self.held.let_go(doc_no)
 
     def _balance(self, tick: Tick) -> Balanced:
-        return self._stages.mixture.balance(
-            tick.doc_nos_B, tick.keys_B, tick.clusters_B, tick.num_tokens_B, tick.sources
-        )
+        return self.mixture.balance(tick.doc_nos_B, tick.keys_B, tick.clusters_B, tick.num_tokens_B, tick.sources)
 
     def _pack(self, tick: Tick, balanced: Balanced) -> list[Row]:
         """What the mixture gave out, documents of this tick or of earlier ones, to the packer."""
-        stages, length = self._stages, self._stages.config.packing.context_length
-        held = stages.held
+        length = self.context_length
+        held = self.held
         doc_nos = [doc_no for doc_no, _ in balanced.emitted]
         num_tokens = [len(held[doc_no].tokens) for doc_no in doc_nos]
         for doc_no, tokens in zip(doc_nos, num_tokens, strict=True):
@@ -208,7 +200,7 @@ class Learning(FactOwner):
             clusters_B[b], versions_B[b] = sampled.cluster, sampled.policy_version
             propensities_B[b] = sampled.propensity
             embeddings_BD[b] = self.vectors([doc_nos[b]])[0]
-        return stages.packer.add(
+        return self.packer.add(
             doc_nos_B=np.array(doc_nos, np.int64),
             num_tokens_B=np.array(num_tokens, np.int64),
             embeddings_BD=embeddings_BD,
@@ -220,56 +212,36 @@ class Learning(FactOwner):
 
     def vectors(self, doc_nos: Sequence[int]) -> NDArray[np.float32]:
         """Vectors of held documents whose tick is over: a teacher's as they were then, a student's as it sees them."""
-        held = self._stages.held
-        if self._stages.embedder.stores_vectors:
+        held = self.held
+        if self.embedder.stores_vectors:
             sampled = [held.sampled(doc_no) for doc_no in doc_nos]
             return np.stack([np.frombuffer(fact.vector, np.float32) for fact in sampled if fact is not None])
-        return self._stages.embedder.embed(self._tokens(doc_nos))
+        return self.embedder.embed(self._tokens(doc_nos))
 
     def _tokens(self, doc_nos: Sequence[int]) -> list[Tokens]:
-        return [self._stages.held[doc_no].tokens for doc_no in doc_nos]
+        return [self.held[doc_no].tokens for doc_no in doc_nos]
 
-    def _settle(self, tick: Tick, balanced: Balanced) -> None:
-        """Let go of what the mixture is done with, and write down what it keeps."""
-        stages = self._stages
+    def release(self, composed: Composed) -> None:
+        """After emission: let go of the documents that the mixture is done with, and write down those that it keeps."""
+        tick, balanced = composed.tick, composed.balanced
         for doc_no in balanced.evicted:
             self._reject(doc_no)
         for doc_no in balanced.finished:
-            stages.held.let_go(doc_no)
-        if stages.config.mixture.passes_through() and not stages.embedder.stores_vectors:
+            self.held.let_go(doc_no)
+        if not self.keeps_documents and not self.embedder.stores_vectors:
             return
         for place, doc_no in enumerate(tick.doc_nos_B.tolist()):
-            if doc_no in stages.held:
-                vector = tick.embeddings_BD[place].tobytes() if stages.embedder.stores_vectors else b""
+            if doc_no in self.held:
+                vector = tick.embeddings_BD[place].tobytes() if self.embedder.stores_vectors else b""
                 cluster, propensity = int(tick.clusters_B[place]), float(tick.propensities_B[place])
-                stages.held.sample(doc_no, Sampled(cluster, tick.policy_version, propensity, vector))
+                self.held.sample(doc_no, Sampled(cluster, tick.policy_version, propensity, vector))
 
-    def restore_waiting(self, segment: Segment, retracted: frozenset[int]) -> None:
-        """Documents of a segment that no tick has taken wait again."""
-        ordinals_B = segment.column("ordinals", np.int64)
-        rows = np.flatnonzero((ordinals_B >= self._ticked.value) & segment.having(lambda stage, reason: not stage))
-        sources = segment.column("source_index", np.uint32)
-        for row in rows.tolist():
-            doc_no = segment.first + row
-            if doc_no not in retracted:
-                self._stages.waiting.add(
-                    Waiting(
-                        int(ordinals_B[row]),
-                        doc_no,
-                        int(segment.keys("id_keys")[row, 0]),
-                        segment.sources[sources[row]],
-                        float(segment.column("qualities", np.float32)[row]),
-                        int(segment.column("num_tokens", np.int64)[row]),
-                    )
-                )
-
-    def restore_holders(self) -> None:
+    def restore_holders(self, waiting: Accepted) -> None:
         """After all stages are restored: who holds which document, and the vectors of those in the pool."""
-        stages = self._stages
-        holders = [(document.doc_no, document.num_tokens) for document in stages.waiting]
-        for doc_no, uses in stages.mixture.held():
-            holders.append((doc_no, 0 if uses else len(stages.held[doc_no].tokens)))
-        for piece in stages.packer.held_pieces():
+        holders = list(zip(waiting.doc_nos_B.tolist(), waiting.num_tokens_B.tolist(), strict=True))
+        for doc_no, uses in self.mixture.held():
+            holders.append((doc_no, 0 if uses else len(self.held[doc_no].tokens)))
+        for piece in self.packer.held_pieces():
             holders.append((piece.doc_no, 0 if piece.use else len(piece)))
-        stages.held.restore_holders(holders)
-        stages.packer.restore_embeddings(lambda doc_nos_B: self.vectors(doc_nos_B.tolist()))
+        self.held.restore_holders(holders)
+        self.packer.restore_embeddings(lambda doc_nos_B: self.vectors(doc_nos_B.tolist()))

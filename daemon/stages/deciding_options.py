@@ -24,14 +24,14 @@ SECTIONS = (
 BESIDES = ("output.max_wait_s",)
 
 
-class Held(msgspec.Struct, frozen=True, array_like=True):
+class DecidedWith(msgspec.Struct, frozen=True, array_like=True):
     """These options held from the row with this ordinal on; values as TOML has them."""
 
     from_ordinal: int
     options: dict[str, str]
 
 
-DECIDED_WITH = single("options", packed(list[Held]))  # oldest first
+DECIDED_WITH = single("options", packed(list[DecidedWith]))  # oldest first
 
 
 class Difference(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,11 +62,11 @@ def deciding_options(config: Config) -> dict[str, str]:
     return found
 
 
-def with_options(records: Sequence[Held], options: dict[str, str], from_ordinal: int) -> list[Held]:
+def with_options(records: Sequence[DecidedWith], options: dict[str, str], from_ordinal: int) -> list[DecidedWith]:
     """The same records, and that these options hold from now on."""
     if records and records[-1].options == options:
         return list(records)
-    return [*records, Held(from_ordinal, options)][-MAX_RECORDS:]
+    return [*records, DecidedWith(from_ordinal, options)][-MAX_RECORDS:]
 
 
 def differences(committed: FactSource, config: Config) -> list[Difference]:

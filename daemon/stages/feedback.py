@@ -6,6 +6,7 @@ Two of them teach nothing: a run says from where on it may still read, and someb
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -13,23 +14,34 @@ from consumers.broker import RawDocument, RawFeedback
 from consumers.formats.dead_letters import dead_letter
 from consumers.formats.feedback import decode_feedback
 from curation.selection.loss_curves import Losses
+from curation.selection.rewards import Rewards
+from curation.ticks import TickBuffer
+from curation.topics.clusters import Clusters
 from curatord.errors import Undecodable
 from curatord.records import EndRequest, Feedback, Reward, SafePoint
-from daemon.stages.all_stages import Stages
+from packing.placements import PlacementIndex
+from state.assignments import Assignments
 from state.epoch import Epoch
+from state.safe_points import SafePoints
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FeedbackJoin:
-    """From messages to what the next tick learns. `end` ends the stream with the epoch."""
+    """From messages to what the next tick learns."""
 
-    def __init__(self, stages: Stages, doc_no_of: Callable[[str], int], end: Callable[[Epoch], None]) -> None:
-        self._stages = stages
-        self._doc_no_of = doc_no_of  # -1: never read, or retracted
-        self._end = end
+    rewards: Rewards
+    safe_points: SafePoints
+    placements: PlacementIndex
+    assignments: Assignments
+    clusters: Clusters
+    waiting: TickBuffer
+    doc_no_of: Callable[[str], int]  # -1: never read, or retracted
+    learns_rewards: bool
+    max_dead_letter_bytes: int
 
-    def learn_from(self, records: Sequence[RawFeedback], epoch: Epoch) -> None:
-        """Take messages in, in order. Never raises on content."""
-        rewards = self._stages.rewards
+    def learn_from(self, records: Sequence[RawFeedback], epoch: Epoch, end: Callable[[Epoch], None]) -> None:
+        """Take messages in, in order. `end` ends the stream with the epoch. Never raises on content."""
+        rewards = self.rewards
         for raw in records:
             epoch.positions[raw.source] = raw.position + 1
             try:
@@ -37,18 +49,17 @@ class FeedbackJoin:
                     raise raw.problem
                 record = decode_feedback(raw.value)
             except Undecodable as error:
-                limit = self._stages.config.dead_letters.max_bytes
                 row = RawDocument(raw.source, raw.position, raw.value or b"")
-                epoch.dead_letters.append(dead_letter(error, row, limit))
+                epoch.dead_letters.append(dead_letter(error, row, self.max_dead_letter_bytes))
                 rewards.count("dead")
                 continue
             if isinstance(record, SafePoint):
-                self._stages.safe_points.take(record)
+                self.safe_points.take(record)
                 rewards.count("safe_point")
             elif isinstance(record, EndRequest):
-                self._end(epoch)
+                end(epoch)
                 rewards.count("end_request")
-            elif not self._stages.config.bandit.enabled:
+            elif not self.learns_rewards:
                 rewards.count("unused")
             elif isinstance(record, Reward):
                 rewards.count(self._reward(record, epoch))
@@ -57,21 +68,20 @@ class FeedbackJoin:
 
     def _reward(self, record: Reward, epoch: Epoch) -> str:
         """Gather a plain reward; the outcome."""
-        stages = self._stages
         cluster = record.cluster
         if record.doc_id is not None:
-            doc_no = self._doc_no_of(record.doc_id)
-            cluster = stages.assignments.find(doc_no, epoch) if doc_no >= 0 else None
+            doc_no = self.doc_no_of(record.doc_id)
+            cluster = self.assignments.find(doc_no, epoch) if doc_no >= 0 else None
             if cluster is None:
-                if not any(document.doc_no == doc_no for document in stages.waiting):
+                if doc_no not in self.waiting:
                     return "unknown_document"
-                stages.rewards.reward_document(doc_no, record.reward)
+                self.rewards.reward_document(doc_no, record.reward)
                 return "learned"
         assert cluster is not None
-        survivor = stages.clusters.survivor(cluster)
+        survivor = self.clusters.survivor(cluster)
         if survivor is None:
             return "unknown_cluster"
-        stages.rewards.reward_cluster(survivor, record.reward)
+        self.rewards.reward_cluster(survivor, record.reward)
         return "learned"
 
     def _report(self, record: Feedback, epoch: Epoch) -> str:
@@ -80,9 +90,9 @@ class FeedbackJoin:
         A sequence counts only if it has as many segments as were emitted. Only the first segment of a document is
         looked at: the others begin without what came before them, so their loss says less of the document.
         """
-        rewards = self._stages.rewards
+        rewards = self.rewards
         seq_nos_N = record.first_seq_no + record.stride * np.arange(record.count, dtype=np.int64)
-        placed = self._stages.placements.find(record.generation, seq_nos_N, epoch)
+        placed = self.placements.find(record.generation, seq_nos_N, epoch)
         reported_N = np.frombuffer(record.num_segments, "<u2").astype(np.int64)
         known_N = placed.num_segments_N >= 0
         agrees_N = known_N & (placed.num_segments_N == reported_N)

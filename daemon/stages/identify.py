@@ -1,4 +1,4 @@
-"""Intake: who a document is. Redeliveries end here; new versions and retractions cut the rows into runs.
+"""Identify: which document a row is. Redeliveries end here; new versions and retractions cut the rows into runs.
 
 A run is a stretch of new documents that the stages may take at once. Where an id comes with another text, or is
 retracted, the documents before it are decided first, then the old version is taken back, then the rest goes on: the
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from consumers.formats.documents import Arrival
 from curation.batch import Batch
-from curation.dedup.exact import Keys, text_keys, url_keys
+from curation.dedup.exact import Keys, fingerprint
 from curation.dedup.hash_index import HashIndex, hash_keys
 from curatord.records import DeadLetter, Document, Retraction
 from kernels.columns import join_texts
@@ -85,7 +85,7 @@ def _gather(arrivals: Sequence[Arrival], known_ids: HashIndex) -> _Poll:
         sources=tuple(document.source for document in documents),
         languages=tuple(document.language for document in documents),
     )
-    keys = Keys(texts_B2=text_keys(batch.texts), urls_B2=url_keys([document.url for document in documents]))
+    keys = fingerprint(batch.texts, [document.url for document in documents])
     id_keys_B2 = id_keys(batch.ids)
     return _Poll(
         batch=batch,
@@ -99,7 +99,7 @@ def _gather(arrivals: Sequence[Arrival], known_ids: HashIndex) -> _Poll:
     )
 
 
-class Intake(FactOwner):
+class Identify(FactOwner):
     """All ids seen and not retracted, and the tombstones of those that were."""
 
     def __init__(self, ledger: Ledger, segments: Segments) -> None:
@@ -235,7 +235,7 @@ class Intake(FactOwner):
         self._tombstones[key] = max(retraction.timestamp_us, self._tombstones.get(key, 0))
         return doc_no
 
-    def take_back(self, segment: Segment, row: int) -> None:
+    def withdraw(self, segment: Segment, row: int) -> None:
         """A document of an earlier run was taken back: its id is free, unless a newer version has it already."""
         self._ids.drop(segment.keys("id_keys")[row : row + 1], np.array([segment.first + row]))
 

@@ -1,4 +1,4 @@
-"""Workers: the stages that look at one document at a time, spread over threads and joined again in order."""
+"""Workers: pure work on single documents, spread over threads and joined again in order."""
 
 from __future__ import annotations
 
@@ -13,11 +13,16 @@ T = TypeVar("T")
 MIN_DOCUMENTS = 32
 
 
+def num_threads(wanted: int) -> int:
+    """As many as are wanted; with 0 one for each processor that this process may use."""
+    return wanted or len(os.sched_getaffinity(0))
+
+
 class Workers:
     """A fixed number of threads. Kernels and tokenizers give the interpreter lock back while they work."""
 
     def __init__(self, threads: int) -> None:
-        self.threads = threads or len(os.sched_getaffinity(0))
+        self.threads = threads
         self._pool = ThreadPoolExecutor(self.threads) if self.threads > 1 else None
 
     def map(self, function: Callable[[slice], T], num_documents: int) -> list[T]:

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curation.ticks import TICK_ORDINALS, TickBuffer, Waiting, boundaries
+from curation.ticks import TICK_ORDINALS, Accepted, TickBuffer, boundaries
 
 
-def waiting(ordinal: int) -> Waiting:
-    return Waiting(ordinal, ordinal + 7, 0, "", 1.0, 10)
+def accepted_at(*ordinals: int) -> Accepted:
+    ordinals_B = np.array(ordinals, np.int64)
+    return Accepted(
+        ordinals_B=ordinals_B,
+        doc_nos_B=ordinals_B + 7,
+        keys_B=ordinals_B.astype(np.uint64),
+        sources=tuple(f"source {ordinal}" for ordinal in ordinals),
+        qualities_B=np.ones(len(ordinals), np.float32),
+        num_tokens_B=np.full(len(ordinals), 10),
+    )
 
 
 @given(
@@ -20,19 +29,17 @@ def test_the_ends_of_polls_leave_no_trace(accepted: set[int], polls: list[int]) 
     """Documents of some ordinals, read in polls of these sizes: every tick is whole, and none is taken early."""
     buffer, read, ticks = TickBuffer(), 0, list[list[int]]()
     for size in polls:
-        for ordinal in sorted(accepted):
-            if read <= ordinal < read + size:
-                buffer.add(waiting(ordinal))
+        buffer.add(accepted_at(*(ordinal for ordinal in sorted(accepted) if read <= ordinal < read + size)))
         for boundary in boundaries(read, read + size):
-            ticks += [[document.ordinal for document in tick] for tick in buffer.take(boundary)]
+            ticks += [tick.ordinals_B.tolist() for tick in buffer.take(boundary)]
         read += size
 
     last = read // TICK_ORDINALS
     by_tick = [[at for at in sorted(accepted) if at // TICK_ORDINALS == number] for number in range(last)]
     assert ticks == [tick for tick in by_tick if tick]
-    assert [document.ordinal for document in buffer] == [
-        o for o in sorted(accepted) if last * TICK_ORDINALS <= o < read
-    ]
+    left = [ordinal for ordinal in sorted(accepted) if last * TICK_ORDINALS <= ordinal < read]
+    assert buffer.until().ordinals_B.tolist() == left
+    assert buffer.until().sources == tuple(f"source {ordinal}" for ordinal in left)
 
 
 @given(st.integers(0, 5000), st.integers(0, 5000))
@@ -44,12 +51,14 @@ def test_boundaries_are_passed_once(first: int, count: int) -> None:
 
 def test_a_retracted_document_is_in_no_tick() -> None:
     buffer = TickBuffer()
-    for ordinal in range(4):
-        buffer.add(waiting(ordinal))
+    buffer.add(accepted_at(0, 1))
+    buffer.add(accepted_at(2, 3))
 
+    assert 9 in buffer
     assert buffer.remove(9)
     assert not buffer.remove(9)
 
-    assert buffer.count(before=3) == 2
-    assert [document.doc_no for document in buffer.take(before=TICK_ORDINALS)[0]] == [7, 8, 10]
+    assert 9 not in buffer
+    assert len(buffer.until(3)) == 2
+    assert buffer.take(before=TICK_ORDINALS)[0].doc_nos_B.tolist() == [7, 8, 10]
     assert not len(buffer)

@@ -10,7 +10,6 @@ import pytest
 
 from consumers.broker import CommitReport, RawDocument
 from consumers.memory import MemoryBroker, World
-from curation.dedup.removal_guard import RemovalSurge
 from curatord.errors import BrokerUnavailable, ConfigError
 from daemon.app import build, encode_identity
 from daemon.config import Config, parse_config
@@ -18,7 +17,7 @@ from daemon.loop import Hooks, Loop
 from daemon.observer import Observer, config_hash, observed
 from daemon.restore import catch_up
 from ops.phases import PhaseClock
-from state.epoch import Epoch
+from state.epoch import Epoch, RemovalSurge
 from state.store import Store, state_folder
 from state.tally import Tally
 from tests.ops.conftest import Process
@@ -36,7 +35,7 @@ class Ticking:
         return self.now
 
 
-def test_metrics_of_a_run_are_the_differences_of_its_ledger(tmp_path: Path) -> None:
+def test_metrics_of_a_run_are_the_differences_of_its_ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     process = Process()
     world = new_world(5, 700, tmp_path)
     made_us = int((process.clock.now - 2) * 1e6)
@@ -52,19 +51,21 @@ def test_metrics_of_a_run_are_the_differences_of_its_ledger(tmp_path: Path) -> N
     clock = Ticking()
     pipeline = build(config, store, tokenizer(), phases=PhaseClock(clock))
     pipeline.restore(store)
-    stages = pipeline.stages
-    read_before, before = stages.ledger.rows_read, dict(stages.ledger.rows)
+    read_before, before = pipeline.ledger.rows_read, dict(pipeline.ledger.rows)
     clock.now += 3600  # as a standby
-    observer = Observer(process.events, stages, state_dir=tmp_path, clock=process.clock)
+    observer = Observer(process.events, pipeline, state_dir=tmp_path, clock=process.clock)
     began = clock.now
     identity, hooks = encode_identity(config, tokenizer()), Hooks(observer=observer)
     loop = Loop(pipeline, broker, config.daemon, identity, lambda: 0.0, hooks)
-    stages.surges.append(RemovalSurge(source="mirror", rate=0.9, usual_rate=0.1))
+    guard = pipeline.decide.near_dedup.guard
+    observe, surge = guard.observe, RemovalSurge(source="mirror", rate=0.9, usual_rate=0.1)
+    surges = iter([[surge]])
+    monkeypatch.setattr(guard, "observe", lambda *counted: observe(*counted) + next(surges, []))
     while not broker.ended():
         loop.step()
-    stages.close()
+    pipeline.close()
 
-    ledger = stages.ledger
+    ledger = pipeline.ledger
     outcomes = {
         outcome: number - before[outcome] for outcome, number in ledger.rows.items() if number > before[outcome]
     }
@@ -74,11 +75,10 @@ def test_metrics_of_a_run_are_the_differences_of_its_ledger(tmp_path: Path) -> N
     assert sum(rejected.values()) == outcomes["rejected"]
     assert rejected["same_text", "exact_dedup"] > 0
     assert sum(process.series("curatord_dead_letters_total").values()) == outcomes["dead"]
-    assert process.value("curatord_held_tokens") == stages.held.unemitted_tokens()
-    assert process.value("curatord_clusters") == len(stages.clusters)
-    assert len(process.series("curatord_bandit_admission_ratio")) == len(stages.bandit.arms())
+    assert process.value("curatord_held_tokens") == pipeline.held.unemitted_tokens()
+    assert process.value("curatord_clusters") == len(pipeline.compose.clusters)
+    assert len(process.series("curatord_bandit_admission_ratio")) == len(pipeline.compose.bandit.arms())
     assert process.value("curatord_removal_surges_total") == 1
-    assert not stages.surges
     assert process.value("curatord_state_disk_free_bytes") > 0
 
     epochs = process.value("curatord_epochs_total")
@@ -109,13 +109,13 @@ def test_an_input_of_which_a_tenth_cannot_be_read_is_told_once_in_a_thousand_row
     process = Process()
     store = Store(state_folder(tmp_path))
     pipeline = build(make_config(), store, tokenizer())
-    observer = Observer(process.events, pipeline.stages, clock=process.clock)
+    observer = Observer(process.events, pipeline, clock=process.clock)
     for number in range(10):
         epoch = Epoch(number=number + 1, identity="")
         share = dead - 9 * (dead // 10) if number == 9 else dead // 10
         epoch.tallies["docs-0"] = Tally(rows=100, dead=share, reason="no_text", letter="row 7")
         observer.committed(epoch, CommitReport(), commit_s=0.1)
-    pipeline.stages.close()
+    pipeline.close()
     told = [line for line in process.lines() if line["event"] == "input_unreadable"]
     assert [(line["source"], line["dead"], line["rows"], line["example"]) for line in told] == [
         ("docs-0", dead, 1000, "row 7")
@@ -129,13 +129,13 @@ def test_time_is_told_while_nothing_is_committed(tmp_path: Path) -> None:
     clock = Ticking()
     pipeline = build(make_config(), store, tokenizer(), phases=PhaseClock(clock))
     pipeline.restore(store)
-    observer = Observer(process.events, pipeline.stages, clock=process.clock)
+    observer = Observer(process.events, pipeline, clock=process.clock)
     began = clock.now
     for _ in range(100):
-        pipeline.stages.phases.enter("poll")
+        pipeline.phases.enter("poll")
         process.clock.now += 0.25
         observer.polled([])
-    pipeline.stages.close()
+    pipeline.close()
 
     told = sum(process.series("curatord_loop_seconds_total").values())
     assert clock.now - began == 25.0
@@ -206,7 +206,7 @@ def test_an_epoch_is_longer_while_more_documents_wait(tmp_path: Path) -> None:
         num_rows = loop.step()
         if loop.epoch.number > number:
             sizes.append(before + num_rows)
-    pipeline.stages.close()
+    pipeline.close()
     store.close()
 
     # Full polls: four steps of 1.1 s make four seconds. The last poll is not full.
@@ -240,7 +240,7 @@ def test_an_outage_in_the_middle_of_rows_that_take_long_costs_none_of_them(tmp_p
     loop = Loop(pipeline, broker, config.daemon, identity, Ticking(), Hooks(keep_alive=away))
 
     assert loop.step() == NUM_VERSIONS  # the service would go on with the next poll, and not take these again
-    pipeline.stages.close()
+    pipeline.close()
     store.close()
 
     assert outages
@@ -258,12 +258,12 @@ def test_rows_that_take_long_do_not_keep_the_loop_from_saying_that_it_lives(
     monkeypatch.setattr(process.events, "beat", lambda: beats.append("supervisor"))
     pipeline = build(config, store, tokenizer())
     pipeline.restore(store)
-    observer = Observer(process.events, pipeline.stages, clock=process.clock)
+    observer = Observer(process.events, pipeline, clock=process.clock)
     hooks = Hooks(observer=observer, keep_alive=lambda: beats.append("group"))
     loop = Loop(pipeline, broker, config.daemon, encode_identity(config, tokenizer()), Ticking(), hooks)
 
     assert loop.step() == NUM_VERSIONS
-    pipeline.stages.close()
+    pipeline.close()
     store.close()
 
     # A quarter of a second a run, and a beat after every five.

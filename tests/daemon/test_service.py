@@ -93,7 +93,7 @@ def test_an_outage_is_no_end_of_the_input(tmp_path: Path) -> None:
     broker = AfterAnOutage(world, store, process, stop)
 
     Service(broker, pipeline, store, config, process.events, clock=process.clock).serve(stop)
-    pipeline.stages.close()
+    pipeline.close()
     store.close()
 
     assert [line["event"] for line in process.lines()].count("idle_flushed") == 1

@@ -21,7 +21,7 @@ from consumers.memory import Crash, CrashPoint, World
 from curatord.records import EndRequest, Feedback, Retraction, Reward, SafePoint, encode_feedback
 from curatord.sequence import PackedSequence
 from daemon.config import Config
-from daemon.stages.compose import Learning
+from daemon.pipeline import Pipeline
 from tests.simulation.world import make_config, new_world, outcome, run, run_with_standbys
 
 NUM_ROWS = 1_700  # after 520 rows that are there: ticks at 1,024, 1,536 and 2,048, then the flush
@@ -271,7 +271,7 @@ def with_quantum(config: Config) -> Config:
 def test_an_end_that_lives_ended_over_is_not_judged_by_what_a_copy_of_the_process_can_learn(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    flush, process, kills = Learning.flush, os.getpid(), iter(range(3))
+    flush, process, kills = Pipeline._flush, os.getpid(), iter(range(3))
 
     def killed_by_chance(*arguments: Any, **named: Any) -> None:
         if os.getpid() != process:
@@ -280,7 +280,7 @@ def test_an_end_that_lives_ended_over_is_not_judged_by_what_a_copy_of_the_proces
             raise Crash(0, CrashPoint.BEFORE_COMMIT)
         flush(*arguments, **named)
 
-    monkeypatch.setattr(Learning, "flush", killed_by_chance)
+    monkeypatch.setattr(Pipeline, "_flush", killed_by_chance)
     world = world_of(tmp_path, control_messages())
 
     assert run(world, with_quantum(controlled()), tmp_path) == 3

@@ -189,7 +189,7 @@ def run(
             pass
         pipeline = build(config, store, tokenizer())
         pipeline.restore(store)
-        identity = encode_identity(config, pipeline.stages.tokenizer)
+        identity = encode_identity(config, pipeline.decide.prepare.tokenizer)
         try:
             loop = Loop(pipeline, broker, config.daemon, identity, clock=lambda: 0.0)
             loop.run(StopRequest(), flush=flush, on_rows=partial(cut_behind_snapshot, snapshots, store, broker))
@@ -200,7 +200,7 @@ def run(
         else:
             return num_crashes
         finally:
-            pipeline.stages.close()
+            pipeline.close()
             store.close()
             if wipes and num_crashes:
                 shutil.rmtree(folder)
@@ -279,10 +279,10 @@ class Process:
         for record in catch_up(self.broker, self.broker.take_over(), self.store):
             self.pipeline.follow(record.changes, self.store)
         self.pipeline.restore(self.store)
-        identity = encode_identity(self._config, self.pipeline.stages.tokenizer)
+        identity = encode_identity(self._config, self.pipeline.decide.prepare.tokenizer)
         self.loop = Loop(self.pipeline, self.broker, self._config.daemon, identity, clock=lambda: 0.0)
 
     def close(self) -> None:
         """Let threads and lock go."""
-        self.pipeline.stages.close()
+        self.pipeline.close()
         self.store.close()

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from curation.dedup import removal_guard
-from curation.dedup.removal_guard import RemovalGuard, RemovalSurge
+from curation.dedup.removal_guard import RemovalGuard
+from state.epoch import RemovalSurge
 from tests.kept import Kept, changes_of
 
 

@@ -40,20 +40,22 @@ class Warm:
         self.read += num_rows
 
     def commit(self) -> None:
-        self.pipeline.close(self.epoch)
+        self.pipeline.gather(self.epoch)
         self.store.apply(self.epoch.changes())
         self.epoch = Epoch(number=self.epoch.number + 1, identity="")
 
     def restart(self) -> None:
         """Everything from the facts."""
-        self.pipeline.stages.close()
+        self.pipeline.close()
         self.pipeline = self._restored()
 
     def waiting(self) -> list[tuple[int, int, int]]:
-        return [(each.ordinal, each.doc_no, each.num_tokens) for each in self.pipeline.stages.waiting]
+        waiting = self.pipeline.ticks.waiting.until()
+        columns = waiting.ordinals_B.tolist(), waiting.doc_nos_B.tolist(), waiting.num_tokens_B.tolist()
+        return list(zip(*columns, strict=True))
 
     def close(self) -> None:
-        self.pipeline.stages.close()
+        self.pipeline.close()
         self.store.close()
 
 
@@ -81,22 +83,22 @@ def test_nothing_is_learned_before_the_tick_is_whole(warm: Warm) -> None:
 
 @pytest.mark.parametrize("warm", [{}, SAMPLING], indirect=True, ids=["all go out", "sampled"])
 def test_every_token_goes_out_once_or_is_held_or_has_a_reason(warm: Warm) -> None:
-    stages = warm.pipeline.stages
+    pipeline = warm.pipeline
     for num_rows in (400, 700):
         warm.process(num_rows)
         warm.commit()  # where the ledger is checked
-        assert stages.held.unemitted_tokens() > 0
+        assert pipeline.held.unemitted_tokens() > 0
     warm.pipeline.flush(warm.epoch)
     warm.commit()
 
-    ledger = stages.ledger
+    ledger = pipeline.ledger
     assert not warm.waiting()
     # A flush ends tick, pool and rows; balance buffers keep their documents.
-    buffered = {doc_no for doc_no, _ in stages.mixture.held()}
+    buffered = {doc_no for doc_no, _ in pipeline.compose.mixture.held()}
     assert bool(buffered) == warm.config.bandit.enabled
-    assert sum(stages.held[doc_no].unemitted for doc_no in buffered) == stages.held.unemitted_tokens()
+    assert sum(pipeline.held[doc_no].unemitted for doc_no in buffered) == pipeline.held.unemitted_tokens()
     assert ("not_sampled" in ledger.rejected_later) == warm.config.bandit.enabled
-    ledger.check(stages.held.unemitted_tokens())
+    ledger.check(pipeline.held.unemitted_tokens())
 
 
 def test_documents_of_an_open_tick_wait_again_after_a_restart(warm: Warm) -> None:
@@ -108,5 +110,5 @@ def test_documents_of_an_open_tick_wait_again_after_a_restart(warm: Warm) -> Non
     warm.restart()
 
     assert warm.waiting() == before
-    ledger, held = warm.pipeline.stages.ledger, warm.pipeline.stages.held
+    ledger, held = warm.pipeline.ledger, warm.pipeline.held
     ledger.check(held.unemitted_tokens())

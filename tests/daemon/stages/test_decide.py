@@ -13,7 +13,7 @@ from curatord.records import Retraction
 from daemon.app import build
 from daemon.config import Config
 from daemon.pipeline import Pipeline
-from daemon.stages.decide import HOLDOUT_SHARD_DOCUMENTS
+from daemon.stages.hold_out import SHARD_DOCUMENTS
 from state.epoch import Epoch
 from state.segments import Verdict, read_segments, verdict_of
 from state.store import Store
@@ -42,13 +42,13 @@ class Decider:
     def decide(self, *values: dict[str, object] | Retraction) -> list[Verdict]:
         """The verdicts on all documents so far, once these were read and committed."""
         self.pipeline.process([row(place, value) for place, value in enumerate(values)], self.epoch)
-        self.pipeline.close(self.epoch)
+        self.pipeline.gather(self.epoch)
         self.store.apply(self.epoch.changes())
         self.committed, self.epoch = self.epoch, Epoch(number=self.epoch.number + 1, identity="")
         return [verdict_of(segment, place) for segment in read_segments(self.store) for place in range(len(segment))]
 
     def close(self) -> None:
-        self.pipeline.stages.close()
+        self.pipeline.close()
         self.store.close()
 
 
@@ -99,8 +99,8 @@ def test_each_stage_takes_what_the_ones_before_let_pass(decider: Callable[..., D
     assert by_id["near"].value >= by_id["near"].threshold > 0.5
     # Only accepted documents have tokens, and these are held.
     assert {verdict.doc_id for verdict in verdicts if verdict.num_tokens} == {"first", "other"}
-    ledger = one.pipeline.stages.ledger
-    assert ledger.tokens_accepted == one.pipeline.stages.held.unemitted_tokens() > 0
+    ledger = one.pipeline.ledger
+    assert ledger.tokens_accepted == one.pipeline.held.unemitted_tokens() > 0
     assert (ledger.rows["accepted"], ledger.rows["rejected"]) == (2, 5)
 
 
@@ -123,26 +123,26 @@ def test_a_document_that_was_taken_back_leaves_every_index(decider: Callable[...
         "near": ("", ""),
         "late": ("documents", "retracted"),
     }
-    assert one.pipeline.stages.ledger.rejected_later == {"retracted": 2}
+    assert one.pipeline.ledger.rejected_later == {"retracted": 2}
 
 
 def test_the_share_of_the_holdout_is_kept_as_text_in_shards(decider: Callable[..., Decider]) -> None:
     one = decider(output={"holdout": 0.9999999}, dedup={"near": {"enabled": False}})
-    count = HOLDOUT_SHARD_DOCUMENTS + 2
+    count = SHARD_DOCUMENTS + 2
     documents = [{"id": f"d{number}", "text": f"text {number}", "source": "s"} for number in range(count)]
 
     verdicts = one.decide(*documents)
 
     assert set(outcomes(verdicts).values()) == {("holdout", "held_out")}
-    assert one.pipeline.stages.ledger.tokens_accepted == 0
+    assert one.pipeline.ledger.tokens_accepted == 0
     (shard,) = one.committed.holdouts
-    assert [holdout.text for holdout in shard] == [f"text {n}" for n in range(HOLDOUT_SHARD_DOCUMENTS)]
+    assert [holdout.text for holdout in shard] == [f"text {n}" for n in range(SHARD_DOCUMENTS)]
     assert len(list(one.store.items("holdout"))) == 2
 
     one.pipeline.flush(one.epoch)
 
     (rest,) = one.epoch.holdouts
-    assert [holdout.doc_id for holdout in rest] == [f"d{n}" for n in range(HOLDOUT_SHARD_DOCUMENTS, count)]
+    assert [holdout.doc_id for holdout in rest] == [f"d{n}" for n in range(SHARD_DOCUMENTS, count)]
     one.decide()
     assert not list(one.store.items("holdout"))
 
@@ -159,7 +159,7 @@ def test_indices_from_facts_decide_as_those_that_grew(decider: Callable[..., Dec
     for start in range(0, 20, polls):
         one.decide(*documents[start : min(start + polls, 20)])
     again = build(make_config(output={"holdout": 0.0}), one.store, tokenizer())
-    one.pipeline.stages.close()
+    one.pipeline.close()
     again.restore(one.store)
     one.pipeline = again
 

@@ -12,8 +12,8 @@ from daemon.stages.deciding_options import (
     DECIDED_WITH,
     MAX_RECORDS,
     SECTIONS,
+    DecidedWith,
     Difference,
-    Held,
     deciding_options,
     described,
     differences,
@@ -27,7 +27,7 @@ from state.store import Store
 def test_changes_are_remembered_and_named_with_the_rows_that_each_value_had(tmp_path: Path) -> None:
     first, second = (parse_config({"quality": {"preset": preset}}, "test") for preset in ("c4", "gopher"))
     options = [{"quality.preset": '"observe"'}, {"quality.preset": '"c4"'}, {"quality.preset": '"c4"'}]
-    records: list[Held] = []
+    records: list[DecidedWith] = []
     for options_then, ordinal in zip(options, (0, 300, 350), strict=True):
         records = with_options(records, options_then, ordinal)
     assert len(records) == 2
@@ -53,7 +53,7 @@ def test_rows_that_were_not_read_with_an_option_are_not_counted(tmp_path: Path) 
 
 
 def test_the_newest_changes_are_kept() -> None:
-    records: list[Held] = []
+    records: list[DecidedWith] = []
     for number in range(MAX_RECORDS + 5):
         records = with_options(records, {"a": str(number)}, number)
 

@@ -56,7 +56,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
 def pipeline(store: Store) -> Iterator[Pipeline]:
     pipeline = build(make_config(bandit={"enabled": True}, dead_letters={"max_bytes": 4}), store, tokenizer())
     yield pipeline
-    pipeline.stages.close()
+    pipeline.close()
 
 
 def report(first_seq_no: int, num_segments: list[int], sums: list[float], targets: list[int], step: int = 0) -> bytes:
@@ -81,7 +81,7 @@ def report(first_seq_no: int, num_segments: list[int], sums: list[float], target
 def learn(pipeline: Pipeline, epoch: Epoch, *values: bytes | None) -> dict[int, Curve]:
     """The curves of the only run, by cluster, after these messages."""
     pipeline.learn_from([RawFeedback("feedback-0", at, value) for at, value in enumerate(values)], epoch)
-    changes = changes_of(pipeline.stages.rewards)
+    changes = changes_of(pipeline.compose.rewards)
     return {cluster: curve for (_, cluster), curve in CURVES.changed(changes) if curve is not None}
 
 
@@ -125,7 +125,7 @@ def test_only_heads_with_a_loss_that_can_be_are_learned_from(pipeline: Pipeline)
     curves = learn(pipeline, epoch, report(0, [2] * 6, sums, targets))
 
     assert {cluster: (curve.weight, curve.y) for cluster, curve in curves.items()} == {0: (2.0, 2.0), 5: (2.0, 40.0)}
-    assert pipeline.stages.rewards.counts.sequences_learned == 6
+    assert pipeline.compose.rewards.counts.sequences_learned == 6
     assert epoch.positions == {"feedback-0": 1}
 
 
@@ -138,7 +138,7 @@ def test_a_sequence_with_another_number_of_segments_is_not_believed_but_its_neig
     curves = learn(pipeline, epoch, report(0, [1, 2, 1, 7], [256.0, 1, 1, 512.0, *[9.0] * 7], [256] * 11))
 
     assert {cluster: curve.y for cluster, curve in curves.items()} == {1: 2.0, 3: 4.0}
-    counts = pipeline.stages.rewards.counts
+    counts = pipeline.compose.rewards.counts
     assert (counts.sequences_learned, counts.sequences_mismatched, counts.sequences_unknown) == (2, 1, 1)
     assert counts.learned == 1
 
@@ -154,9 +154,9 @@ def test_every_message_moves_the_position_and_what_cannot_be_read_is_kept_bounde
         ("feedback_empty", b"", 0),
         ("feedback_unreadable", b"garb", 1),
     ]
-    counts = pipeline.stages.rewards.counts
+    counts = pipeline.compose.rewards.counts
     assert (counts.dead, counts.unknown_sequences, counts.unknown_cluster, counts.unknown_document) == (2, 1, 1, 1)
-    pipeline.close(epoch)
+    pipeline.gather(epoch)
     assert sorted(epoch.facts["dead_letters"]) == [bytes(8), bytes(7) + b"\x01"]
 
 
@@ -170,9 +170,9 @@ def test_what_is_no_feedback_is_taken_while_the_bandit_is_off_and_an_end_without
 
     assert epoch.end == EndOfStream(0, 0)
     assert not epoch.sequences
-    counts = pipeline.stages.rewards.counts
+    counts = pipeline.compose.rewards.counts
     assert (counts.end_request, counts.safe_point, counts.dead, counts.unused) == (2, 1, 1, 0)
     assert epoch.positions == {"feedback-0": 4}
-    pipeline.close(epoch)
+    pipeline.gather(epoch)
     assert list(epoch.facts["safe_points"]) == [b"run"]
-    pipeline.stages.close()
+    pipeline.close()

@@ -1,4 +1,4 @@
-"""Intake: a row is a new document, a redelivery, a new version or a retraction, wherever a poll ends."""
+"""Identify: a row is a new document, a redelivery, a new version or a retraction, wherever a poll ends."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from consumers.formats.documents import Arrival
 from curatord.records import DeadLetter, Document, Retraction
-from daemon.stages.identify import Intake, Run
+from daemon.stages.identify import Identify, Run
 from state.epoch import Epoch
 from state.ledger import Ledger
 from state.segments import DOCUMENTS, Segments, Verdicts
@@ -24,7 +24,7 @@ rows = st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(["one", "two",
 
 @dataclass
 class Door:
-    """Intake over a store, with runs recorded as the stages do."""
+    """Identify over a store, with runs recorded as the stages do."""
 
     store: Store
     ledger: Ledger = field(default_factory=Ledger)
@@ -33,7 +33,7 @@ class Door:
 
     def __post_init__(self) -> None:
         self.segments = Segments(self.store)
-        self.intake = Intake(self.ledger, self.segments)
+        self.intake = Identify(self.ledger, self.segments)
 
     def read(self, values: Sequence[Document | Retraction | DeadLetter], made_us: int = 0) -> list[Run]:
         """One poll."""
@@ -166,7 +166,7 @@ def test_ids_come_back_from_segments_the_newest_version_last(store: Store) -> No
     door = Door(store)
     door.read([value(("a", "one")), value(("b", "one"))])
     door.read([value(("a", "two"))])
-    again = Intake(Ledger(), door.segments)
+    again = Identify(Ledger(), door.segments)
 
     for number in range(2):
         segment, _ = door.segments.find(2 * number, door.epoch)
