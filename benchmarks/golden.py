@@ -41,7 +41,7 @@ def documents(folder: Path, limit: int) -> Path:
 
 
 def outcome(checkout: Path, inputs: Path, config: str, folder: Path) -> dict[str, str]:
-    """What a checkout makes of the documents: a digest by name."""
+    """Digests by name of the output of a checkout."""
     folder.mkdir()
     (folder / "curatord.toml").write_text(WARM_UP + config)
     command = [str(checkout / ".venv/bin/python"), "-m", "curatord", "curate", str(inputs), "--json"]

@@ -169,7 +169,7 @@ def build_restored(
 
 
 def identity(config: Config, tokenizer: Tokenizer) -> dict[str, str]:
-    """What gives the state its meaning: the format of its facts, and the options that must not change."""
+    """The meaning of the state: the format of its facts, and the options that must not change."""
     near = config.dedup.near
     return {
         "state format": FORMAT_VERSION.decode(),

@@ -237,7 +237,7 @@ def finish(config_path: Path | None, now: bool, as_json: bool) -> None:
 
 @cli.group("dead-letters")
 def dead_letters() -> None:
-    """What could not be read: on the topic of the service or, with --output, in a folder of `curate`."""
+    """Dead letters: on the topic of the service or, with --output, in a folder of `curate`."""
 
 
 letters_option = click.option(

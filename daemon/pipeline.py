@@ -71,7 +71,7 @@ class Pipeline(FactOwner):
         self._options = deciding_options(self.config)
 
     def tables(self) -> tuple[Table, ...]:
-        """What goes with every epoch, and makes none by itself."""
+        """Facts that go with every epoch, and make none by themselves."""
         return self._stored_ledger, self._ordinal, self._decided_with
 
     def _owners(self) -> tuple[FactOwner, ...]:

@@ -194,7 +194,7 @@ def _is_space(buffer_N, i, properties_P):
 
 @leaf
 def _ends_alone(point, properties_P, has_other_ends):
-    """Whether a mark ends a sentence whatever follows."""
+    """Whether a mark ends a sentence before anything that follows."""
     if point == 0x3002 or point == 0xFF01 or point == 0xFF1F or point == 0xFF61:
         return True
     return has_other_ends and point >= 0x80 and properties_P[point] & TERMINAL != 0

@@ -26,7 +26,7 @@ def digest() -> bytes:
 
 class _OfAllKernels:
     def get_source_stamp(self) -> Any:
-        """What must be equal for a compiled kernel to be used."""
+        """The stamp that must be equal for a compiled kernel to be used."""
         return super().get_source_stamp(), digest()  # type: ignore[misc]
 
 

@@ -217,7 +217,7 @@ def _piece_end(buffer_N, last, end):
 
 @leaf
 def treatment(buffer_N, start, end, properties_P):
-    """What the text needs: its letters counted by case and script, and a look for what is not in normal form C.
+    """Properties of the text: its letters counted by case and script, and a look for what is not in normal form C.
 
     A text is in capitals if all its cased letters are, as for py3langid; or if most of its letters are, and two thirds
     of the cased ones (of base64 half are).

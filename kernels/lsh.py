@@ -1,7 +1,7 @@
 """The index of survivors: locality-sensitive hashing (Indyk and Motwani, 1998) with bounded work a document.
 
 A document has a *tag* of 32 bits for each band of its MinHash signature (`kernels.minhash`), and a sketch by
-which it is compared (`kernels.sketch`). Survivors with the same tag form a *bucket*: they, and whoever comes
+which it is compared (`kernels.sketch`). Survivors with the same tag form a *bucket*: they, and documents that come
 with that tag, are candidates of each other.
 
 *Bounded work.* Documents of one template share the tags of what the template says, all of them; what such a bucket
@@ -57,7 +57,7 @@ BLOCK: Final = 4096  # places of the table that one step of its growth lifts
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """What was found for each document of a batch."""
+    """The match of each document of a batch."""
 
     doc_nos_B: NDArray[np.int64]  # the best survivor before it, the oldest of equals; -1 if none is near
     similarities_B: NDArray[np.float32]  # to it; 0 if none is near

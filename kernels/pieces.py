@@ -3,7 +3,7 @@ r"""Pieces: where a tokenizer's splitting expression would cut a text, without a
 Byte-level tokenizers cut a text into pieces before they merge anything, with a regular expression of seven or eight
 alternatives. Here each family of expressions is an automaton over a table of character classes, one byte a code
 point. The table is asked from the regex engine of the reference tokenizer (`packing.bpe`), so both agree on every
-code point whatever Unicode version the engine carries. Backtracking is done by hand: where the expression would give
+code point for any Unicode version of the engine. Backtracking is done by hand: where the expression would give
 back characters, the automaton has remembered how many. Cost: ~7 ns a byte, ~35 ns a piece.
 """
 

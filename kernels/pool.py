@@ -98,7 +98,7 @@ class Arrivals(NamedTuple):
 
 
 class Weights(NamedTuple):
-    """What decides a pick."""
+    """Weights that decide a pick."""
 
     context_length: int
     alpha: float

@@ -2,7 +2,7 @@
 
 A BLAS sums in an order that depends on its kernel for the processor at hand, and fuses multiplication and addition
 where it can: on another machine the last bit is another, and in time the cluster. Here the lanes of a vector are
-different columns, so a sum has one order whatever the width of the registers; ROWS x LANES sums at a time stay in them.
+different columns, so a sum has one order for any width of the registers; ROWS x LANES sums at a time stay in them.
 Cost: N D K multiplications and as many additions, two to three times that of a BLAS.
 
 Shape legend: N rows, D dimensions, K columns, T tiles of LANES columns.

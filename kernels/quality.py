@@ -3,7 +3,7 @@
 `Value` names the columns; a rule names its value, so that the order of the rules is free. Ratios with nothing to divide
 by are 0.
 
-Cost: 23 us for 3.5 KB of technical prose; linear in the bytes of a document whatever they are.
+Cost: 23 us for 3.5 KB of technical prose; linear in the bytes of any document.
 
 Shape legend: B documents, N bytes of text, V values, R rules.
 """

@@ -95,7 +95,7 @@ def count_64(typing_context, a, a_index, b, b_index):
 
 @leaf
 def compare(a, a_start, b, b_start, num_bytes, at_least):
-    """What two sketches of `num_bytes` (a multiple of 64) say: (3 E - B, 2 U), whose ratio is the similarity.
+    """Agreement of two sketches of `num_bytes` (a multiple of 64): (3 E - B, 2 U), whose ratio is the similarity.
 
     (0, 1) where the first 64 bytes show that it is far below `at_least`: most candidates are, and their other cache
     lines are not touched. Bins enough must be filled for it; the error of three quarters is 4 standard errors or more.

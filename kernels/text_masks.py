@@ -99,7 +99,7 @@ class Masks(NamedTuple):
 
 
 class Counts(NamedTuple):
-    """What the pass counts in a document."""
+    """Counts of a document in one pass."""
 
     num_characters: int
     num_newlines: int

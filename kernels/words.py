@@ -2,7 +2,7 @@
 
 A word is what Unicode's default segmentation finds (UAX 29, "Unicode Text Segmentation"), with these choices:
 
-- A run of letters, numbers and connectors (_) is a word. Marks belong to the character before them, whatever their
+- A run of letters, numbers and connectors (_) is a word. Marks belong to the character before them, of any
   kind: vowel signs, viramas, points, tones, enclosing marks. Marks after no word character belong to no word.
 - Apostrophes, full stops, commas and colons end a word, as for the regular expression `\\w+`, where UAX 29 would join
   (rules WB6, 7, 11, 12): "can't" is two words, with either apostrophe. ASCII text has exactly the words of `\\w+`,
@@ -152,7 +152,7 @@ def word_kinds() -> NDArray[np.uint8]:
 
 @functools.cache
 def code_point_table() -> NDArray[np.uint64]:
-    """What becomes of every code point: its folded form and its flags, one entry a code point (1.6 MB, 0.4 s)."""
+    """Every code point: its folded form and its flags, one entry a code point (1.6 MB, 0.4 s)."""
     table = np.full(NUM_CODE_POINTS, SPACE, np.uint64)
     kinds = word_kinds()
     flags_of_kind = {JOINED: 0, ALONE: IS_ALONE, KATAKANA: IS_KATAKANA, MARK: IS_MARK}

@@ -1,1 +1,1 @@
-"""What the operator sees: metrics, events, logs, health."""
+"""The operator's view: metrics, events, logs, health."""

@@ -333,7 +333,7 @@ class Events:
         self._show()
 
     def _show(self) -> None:
-        """What the health is now, as metric and to the service manager."""
+        """Report the present health, as metric and to the service manager."""
         readiness = self.health.readiness()
         self.metrics.set(Metric.STATUS, {status.value: float(status is readiness.status) for status in Status})
         if readiness.is_ready:

@@ -14,7 +14,7 @@ from enum import Enum
 
 
 class Status(Enum):
-    """What the process is doing."""
+    """Activities of the process."""
 
     CONNECTING = "connecting"
     RESTORING = "restoring"

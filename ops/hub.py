@@ -24,7 +24,7 @@ def hub_answers(name: str, file: str = "config.json") -> bool:
         get_hf_file_metadata(hf_hub_url(name, file), timeout=ANSWER_S)
     except RemoteEntryNotFoundError:
         return True
-    except Exception:  # whatever keeps the hub from answering, a copy is as good
+    except Exception:  # in every failure of the hub a copy is as good
         if not isinstance(try_to_load_from_cache(name, file), str):
             raise
         return False

@@ -51,7 +51,7 @@ def lookup_table(shape: tuple[int, ...], kind: type[Item]) -> npt.NDArray[Item]:
 
 
 def keep_objects() -> None:
-    """What is there by now stays to the end: the garbage collector, which takes 0.1 s to look at it, need not."""
+    """Keep all present objects to the end: the garbage collector, which takes 0.1 s to look at it, need not."""
     gc.freeze()
     # At the end it must be let go, or extension modules complain of leaks.
     atexit.unregister(gc.unfreeze)

@@ -70,7 +70,7 @@ def pair_of(merge: str | Sequence[str]) -> tuple[str, str]:
 
 
 def _special_names(settings: Mapping[str, Any]) -> Iterator[str]:
-    """What the settings use as control tokens, or declare as special."""
+    """Tokens that the settings use as control tokens, or declare as special."""
     for key, setting in settings.items():
         if key.endswith("special_tokens"):
             yield from map(_content, setting.values() if isinstance(setting, dict) else setting or ())

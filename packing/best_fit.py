@@ -1,4 +1,4 @@
-"""Best fit: rows with the least padding, whatever the documents are about.
+"""Best fit: rows with the least padding, blind to the subjects of documents.
 
 Best-fit packing (Ding et al., ICML 2024, arXiv 2404.10830) sorts all documents by length, longest first, and puts each
 into the fullest row that takes it. On a stream that is done for a thousand at a time, and rows that are not full are

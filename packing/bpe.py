@@ -68,7 +68,7 @@ _NUM_CODE_POINTS = 0x110000
 
 
 class RegexEngine(Protocol):
-    """Whatever splits the reference's text."""
+    """The reference's splitter of text."""
 
     def __call__(self, expression: str, text: str) -> str:
         """The characters of `text` that match a one-character `expression`, in order."""
@@ -83,7 +83,7 @@ def tiktoken_engine(expression: str, text: str) -> str:
 
 
 def character_classes(engine: RegexEngine) -> NDArray[np.uint8]:
-    """Class of every code point, as the reference's regex engine sees it, whatever Unicode version it carries."""
+    """Class of every code point, as the reference's regex engine sees it, of the Unicode version that it carries."""
     points = np.arange(_NUM_CODE_POINTS, dtype=np.uint32)
     # Unicode has never put a letter, mark, number or space beyond these planes: they are empty or for private use.
     asked = (points < 0xD800) | ((points > 0xDFFF) & (points < 0x40000)) | (points >> 16 == 0xE)
@@ -154,7 +154,7 @@ class BytePairEncoder:
     ) -> BytePairEncoder:
         """Hugging Face's definition: merges (left, right, merged) in the order of their ranks.
 
-        `whole_pieces` is its `ignore_merges`: a piece that is a token is that token, whatever the merges say.
+        `whole_pieces` is its `ignore_merges`: a piece that is a token is that token, without the merges.
 
         Raises: as `from_ranks`.
         """
@@ -216,7 +216,7 @@ class BytePairEncoder:
         return memo
 
     def bytes_of(self, ids_T: NDArray[np.int64]) -> bytes:
-        """What the tokens spell; ids that are not in the vocabulary spell nothing."""
+        """The text of tokens; ids that are not in the vocabulary spell nothing."""
         ids_T = ids_T[ids_T < len(self.token_starts) - 1]
         blob = self.blob.tobytes()
         starts, ends = self.token_starts[ids_T].tolist(), self.token_starts[ids_T + 1].tolist()

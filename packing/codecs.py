@@ -130,7 +130,7 @@ class AddedWordsCodec:
 
 
 def _text_of(tokens_T: NDArray[np.int64], tokens: Sequence[bytes]) -> str:
-    """What tokens spell; those that are not in the vocabulary spell nothing."""
+    """The text of tokens; those that are not in the vocabulary spell nothing."""
     known_T = tokens_T[(tokens_T >= 0) & (tokens_T < len(tokens))]
     return b"".join([tokens[token] for token in known_T.tolist()]).decode("utf-8", "replace")
 

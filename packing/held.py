@@ -140,7 +140,7 @@ class HeldDocuments(FactOwner):
         self._sampled[doc_no] = sampled
 
     def sampled(self, doc_no: int) -> Sampled | None:
-        """What the tick said of a document, if that was to be remembered."""
+        """The result of a document's tick, if it was to be remembered."""
         return self._sampled.get(doc_no)
 
     def hold(self, doc_no: int, times: int = 1) -> None:
@@ -155,7 +155,7 @@ class HeldDocuments(FactOwner):
             self.drop(doc_no)
 
     def drop(self, doc_no: int) -> None:
-        """The document goes, whoever holds it."""
+        """Remove a document from all holders."""
         number = self._documents.pop(doc_no).block
         documents = self._blocks[number].documents
         del documents[doc_no]
@@ -186,7 +186,7 @@ class HeldDocuments(FactOwner):
                 document.block, document.holders = number, 0
 
     def restore_holders(self, holders: Iterable[tuple[int, int]]) -> None:
-        """Who holds what, as (doc_no, tokens of its first use that this holder will emit).
+        """The holders' documents, as (doc_no, tokens of its first use that this holder will emit).
 
         Drops documents without a holder: they left after their block was written.
         """

@@ -267,7 +267,7 @@ class Packer(FactOwner):
         self._stats = replace(self._stats, documents_split=self._stats.documents_split + num_split)
         closed = self._rows.fill(self._columns(candidates, vectors_BD[documents])) if candidates else []
         self._note_wait()
-        # Full pieces close before their own document's tail enters, whatever else this call brings.
+        # Full pieces close before their own document's tail enters, before all else of this call.
         in_order = sorted(
             [(n, 0, row) for n, row in full] + [(n, 1, row) for n, row in closed], key=lambda row: row[:2]
         )

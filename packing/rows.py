@@ -44,7 +44,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     generation: int  # counts the changes of the context length
     ordinal: int  # in the order of closing
     pieces: tuple[Piece, ...]
-    flushed: bool  # closed by a flush, whatever room it had left
+    flushed: bool  # closed by a flush, with any room left
 
 
 class PackingStats(msgspec.Struct, frozen=True, kw_only=True):

@@ -52,7 +52,7 @@ def unreadable(path: Path, error: Exception) -> ConfigError:
 
 
 def _what_it_is(path: Path) -> str:
-    """What is known of a file that is no tokenizer.json, with a way out; "" if nothing is."""
+    """A sentence on a file that is no tokenizer.json, with a way out; "" for an unknown one."""
     try:
         with path.open("rb") as file:
             head = file.read(HEAD_BYTES)

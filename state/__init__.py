@@ -1,1 +1,1 @@
-"""What survives a restart."""
+"""Everything that survives a restart."""

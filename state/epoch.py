@@ -42,7 +42,7 @@ class Holdout:
 
 
 class VerdictRow(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc=False):
-    """What was decided about a document, for others to read; NaN where nothing was measured."""
+    """The verdict on a document, for others to read; NaN where nothing was measured."""
 
     doc_id: str
     input: str

@@ -72,7 +72,7 @@ class FactTable(MutableMapping[K, V], Generic[K, V]):
                 self[key] = value
 
     def take_changes(self) -> list[RowChange]:
-        """What changed since the last call, in the order of the rows; None where a row is gone."""
+        """Changes since the last call, in the order of the rows; None where a row is gone."""
         prefix, encode_key, encode = self._facts.prefix, self._facts.key.encode, self._facts.value.encode
         changed = sorted([(prefix + encode_key(key), key, was_stored) for key, was_stored in self._changed.items()])
         self._changed.clear()
@@ -151,14 +151,14 @@ class FactCell(Generic[V]):
 
 
 class Table(Protocol):
-    """What a commit and a restore need of a table."""
+    """A table, as commit and restore see it."""
 
     @property
     def family(self) -> Family:
         """The family that the facts are of."""
 
     def take_changes(self) -> list[RowChange]:
-        """What changed since the last call."""
+        """Changes since the last call."""
 
     def load(self, committed: FactSource) -> None:
         """Become what is committed."""

@@ -42,7 +42,7 @@ def encode_changes(changes: Iterable[JournalledChange]) -> list[bytes]:
 
 
 def decode_changes(parts: Sequence[bytes]) -> list[JournalledChange]:
-    """What `encode_changes` was given.
+    """The changes that `encode_changes` was given.
 
     Raises `JournalUnusable` if the parts are damaged.
 

@@ -124,7 +124,7 @@ class Verdicts:
         languages_B: Sequence[str],
         rule_values_BR: NDArray[np.float32],
     ) -> None:
-        """What the quality stage saw."""
+        """Note the measures of the quality stage."""
         rows = doc_nos_B - self.first
         self._qualities_B[rows] = qualities_B
         self._rule_values_BR[rows] = rule_values_BR

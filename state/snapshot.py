@@ -44,7 +44,7 @@ class StateConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
-    """What a snapshot holds."""
+    """Content of a snapshot."""
 
     epoch: int
     identity: str
@@ -107,7 +107,7 @@ class Snapshots:
         return True
 
     def finished(self) -> Finished | StorageError | None:
-        """What the last `begin` came to, once; None while it is being copied, or if there was none."""
+        """Result of the last `begin`, returned once; None while copying, or without one."""
         if self._thread is not None and self._thread.is_alive():
             return None
         self._thread = None

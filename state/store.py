@@ -59,7 +59,7 @@ def _options() -> Options:
 
 
 def way_out(folder: Path) -> str:
-    """What to do about a state that is damaged."""
+    """The way out of a state that is damaged."""
     if folder.parent.name == STATE_FOLDER:
         return f"Put a backup of {folder.parent.parent} in its place, or curate the inputs again into another --output"
     return (
@@ -69,7 +69,7 @@ def way_out(folder: Path) -> str:
 
 
 def _other_format(folder: Path) -> str:
-    """What to do about a state of another format."""
+    """The way out of a state of another format."""
     if folder.parent.name == STATE_FOLDER:
         return "Go on with the curatord that wrote it, or curate the inputs again into another --output"
     return "Go on with the curatord that wrote it, or begin a new lane: see docs/operating.md#new-lane"

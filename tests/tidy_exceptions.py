@@ -126,9 +126,3 @@ WITHOUT_TESTS = {
     "packing/vocabularies.py",
     "state/epoch.py",
 }
-
-# Banned words and docstrings that begin with a clause. The counts may stand up to SLACK too high, so that two branches
-# need not change the same line.
-SLACK = 30
-BANNED_WORDS_LEFT = 40
-NOUN_CLAUSES_LEFT = 70

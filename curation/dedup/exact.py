@@ -42,12 +42,12 @@ class ExactDedupConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     enabled: bool = True
     """Drop a document whose text equals an earlier one, up to whitespace and Unicode normalisation."""
     urls: bool = True
-    """Drop a document whose normalised URL was seen before, whatever its text. Only documents with a URL."""
+    """Drop a document whose normalised URL was seen before, even if its text is another. Only documents with a URL."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Keys:
-    """What makes documents equal. The all-zero address means that there is none."""
+    """Keys of B documents: equal keys make them equal. The all-zero address means that there is none."""
 
     texts_B2: NDArray[np.uint64]
     urls_B2: NDArray[np.uint64]

@@ -57,7 +57,7 @@ class NearDedupConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Matches:
-    """What was found for each document of a batch."""
+    """The match of each document of a batch."""
 
     doc_nos_B: NDArray[np.int64]  # the most similar survivor before it, the oldest of equals; -1 if none is near
     similarities_B: NDArray[np.float32]  # estimated Jaccard similarity to it; 0 if none is near

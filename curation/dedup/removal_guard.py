@@ -30,7 +30,7 @@ OTHER_SOURCES: Final = "(other sources)"
 
 
 class SourceHistory(msgspec.Struct, array_like=True):
-    """What is known of one source: the open window and the closed ones."""
+    """Windows of one source: the open one and the closed ones."""
 
     num_documents: int = 0
     num_removed: int = 0
@@ -52,7 +52,7 @@ class RemovalGuard(FactOwner):
         self._histories = FactTable(_HISTORIES)
 
     def tables(self) -> tuple[Table, ...]:
-        """What is known of each source."""
+        """The windows of each source."""
         return (self._histories,)
 
     def observe(self, sources: Sequence[str], removed_B: NDArray[np.bool_]) -> list[RemovalSurge]:

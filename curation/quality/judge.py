@@ -61,7 +61,7 @@ class QualityConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measures:
-    """What was measured in B documents by R rules, in the order of `RULES`."""
+    """Values of B documents by R rules, in the order of `RULES`."""
 
     values_BR: NDArray[np.float32]
     failed_BR: NDArray[np.bool_]  # beyond the threshold, whether or not the rule decides
@@ -90,7 +90,7 @@ def join_measures(parts: Sequence[Measures]) -> Measures:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdicts:
-    """What is decided on B documents."""
+    """Decisions on B documents."""
 
     rejected_B: NDArray[np.bool_]
     reasons_B: tuple[AnyReason | Literal[""], ...]  # "" if kept

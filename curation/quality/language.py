@@ -127,7 +127,7 @@ def identify_languages(texts: Texts) -> tuple[list[str], NDArray[np.float32]]:
 
 
 def take_samples(texts: Texts) -> Texts:
-    """What is looked at of each document, as a batch of its own: all, or pieces from beginning to end."""
+    """The sample of each document, as a batch of its own: all of it, or pieces from beginning to end."""
     most_bytes = int(np.minimum(texts.num_bytes(), SAMPLE_BYTES).sum())
     samples_N = np.empty(most_bytes + PADDING_BYTES, np.uint8)
     starts_B, ends_B = np.empty(len(texts), np.int64), np.empty(len(texts), np.int64)

@@ -144,7 +144,7 @@ _C4_ANY_ENDING = (
         "c4_any_sentences",
         "below",
         5,
-        "sentences in the lines that C4 keeps, whatever they end in",
+        "sentences in the lines that C4 keeps, with any ending",
     ),
 )
 

@@ -11,7 +11,7 @@ of their documents. On a stream arms are not pulled, documents arrive, and there
   argmax of `bonus_c - |mean_c - cut|`, the bonus being UCB's (Auer et al., 2002) over discounted counts
   (Garivier & Moulines, 2011). Each probe within a tick shrinks the bonus, so one cluster does not take them all.
 
-Beliefs change only in `tick` and by lineage. In between, whatever is asked is answered from the same policy, which
+Beliefs change only in `tick` and by lineage. In between, all is answered from the same policy, which
 is a pure function of the facts: a restored bandit goes on to the last bit.
 
 Shape legend: B documents of a tick, C arms in ascending order of cluster id, L levels of equal posterior, P pairs of
@@ -83,7 +83,7 @@ class BanditConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Admission:
-    """What the bandit decided on each document of a tick."""
+    """The bandit's decision on each document of a tick."""
 
     admitted_B: NDArray[np.bool_]
     propensities_B: NDArray[np.float32]  # probability with which it was admitted, for importance weights
@@ -129,7 +129,7 @@ _SHARED = single("bandit", packed(Shared))
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Policy:
-    """What the facts amount to, until they change."""
+    """The policy that follows from the facts, until they change."""
 
     means_C: NDArray[np.float64]  # posterior, in standard deviations
     propensities_C: NDArray[np.float32]

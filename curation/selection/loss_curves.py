@@ -14,7 +14,7 @@ late, from any number of ranks, or not at all: they are further, or fewer, point
 - *Noise*: documents differ by 0.7 nat, progress is 0.01 nat in 100 steps. The variance of every slope is known from the
   residuals; the variance between clusters that it does not explain is estimated by moments (DerSimonian & Laird, 1986).
   A slope counts as its reliability, between / (between + own): a cluster that few documents tell of moves its arm
-  little. If noise explains everything, nobody is rewarded.
+  little. If noise explains everything, no cluster is rewarded.
 
 It fails where a cluster changes what it contains: after a split or a merge its loss jumps, which looks like progress,
 or the opposite, for a half-life.
@@ -45,7 +45,7 @@ MAX_LOSS = 20.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Losses:
-    """What one report says of documents, by their first segments: S of them."""
+    """Losses of one report, by the first segments of documents: S of them."""
 
     clusters_S: NDArray[np.int32]
     losses_S: NDArray[np.float64]  # mean negative log-likelihood of a target, in nats

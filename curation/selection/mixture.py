@@ -8,7 +8,7 @@ shares, accounted in tokens. `rho` is output tokens over input tokens: below 1 t
 With the defaults (`rho` = 1, one use) every document goes straight on: nothing is buffered and nothing is counted.
 
 Sources with weights form groups. Service is shared among groups by their weights, then within a group among its
-clusters: a source gets its share whatever its clusters are, and its clusters are balanced against each other only.
+clusters: a source gets its share with any clusters, and its clusters are balanced against each other only.
 A group that has nothing to give lends its turn to the others and catches up while the half-life remembers.
 
 Decisions depend on the sequence of documents alone, never on how calls cut it.
@@ -91,7 +91,7 @@ class MixtureConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Balanced:
-    """What became of documents, those of this call and held ones."""
+    """Outcomes of documents, those of this call and held ones."""
 
     emitted: list[tuple[int, int]]  # (doc_no, how often it had been emitted before), in the order to go out
     evicted: list[int]  # doc_nos that were held and will never go out: rejected as `not_sampled`
@@ -188,7 +188,7 @@ class Mixture(FactOwner):
     def merged(self, winner: int, losers: list[int]) -> None:
         """The winner takes over the documents of the losers, at the highest service among them.
 
-        Their services are not added: a cluster has one share, whatever it was made of. A buffer that is now too full
+        Their services are not added: a cluster has one share, with any history. A buffer that is now too full
         gives up documents when the next one joins it.
         """
         for group in range(len(self._patterns)):

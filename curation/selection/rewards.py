@@ -39,7 +39,7 @@ class FeedbackConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
 
 class FeedbackCounts(msgspec.Struct, kw_only=True):
-    """What became of messages, over the life of the state: one outcome each; then of sequences within reports."""
+    """Outcomes of messages, over the life of the state, one each; then of sequences within reports."""
 
     learned: int = 0
     skipped: int = 0  # the optimiser did not take the step
@@ -146,7 +146,7 @@ class Rewards(FactOwner):
 
     @property
     def counts(self) -> FeedbackCounts:
-        """What became of messages."""
+        """Outcomes of messages."""
         return self._state.counts
 
     def count(self, outcome: str, number: int = 1) -> None:

@@ -188,7 +188,7 @@ class Features:
         table_K["weight"] *= fade_K
         table_K["sum"] *= fade_K[:, None]
         table_K[:] = table_K.astype(self._stored_row)
-        # Of a half that nobody joined for thousands of members nothing is left: the next member may found it again.
+        # Nothing is left of a half without a new member for thousands of members: the next one may found it again.
         table_K["half_weights"][~table_K["half_sums"].any(axis=-1)] = 0.0
 
     def cross_cosines(self) -> Floats:
@@ -220,7 +220,7 @@ class Features:
 
     @classmethod
     def from_rows(cls, rows: Mapping[int, bytes]) -> Features:
-        """What `rows` gave, ids ascending."""
+        """The result of `rows`, ids ascending."""
         scalars, one_dimension = (_row(dimension, *_STORED).itemsize for dimension in (0, 1))
         sizes = {(len(value) - scalars) // (one_dimension - scalars) for value in rows.values()}
         features = cls(max(sizes, default=0))

@@ -210,11 +210,11 @@ class Clusters(FactOwner):
         return np.array([survivors[cluster] for cluster in clusters_B.tolist()], np.int32)
 
     def take_events(self) -> list[LineageEvent]:
-        """What happened to the clusters since the last call, in order."""
+        """Events of the clusters since the last call, in order."""
         return self._lineage.take()
 
     def survivor(self, cluster: int) -> int | None:
-        """What an id of any time is now: itself, or what it was merged into; None if there never was such a cluster."""
+        """The present id of a cluster of any time: its own, or that of its merge; None if it never was."""
         clusters = self._features.column("cluster")
         cluster = self._lineage.successor(cluster)
         place = int(np.searchsorted(clusters, cluster))

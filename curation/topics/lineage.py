@@ -71,7 +71,7 @@ class Lineage:
             self._successors[loser] = winner
 
     def successor(self, cluster: int) -> int:
-        """What an id was merged into in the end; itself if it was not."""
+        """The id that an id was merged into in the end; itself if it was not."""
         first = cluster
         while cluster in self._successors:
             cluster = self._successors[cluster]

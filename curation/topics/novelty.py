@@ -6,7 +6,7 @@ forgotten after 64 more: five of them agree within so short a memory only when a
 when a cluster is needed at once, while under an even mix they come and go without effect.
 
 The usual similarity is a histogram that fades over ~100 ticks, so that the share of novel documents stays the same
-whatever the vectors are like.
+for vectors of any kind.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ class Novelty(FactOwner):
                 queue.pop(number, None)
 
     def forget(self) -> None:
-        """The embedding has changed: nobody waits, and no similarity is usual yet."""
+        """The embedding has changed: no document waits, and no similarity is usual yet."""
         self._histogram[:] = 0.0
         self.leave(list(self.waiting()))
 

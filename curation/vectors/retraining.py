@@ -181,7 +181,7 @@ class Retraining(FactOwner):
 
 
 class _Stopped(Exception):
-    """Nobody wants the student any more."""
+    """The student is not wanted any more."""
 
 
 class Training:
@@ -199,7 +199,7 @@ class Training:
     def _run(self, train: Callable[[Progress], Student]) -> None:
         try:
             self._result.set_result(train(self._note))
-        except BaseException as error:  # whoever asks for the result is told
+        except BaseException as error:  # told to the caller of the result
             self._result.set_exception(error)
 
     def _note(self, done: int, total: int) -> None:

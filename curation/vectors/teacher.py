@@ -125,7 +125,7 @@ def _load(model: str) -> Any:
 
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
-        # Before version 6 the code of a local folder was run whatever was said here.
+        # Before version 6 the code of a local folder was run in spite of the setting here.
         return SentenceTransformer(
             _resolve(model), device="cpu", trust_remote_code=False, local_files_only=not _is_reachable(model)
         ).eval()

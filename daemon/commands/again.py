@@ -24,7 +24,7 @@ MAX_NAMED = 20
 
 
 def inputs_of(old: Path, output: Path, shuffle_seed: int | None) -> list[InputFile]:
-    """What was read into `old`, in that order; what changed since is named.
+    """The inputs that were read into `old`, in that order; changed ones are named.
 
     Raises `UsageError` naming every input that cannot be read again.
     """

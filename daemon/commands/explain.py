@@ -275,7 +275,7 @@ def failed_rules(rules: dict[str, float]) -> list[tuple[str, float, float]]:
 
 
 def describe_retraction(doc_id: str, output: Path) -> str:
-    """What a retraction did."""
+    """The result of a retraction."""
     damage = Damage()
     with opened_for_reading(output) as store:
         verdicts = list(_find(store, doc_id, damage))

@@ -20,7 +20,7 @@ MAX_PROBLEMS = 20
 
 @dataclass(slots=True)
 class OutputReport:
-    """What the shards of a folder hold, and everything that is wrong with them."""
+    """Content of the shards of a folder, and all faults in them."""
 
     shards: int = 0
     sequences: int = 0

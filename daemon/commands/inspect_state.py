@@ -35,7 +35,7 @@ class FamilyReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StateReport:
-    """What the facts say."""
+    """A state, as its facts tell it."""
 
     epoch: int
     identity: dict[str, str]

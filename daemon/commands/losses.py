@@ -1,4 +1,4 @@
-"""What a run lost without an error: rows that died, ids that replaced each other, sources that one stage emptied.
+"""Losses of a run without an error: rows that died, ids that replaced each other, sources that one stage emptied.
 
 Each is a warning with a count, an example, the likely cause and what to set. None of it stops a run; `--strict` makes
 its exit code 1.

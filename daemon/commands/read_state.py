@@ -56,7 +56,7 @@ def opened_for_reading(place: Path) -> Iterator[Store]:
 
 @dataclass(slots=True)
 class Damage:
-    """What could not be read, a sentence each."""
+    """Facts that could not be read, a sentence each."""
 
     problems: list[str] = field(default_factory=list)
 

@@ -83,7 +83,7 @@ def print_status(config_path: Path | None, *, as_json: bool) -> int:
 
 
 def _ask_process(config: Config, status: Status) -> None:
-    """What the process at `metrics.listen` says, if there is one."""
+    """Answer of the process at `metrics.listen`, if there is one."""
     if not config.metrics.listen:
         return
     host, port = config.metrics.address
@@ -99,7 +99,7 @@ def _ask_process(config: Config, status: Status) -> None:
 
 
 def _ask_state(config: Config, status: Status) -> None:
-    """What the state says that a process here keeps, if there is one."""
+    """State of the process on this machine, if there is one."""
     # Without one the process is on another machine; one that cannot be read it complains of itself.
     with suppress(StateError, UsageError), opened_for_reading(Path(config.state.dir)) as store:
         status.runs = [

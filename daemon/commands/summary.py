@@ -1,4 +1,4 @@
-"""What a run did, on one screen, and the manifest that readers of the output look at."""
+"""Summary: the result of a run on one screen, and the manifest that readers of the output look at."""
 
 from __future__ import annotations
 
@@ -155,10 +155,10 @@ def near_duplicate_examples(output: Path, store: Store, pipeline: Pipeline) -> t
 
 
 def write_manifest(output: Path, pipeline: Pipeline, *, complete: bool) -> None:
-    """What a reader of the shards needs to know, replaced atomically.
+    """Write the manifest for readers of the shards, atomically.
 
     `complete`: everything was flushed, so that readers stop here. Ends are never taken back: those that read on several
-    machines must all stop at the same one, also when somebody goes on meanwhile.
+    machines must all stop at the same one, also when another run goes on meanwhile.
     """
     path = output / STATE_FOLDER / "manifest.json"
     ends = _ends(path)
@@ -228,7 +228,7 @@ def summary_lines(result: Summary, output: Path, width: int) -> list[Text]:
 
 
 def _document_lines(ledger: dict[str, Any], superseded: dict[str, int], width: int) -> list[Text]:
-    """What became of the rows, stage by stage; those that could not be read and were read anew count once."""
+    """Outcomes of the rows, stage by stage; rows that could not be read and were read anew count once."""
     again = sum(superseded.values())
     dead = {reason: count - superseded.get(reason, 0) for reason, count in ledger["dead"].items()}
     lines = [Text.assemble((f"{'':<{NAME_WIDTH}}{'rows':>12}{'share':>9}", "bold"))]
@@ -348,7 +348,7 @@ def _fact_lines(result: Summary) -> list[Text]:
 
 
 def _held(result: Summary) -> str:
-    """What the documents that are held wait for."""
+    """Places where held documents wait."""
     parts = []
     if result.documents_buffered:
         parts.append(f"{result.documents_buffered:,} in balance buffers, for which mixture.rho leaves no room yet")
@@ -365,7 +365,7 @@ def _sequences(generations: Sequence[Generation]) -> str:
 
 
 def _command_lines(result: Summary, output: Path, width: int) -> list[Text]:
-    """What to try next. A command stands on one line, however long, so that it can be copied."""
+    """Commands to try next, each on one line, however long, so that it can be copied."""
     example = result.near_duplicates[0].doc_id if result.near_duplicates else "DOC_ID"
     folder = _quoted(str(output))
     commands: tuple[tuple[str, str], ...] = (

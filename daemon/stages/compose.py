@@ -176,7 +176,7 @@ class Compose:
         return self.mixture.balance(tick.doc_nos_B, tick.keys_B, tick.clusters_B, tick.num_tokens_B, tick.sources)
 
     def _pack(self, tick: Tick, balanced: Balanced) -> list[Row]:
-        """What the mixture gave out, documents of this tick or of earlier ones, to the packer."""
+        """Hand the mixture's documents, of this tick or of earlier ones, to the packer."""
         length = self.context_length
         held = self.held
         doc_nos = [doc_no for doc_no, _ in balanced.emitted]

@@ -88,7 +88,7 @@ def differences(committed: FactSource, config: Config) -> list[Difference]:
 
 
 def described(found: Sequence[Difference], *, way_out: str) -> str:
-    """What a person is told."""
+    """The message for a person."""
     listed = "\n".join(f"  {difference}" for difference in found)
     return (
         f"Options differ from those that documents were decided with:\n{listed}\n"

@@ -100,5 +100,5 @@ class Examples(FactOwner):
 
 
 def read_examples(committed: FactSource) -> dict[tuple[Stage, str], list[Example]]:
-    """What is kept, by (stage, reason)."""
+    """Kept examples, by (stage, reason)."""
     return {split_key(key): kept for key, kept in _EXAMPLES.items(committed)}

@@ -1,6 +1,6 @@
 """Feedback: messages of trainers and scorers, joined with what the state knows of the sequences they are about.
 
-Two of them teach nothing: a run says from where on it may still read, and somebody wishes that the stream end.
+Two of them teach nothing: a run says from where on it may still read, and an operator wishes that the stream end.
 """
 
 from __future__ import annotations

@@ -77,7 +77,7 @@ def test_a_watchdog_of_another_process_is_not_fed(listener: tuple[socket.socket,
 
 
 def test_without_a_manager_or_with_a_deaf_one_nothing_happens(tmp_path: Path) -> None:
-    for environment in ({}, {"NOTIFY_SOCKET": str(tmp_path / "nobody")}, {"NOTIFY_SOCKET": "@nobody-listens-here"}):
+    for environment in ({}, {"NOTIFY_SOCKET": str(tmp_path / "no-socket")}, {"NOTIFY_SOCKET": "@no-socket-here"}):
         manager = ServiceManager(environment)
         manager.status("starting")
         manager.beat()

@@ -187,8 +187,8 @@ Visitors who walk along the quay will notice iron rings in the stone, which once
 have rusted away, but a few were restored by local volunteers during the last decade.
 
 Behind the warehouses begins a narrow street that leads up to the market square. On Saturdays farmers sell apples,
-cheese and bread there, and everybody seems to know everybody else. Anyone who wants to be served early should arrive
-before eight.
+cheese and bread there, and all the people seem to know all the others. Anyone who wants to be served early should
+arrive before eight.
 """)
 
 

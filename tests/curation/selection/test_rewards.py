@@ -57,7 +57,7 @@ def losses_of(documents: list[tuple[int, float]], loss_of: Callable[[int], float
 
 
 def facts(rewards: Rewards) -> dict[bytes, bytes | None]:
-    """What changed of the feedback, but for the counters."""
+    """Changes of the feedback, but for the counters."""
     return {key: value for family, key, value in changes_of(rewards) if family == "feedback"}
 
 
