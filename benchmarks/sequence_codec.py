@@ -38,6 +38,7 @@ from numpy.typing import NDArray
 from curatord.sequence import MAX_U16_VOCABULARY, PackedSequence, decode_sequence, encode_sequence
 from packing.packer import Packer, PackingConfig
 from packing.rows import Row
+from state.document_numbers import numbers_from
 from tests.packing.streams import log_normal, pack_all
 
 # name, tokens a row, vocabulary
@@ -220,6 +221,7 @@ def make_rows(context_length: int, vocabulary_size: int, num_rows: int) -> list[
 def sequence_of(row: Row, context_length: int, vocabulary_size: int, rng: np.random.Generator) -> PackedSequence:
     """A row with tokens and ids drawn."""
     pieces = row.pieces
+    numbers_S = numbers_from(b"".join([piece.numbers for piece in pieces]))
     lengths_S = np.array([len(piece) for piece in pieces], np.uint32)
     return PackedSequence(
         seq_no=row.seq_no,
@@ -230,9 +232,9 @@ def sequence_of(row: Row, context_length: int, vocabulary_size: int, rng: np.ran
         segment_offsets_S=np.array([piece.start for piece in pieces], np.uint32),
         segment_flags_S=np.full(len(pieces), 3, np.uint8),
         doc_ids=tuple(doc_id(piece.doc_no) for piece in pieces),
-        clusters_S=np.array([piece.cluster for piece in pieces], np.int32),
-        policy_versions_S=np.array([piece.policy_version for piece in pieces], np.int32),
-        propensities_S=np.array([piece.propensity for piece in pieces], np.float32),
+        clusters_S=numbers_S["cluster"].copy(),
+        policy_versions_S=numbers_S["policy_version"].copy(),
+        propensities_S=numbers_S["propensity"].copy(),
     )
 
 

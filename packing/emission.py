@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from curatord.sequence import HEAD_PRESENT, TAIL_PRESENT, PackedSequence
 from packing.held import HeldDocuments
 from packing.rows import Row
+from state.document_numbers import numbers_from
 from state.epoch import Epoch
 from state.facts import NUMBERS, Facts, Family, packed
 from state.ledger import Ledger
@@ -30,9 +31,7 @@ class Placements(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     doc_nos: bytes  # i64 [S]
     starts: bytes  # u32 [S]: first token in the document
     lengths: bytes  # u32 [S]
-    clusters: bytes  # i32 [S]
-    policy_versions: bytes  # i32 [S]
-    propensities: bytes  # f32 [S]
+    numbers: bytes  # [S] records of `DOCUMENT`
 
 
 # By generation, and the number of the first sequence.
@@ -53,9 +52,10 @@ class _Segments:
         is_tail_S = self.ends_S == self._column("num_tokens", np.uint32)
         self.flags_S = (self.starts_S == 0) * np.uint8(HEAD_PRESENT) | is_tail_S * np.uint8(TAIL_PRESENT)
         self.doc_nos_S = self._column("doc_no", np.int64)
-        self.clusters_S = self._column("cluster", np.int32)
-        self.policy_versions_S = self._column("policy_version", np.int32)
-        self.propensities_S = self._column("propensity", np.float32)
+        self.numbers_S = numbers_from(b"".join([piece.numbers for piece in self.pieces]))
+        self.clusters_S = self.numbers_S["cluster"].copy()
+        self.policy_versions_S = self.numbers_S["policy_version"].copy()
+        self.propensities_S = self.numbers_S["propensity"].copy()
 
     def _column(self, name: str, kind: type[Scalar]) -> NDArray[Scalar]:
         return np.array(list(map(attrgetter(name), self.pieces)), kind)
@@ -121,8 +121,6 @@ class Emission:
             doc_nos=segments.doc_nos_S.tobytes(),
             starts=segments.starts_S.tobytes(),
             lengths=segments.lengths_S.tobytes(),
-            clusters=segments.clusters_S.tobytes(),
-            policy_versions=segments.policy_versions_S.tobytes(),
-            propensities=segments.propensities_S.tobytes(),
+            numbers=segments.numbers_S.tobytes(),
         )
         PLACEMENTS.put(epoch, (first.generation, first.seq_no), fact)

@@ -34,9 +34,7 @@ class _Packed(msgspec.Struct, frozen=True, array_like=True):
 class Sampled(msgspec.Struct, frozen=True, array_like=True):
     """Fact: what a document's tick said of it, while a balance buffer holds it."""
 
-    cluster: int
-    policy_version: int
-    propensity: float
+    numbers: bytes  # a record of `DOCUMENT`
     vector: bytes = b""  # f32, where it cannot be computed again
 
 

@@ -34,6 +34,7 @@ from packing.rows import (
     Row,
     RowBlocks,
 )
+from state.document_numbers import Numbers
 from state.fact_table import FactCell, FactOwner, FactTable, Table
 from state.facts import FactSource, packed, single
 
@@ -214,9 +215,7 @@ class Packer(FactOwner):
         doc_nos_B: NDArray[np.int64],
         num_tokens_B: NDArray[np.int64],
         embeddings_BD: NDArray[np.float32],
-        clusters_B: NDArray[np.int32],
-        policy_versions_B: NDArray[np.int64],
-        propensities_B: NDArray[np.float32],
+        numbers_B: Numbers,
         uses_B: NDArray[np.int64],
     ) -> list[Row]:
         """Take in documents in order; the rows that became final, in order of seq_no.
@@ -235,10 +234,9 @@ class Packer(FactOwner):
         candidates: list[int] = []
         documents: list[int] = []
         full: list[tuple[int, list[int]]] = []  # (candidates before it, the one piece)
-        columns = (doc_nos_B, num_tokens_B, clusters_B, policy_versions_B, propensities_B, uses_B)
-        for b, (doc_no, num_tokens, cluster, policy_version, propensity, use) in enumerate(
-            zip(*(column.tolist() for column in columns), strict=True)
-        ):
+        columns = (doc_nos_B, num_tokens_B, uses_B)
+        for b, (doc_no, num_tokens, use) in enumerate(zip(*(column.tolist() for column in columns), strict=True)):
+            numbers = numbers_B[b].tobytes()
             for start in range(0, num_tokens, length):
                 number = self._next_number
                 self._next_number += 1
@@ -250,9 +248,7 @@ class Packer(FactOwner):
                     start=start,
                     end=end,
                     num_tokens=num_tokens,
-                    cluster=cluster,
-                    policy_version=policy_version,
-                    propensity=propensity,
+                    numbers=numbers,
                     use=use,
                 )
                 if is_full:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from packing.emission import PLACEMENTS
+from state.document_numbers import DOCUMENT, Numbers, numbers_from
 from state.epoch import Epoch
 from state.facts import FactSource
 
@@ -21,8 +22,7 @@ class Placed:
 
     num_segments_N: NDArray[np.int64]  # -1 for a sequence that was never emitted, of which there are no segments
     starts_S: NDArray[np.uint32]  # first token in the document; 0 for its head
-    clusters_S: NDArray[np.int32]  # as the tick of the document found it
-    propensities_S: NDArray[np.float32]
+    numbers_S: Numbers  # of their documents, as their ticks found them
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +33,7 @@ class _Block:
     first: int
     bounds: NDArray[np.int64]
     starts_S: NDArray[np.uint32]
-    clusters_S: NDArray[np.int32]
-    propensities_S: NDArray[np.float32]
+    numbers_S: Numbers
 
     @property
     def end(self) -> int:
@@ -68,10 +67,7 @@ class PlacementIndex:
         return Placed(
             num_segments_N=num_segments_N,
             starts_S=np.concatenate([np.zeros(0, np.uint32), *(block.starts_S[at_S] for block, at_S in parts)]),
-            clusters_S=np.concatenate([np.zeros(0, np.int32), *(block.clusters_S[at_S] for block, at_S in parts)]),
-            propensities_S=np.concatenate(
-                [np.zeros(0, np.float32), *(block.propensities_S[at_S] for block, at_S in parts)]
-            ),
+            numbers_S=np.concatenate([np.zeros(0, DOCUMENT), *(block.numbers_S[at_S] for block, at_S in parts)]),
         )
 
     def _block(self, generation: int, seq_no: int, epoch: Epoch) -> _Block | None:
@@ -88,8 +84,7 @@ class PlacementIndex:
             fact.first_seq_no,
             np.concatenate(([0], np.cumsum(np.frombuffer(fact.num_segments, np.uint32), dtype=np.int64))),
             np.frombuffer(fact.starts, np.uint32),
-            np.frombuffer(fact.clusters, np.int32),
-            np.frombuffer(fact.propensities, np.float32),
+            numbers_from(fact.numbers),
         )
         self._recent.appendleft(block)
         return block

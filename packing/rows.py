@@ -28,9 +28,7 @@ class Piece(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc=False
     start: int
     end: int
     num_tokens: int  # of the whole document
-    cluster: int
-    policy_version: int
-    propensity: float  # probability with which the document was admitted
+    numbers: bytes  # of the document: a record of `DOCUMENT`
     use: int  # 0: first use of the document
 
     def __len__(self) -> int:

@@ -10,7 +10,6 @@ CIRCLES_TO_GO: set[str] = set()
 LONG_FUNCTIONS = {
     "consumers/files/json_values.py values_of",
     "daemon/commands/curate.py curate_files",
-    "packing/packer.py add",
     # Kernels: one loop, whose state no function call may carry.
     "kernels/bag.py train_epoch",
     "kernels/bpe.py encode_documents",

@@ -19,6 +19,7 @@ from daemon.commands.screen import show
 from packing.emission import PLACEMENTS
 from packing.held import SAMPLED
 from state.common_facts import DEAD_LETTERS, RETRACTED, TICKED
+from state.document_numbers import named, numbers_from
 from state.outcomes import LATER_REASONS, LaterReason, Stage
 from state.segments import Verdict, read_segments, verdict_of
 from state.store import Store
@@ -123,9 +124,7 @@ def find_placements(store: Store, doc_no: int, damage: Damage) -> list[Placement
                     position=int(lengths[int(firsts[row]) : segment].sum()),
                     start=int(np.frombuffer(fact.starts, np.uint32)[segment]),
                     length=int(lengths[segment]),
-                    cluster=int(np.frombuffer(fact.clusters, np.int32)[segment]),
-                    policy_version=int(np.frombuffer(fact.policy_versions, np.int32)[segment]),
-                    propensity=float(np.frombuffer(fact.propensities, np.float32)[segment]),
+                    **named(numbers_from(fact.numbers)[segment]),
                 )
             )
     return found
@@ -144,7 +143,7 @@ def _story(store: Store, verdict: Verdict, damage: Damage) -> Story:
         elif doc_no in buffered_documents(store, damage):
             waits_for = "buffer"
             sampled = SAMPLED.get(store, doc_no)
-            cluster = cluster if sampled is None else sampled.cluster
+            cluster = cluster if sampled is None else named(numbers_from(sampled.numbers)[0])["cluster"]
     return Story(
         verdict=verdict,
         match_id=_id_of(store, verdict.match, damage),

@@ -16,6 +16,7 @@ from curation.selection.buffered import BUFFERED
 from curatord.errors import StateError, UsageError
 from packing.rows import CLOSED_ROWS, OPEN_ROWS, PIECES
 from state.common_facts import RETRACTED
+from state.document_numbers import named, numbers_from
 from state.store import Store, state_folder
 
 T = TypeVar("T")
@@ -95,9 +96,7 @@ def held_pieces(store: Store, damage: Damage) -> list[HeldPiece]:
             doc_no=piece.doc_no,
             start=piece.start,
             end=piece.end,
-            cluster=piece.cluster,
-            policy_version=piece.policy_version,
-            propensity=piece.propensity,
+            **named(numbers_from(piece.numbers)[0]),
             place=places.get(number, "pool"),
         )
         for number, piece in damage.as_far_as_readable(PIECES.items(store))

@@ -22,6 +22,7 @@ from packing.held import HeldDocuments, Sampled
 from packing.packer import Packer
 from packing.rows import Row
 from state.assignments import Assignments
+from state.document_numbers import DOCUMENT, make_numbers, numbers_from
 from state.epoch import Epoch
 from state.fact_table import FactOwner
 from state.ledger import Ledger
@@ -187,26 +188,20 @@ class Compose:
         places_B = np.array([place_of.get(doc_no, -1) for doc_no in doc_nos], np.int64)
         is_new_B = places_B >= 0
         new_B = places_B[is_new_B]
-        clusters_B = np.empty(len(doc_nos), np.int32)
-        versions_B = np.full(len(doc_nos), tick.policy_version, np.int64)
-        propensities_B = np.empty(len(doc_nos), np.float32)
+        numbers_B = np.empty(len(doc_nos), DOCUMENT)
         embeddings_BD = np.empty((len(doc_nos), tick.embeddings_BD.shape[1]), np.float32)
-        clusters_B[is_new_B] = tick.clusters_B[new_B]
-        propensities_B[is_new_B] = tick.propensities_B[new_B]
+        numbers_B[is_new_B] = make_numbers(tick.clusters_B, tick.policy_version, tick.propensities_B)[new_B]
         embeddings_BD[is_new_B] = tick.embeddings_BD[new_B]
         for b in np.flatnonzero(~is_new_B).tolist():
             sampled = held.sampled(doc_nos[b])
             assert sampled is not None
-            clusters_B[b], versions_B[b] = sampled.cluster, sampled.policy_version
-            propensities_B[b] = sampled.propensity
+            numbers_B[b] = numbers_from(sampled.numbers)[0]
             embeddings_BD[b] = self.vectors([doc_nos[b]])[0]
         return self.packer.add(
             doc_nos_B=np.array(doc_nos, np.int64),
             num_tokens_B=np.array(num_tokens, np.int64),
             embeddings_BD=embeddings_BD,
-            clusters_B=clusters_B,
-            policy_versions_B=versions_B,
-            propensities_B=propensities_B,
+            numbers_B=numbers_B,
             uses_B=np.array([use for _, use in balanced.emitted], np.int64),
         )
 
@@ -230,11 +225,11 @@ class Compose:
             self.held.let_go(doc_no)
         if not self.keeps_documents and not self.embedder.stores_vectors:
             return
+        numbers_B = make_numbers(tick.clusters_B, tick.policy_version, tick.propensities_B)
         for place, doc_no in enumerate(tick.doc_nos_B.tolist()):
             if doc_no in self.held:
                 vector = tick.embeddings_BD[place].tobytes() if self.embedder.stores_vectors else b""
-                cluster, propensity = int(tick.clusters_B[place]), float(tick.propensities_B[place])
-                self.held.sample(doc_no, Sampled(cluster, tick.policy_version, propensity, vector))
+                self.held.sample(doc_no, Sampled(numbers_B[place].tobytes(), vector))
 
     def restore_holders(self, waiting: Accepted) -> None:
         """After all stages are restored: who holds which document, and the vectors of those in the pool."""

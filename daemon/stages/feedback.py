@@ -107,14 +107,15 @@ class FeedbackJoin:
         num_targets_S = np.frombuffer(record.num_targets, "<u4").astype(np.int64)[theirs_S]
         usable_S = (placed.starts_S[ours_S] == 0) & (num_targets_S > 0) & np.isfinite(sums_S) & (sums_S >= 0)
         num_targets_S = num_targets_S[usable_S]
+        numbers_S = placed.numbers_S[ours_S][usable_S]
         rewards.observe(
             record.run_id,
             record.step,
             Losses(
-                clusters_S=placed.clusters_S[ours_S][usable_S],
+                clusters_S=numbers_S["cluster"].copy(),
                 losses_S=sums_S[usable_S] / num_targets_S,
                 num_targets_S=num_targets_S,
-                propensities_S=placed.propensities_S[ours_S][usable_S].astype(np.float64),
+                propensities_S=numbers_S["propensity"].astype(np.float64),
             ),
         )
         return "learned"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -35,10 +35,11 @@ def lane(broker: Broker, prefix: str, tmp_path: Path) -> Lane:
 
 
 @pytest.fixture
-def world(broker: Broker, prefix: str, tmp_path: Path) -> World:
+def world(broker: Broker, prefix: str, tmp_path: Path) -> Iterator[World]:
     world = World(broker.bootstrap, prefix, tmp_path)
     world.create_topics(partitions=1)
-    return world
+    yield world
+    world.close()
 
 
 def transact(producer: KafkaProducer, topic: str, values: Sequence[bytes], partitions: int, *, abort: bool) -> None:

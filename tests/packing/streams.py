@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from packing.packer import Packer
 from packing.rows import Row
+from state.document_numbers import make_numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +53,7 @@ def add(packer: Packer, stream: Stream, start: int, end: int, *, use: int = 0) -
         doc_nos_B=doc_nos_B,
         num_tokens_B=stream.lengths_B[doc_nos_B],
         embeddings_BD=stream.embeddings_BD[doc_nos_B],
-        clusters_B=(doc_nos_B % 7).astype(np.int32),
-        policy_versions_B=doc_nos_B // 512,
-        propensities_B=(1 / (1 + doc_nos_B % 3)).astype(np.float32),
+        numbers_B=make_numbers(doc_nos_B % 7, doc_nos_B // 512, 1 / (1 + doc_nos_B % 3)),
         uses_B=np.full(len(doc_nos_B), use),
     )
 

@@ -45,7 +45,7 @@ def test_facts_give_back_exactly_what_is_held_after_any_history(data: st.DataObj
             elif action == "let_go":
                 held.let_go(doc_no)
             elif action == "sample":
-                held.sample(doc_no, Sampled(doc_no, 1, 0.5))
+                held.sample(doc_no, Sampled(doc_no.to_bytes(12, "big")))
             else:
                 held.drop(doc_no)
             alive = {doc_no for doc_no in alive if doc_no in held}

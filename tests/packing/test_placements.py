@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from packing.emission import PLACEMENTS, Placements
 from packing.placements import PlacementIndex
+from state.document_numbers import make_numbers
 from state.epoch import Epoch
 from state.store import Store
 
@@ -27,9 +28,7 @@ def put_block(epoch: Epoch, generation: int, first: int, block: Block) -> None:
         doc_nos=sequences.astype(np.int64).tobytes(),
         starts=(100 * sequences + within).astype(np.uint32).tobytes(),
         lengths=np.ones(len(sequences), np.uint32).tobytes(),
-        clusters=sequences.astype(np.int32).tobytes(),
-        policy_versions=np.zeros(len(sequences), np.int32).tobytes(),
-        propensities=np.full(len(sequences), 0.5, np.float32).tobytes(),
+        numbers=make_numbers(sequences, 0, 0.5).tobytes(),
     )
     PLACEMENTS.put(epoch, (generation, first), fact)
 
@@ -62,8 +61,8 @@ def test_segments_of_any_sequences_are_found(tmp_path: Path) -> None:
             counts[seq_no] if seq_no < len(counts) else -1 for seq_no in sorted(wanted)
         ]
         assert placed.starts_S.tolist() == [100 * seq_no + i for seq_no, i in expected]
-        assert placed.clusters_S.tolist() == [seq_no for seq_no, _ in expected]
-        assert placed.propensities_S.tolist() == [0.5] * len(expected)
+        assert placed.numbers_S["cluster"].tolist() == [seq_no for seq_no, _ in expected]
+        assert placed.numbers_S["propensity"].tolist() == [0.5] * len(expected)
 
     check()
     store.close()

@@ -18,6 +18,7 @@ from daemon.pipeline import Pipeline
 from packing.emission import PLACEMENTS, Placements
 from packing.placements import PlacementIndex
 from state.assignments import Assignments
+from state.document_numbers import make_numbers
 from state.epoch import Epoch
 from state.store import Store
 from tests.kept import changes_of
@@ -38,9 +39,7 @@ def put_block(epoch: Epoch, generation: int, first: int, num_segments: list[int]
         doc_nos=np.arange(segments, dtype=np.int64).tobytes(),
         starts=np.arange(segments, dtype=np.uint32).tobytes(),
         lengths=np.ones(segments, np.uint32).tobytes(),
-        clusters=np.full(segments, cluster, np.int32).tobytes(),
-        policy_versions=np.zeros(segments, np.int32).tobytes(),
-        propensities=np.full(segments, 0.5, np.float32).tobytes(),
+        numbers=make_numbers(np.full(segments, cluster), 0, 0.5).tobytes(),
     )
     PLACEMENTS.put(epoch, (generation, first), fact)
 
@@ -97,12 +96,12 @@ def test_segments_of_sequences_across_blocks_store_and_generations(store: Store)
     placed = index.find(0, np.array([0, 1, 2, 4, 5, 10**12]), opened)
 
     assert placed.num_segments_N.tolist() == [2, 0, 1, 4, -1, -1]
-    assert placed.clusters_S.tolist() == [1, 1, 1, 2, 2, 2, 2]
+    assert placed.numbers_S["cluster"].tolist() == [1, 1, 1, 2, 2, 2, 2]
     assert placed.starts_S.tolist() == [0, 1, 2, 1, 2, 3, 4]
-    assert placed.propensities_S.tolist() == [0.5] * 7
-    assert index.find(1, np.array([0, 1, 2]), opened).clusters_S.tolist() == [3] * 5 + [4] * 3
+    assert placed.numbers_S["propensity"].tolist() == [0.5] * 7
+    assert index.find(1, np.array([0, 1, 2]), opened).numbers_S["cluster"].tolist() == [3] * 5 + [4] * 3
     assert index.find(2, np.array([0]), opened).num_segments_N.tolist() == [-1]
-    assert index.find(0, np.zeros(0, np.int64), opened).clusters_S.tolist() == []
+    assert index.find(0, np.zeros(0, np.int64), opened).numbers_S["cluster"].tolist() == []
 
 
 def test_the_cluster_of_a_document_is_that_of_its_tick(store: Store) -> None:
