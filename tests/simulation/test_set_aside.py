@@ -51,7 +51,7 @@ def dying(function: Callable[..., object]) -> Callable[..., object]:
 # Where it dies: the module or class, and its function.
 PLACES: dict[str, tuple[object, str]] = {
     "decode": (consumers.formats.documents, "decode_document"),
-    "identify": (daemon.stages.identify, "text_keys"),
+    "identify": (daemon.stages.identify, "fingerprint"),
     "quality": (Quality, "measure"),
     "near_dedup": (NearDedup, "sign"),
     "tokenize": (Tokenizer, "encode_batch"),
