@@ -23,7 +23,6 @@ LONG_FUNCTIONS = {
 LONG_MODULES = {
     "curation/selection/bandit.py",
     "curation/topics/clusters.py",
-    "daemon/commands/summary.py",
     "kernels/bpe.py",
     "kernels/lsh.py",
     "kernels/text_masks.py",

@@ -27,9 +27,10 @@ from daemon.app import build_restored, encode_identity
 from daemon.commands.again import begin_again, inputs_of
 from daemon.commands.curate_progress import CurateProgress
 from daemon.commands.losses import losses
+from daemon.commands.manifest import write_manifest
 from daemon.commands.read_state import opened_for_reading
 from daemon.commands.screen import INTERRUPTED, show
-from daemon.commands.summary import print_summary, summary, write_manifest
+from daemon.commands.summary import print_summary, summary
 from daemon.config import Config, load_config
 from daemon.kernel_cache import are_compiled
 from daemon.loop import Hooks, Loop, marked

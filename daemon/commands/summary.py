@@ -1,9 +1,7 @@
-"""Summary: the result of a run on one screen, and the manifest that readers of the output look at."""
+"""Summary: the result of a run on one screen."""
 
 from __future__ import annotations
 
-import json
-import os
 import shlex
 import sys
 from collections import Counter
@@ -18,7 +16,6 @@ from rich.console import Console
 from rich.text import Text
 
 from consumers.files.broker import read_superseded
-from curatord import __version__
 from curatord.printable import printable
 from daemon.commands.curate_progress import training_seconds
 from daemon.commands.losses import RunLoss, loss_lines, passed_over_line
@@ -30,7 +27,7 @@ from packing.tokenizer import Loss, example_of_loss
 from state.ledger import Ledger
 from state.outcomes import Reason, Stage, split_key
 from state.segments import find_document
-from state.store import STATE_FOLDER, Store
+from state.store import Store
 
 NUM_EXAMPLES = 3
 MAX_MARKS = 4  # characters a column, of which most may take no room
@@ -40,7 +37,6 @@ NUM_RULES = 6
 RULE_WIDTH = 36
 WIDTH_WITHOUT_TERMINAL = 100
 NAME_WIDTH = 13
-MAX_ENDS = 100  # of a generation, that the manifest remembers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,58 +148,6 @@ def near_duplicate_examples(output: Path, store: Store, pipeline: Pipeline) -> t
         )
         for example, match in zip(chosen, matches, strict=True)
     )
-
-
-def write_manifest(output: Path, pipeline: Pipeline, *, complete: bool) -> None:
-    """Write the manifest for readers of the shards, atomically.
-
-    `complete`: everything was flushed, so that readers stop here. Ends are never taken back: those that read on several
-    machines must all stop at the same one, also when another run goes on meanwhile.
-    """
-    path = output / STATE_FOLDER / "manifest.json"
-    ends = _ends(path)
-    if complete:
-        known = ends.setdefault(str(pipeline.compose.packer.generation), [])
-        end = pipeline.compose.packer.num_given_out
-        if end not in known:
-            known.append(end)
-        del known[:-MAX_ENDS]
-    tokenizer, packing, generations = (
-        pipeline.decide.prepare.tokenizer,
-        pipeline.config.packing,
-        pipeline.compose.packer.generations,
-    )
-    manifest = {
-        "curatord": __version__,
-        "tokenizer": tokenizer.name,
-        "tokenizer_digest": f"{tokenizer.digest:016x}",
-        "vocabulary_size": tokenizer.vocabulary_size,
-        "bos_id": tokenizer.bos_id,
-        "eos_id": tokenizer.eos_id,
-        "lossless": tokenizer.lossless,
-        "loss": None if (loss := example_of_loss(tokenizer)) is None else asdict(loss),
-        "generation": pipeline.compose.packer.generation,
-        "context_length": generations[-1].context_length if generations else packing.context_length,
-        "batch_quantum": packing.batch_quantum,
-        "ends": ends,
-        "sequences": pipeline.ledger.sequences,
-        "tokens": pipeline.ledger.tokens_emitted_first + pipeline.ledger.tokens_emitted_again,
-    }
-    unfinished = path.with_suffix(".unfinished")
-    with unfinished.open("w", encoding="utf-8") as file:
-        json.dump(manifest, file, indent=2)
-        file.flush()
-        os.fsync(file.fileno())
-    unfinished.replace(path)
-
-
-def _ends(path: Path) -> dict[str, list[int]]:
-    """Where runs ended before, by generation: the `seq_no` that would have come next."""
-    try:
-        ends: dict[str, list[int]] = json.loads(path.read_bytes())["ends"]
-    except (FileNotFoundError, ValueError, KeyError):
-        return {}
-    return ends
 
 
 def print_summary(result: Summary, output: Path) -> None:
