@@ -185,7 +185,7 @@ class Pipeline(FactOwner):
         self.feedback.learn_from([record], epoch, lambda epoch: None)
 
     def flush(self, epoch: Epoch) -> None:
-        """The input has ended, for now: everything that is held goes out as it is."""
+        """The input has ended, for now: the open tick and all rows go out. Balance buffers keep their documents."""
         self.decide.record.verdict_rows.flush(epoch)
         if not len(self.held) and not len(self.decide.hold_out):
             return
