@@ -97,20 +97,22 @@ def curate(
     from state.store import STATE_FOLDER
 
     keep_kernels_in(output.absolute() / STATE_FOLDER / "kernels")
-    from daemon.commands.curate import curate_files
+    from daemon.commands.curate import Options, curate_files
 
     sys.exit(
         curate_files(
-            inputs,
-            output,
-            find_config(config_path),
-            keep_open=keep_open,
-            shuffle_seed=shuffle_files,
-            as_json=as_json,
-            strict=strict,
-            again=again,
-            verdicts=verdicts,
-            verdicts_share=verdicts_share,
+            Options(
+                arguments=inputs,
+                output=output,
+                config_path=find_config(config_path),
+                keep_open=keep_open,
+                shuffle_seed=shuffle_files,
+                as_json=as_json,
+                strict=strict,
+                again=again,
+                verdicts=verdicts,
+                verdicts_share=verdicts_share,
+            )
         )
     )
 

@@ -9,7 +9,6 @@ CIRCLES_TO_GO: set[str] = set()
 
 LONG_FUNCTIONS = {
     "consumers/files/json_values.py values_of",
-    "daemon/commands/curate.py curate_files",
     # Kernels: one loop, whose state no function call may carry.
     "kernels/bag.py train_epoch",
     "kernels/bpe.py encode_documents",
@@ -32,8 +31,6 @@ LONG_MODULES = {
 MANY_PARAMETERS = {
     "curatord/stream.py __init__",
     "daemon/cli.py curate",
-    "daemon/commands/curate.py curate_files",
-    "daemon/commands/summary.py summary",
     "state/segments.py segment",
 }
 

@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
@@ -18,7 +19,7 @@ import msgspec
 
 from consumers.broker import RawDocument
 from consumers.files.broker import FilesBroker
-from consumers.files.inputs import expand
+from consumers.files.inputs import InputFile, expand
 from consumers.files.readers import check_tables
 from curatord.errors import StorageError, UsageError
 from curatord.folder import SHARD_NAME
@@ -30,7 +31,7 @@ from daemon.commands.losses import losses
 from daemon.commands.manifest import write_manifest
 from daemon.commands.read_state import opened_for_reading
 from daemon.commands.screen import INTERRUPTED, show
-from daemon.commands.summary import print_summary, summary
+from daemon.commands.summary import RunNumbers, print_summary, summary
 from daemon.config import Config, load_config
 from daemon.kernel_cache import are_compiled
 from daemon.loop import Hooks, Loop, marked
@@ -74,55 +75,47 @@ def opened(
         store.close()
 
 
-def curate_files(
-    arguments: Sequence[str],
-    output: Path,
-    config_path: Path | None,
-    *,
-    keep_open: bool,
-    shuffle_seed: int | None,
-    as_json: bool,
-    strict: bool,
-    again: Path | None = None,
-    verdicts: Path | None = None,
-    verdicts_share: float = 1.0,
-) -> int:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """The options of the command."""
+
+    arguments: Sequence[str]
+    output: Path
+    config_path: Path | None
+    keep_open: bool
+    shuffle_seed: int | None
+    as_json: bool
+    strict: bool
+    again: Path | None = None
+    verdicts: Path | None = None
+    verdicts_share: float = 1.0
+
+
+def curate_files(options: Options) -> int:
     """Curate the inputs, or those of another output `again`; the exit code, with `strict` 1 where there is a warning.
 
     With `strict` an input that cannot be opened ends the run before anything is read; else only if all of them cannot.
-    What was decided about a share of the documents is written to `verdicts`.
+    The decisions about a share of the documents are written to `verdicts`.
     """
-    config = load_config(config_path)
+    output, config = options.output, load_config(options.config_path)
     raise_open_files()
     refuse_foreign(output)
     passed_over: Counter[str] = Counter()
     left_out: list[str] = []
-    if again is None:
-        unopened = None if strict else left_out
-        inputs = expand(arguments, shuffle_seed, exclude=output, skipped=passed_over, left_out=unopened)
-    elif arguments:
-        raise UsageError(f"--again reads the inputs of {again}: name no others. More can be added by a run after it")
-    else:
-        inputs = inputs_of(again, output, shuffle_seed)
-    unusable = check_tables(inputs, config.input)
-    if unusable and (strict or len(unusable) == len(inputs)):
-        problems = list(unusable.values())
-        raise UsageError(
-            problems[0] if len(problems) == 1 else "\n  ".join([f"{len(problems)} inputs cannot be used:", *problems])
-        )
+    inputs = _inputs(options, config, passed_over, left_out)
+    verdicts_share = options.verdicts_share if options.verdicts is not None else 0.0
     with (
         StopRequest().installed() as stop,
         CurateProgress(stop) as progress,
-        opened(
-            output, config, progress, again=again, verdicts_share=verdicts_share if verdicts is not None else 0.0
-        ) as (store, pipeline),
+        opened(output, config, progress, again=options.again, verdicts_share=verdicts_share) as (store, pipeline),
     ):
-        if verdicts is not None:
-            prepare_folder(verdicts, output)
+        if options.verdicts is not None:
+            prepare_folder(options.verdicts, output)
         differing = differences(store, config)
         if differing:
-            progress.tell(described(differing, way_out=f"To decide anew: {decide_anew(output, config_path)}"))
-        broker = FilesBroker(inputs, config.input, output, store, verdicts)
+            way_out = f"To decide anew: {decide_anew(output, options.config_path)}"
+            progress.tell(described(differing, way_out=way_out))
+        broker = FilesBroker(inputs, config.input, output, store, options.verdicts)
         identity = encode_identity(config, pipeline.decide.prepare.tokenizer)
         loop = Loop(pipeline, broker, config.daemon, identity, time.monotonic, Hooks(set_aside=_say_set_aside))
         before = pipeline.ledger.rows_read
@@ -131,29 +124,49 @@ def curate_files(
         progress.begin(broker, pipeline)
         try:
             with marked(broker.attempts):
-                finished = loop.run(stop, flush=not keep_open, on_rows=progress.advance)
+                finished = loop.run(stop, flush=not options.keep_open, on_rows=progress.advance)
         except Interrupted:
             finished = False
         progress.end()
-        write_manifest(output, pipeline, complete=finished and not keep_open)
-        result = summary(
-            output,
-            store,
-            pipeline,
-            before=before,
+        write_manifest(output, pipeline, complete=finished and not options.keep_open)
+        run = RunNumbers(
+            rows=pipeline.ledger.rows_read - before,
             seconds=progress.seconds,
-            unchanged=broker.num_unchanged,
+            unchanged_inputs=broker.num_unchanged,
             passed_over=passed_over,
             warnings=losses(broker.tallies(), pipeline.ledger.sources, left_out, output),
         )
-    if as_json:
+        result = summary(output, store, pipeline, run)
+    if options.as_json:
         click.echo(json.dumps(result.as_dict(), indent=2))
     elif finished:
         print_summary(result, output)
     if not finished:
         _say_how_to_go_on(output)
         return INTERRUPTED
-    return 1 if strict and result.warnings else 0
+    return 1 if options.strict and result.warnings else 0
+
+
+def _inputs(options: Options, config: Config, passed_over: Counter[str], left_out: list[str]) -> list[InputFile]:
+    """The inputs of a run. What a folder holds beside them, and what cannot be opened, is noted."""
+    if options.again is None:
+        unopened = None if options.strict else left_out
+        inputs = expand(
+            options.arguments, options.shuffle_seed, exclude=options.output, skipped=passed_over, left_out=unopened
+        )
+    elif options.arguments:
+        raise UsageError(
+            f"--again reads the inputs of {options.again}: name no others. More can be added by a run after it"
+        )
+    else:
+        inputs = inputs_of(options.again, options.output, options.shuffle_seed)
+    unusable = check_tables(inputs, config.input)
+    if unusable and (options.strict or len(unusable) == len(inputs)):
+        problems = list(unusable.values())
+        raise UsageError(
+            problems[0] if len(problems) == 1 else "\n  ".join([f"{len(problems)} inputs cannot be used:", *problems])
+        )
+    return inputs
 
 
 def refuse_foreign(output: Path) -> None:

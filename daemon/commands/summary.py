@@ -51,6 +51,17 @@ class NearDuplicate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RunNumbers:
+    """The numbers of one run, where the state has those of all runs."""
+
+    rows: int
+    seconds: float
+    unchanged_inputs: int
+    passed_over: Mapping[str, int]
+    warnings: tuple[RunLoss, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
     """Totals over the life of the state, and the speed of this run."""
 
@@ -91,26 +102,21 @@ def summary(
     output: Path,
     store: Store,
     pipeline: Pipeline,
-    *,
-    before: int,
-    seconds: float,
-    unchanged: int,
-    passed_over: Mapping[str, int],
-    warnings: tuple[RunLoss, ...],
+    run: RunNumbers,
 ) -> Summary:
     """Read it off the stages and the store."""
     stats = pipeline.compose.packer.stats
     ledger = pipeline.ledger
     return Summary(
-        rows_this_run=ledger.rows_read - before,
-        seconds=seconds,
+        rows_this_run=run.rows,
+        seconds=run.seconds,
         training_seconds=training_seconds(pipeline.phases),
         student_versions=pipeline.compose.embedder.version,
-        unchanged_inputs=unchanged,
+        unchanged_inputs=run.unchanged_inputs,
         ledger={name: getattr(ledger, name) for name in Ledger.__struct_fields__},
         superseded=read_superseded(store),
-        passed_over=dict(passed_over),
-        warnings=warnings,
+        passed_over=dict(run.passed_over),
+        warnings=run.warnings,
         preset=pipeline.config.quality.preset,
         near_duplicates=near_duplicate_examples(output, store, pipeline),
         clusters=largest_clusters(output, store, pipeline, NUM_CLUSTERS),
