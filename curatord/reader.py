@@ -6,9 +6,10 @@ import logging
 import queue
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
-from curatord.errors import GenerationEnded
+from curatord.errors import GenerationEnded, StreamError
 from curatord.position import StreamState
 from curatord.sequence import EndOfStream, PackedSequence
 from curatord.source import Found, Plan, Source
@@ -130,6 +131,8 @@ class Reader:
             return item or []
 
     def stop(self) -> None:
-        """Ends the thread; what it read ahead is forgotten."""
+        """End the thread, and a wait for it on another one. Sequences that it read ahead are forgotten."""
         self._stopping.set()
         self._thread.join()
+        with suppress(queue.Full):  # then there is no wait
+            self._items.put_nowait(StreamError("the stream was closed by another thread while this one waited"))

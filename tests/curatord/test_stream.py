@@ -276,3 +276,25 @@ def test_a_stream_that_is_dropped_ends_its_thread(folder: Path) -> None:
     while set(threading.enumerate()) - before and time.monotonic() < wait_until:
         time.sleep(0.01)
     assert set(threading.enumerate()) <= before
+
+
+def test_a_wait_ends_when_another_thread_closes_the_stream(tmp_path: Path) -> None:
+    write_manifest(tmp_path, ends=[])
+    add_shard(tmp_path, 0, 2)
+    stream, errors = PackedStream(tmp_path), list[Exception]()
+
+    def read() -> None:
+        try:
+            for _ in stream:
+                pass
+        except StreamError as error:
+            errors.append(error)
+
+    reading = threading.Thread(target=read)
+    reading.start()
+    while stream.state_dict()["next_seq_no"] < 2:
+        time.sleep(0.01)
+    while reading.is_alive():  # it may not wait yet
+        stream.close()
+        reading.join(0.1)
+    assert [str(error) for error in errors] == ["the stream was closed by another thread while this one waited"]

@@ -100,16 +100,22 @@ class Trainer(threading.Thread):
     def __init__(self, lane: Lane) -> None:
         super().__init__(name="trainer", daemon=True)
         self._url = f"kafka://{lane.bootstrap}/{lane.topics['sequences']}"
+        self._stream = PackedStream(self._url, start=0)
         self.numbers: list[int] = []
         self.error: Exception | None = None
 
     def run(self) -> None:
         try:
-            with PackedStream(self._url, start=0) as stream:
-                for sequence in stream:
-                    self.numbers.append(sequence.seq_no)
+            for sequence in self._stream:
+                self.numbers.append(sequence.seq_no)
         except Exception as error:
             self.error = error
+
+    def stop(self) -> None:
+        """It reads no more."""
+        while self.is_alive():  # it may not wait yet
+            self._stream.close()
+            self.join(1)
 
 
 def partition_of(key: str) -> int:
@@ -240,8 +246,10 @@ def fail_over(
     report.exits.update(owner.exits)
     check(lane, rows[: report.rows], report)
     wait_until(lambda: trainer.error or len(trainer.numbers) >= report.sequences, "the trainer")
-    if trainer.error or trainer.numbers != list(range(report.sequences)):
-        report.anomalies.append(f"the trainer read {len(trainer.numbers)} of {report.sequences}: {trainer.error!r}")
+    error = trainer.error
+    trainer.stop()
+    if error or trainer.numbers != list(range(report.sequences)):
+        report.anomalies.append(f"the trainer read {len(trainer.numbers)} of {report.sequences}: {error!r}")
     return run, report
 
 
