@@ -97,16 +97,46 @@ def _dots(left_ND, right_ND, out_N):
 
 @njit(cache=True, nogil=True, boundscheck=False)
 def chosen_products(rows_ND, columns_KD, chosen_NC):
-    """(N, C): the scalar product of row n with column `chosen_NC[n, c]`, the bits of which `products` has them."""
+    """(N, C): the scalar product of row n with column `chosen_NC[n, c]`, the bits of which `products` has them.
+
+    A sum waits for itself at every addition, so eight go side by side.
+    """
+    dimension, num_chosen = rows_ND.shape[1], chosen_NC.shape[1]
     out_NC = np.zeros(chosen_NC.shape, rows_ND.dtype)
-    for n in range(chosen_NC.shape[0]):
-        for c in range(chosen_NC.shape[1]):
-            column = chosen_NC[n, c]
-            total = rows_ND[n, 0] * columns_KD[column, 0]
-            for d in range(1, rows_ND.shape[1]):
-                total += rows_ND[n, d] * columns_KD[column, d]
-            out_NC[n, c] = total
+    num_pairs = chosen_NC.size
+    sums = np.empty(8, rows_ND.dtype)
+    rows, columns = np.empty(8, np.int64), np.empty(8, np.int64)
+    for first in range(0, num_pairs, 8):
+        for i in range(8):
+            pair = min(first + i, num_pairs - 1)  # the last ones are summed again, to the same bits
+            rows[i] = pair // num_chosen
+            columns[i] = chosen_NC[rows[i], pair % num_chosen]
+        r0, r1, r2, r3, r4, r5, r6, r7 = rows[0], rows[1], rows[2], rows[3], rows[4], rows[5], rows[6], rows[7]
+        k0, k1, k2, k3 = columns[0], columns[1], columns[2], columns[3]
+        k4, k5, k6, k7 = columns[4], columns[5], columns[6], columns[7]
+        s0, s1 = rows_ND[r0, 0] * columns_KD[k0, 0], rows_ND[r1, 0] * columns_KD[k1, 0]
+        s2, s3 = rows_ND[r2, 0] * columns_KD[k2, 0], rows_ND[r3, 0] * columns_KD[k3, 0]
+        s4, s5 = rows_ND[r4, 0] * columns_KD[k4, 0], rows_ND[r5, 0] * columns_KD[k5, 0]
+        s6, s7 = rows_ND[r6, 0] * columns_KD[k6, 0], rows_ND[r7, 0] * columns_KD[k7, 0]
+        for d in range(1, dimension):
+            s0 += rows_ND[r0, d] * columns_KD[k0, d]
+            s1 += rows_ND[r1, d] * columns_KD[k1, d]
+            s2 += rows_ND[r2, d] * columns_KD[k2, d]
+            s3 += rows_ND[r3, d] * columns_KD[k3, d]
+            s4 += rows_ND[r4, d] * columns_KD[k4, d]
+            s5 += rows_ND[r5, d] * columns_KD[k5, d]
+            s6 += rows_ND[r6, d] * columns_KD[k6, d]
+            s7 += rows_ND[r7, d] * columns_KD[k7, d]
+        sums[0], sums[1], sums[2], sums[3], sums[4], sums[5], sums[6], sums[7] = s0, s1, s2, s3, s4, s5, s6, s7
+        for i in range(min(8, num_pairs - first)):
+            out_NC[rows[i], (first + i) % num_chosen] = sums[i]
     return out_NC
+
+
+def row_products(row_D: NDArray[Any], columns_KD: NDArray[Any]) -> NDArray[Any]:
+    """(K,): the scalar product of one row with every row of the other, the bits of which `products` has them."""
+    product_K: NDArray[Any] = chosen_products(row_D[None], columns_KD, np.arange(len(columns_KD))[None])[0]
+    return product_K
 
 
 def dots(left: NDArray[Any], right: NDArray[Any]) -> NDArray[np.float64]:

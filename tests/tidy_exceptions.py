@@ -108,7 +108,6 @@ WITHOUT_TESTS = {
     "kernels/lines.py",
     "kernels/pieces.py",
     "kernels/pool.py",
-    "kernels/products.py",
     "kernels/quality.py",
     "kernels/repetition.py",
     "kernels/text_masks.py",

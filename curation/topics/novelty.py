@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curation.topics.cluster_features import Features
-from kernels.products import dots, products
+from kernels.products import dots, row_products
 from state.fact_table import FactCell, FactOwner, FactTable, Table
 from state.facts import NUMBER, RAW, Facts, FactSource, Family, packed, single
 
@@ -130,7 +130,7 @@ class Worth:
             self._cohesions_K = features.cohesions()
         sum_D = members_MD.sum(axis=0)
         weights_K = np.maximum(features.column("weight"), 1e-9)
-        cross_K = products(sum_D[None], features.column("sum"))[0] / (weights_K * weight)
+        cross_K = row_products(sum_D, features.column("sum")) / (weights_K * weight)
         own = (float(dots(sum_D, sum_D)) - weight) / (weight * (weight - 1.0))
         if (cross_K - (self._cohesions_K + own) / 2).max() >= -self._merge_gap:
             return None
