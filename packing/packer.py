@@ -34,7 +34,7 @@ from packing.rows import (
     Row,
     RowBlocks,
 )
-from state.document_numbers import Numbers
+from state.document_numbers import Numbers, as_bytes
 from state.fact_table import FactCell, FactOwner, FactTable, Table
 from state.facts import FactSource, packed, single
 
@@ -234,9 +234,8 @@ class Packer(FactOwner):
         candidates: list[int] = []
         documents: list[int] = []
         full: list[tuple[int, list[int]]] = []  # (candidates before it, the one piece)
-        columns = (doc_nos_B, num_tokens_B, uses_B)
-        for b, (doc_no, num_tokens, use) in enumerate(zip(*(column.tolist() for column in columns), strict=True)):
-            numbers = numbers_B[b].tobytes()
+        columns = (doc_nos_B.tolist(), num_tokens_B.tolist(), uses_B.tolist(), as_bytes(numbers_B))
+        for b, (doc_no, num_tokens, use, numbers) in enumerate(zip(*columns, strict=True)):
             for start in range(0, num_tokens, length):
                 number = self._next_number
                 self._next_number += 1

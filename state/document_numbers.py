@@ -42,6 +42,12 @@ def numbers_from(records: bytes) -> Numbers:
     return np.frombuffer(records, DOCUMENT)
 
 
+def as_bytes(numbers_B: Numbers) -> list[bytes]:
+    """Each record as a fact holds it."""
+    records, size = numbers_B.tobytes(), DOCUMENT.itemsize
+    return [records[at : at + size] for at in range(0, len(records), size)]
+
+
 class DocumentNumbers(TypedDict):
     """One record, for people."""
 
