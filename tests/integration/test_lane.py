@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
+from kafka.errors import KafkaError
 from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata
 
 from consumers.broker import JournalRecord, Ownership
@@ -383,7 +384,13 @@ def test_new_partitions_are_read_from_their_beginning(world: World, monkeypatch:
     owner, store = world.owner("a")
     run(owner, store, 1)
     admin = connected_admin(world.config())
-    admin.create_partitions({world.topics.documents: 3})
+
+    def has_three() -> bool:
+        with suppress(KafkaError):  # it has them already
+            admin.create_partitions({world.topics.documents: 3})
+        return len(admin.describe_topics([world.topics.documents])[0]["partitions"]) == 3
+
+    wait_until(has_three, "the topic to have three partitions")
     admin.close()
     wait_until(lambda: owner.poll(1, 0.2) is not None and len(owner._membership.partitions) == 3, "the new partition")
     produce_documents(world.bootstrap, world.topics.documents, [b"{}"] * 7, partition=2)
