@@ -77,7 +77,6 @@ def build(
         decide=Decide(
             prepare=Prepare(quality=quality, near_dedup=near_dedup, tokenizer=tokenizer, workers=workers),
             exact_dedup=ExactDedup(config.dedup.exact),
-            quality=quality,
             near_dedup=near_dedup,
             hold_out=HoldOut(config.output.holdout, seed),
             held=held,

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from curation.batch import Batch
 from curation.dedup.exact import ExactDedup, Keys
 from curation.dedup.near import NearDedup
-from curation.quality.judge import PRESETS, Quality
+from curation.quality.judge import PRESETS
 from curation.quality.rules import RULE_NAMES
 from curation.ticks import Accepted
 from daemon.stages.hold_out import HoldOut
@@ -39,7 +39,6 @@ class Decide:
 
     prepare: Prepare
     exact_dedup: ExactDedup
-    quality: Quality
     near_dedup: NearDedup
     hold_out: HoldOut
     held: HeldDocuments
@@ -88,7 +87,7 @@ class Decide:
         if not len(batch):
             return batch, np.zeros(0, np.float32)
         measures = self.prepare.measure(batch)
-        judged = self.quality.judge(measures)
+        judged = self.prepare.quality.judge(measures)
         verdicts.measure(batch.doc_nos_B, measures.scores_B, measures.languages_B, measures.values_BR)
         rejected_B = judged.rejected_B
         verdicts.reject(

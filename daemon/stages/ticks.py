@@ -39,7 +39,7 @@ class Ticks(FactOwner):
             self._ticked.value = boundary
             yield from self.waiting.take(boundary)
 
-    def index(self, segment: Segment, ticked: int = 0) -> None:
+    def index(self, segment: Segment, ticked: int) -> None:
         """A segment of committed documents, of which some may wait; the ticks had come to `ticked` then."""
         self._unticked.append(segment)
         if segment.last_ordinal < ticked:
