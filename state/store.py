@@ -46,7 +46,9 @@ def _options() -> Options:
     options.create_if_missing(True)
     options.set_write_buffer_size(WRITE_BUFFER_BYTES)
     options.set_max_total_wal_size(MAX_WAL_BYTES)
-    options.set_compression_type(DBCompressionType.zstd())
+    # Most of what is held is gone before it is merged; what stays for good is packed when it is.
+    options.set_compression_type(DBCompressionType.lz4())
+    options.set_bottommost_compression_type(DBCompressionType.zstd())
     # Each checkpoint writes out what is in memory, some kilobytes a family. Compaction by levels moves such files down
     # as they are where keys only grow, and never merges them; this one merges files of like size.
     options.set_compaction_style(DBCompactionStyle.universal())

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from consumers.formats.arrays import Array, lists, numbers, strings
 from curatord.sequence import PackedSequence
 from state.epoch import Holdout, VerdictShard
 
@@ -28,26 +29,22 @@ TOKEN_ENCODING = {"input_ids.list.element": "BYTE_STREAM_SPLIT"}
 SCHEMA_VERSION = b"1"
 
 
-def _list_column(parts: Sequence[NDArray[np.generic]], kind: type[np.int32 | np.float32]) -> pa.ListArray:
+def _list_column(parts: Sequence[NDArray[np.generic]], kind: type[np.int32 | np.float32]) -> Array:
     """One list a sequence."""
-    bounds = np.zeros(len(parts) + 1, np.int32)
-    np.cumsum(np.fromiter(map(len, parts), np.int32, count=len(parts)), out=bounds[1:])
     values = np.concatenate(parts)
     if values.dtype == np.uint32 and kind is np.int32:
         values = values.view(np.int32)  # ids are far below 2**31
-    return pa.ListArray.from_arrays(pa.array(bounds), pa.array(values.astype(kind, copy=False)))
+    return lists(numbers(values.astype(kind, copy=False)), np.fromiter(map(len, parts), np.int32, count=len(parts)))
 
 
 def sequence_table(sequences: Sequence[PackedSequence]) -> pa.Table:
     """The rows of a shard. At most 2**31 tokens."""
     ids = [doc_id for sequence in sequences for doc_id in sequence.doc_ids]
-    bounds = np.zeros(len(sequences) + 1, np.int32)
-    np.cumsum([len(sequence.doc_ids) for sequence in sequences], out=bounds[1:])
     columns = {
-        "seq_no": pa.array([sequence.seq_no for sequence in sequences], pa.int64()),
+        "seq_no": numbers(np.array([sequence.seq_no for sequence in sequences], np.int64)),
         "input_ids": _list_column([s.tokens_T for s in sequences], np.int32),
         "seq_lengths": _list_column([s.segment_lengths_S for s in sequences], np.int32),
-        "doc_ids": pa.ListArray.from_arrays(pa.array(bounds, pa.int32()), pa.array(ids, pa.string())),
+        "doc_ids": lists(strings(ids), np.array([len(sequence.doc_ids) for sequence in sequences], np.int32)),
         "segment_offsets": _list_column([s.segment_offsets_S for s in sequences], np.int32),
         "segment_flags": _list_column([s.segment_flags_S for s in sequences], np.int32),
         "clusters": _list_column([s.clusters_S for s in sequences], np.int32),
@@ -66,10 +63,10 @@ def holdout_table(documents: Sequence[Holdout]) -> pa.Table:
     """Documents kept away from training, as text."""
     return pa.table(
         {
-            "id": pa.array([document.doc_id for document in documents], pa.string()),
-            "text": pa.array([document.text for document in documents], pa.large_string()),
-            "source": pa.array([document.source for document in documents], pa.string()),
-            "url": pa.array([document.url for document in documents], pa.string()),
+            "id": strings([document.doc_id for document in documents]),
+            "text": strings([document.text for document in documents], large=True),
+            "source": strings([document.source for document in documents]),
+            "url": strings([document.url for document in documents]),
         }
     )
 

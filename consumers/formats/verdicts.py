@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from consumers.formats.arrays import numbers, strings
 from state.common_facts import RETRACTED
 from state.epoch import Epoch, VerdictRow
 from state.facts import Facts, packed
@@ -81,19 +82,19 @@ def _decided(epoch: Epoch, store: Store) -> Iterator[pa.RecordBatch]:
     reasons = _named(reason_of, outcome_indices)
     yield pa.record_batch(
         [
-            pa.array([doc_id for segment in segments for doc_id in segment.ids], pa.string()),
+            strings([doc_id for segment in segments for doc_id in segment.ids]),
             _named([s.inputs for s in segments], [s.column("input_index", np.uint32) for s in segments]),
-            pa.array(np.concatenate([s.column("positions", np.int64) for s in segments])),
+            numbers(np.concatenate([s.column("positions", np.int64) for s in segments])),
             _named([s.sources for s in segments], [s.column("source_index", np.uint32) for s in segments]),
             _named(outcome_of, outcome_indices),
             stages,
             reasons,
             _known(values_B),
             _known(np.concatenate([s.column("thresholds", np.float32) for s in segments])),
-            pa.array([names.get(match) for match in matches_B.tolist()], pa.string()),
+            strings([names.get(match) for match in matches_B.tolist()]),
             _known(_similarities(stages, reasons, values_B)),
-            pa.array(np.concatenate([s.column("num_bytes", np.int64) for s in segments])),
-            pa.array(np.concatenate([s.column("num_tokens", np.int64) for s in segments])),
+            numbers(np.concatenate([s.column("num_bytes", np.int64) for s in segments])),
+            numbers(np.concatenate([s.column("num_tokens", np.int64) for s in segments])),
             _known(np.concatenate([s.column("qualities", np.float32) for s in segments])),
             _named([s.languages for s in segments], [s.column("language_index", np.uint32) for s in segments]),
         ],
@@ -106,24 +107,24 @@ def verdict_table(rows: Sequence[VerdictRow], epoch: Epoch, store: Store) -> pa.
     names = _names([row.match for row in rows if row.match != NO_MATCH], epoch, store)
 
     def named(name: str) -> Any:
-        return pa.array([getattr(row, name) for row in rows], pa.string()).dictionary_encode()
+        return strings([getattr(row, name) for row in rows]).dictionary_encode()
 
-    def numbers(name: str) -> Any:
-        return pa.array([getattr(row, name) for row in rows], pa.int64())
+    def counted(name: str) -> Any:
+        return numbers(np.array([getattr(row, name) for row in rows], np.int64))
 
     def measured(name: str) -> NDArray[np.float32]:
         return np.array([getattr(row, name) for row in rows], np.float32)
 
     stages, reasons = named("stage"), named("reason")
     columns = {
-        "doc_id": pa.array([row.doc_id for row in rows], pa.string()),
+        "doc_id": strings([row.doc_id for row in rows]),
         "stage": stages,
         "reason": reasons,
-        "match_id": pa.array([names.get(row.match) for row in rows], pa.string()),
+        "match_id": strings([names.get(row.match) for row in rows]),
         "similarity": _known(_similarities(stages, reasons, measured("value"))),
-        "text": pa.array([row.text for row in rows], pa.large_string()),
+        "text": strings([row.text for row in rows], large=True),
         **{name: named(name) for name in ("input", "source", "outcome", "language")},
-        **{name: numbers(name) for name in ("position", "num_bytes", "num_tokens")},
+        **{name: counted(name) for name in ("position", "num_bytes", "num_tokens")},
         **{name: _known(measured(name)) for name in ("value", "threshold", "quality")},
     }
     return pa.table([columns[name] for name in FILE_SCHEMA.names], schema=FILE_SCHEMA)
@@ -131,8 +132,8 @@ def verdict_table(rows: Sequence[VerdictRow], epoch: Epoch, store: Store) -> pa.
 
 def _similarities(stages: Any, reasons: Any, values_B: NDArray[np.float32]) -> NDArray[np.float32]:
     """How alike a duplicate is to the document that it matches: 1 for the same text, NaN for no duplicate."""
-    near_B = np.asarray(stages.to_numpy(zero_copy_only=False) == Stage.NEAR_DEDUP)
-    same_B = np.asarray(reasons.to_numpy(zero_copy_only=False) == Reason.SAME_TEXT)
+    near_B = np.array([stage == Stage.NEAR_DEDUP for stage in stages.to_pylist()], np.bool_)
+    same_B = np.array([reason == Reason.SAME_TEXT for reason in reasons.to_pylist()], np.bool_)
     return np.where(near_B, values_B, np.where(same_B, np.float32(1), np.float32(np.nan))).astype(np.float32)
 
 
@@ -182,12 +183,12 @@ def _named(tables: Sequence[Sequence[str]], indices: Sequence[NDArray[Any]]) -> 
     for table, index_B in zip(tables, indices, strict=True):
         own = [places.setdefault(name, len(places)) for name in table]
         merged.append(np.array(own, np.int32)[index_B])
-    return pa.DictionaryArray.from_arrays(pa.array(np.concatenate(merged)), pa.array(list(places), pa.string()))
+    return pa.DictionaryArray.from_arrays(numbers(np.concatenate(merged)), strings(list(places)))
 
 
 def _known(values_B: NDArray[np.float32]) -> Any:
     """A column in which NaN is nothing."""
-    return pa.array(values_B, mask=np.isnan(values_B))
+    return numbers(values_B, ~np.isnan(values_B))
 
 
 def _encode(batch: pa.RecordBatch, records: list[bytes]) -> None:

@@ -1,0 +1,53 @@
+"""Arrow arrays over buffers that are there already.
+
+`pyarrow.array` and `pyarrow.scalar` import pandas when they are first called, wherever it is installed: a second of
+start-up, and memory, for nothing that a commit needs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+Array = Any  # pyarrow has no types
+INT32_LIMIT = 1 << 31
+
+
+def numbers(values_B: NDArray[Any], known_B: NDArray[np.bool_] | None = None) -> Array:
+    """A column of numbers over the memory of `values_B`; null where `known_B` is not set."""
+    values_B = np.ascontiguousarray(values_B)
+    buffers = [_validity(known_B), pa.py_buffer(values_B)]
+    return pa.Array.from_buffers(pa.from_numpy_dtype(values_B.dtype), len(values_B), buffers)
+
+
+def strings(values: Sequence[str | None], *, large: bool = False) -> Array:
+    """A column of strings, null where there is None; `large` if they may be 2 GiB together."""
+    encoded = [b"" if value is None else value.encode() for value in values]
+    bounds = np.zeros(len(encoded) + 1, np.int64)
+    np.cumsum(np.fromiter(map(len, encoded), np.int64, count=len(encoded)), out=bounds[1:])
+    if not large and bounds[-1] >= INT32_LIMIT:
+        raise ValueError("strings of 2 GiB and more need a large column")
+    known_B = None
+    if None in values:
+        known_B = np.fromiter((value is not None for value in values), np.bool_, count=len(encoded))
+    buffers = [_validity(known_B), _bounds(bounds, large=large), pa.py_buffer(b"".join(encoded))]
+    return pa.Array.from_buffers(pa.large_string() if large else pa.string(), len(encoded), buffers)
+
+
+def lists(values: Array, lengths_B: NDArray[np.integer[Any]]) -> Array:
+    """A column of lists of these lengths."""
+    bounds = np.zeros(len(lengths_B) + 1, np.int32)
+    np.cumsum(lengths_B, out=bounds[1:])
+    return pa.ListArray.from_arrays(numbers(bounds), values)
+
+
+def _bounds(bounds: NDArray[np.int64], *, large: bool) -> Any:
+    return pa.py_buffer(bounds if large else bounds.astype(np.int32))
+
+
+def _validity(known_B: NDArray[np.bool_] | None) -> Any:
+    return None if known_B is None or known_B.all() else pa.py_buffer(np.packbits(known_B, bitorder="little"))
