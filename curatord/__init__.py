@@ -1,7 +1,20 @@
 """The imports of trainers: the records on the topics, the sequence format and the stream that reads it."""
 
-from curatord.sequence import PackedSequence
-from curatord.stream import PackedStream
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from curatord.sequence import PackedSequence
+    from curatord.stream import PackedStream
 
 __version__ = "0.2.0"
 __all__ = ["PackedSequence", "PackedStream"]
+
+_FIRST_USED = {"PackedSequence": "curatord.sequence", "PackedStream": "curatord.stream"}
+
+
+def __getattr__(name: str) -> object:
+    """Import a name when it is used first: the command sets up its libraries before numpy is there."""
+    if name not in _FIRST_USED:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_FIRST_USED[name]), name)

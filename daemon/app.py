@@ -29,6 +29,7 @@ from daemon.stages.ticks import Ticks
 from daemon.stages.verdict_rows import VerdictRows
 from daemon.stages.workers import Workers, num_threads
 from kernels import words
+from ops.blas import use_one_thread
 from ops.memory import keep_freed_memory
 from ops.phases import PhaseClock
 from packing.emission import Emission
@@ -60,6 +61,7 @@ def build(
 
     Raises `ConfigError` where the configuration names something that is not there.
     """
+    use_one_thread()
     keep_freed_memory()
     phases, ledger, held, ticks, segments = phases or PhaseClock(), Ledger(), HeldDocuments(), Ticks(), Segments(store)
     seed, workers = config.output.seed, Workers(num_threads(config.daemon.threads))

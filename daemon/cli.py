@@ -12,6 +12,7 @@ import click
 
 from curatord import __version__
 from daemon.guarded import run_guarded
+from ops.blas import use_one_thread
 
 DEFAULT_CONFIGS = (Path("curatord.toml"), Path("/etc/curatord/curatord.toml"))
 
@@ -386,4 +387,5 @@ def inspect_output(output: Path, as_json: bool) -> None:
 
 def main() -> None:
     """Run the command; errors of ours end it with one message and their exit code."""
+    use_one_thread()
     run_guarded(cli)
