@@ -8,7 +8,9 @@ only (the longest n-gram's). So the text is cut into 8 segments that are walked 
 early: 8 waits at once instead of one after the other. The naive Bayes rows (284 bytes of half-precision floats, 28 MB)
 are fetched ahead of use, and summed in vector registers.
 
-Cost: 6 ns a byte walked and 18 ns a different n-gram: 14 us for 1,024 bytes.
+Most documents are decided by a first, small sample: see FIRST_BYTES.
+
+Cost: 6 ns a byte walked and 18 ns a different n-gram: 5 us for 256 bytes, 14 us for 1,024.
 
 Lui and Baldwin, "langid.py: An Off-the-shelf Language Identification Tool", 2012.
 
@@ -17,10 +19,13 @@ Shape legend: B documents, N bytes of text, S states, F n-grams (features), L la
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from llvmlite import ir
 from numba import float32, types, uint64
 from numba.extending import intrinsic
+from numpy.typing import NDArray
 
 from kernels.characters import (
     COMPOSES,
@@ -29,11 +34,10 @@ from kernels.characters import (
     OTHER_SCRIPT,
     UPPER,
     character_bytes,
-    character_start,
     code_point,
     leaf,
 )
-from kernels.simd import I8, I32, I64, element_pointer, load_u64, popcount, range_mask, splat, store_u64
+from kernels.simd import I8, I32, I64, element_pointer, popcount, range_mask, splat
 from kernels.text_masks import low_bits
 
 SEGMENTS = 8
@@ -42,12 +46,16 @@ COLUMNS = 144  # languages whose sums are in registers together
 CACHE_LINE_HALVES = 32
 FETCH_AHEAD = 16  # rows asked for before they are needed
 
-# Bytes of a document that are looked at, in PIECES spread evenly over it, which begin behind a space where there is one
-# within WORD_BYTES. Against the first 30,000 bytes, 1,024 name another language for 1.2 % of mixed documents
-# (abbreviations, code, rare languages), 2,048 for 0.8 % at 1.7 times the cost.
+# Bytes of a document that are looked at. Against the first 30,000 bytes, 1,024 name another language for 1.2 % of mixed
+# documents (abbreviations, code, rare languages), 2,048 for 0.8 % at 1.7 times the cost.
 SAMPLE_BYTES = 1024
-PIECES = 8
-WORD_BYTES = 24
+# Bytes that are looked at first in a document of more than FIRST_OF_BYTES. They decide if a language has CLEAR_SCORE in
+# a whole sample that goes on like them, and in neither half of them another is e^HALF_DOUBT times as probable
+# (docs/decisions/0025-language-in-two-steps.md).
+FIRST_BYTES = 256
+FIRST_OF_BYTES = 512
+CLEAR_SCORE = 0.99
+HALF_DOUBT = 2.0
 
 # What has to be done to a text before the model sees it, as bits; the last: it cannot judge it.
 ASK_NFC, IN_CAPITALS, OTHER = 1, 2, 4
@@ -141,6 +149,25 @@ def add_scaled_rows(typing_context, halves, stride, rows, row_scales, num_rows, 
     return types.void(halves, types.int64, rows, row_scales, types.int64, sums, types.int64), codegen
 
 
+class Memory(NamedTuple):
+    """Working memory of one thread, large enough for the longest text of a batch."""
+
+    visits_V: NDArray[np.int32]  # n-grams in the order in which they are met
+    counts_F: NDArray[np.int32]  # times that each was met; 0 between texts
+    scales_V: NDArray[np.float32]
+    sums_3L: NDArray[np.float32]  # scores of three texts
+
+
+def allocate_memory(longest_bytes: int, num_ngrams: int, num_columns: int) -> Memory:
+    """Memory for texts of up to `longest_bytes`."""
+    return Memory(
+        visits_V=np.empty(longest_bytes + SEGMENTS + FETCH_AHEAD, np.int32),
+        counts_F=np.zeros(num_ngrams, np.int32),
+        scales_V=np.empty(longest_bytes, np.float32),
+        sums_3L=np.empty((3, num_columns), np.float32),
+    )
+
+
 @leaf
 def longest_ngram(next_state_SN, row_S, depth_S, queue_S):
     """Bytes of the longest n-gram that the automaton knows: how far back its state can reach. O(states)."""
@@ -161,58 +188,6 @@ def longest_ngram(next_state_SN, row_S, depth_S, queue_S):
                 queue_S[num_queued] = following
                 num_queued += 1
     return longest
-
-
-@leaf
-def sample_documents(buffer_N, starts_B, ends_B, samples_N, sample_starts_B, sample_ends_B):
-    """Copy what is looked at of each document to `samples_N`: all of a short one, else PIECES with a space between."""
-    target = 0
-    for b in range(len(starts_B)):
-        start, end = starts_B[b], ends_B[b]
-        sample_starts_B[b] = target
-        if end - start <= SAMPLE_BYTES:
-            target = _copy(buffer_N, start, end, samples_N, target)
-        else:
-            length = SAMPLE_BYTES // PIECES - 1  # and a space
-            for piece in range(PIECES):
-                first = start + (end - start - length) * piece // (PIECES - 1)
-                last = _piece_end(buffer_N, first + length - 1, end)
-                if piece > 0:
-                    first = _piece_start(buffer_N, first)
-                    samples_N[target] = 32
-                    target += 1
-                target = _copy(buffer_N, first, last, samples_N, target)
-        sample_ends_B[b] = target
-
-
-@leaf
-def _copy(buffer_N, start, end, samples_N, target):
-    """Append a span, 8 bytes at a time; returns the end of what is there now. Writes up to 7 bytes more."""
-    for i in range(0, end - start, 8):
-        store_u64(samples_N, target + i, load_u64(buffer_N, start + i))
-    return target + end - start
-
-
-@leaf
-def _piece_start(buffer_N, first):
-    """The place behind the next white space, or else the next character."""
-    for i in range(first, first + WORD_BYTES):
-        if buffer_N[i] == 32 or buffer_N[i] == 10:
-            return i + 1
-    while buffer_N[first] & 0xC0 == 0x80:
-        first += 1
-    return first
-
-
-@leaf
-def _piece_end(buffer_N, last, end):
-    """The place before the last white space, or else before the last character, if that is cut."""
-    if last >= end - 1:
-        return end
-    for i in range(last, last - WORD_BYTES, -1):
-        if buffer_N[i] == 32 or buffer_N[i] == 10:
-            return i
-    return character_start(buffer_N, last)
 
 
 @leaf
@@ -254,12 +229,14 @@ def treatment(buffer_N, start, end, properties_P):
 
 
 @leaf
-def identify(buffer_N, start, end, model, overlap, visits_V, counts_F, sums_L, scales_V):
-    """Scores of all languages for one text, into `sums_L`; returns whether any n-gram was met."""
-    num_bytes = end - start
-    _walk(buffer_N, start, num_bytes, model.next_state_SN, model.row_S, model.feature_S, overlap, visits_V)
+def _add_up(first, last, model, memory, sums_L):
+    """Scores of all languages for the visits [first, last), into `sums_L`; returns whether any n-gram was met.
+
+    Writes to FETCH_AHEAD visits more.
+    """
+    visits_V, counts_F, scales_V = memory.visits_V[first:], memory.counts_F, memory.scales_V
     num_met = 0
-    for v in range(num_bytes):
+    for v in range(last - first):
         feature = visits_V[v]
         is_ngram = int(feature >= 0)  # as good as random: added rather than branched on
         feature = max(feature, 0)
@@ -281,11 +258,12 @@ def identify(buffer_N, start, end, model, overlap, visits_V, counts_F, sums_L, s
 
 
 @leaf
-def _walk(buffer_N, start, num_bytes, next_state_SN, row_S, feature_S, overlap, visits_V):
+def _walk(buffer_N, start, num_bytes, model, overlap, visits_V):
     """The n-gram that ends at each byte of the text (-1 for none), into `visits_V`.
 
     Writes and reads up to SEGMENTS bytes past the end; what it writes there means nothing.
     """
+    next_state_SN, row_S, feature_S = model.next_state_SN, model.row_S, model.feature_S
     segment = (num_bytes + SEGMENTS - 1) // SEGMENTS
     if segment < 2 * overlap:
         state = 0
@@ -324,51 +302,88 @@ def _walk(buffer_N, start, num_bytes, next_state_SN, row_S, feature_S, overlap, 
 
 
 @leaf
+def _weigh(sums_L, softness, model):
+    """Turn scores into weights of languages, in place: (the heaviest, its share of all)."""
+    num_languages = model.first_L.size
+    highest = sums_L[0]
+    for k in range(1, num_languages):
+        highest = max(highest, sums_L[k])
+    total = 0.0
+    for k in range(num_languages):
+        exponent = (sums_L[k] - highest) * softness
+        sums_L[k] = 0.0
+        if exponent < LOWEST_EXPONENT:
+            continue
+        probability = np.exp(exponent)
+        sums_L[model.first_L[k]] += float32(probability)  # two scripts of one language are one
+        total += probability
+    best = 0
+    for k in range(num_languages):
+        if sums_L[k] > sums_L[best]:
+            best = k
+    return best, sums_L[best] / total
+
+
+@leaf
+def _speaks_against(sums_L, language, num_bytes, model):
+    """Whether the scores make another language far more probable than this one."""
+    highest = own = sums_L[language]
+    for k in range(model.first_L.size):
+        highest = max(highest, sums_L[k])
+        if model.first_L[k] == language:
+            own = max(own, sums_L[k])
+    return highest - own > HALF_DOUBT * np.sqrt(num_bytes)
+
+
+@leaf
+def classify_halves(
+    buffer_N, starts_B, middles_B, ends_B, stand_for_B, model, overlap, properties_P, memory, classes_B, scores_B
+):
+    """Language and probability of each sample whose halves leave no doubt; -1 and 0 for the others.
+
+    The probability is that of `stand_for_B` bytes which speak for the languages as the sample does. A sample that needs
+    treatment is in doubt.
+    """
+    first_L, second_L, both_L = memory.sums_3L[0], memory.sums_3L[1], memory.sums_3L[2]
+    for b in range(len(starts_B)):
+        start, middle, end = starts_B[b], middles_B[b], ends_B[b]
+        classes_B[b] = -1
+        scores_B[b] = 0.0
+        if treatment(buffer_N, start, end, properties_P) != 0:
+            continue
+        _walk(buffer_N, start, end - start, model, overlap, memory.visits_V)
+        _add_up(middle - start, end - start, model, memory, second_L)
+        _add_up(0, middle - start, model, memory, first_L)
+        for k in range(both_L.size):
+            both_L[k] = first_L[k] + second_L[k] - model.prior_L[k]
+        best, score = _weigh(both_L, np.sqrt(stand_for_B[b]) / (end - start), model)
+        if (
+            score >= CLEAR_SCORE
+            and not _speaks_against(first_L, best, middle - start, model)
+            and not _speaks_against(second_L, best, end - middle, model)
+        ):
+            classes_B[b] = best
+            scores_B[b] = score
+
+
+@leaf
 def classify_documents(
-    buffer_N,
-    starts_B,
-    ends_B,
-    model,
-    overlap,
-    properties_P,
-    as_is,
-    visits_V,
-    counts_F,
-    sums_L,
-    scales_V,
-    classes_B,
-    scores_B,
-    treat_B,
+    buffer_N, starts_B, ends_B, model, overlap, properties_P, as_is, memory, classes_B, scores_B, treat_B
 ):
     """Best language (-1 for none) and its probability for each text.
 
     Unless `as_is`, texts that need treatment first are left out; `treat_B` tells which.
     """
-    num_languages = model.first_L.size
+    sums_L = memory.sums_3L[0]
     for b in range(len(starts_B)):
         start, end = starts_B[b], ends_B[b]
         classes_B[b] = -1
         scores_B[b] = 0.0
         treat_B[b] = 0 if as_is else treatment(buffer_N, start, end, properties_P)
-        if treat_B[b] != 0 or not identify(buffer_N, start, end, model, overlap, visits_V, counts_F, sums_L, scales_V):
+        if treat_B[b] != 0:
+            continue
+        _walk(buffer_N, start, end - start, model, overlap, memory.visits_V)
+        if not _add_up(0, end - start, model, memory, sums_L):
             continue
         # Scores are softened by the root of the length, as py3langid does to get probabilities.
-        highest = sums_L[0]
-        for k in range(1, num_languages):
-            highest = max(highest, sums_L[k])
-        softness = 1.0 / np.sqrt(end - start)
-        total = 0.0
-        for k in range(num_languages):
-            exponent = (sums_L[k] - highest) * softness
-            sums_L[k] = 0.0
-            if exponent < LOWEST_EXPONENT:
-                continue
-            probability = np.exp(exponent)
-            sums_L[model.first_L[k]] += float32(probability)  # two scripts of one language are one
-            total += probability
-        best = 0
-        for k in range(num_languages):
-            if sums_L[k] > sums_L[best]:
-                best = k
-        classes_B[b] = best
-        scores_B[b] = sums_L[best] / total
+        classes_B[b], scores_B[b] = _weigh(sums_L, 1.0 / np.sqrt(end - start), model)

@@ -1,9 +1,10 @@
 """Which language a document is in: as declared, or by py3langid's model over samples of it.
 
 The model travels with py3langid (142 classes, no download). Its answers are its own: the same language and probability
-as `py3langid` gives for the same bytes, only faster. Three texts it cannot judge are treated first: capitals are made
-small, marks are composed, and a text whose letters are mostly of scripts that the model never saw (Cherokee, Yi,
-Syriac...) is of no known language ("und", probability 0).
+as `py3langid` gives for the same bytes, only faster. It sees a small sample first, and a larger one where that leaves a
+doubt. Three texts it cannot judge are treated first: capitals are made small, marks are composed, and a text whose
+letters are mostly of scripts that the model never saw (Cherokee, Yi, Syriac...) is of no known language ("und",
+probability 0).
 """
 
 from __future__ import annotations
@@ -21,16 +22,18 @@ from kernels.columns import Texts, join_texts
 from kernels.langid import (
     ASK_NFC,
     COLUMNS,
-    FETCH_AHEAD,
+    FIRST_BYTES,
+    FIRST_OF_BYTES,
     IN_CAPITALS,
     SAMPLE_BYTES,
-    SEGMENTS,
+    Memory,
+    allocate_memory,
     classify_documents,
+    classify_halves,
     longest_ngram,
-    sample_documents,
 )
 from kernels.nfc import nfc
-from kernels.simd import PADDING_BYTES
+from kernels.samples import take_samples
 from kernels.text_masks import read_only
 from ops.memory import lookup_table
 
@@ -112,37 +115,59 @@ def load_model() -> tuple[LanguageModel, tuple[str, ...], int]:
 
 
 def identify_languages(texts: Texts) -> tuple[list[str], NDArray[np.float32]]:
-    """Language code and probability of each document, from samples of SAMPLE_BYTES spread over it.
+    """Language code and probability of each document, from samples spread over it.
 
     "und" with 0 for a text in which the model knows nothing. Pure; safe from several threads.
     """
     _, languages, _ = load_model()
-    samples = take_samples(texts)
+    classes_B = np.full(len(texts), -1, np.int64)
+    scores_B = np.zeros(len(texts), np.float32)
+    long = np.flatnonzero(texts.num_bytes() > FIRST_OF_BYTES)
+    if len(long):
+        classes_B[long], scores_B[long] = _classify_first(texts.take(long))
+    doubtful = np.flatnonzero(classes_B < 0)
+    if len(doubtful):
+        classes_B[doubtful], scores_B[doubtful] = _classify_whole(texts.take(doubtful))
+    return [languages[k] if k >= 0 else UNDETERMINED for k in classes_B.tolist()], scores_B
+
+
+def _classify_first(texts: Texts) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Class and probability of each text that the small sample decides; -1 and 0 for the others."""
+    model, _, overlap = load_model()
+    samples, middles_B = take_samples(texts, FIRST_BYTES)
+    classes_B, scores_B = np.empty(len(texts), np.int64), np.empty(len(texts), np.float32)
+    classify_halves(
+        read_only(samples.buffer_N),
+        samples.starts_B,
+        middles_B,
+        samples.ends_B,
+        np.minimum(texts.num_bytes(), SAMPLE_BYTES),
+        model,
+        overlap,
+        character_properties(),
+        _memory(samples),
+        classes_B,
+        scores_B,
+    )
+    return classes_B, scores_B
+
+
+def _classify_whole(texts: Texts) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Class (-1 for none) and probability of each text by its whole sample."""
+    samples, _ = take_samples(texts, SAMPLE_BYTES)
     classes_B, scores_B, treat_B = _classify(samples)
     changed = np.flatnonzero(treat_B & (ASK_NFC | IN_CAPITALS))
     if len(changed):
         treated = [nfc(samples[b].lower() if treat_B[b] & IN_CAPITALS else samples[b]) for b in changed.tolist()]
         classes_B[changed], scores_B[changed], _ = _classify(join_texts(treated), as_is=True)
-    return [languages[k] if k >= 0 else UNDETERMINED for k in classes_B.tolist()], scores_B
-
-
-def take_samples(texts: Texts) -> Texts:
-    """The sample of each document, as a batch of its own: all of it, or pieces from beginning to end."""
-    most_bytes = int(np.minimum(texts.num_bytes(), SAMPLE_BYTES).sum())
-    samples_N = np.empty(most_bytes + PADDING_BYTES, np.uint8)
-    starts_B, ends_B = np.empty(len(texts), np.int64), np.empty(len(texts), np.int64)
-    sample_documents(read_only(texts.buffer_N), texts.starts_B, texts.ends_B, samples_N, starts_B, ends_B)
-    return Texts(samples_N, starts_B, ends_B)
+    return classes_B, scores_B
 
 
 def _classify(texts: Texts, as_is: bool = False) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.uint8]]:
     """Class (-1 for none) and probability of each text, and what has to be done to it first."""
     model, _, overlap = load_model()
-    num_documents = len(texts)
-    longest_bytes = int(texts.num_bytes().max(initial=0))
-    classes_B = np.empty(num_documents, np.int64)
-    scores_B = np.empty(num_documents, np.float32)
-    treat_B = np.empty(num_documents, np.uint8)
+    classes_B, scores_B = np.empty(len(texts), np.int64), np.empty(len(texts), np.float32)
+    treat_B = np.empty(len(texts), np.uint8)
     classify_documents(
         read_only(texts.buffer_N),
         texts.starts_B,
@@ -151,12 +176,15 @@ def _classify(texts: Texts, as_is: bool = False) -> tuple[NDArray[np.int64], NDA
         overlap,
         character_properties(),
         as_is,
-        np.empty(longest_bytes + SEGMENTS + FETCH_AHEAD, np.int32),
-        np.zeros(len(model.table_FL) // len(model.prior_L), np.int32),
-        np.empty(len(model.prior_L), np.float32),
-        np.empty(longest_bytes, np.float32),
+        _memory(texts),
         classes_B,
         scores_B,
         treat_B,
     )
     return classes_B, scores_B, treat_B
+
+
+def _memory(texts: Texts) -> Memory:
+    model, _, _ = load_model()
+    num_columns = len(model.prior_L)
+    return allocate_memory(int(texts.num_bytes().max(initial=0)), len(model.table_FL) // num_columns, num_columns)

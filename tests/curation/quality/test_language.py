@@ -1,20 +1,20 @@
 from __future__ import annotations
 
-import itertools
 import random
 import unicodedata
 from pathlib import Path
 
+import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
-from curation.quality.language import UNDETERMINED, LanguageConfig, identify_languages, load_model, take_samples
+from curation.quality import language as language_module
+from curation.quality.language import UNDETERMINED, LanguageConfig, identify_languages, load_model
 from curation.quality.language_codes import normalise_language
 from kernels.characters import OTHER_SCRIPT, character_properties
-from kernels.columns import join_texts
-from kernels.langid import SAMPLE_BYTES
+from kernels.columns import Texts, join_texts
+from kernels.langid import CLEAR_SCORE, FIRST_OF_BYTES, SAMPLE_BYTES
+from kernels.samples import take_samples
 from tests.corpus import read_zst_jsonl
 
 
@@ -23,8 +23,9 @@ def original() -> LanguageIdentifier:
     return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
 
 
-def samples(texts: list[str]) -> list[str]:
-    return list(take_samples(join_texts(texts)))
+@pytest.fixture
+def whole_samples_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(language_module, "FIRST_OF_BYTES", 2**40)
 
 
 def is_of_other_scripts(text: str) -> bool:
@@ -34,7 +35,8 @@ def is_of_other_scripts(text: str) -> bool:
 
 def assert_equal_to_the_original(texts: list[str], original: LanguageIdentifier) -> None:
     languages, scores_B = identify_languages(join_texts(texts))
-    for sample, language, score in zip(samples(texts), languages, scores_B.tolist(), strict=True):
+    samples, _ = take_samples(join_texts(texts), SAMPLE_BYTES)
+    for sample, language, score in zip(samples, languages, scores_B.tolist(), strict=True):
         expected, probability = original.classify(sample.encode())
         if language == UNDETERMINED:
             assert score == 0
@@ -45,14 +47,82 @@ def assert_equal_to_the_original(texts: list[str], original: LanguageIdentifier)
             assert score == pytest.approx(probability, abs=1e-3)
 
 
-@pytest.mark.parametrize("name", ["labelled/udhr-languages", "web/gesetze-de", "web/arxiv-zh-llm", "web/win32",
-                                  "web/cncf-glossary", "web/tldr", "hostile/encodings"])  # fmt: skip
-def test_languages_are_those_of_py3langid(name: str, corpora: Path, original: LanguageIdentifier) -> None:
+CORPORA = (
+    "labelled/udhr-languages", "web/gesetze-de", "web/arxiv-zh-llm", "web/win32", "web/cncf-glossary", "web/tldr",
+    "hostile/encodings",
+)  # fmt: skip
+
+
+def texts_of(corpora: Path, name: str, most: int) -> list[str]:
     texts = [row["text"] for row in read_zst_jsonl(corpora / f"{name}.jsonl.zst") if row.get("text")]
-    texts = random.Random(name).sample(texts, min(150, len(texts)))
+    return random.Random(name).sample(texts, min(most, len(texts)))
+
+
+@pytest.mark.usefixtures("whole_samples_only")
+@pytest.mark.parametrize("name", CORPORA)
+def test_languages_by_whole_samples_are_those_of_py3langid(
+    name: str, corpora: Path, original: LanguageIdentifier
+) -> None:
+    assert_equal_to_the_original(texts_of(corpora, name, 150), original)
+
+
+@pytest.mark.parametrize("name", CORPORA)
+def test_languages_of_short_texts_are_those_of_py3langid(
+    name: str, corpora: Path, original: LanguageIdentifier
+) -> None:
+    texts = [text.encode()[:FIRST_OF_BYTES].decode(errors="ignore") for text in texts_of(corpora, name, 50)]
     assert_equal_to_the_original(texts, original)
 
 
+def by_both_ways(texts: Texts, monkeypatch: pytest.MonkeyPatch) -> tuple[list[str], list[str], np.ndarray, np.ndarray]:
+    languages, scores_B = identify_languages(texts)
+    monkeypatch.setattr(language_module, "FIRST_OF_BYTES", 2**40)
+    whole_languages, whole_scores_B = identify_languages(texts)
+    monkeypatch.undo()
+    return languages, whole_languages, scores_B, whole_scores_B
+
+
+def test_small_samples_decide_as_whole_ones_do(corpora: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = (*CORPORA, "labelled/20newsgroups", "labelled/movie-reviews", "web/peps", "web/arxiv-abstracts")
+    texts = join_texts([text for name in names for text in texts_of(corpora, name, 2000)])
+
+    languages, whole_languages, scores_B, whole_scores_B = by_both_ways(texts, monkeypatch)
+
+    same_B = np.array(languages) == whole_languages
+    early_B = scores_B != whole_scores_B
+    assert len(same_B) > 10_000
+    assert same_B.mean() >= 0.999
+    assert early_B[texts.num_bytes() > FIRST_OF_BYTES].mean() > 0.6
+    assert (scores_B[early_B] >= np.float32(CLEAR_SCORE)).all()
+    # A score means the same: it tells the share of whole samples that name another language.
+    for threshold in (0.5, 0.9):
+        assert ((scores_B >= threshold) != (whole_scores_B >= threshold)).mean() < 0.02
+
+
+def test_small_samples_are_not_misled_by_heads_in_another_language(
+    corpora: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    udhr = [row["text"] for row in read_zst_jsonl(corpora / "labelled/udhr-languages.jsonl.zst") if row.get("text")]
+    known, scores_B = identify_languages(join_texts(udhr))
+    pages = [(text, lang) for text, lang, score in zip(udhr, known, scores_B, strict=True) if score > 0.95]
+    rng = random.Random(1)
+    texts, expected = [], []
+    for _ in range(2000):
+        (head, head_language), (body, body_language) = rng.sample(pages, 2)
+        if head_language != body_language:
+            num_characters = rng.choice((1_000, 3_000, 8_000))
+            share = rng.choice((0.1, 0.2, 0.3, 0.4))
+            texts.append(head[: int(share * num_characters)] + "\n\n" + body[: int((1 - share) * num_characters)])
+            expected.append(body_language)
+
+    languages, whole_languages, _, _ = by_both_ways(join_texts(texts), monkeypatch)
+
+    right = np.mean(np.array(languages) == expected)
+    assert right > np.mean(np.array(whole_languages) == expected) - 0.003
+    assert right > 0.7
+
+
+@pytest.mark.usefixtures("whole_samples_only")
 def test_texts_are_normalised_as_py3langid_does(original: LanguageIdentifier) -> None:
     texts = [
         "",
@@ -77,18 +147,6 @@ def test_the_automaton_forgets_what_the_segments_do_not_read_twice() -> None:
     assert 1 <= overlap <= 8
 
 
-@given(st.lists(st.text(st.sampled_from("abé中😀 \n"), max_size=900), max_size=4), st.integers(0, 3))
-def test_samples_are_whole_characters_of_the_text_within_the_budget(texts: list[str], times: int) -> None:
-    texts = [text * 10**times for text in texts]
-    for text, sample in zip(texts, samples(texts), strict=True):
-        assert len(sample.encode()) <= SAMPLE_BYTES
-        if len(text.encode()) <= SAMPLE_BYTES:
-            assert sample == text
-        else:
-            assert len(sample.encode()) > SAMPLE_BYTES / 2
-            assert set(sample) <= {*text, " "}
-
-
 GERMAN = "Wir verwenden Cookies und vergleichbare Dienste, um Ihnen ein gutes Erlebnis auf unserer Seite zu bieten. "
 ENGLISH_TEXT = "The harbour of the old town was built when ships still carried salt and timber from the north. "
 RUSSIAN = "Гавань старого города была построена, когда корабли ещё возили соль и лес с севера. "
@@ -109,16 +167,6 @@ CHINESE = "老城的港口建于船只还从北方运来盐和木材的时候，
 )
 def test_the_language_of_a_document_is_that_of_most_of_it(text: str, language: str) -> None:
     assert identify_languages(join_texts([text]))[0] == [language]
-
-
-def test_pieces_of_a_sample_lie_evenly_over_a_long_document() -> None:
-    text = " ".join(f"{number:06d}" for number in range(100_000))
-    numbers = [int(word) for word in samples([text])[0].split()]
-    gaps = [later - earlier for earlier, later in itertools.pairwise(numbers) if later - earlier > 1]
-    assert len(gaps) == 7
-    assert max(gaps) < 1.01 * min(gaps)
-    assert numbers[0] == 0
-    assert numbers[-1] == 99_999
 
 
 @pytest.mark.parametrize(
