@@ -29,6 +29,7 @@ from ops.open_files import raise_open_files
 from ops.readings import Counts, Gauges, grown, of_metric
 from ops.server import MetricsConfig, serving
 from ops.systemd import ServiceManager
+from packing.tokenizer import Library
 from state.epoch import Epoch
 from state.snapshot import StateConfig
 from state.tally import Tally
@@ -91,6 +92,7 @@ class Observer:
         self._clock = clock
         self._counted = _counted(pipeline)
         self._version = pipeline.compose.embedder.version
+        self._library = Library("", "")
         pipeline.phases.enter("observe")  # a time as a standby is not one of the loop
         self._phase_s = dict(pipeline.phases.seconds)
         self._told_at = clock()
@@ -136,6 +138,9 @@ class Observer:
         self._made_s, self._received_ages_s = [], []
         if feedback := of_metric(Metric.FEEDBACK, counts):
             events.feedback_applied(feedback)
+        if (library := pipeline.decide.prepare.tokenizer.library) != self._library:
+            self._library = library
+            events.tokenizer_chosen(library=library.name, slow_because=library.slow_because)
         if pipeline.compose.embedder.version != self._version:
             self._version = pipeline.compose.embedder.version
             events.student_trained(version=self._version, known_share=pipeline.compose.retraining.known_share)

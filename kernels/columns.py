@@ -39,7 +39,9 @@ class Texts:
         return self.buffer_N[self.starts_B[b] : self.ends_B[b]].tobytes().decode()
 
     def __iter__(self) -> Iterator[str]:
-        return map(self.__getitem__, range(len(self)))
+        bytes_N = self.buffer_N.data
+        for first, last in zip(self.starts_B.tolist(), self.ends_B.tolist(), strict=True):
+            yield str(bytes_N[first:last], "utf-8")
 
     def num_bytes(self) -> NDArray[np.int64]:
         """Length of each, (B,)."""

@@ -9,7 +9,6 @@ Callers pass buffers that are padded with 64 bytes after the last document, beca
 
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
 from numba.extending import intrinsic
 
 I1, I8, I32, I64, I128 = (ir.IntType(bits) for bits in (1, 8, 32, 64, 128))
@@ -167,19 +166,3 @@ def store_u64(typing_context, array, index, word):
         return context.get_dummy_value()
 
     return types.void(array, types.int64, types.uint64), codegen
-
-
-@intrinsic
-def smallest_of_16(typing_context, array, index):
-    """The smallest of the 16 numbers `array[index:index + 16]` (uint32)."""
-
-    def codegen(context, builder, signature, args):
-        vector_type = ir.VectorType(I32, 16)
-        pointer = element_pointer(context, builder, signature.args[0], args[0], args[1])
-        numbers = builder.load(builder.bitcast(pointer, vector_type.as_pointer()))
-        numbers.align = 4
-        reduce_type = ir.FunctionType(I32, [vector_type])
-        reduce = cgutils.get_or_insert_function(builder.module, reduce_type, "llvm.vector.reduce.umin.v16i32")
-        return builder.call(reduce, [numbers])
-
-    return types.uint32(array, types.int64), codegen

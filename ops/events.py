@@ -251,6 +251,13 @@ class Events:
         """A version of the student embeds from now on: the first, or one for a stream that had become another."""
         self._log.info("student_trained", version=version, known_share=round(known_share, 3))
 
+    def tokenizer_chosen(self, *, library: str, slow_because: str) -> None:
+        """This library makes ids from now on, the same as any other would; `slow_because` is for the slow ones."""
+        if slow_because:
+            self._log.warning("tokenizer_slow", library=library, because=slow_because[:MAX_TEXT])
+        else:
+            self._log.info("tokenizer_chosen", library=library)
+
     def removal_surge(self, *, source: str, rate: float, usual_rate: float) -> None:
         """A source suddenly loses far more near-duplicates than it used to."""
         self.metrics.add(Metric.REMOVAL_SURGES)

@@ -10,9 +10,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
-# More added words than this are not looked for one by one.
-MAX_SEARCHED = 64
-
 
 def control_tokens(
     definition: Mapping[str, Any], settings: Mapping[str, Any], named: Collection[str] = ()

@@ -10,7 +10,6 @@ from typing import Any
 
 import msgspec
 import numpy as np
-import tiktoken
 import xxhash
 from numpy.typing import NDArray
 
@@ -18,16 +17,18 @@ from curatord.errors import ConfigError
 from kernels.columns import Ragged, Texts, join_texts
 from ops.hub import hub_file
 from packing.codecs import Codec
-from packing.tokenizer_files import tokenizer_file, unreadable
-from packing.vocabularies import Vocabulary, read_huggingface, read_tekken, read_tiktoken
+from packing.fast_encoder import FastEncoder
+from packing.tokenizer_files import is_sentencepiece, tokenizer_file, unreadable
+from packing.vocabularies import Vocabulary, read_huggingface, read_sentencepiece, read_tekken, read_tiktoken
 
 
 class TokenizerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """[tokenizer]"""
 
     name: str = "tekken"
-    """`tekken` (131,072 ids, nothing to download), a tiktoken name (`o200k_base`), the path of a `tokenizer.json` or
-    `tekken.json` or of the folder that holds one, or a model's name on the Hugging Face hub. Part of identity."""
+    """`tekken` (131,072 ids, nothing to download), a tiktoken name (`o200k_base`), the path of a `tokenizer.json`,
+    `tekken.json` or `tokenizer.model` of SentencePiece or of the folder that holds one, or a model's name on the
+    Hugging Face hub. Part of identity."""
     bos: bool = False
     """Whether each document begins with the token that says so. Part of identity."""
     eos: bool = True
@@ -36,6 +37,18 @@ class TokenizerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     """Name of the token that begins a document, where the tokenizer's files do not say."""
     eos_token: str = ""
     """Name of the token that ends a document, where the tokenizer's files do not say."""
+
+
+@dataclass(frozen=True, slots=True)
+class Library:
+    """The library that encodes."""
+
+    name: str  # with its version
+    slow_because: str  # why fastokens does not, where it cannot; "" also before it is tried
+
+    def __str__(self) -> str:
+        slow = f"; fastokens, which is several times faster, does not: {self.slow_because}" if self.slow_because else ""
+        return f"{self.name} encodes{slow}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +78,19 @@ class Tokenizer:
         space collapsed) or have an unknown token do not, and decode to the text as they read it.
         """
         return self.codec.lossless
+
+    @property
+    def library(self) -> Library:
+        """The library that encodes at present: fastokens comes in when enough text has come by."""
+        encoder = self.codec.encoder
+        return Library(encoder.library, encoder.slow_because if isinstance(encoder, FastEncoder) else "")
+
+    def settle(self) -> Library:
+        """Decide now which library encodes, and check it against the vocabulary's own."""
+        encoder = self.codec.encoder
+        if isinstance(encoder, FastEncoder):
+            encoder.settle()
+        return self.library
 
     def encode_batch(self, texts: Texts) -> Ragged[Any]:
         """Ids of each document, of `dtype`, BOS and EOS included."""
@@ -163,6 +189,10 @@ def _read(config: TokenizerConfig) -> Vocabulary:
     path = Path(name).expanduser()
     if path.exists():
         return _read_file(path, config)
+    if path.suffix == ".json" or path.is_absolute() or name.startswith((".", "~")):
+        raise ConfigError(f"tokenizer.name = {name!r}: no such file or folder")
+    import tiktoken
+
     if name in tiktoken.list_encoding_names():
         try:
             return read_tiktoken(tiktoken.get_encoding(name))
@@ -171,8 +201,6 @@ def _read(config: TokenizerConfig) -> Vocabulary:
                 f"tiktoken's {name} is not on this machine and could not be fetched ({_short(error)}); fetch it once "
                 f"where there is a network and point TIKTOKEN_CACHE_DIR to it, or set tokenizer.name to a file"
             ) from error
-    if path.suffix == ".json" or path.is_absolute() or name.startswith((".", "~")):
-        raise ConfigError(f"tokenizer.name = {name!r}: no such file or folder")
     return _read_file(_fetch(name), config)
 
 
@@ -182,6 +210,8 @@ def _read_file(path: Path, config: TokenizerConfig) -> Vocabulary:
     try:
         if path.name.startswith("tekken"):
             return read_tekken(path)
+        if is_sentencepiece(path):
+            return read_sentencepiece(path)
         return read_huggingface(path, named=(config.bos_token, config.eos_token))
     except ConfigError:
         raise

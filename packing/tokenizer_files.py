@@ -10,7 +10,7 @@ import msgspec
 
 from curatord.errors import ConfigError
 
-READABLE = ("tokenizer.json", "tekken.json")
+READABLE = ("tokenizer.json", "tekken.json", "tokenizer.model")
 HEAD_BYTES = 1 << 16
 
 _HOW_TO_CONVERT = (
@@ -38,9 +38,16 @@ def tokenizer_file(path: Path) -> Path:
     others = sorted(file.name for file in path.iterdir() if file.suffix in (".model", ".tiktoken", ".txt", ".json"))
     listed = f"; it holds {', '.join(others[:5])}" if others else ""
     raise ConfigError(
-        f"tokenizer.name = {str(path)!r}: the folder holds no tokenizer.json and no tekken.json{listed}; "
+        f"tokenizer.name = {str(path)!r}: the folder holds no {' and no '.join(READABLE)}{listed}; "
         f"{_HOW_TO_CONVERT.replace('FOLDER', str(path))}"
     )
+
+
+def is_sentencepiece(path: Path) -> bool:
+    """Whether a file is a model of SentencePiece, by its first bytes; lists of ranks are called .model, too."""
+    with path.open("rb") as file:
+        head = file.read(64)
+    return head.startswith(b"\n") and (b"<unk>" in head or ".model" in path.name)
 
 
 def unreadable(path: Path, error: Exception) -> ConfigError:
@@ -70,10 +77,10 @@ def _what_it_is(path: Path) -> str:
             f"(o200k_base), or read tokenizer.json, {folder}"
         )
     if path.suffix == ".model" or b"<unk>" in head[:64]:
-        return f"it is a model of SentencePiece; only tokenizer.json is read: {folder}"
+        return "it is a damaged model of SentencePiece: copy or download it again"
     if path.suffix == ".json" and head.lstrip()[:1] in (b"{", b"["):
         return _what_json_is(path)
-    return f"it is no JSON; only tokenizer.json and tekken.json are read: {folder}"
+    return f"it is no JSON; only tokenizer.json, tekken.json and models of SentencePiece are read: {folder}"
 
 
 def _what_json_is(path: Path) -> str:

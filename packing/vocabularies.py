@@ -1,8 +1,8 @@
-"""Reading tokenizers as their makers publish them: Tekken, tiktoken, Hugging Face `tokenizer.json`.
+"""Reading tokenizers as their makers publish them: Tekken, tiktoken, Hugging Face `tokenizer.json`, SentencePiece.
 
-Each reader gives a `Vocabulary`: what identifies it, its special ids, and a codec between text and ids. Byte-level
-BPE with a known splitting expression goes through our kernels (`packing.bpe`), all else through its own library;
-the ids are the library's either way.
+Each reader gives a `Vocabulary`: what identifies it, its special ids, and a codec between text and ids. fastokens
+encodes those that it encodes as their own library does (`packing.fast_encoder`), that library all others; the ids are
+the library's either way.
 
 Text is always ordinary text: what looks like a control token on a page is encoded as the characters it is made of.
 """
@@ -14,23 +14,28 @@ import hashlib
 import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import msgspec
-import tiktoken
-import tokenizers
 
-from packing.added_tokens import MAX_SEARCHED, added_words, control_tokens, pair_of, without_control_tokens
-from packing.bpe import GPT2, ONIGURUMA_PATTERNS, PATTERNS, BytePairEncoder, tiktoken_engine
-from packing.codecs import AddedWordsCodec, BytePairCodec, Codec, HuggingFaceCodec, TiktokenCodec
+from curatord.errors import ConfigError
+from packing.added_tokens import added_words, control_tokens, without_control_tokens
+from packing.codecs import BytesDecoder, Codec, HuggingFaceDecoder, SentencePieceDecoder
+from packing.encoders import Encoder, HuggingFaceEncoder, SentencePieceEncoder, TiktokenEncoder
+from packing.fast_encoder import GPT2, LLAMA3, LONG_S, O200K, QWEN, TEKKEN, FastEncoder, FastokensEncoder
+from packing.probes import probes_with
 
 # The default, which mistral-common carries: no download.
 TEKKEN_FILE = "tekken_240911.json"
 # Names that tokenizers give the token that ends a document, where no file beside them says.
 _END_NAMES = ("</s>", "<|endoftext|>", "<|end_of_text|>", "<eos>", "<|im_end|>", "[SEP]")
 _BEGIN_NAMES = ("<s>", "<|startoftext|>", "<|begin_of_text|>", "<bos>", "<|im_start|>", "[CLS]")
+# Byte-level BPE of a `tokenizer.json` that fastokens splits as the tokenizers library does.
+_FAST_EXPRESSIONS = frozenset((TEKKEN, O200K, LLAMA3, QWEN, GPT2))
+# Of a vocabulary of a hundred thousand tokens or words, those that the probes hold.
+_NUM_PROBED = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,8 +80,7 @@ def read_tekken(path: Path | None = None) -> Vocabulary:
 
     Control tokens come first: the id of a token is its rank and their number.
     """
-    source = path or resources.files("mistral_common") / "data" / TEKKEN_FILE
-    content = source.read_bytes()
+    content = (path or _bundled(TEKKEN_FILE)).read_bytes()
     file = msgspec.json.decode(content, type=_TekkenFile)
     shift = file.config.default_num_special_tokens
     vocab = sorted(file.vocab[: file.config.default_vocab_size - shift], key=lambda token: token.rank)
@@ -94,19 +98,35 @@ def read_tekken(path: Path | None = None) -> Vocabulary:
     )
 
 
+def _bundled(name: str) -> Path:
+    """A file that mistral-common carries; the package itself takes long to import."""
+    spec = find_spec("mistral_common")
+    if spec is None or not spec.submodule_search_locations:
+        raise ConfigError('tokenizer.name = "tekken" needs the package mistral-common, which carries it: install it')
+    return Path(spec.submodule_search_locations[0]) / "data" / name
+
+
 def _ranked_codec(tokens: Sequence[bytes], expression: str, shift: int) -> Codec:
     """A codec for tiktoken's kind of vocabulary: tokens by rank, an empty one where there is none."""
-    if expression in PATTERNS:
-        return BytePairCodec(encoder=BytePairEncoder.from_ranks(tokens, expression, tiktoken_engine), shift=shift)
-    ranks = {token: rank for rank, token in enumerate(tokens) if token}
-    encoding = tiktoken.Encoding("vocabulary", pat_str=expression, mergeable_ranks=ranks, special_tokens={})
-    return TiktokenCodec(encoding=encoding, tokens=tokens, shift=shift)
+    encoder = FastEncoder(
+        TiktokenEncoder.of(tokens, expression),
+        again=lambda: TiktokenEncoder.of(tokens, expression),
+        load=lambda: FastokensEncoder.of_ranks(tokens, expression),
+        probes=lambda: probes_with([token.decode("utf-8", "replace") for token in _spread(tokens)]),
+        trap=LONG_S.get(expression, ""),
+    )
+    return Codec(encoder=encoder, decoder=BytesDecoder(tokens), lossless=True, shift=shift)
+
+
+def _spread(tokens: Sequence[Any]) -> Sequence[Any]:
+    """Some, from the first to the last."""
+    return tokens[:: max(1, len(tokens) // _NUM_PROBED)]
 
 
 # -------------------------------------------------------------------------------------------------------- tiktoken
 
 
-def read_tiktoken(encoding: tiktoken.Encoding) -> Vocabulary:
+def read_tiktoken(encoding: Any) -> Vocabulary:
     """An encoding of tiktoken's; ids are ranks."""
     ranks = encoding._mergeable_ranks
     tokens = [b""] * (max(ranks.values()) + 1)
@@ -142,63 +162,82 @@ def read_huggingface(path: Path, named: Collection[str] = ()) -> Vocabulary:
     settings_path = path.with_name("tokenizer_config.json")
     settings = json.loads(settings_path.read_bytes()) if settings_path.is_file() else {}
     control = control_tokens(definition, settings, named)
-    ordinary = without_control_tokens(definition, control, digest)
-    tokenizer = tokenizers.Tokenizer.from_str(json.dumps(ordinary))
-    tokenizer.encode_special_tokens = True
+    ordinary = json.dumps(without_control_tokens(definition, control, digest), ensure_ascii=False)
+    library = HuggingFaceEncoder.of(ordinary)
     return Vocabulary(
         # Which texts become control tokens is part of what the ids mean.
         digest=hashlib.sha256(content + json.dumps(sorted(control.items())).encode()).digest(),
-        size=max(tokenizer.get_vocab(with_added_tokens=True).values()) + 1,
+        size=max(library.tokenizer.get_vocab(with_added_tokens=True).values()) + 1,
         ids=control,
         bos_id=_named(settings.get("bos_token"), _BEGIN_NAMES, control),
         eos_id=_named(settings.get("eos_token"), _END_NAMES, control),
-        codec=_huggingface_codec(definition, control, tokenizer),
+        codec=_huggingface_codec(definition, control, library, ordinary),
     )
 
 
-def _huggingface_codec(definition: Mapping[str, Any], control: Mapping[str, int], tokenizer: Any) -> Codec:
-    """Our kernels where they give the same ids, the library elsewhere."""
+def _huggingface_codec(
+    definition: Mapping[str, Any], control: Mapping[str, int], library: HuggingFaceEncoder, ordinary: str
+) -> Codec:
+    """A codec for a `tokenizer.json`; `ordinary` is the same without its control tokens."""
     expression = _byte_level_expression(definition)
-    model = definition["model"]
-    plain = (
-        model.get("type") == "BPE"
-        and definition.get("normalizer") is None
-        and not any(model.get(key) for key in ("dropout", "continuing_subword_prefix", "end_of_word_suffix"))
-    )
     words = added_words(definition, control)
-    vocab = {name: token for name, token in model["vocab"].items() if name not in control} if plain else {}
-    tokens = _spelled(vocab, {word["content"] for word in words}) if plain and expression is not None else None
-    if tokens is None:
-        return HuggingFaceCodec(tokenizer=tokenizer, lossless=False)
-    written = [*tokens, *[b""] * (1 + max((word["id"] for word in words), default=0) - len(tokens))]
+    tokens = _bytes_of_tokens(definition, control, words) if expression is not None else None
+    encoder: Encoder = library
+    if _is_fast(definition, None if tokens is None else expression):
+        encoder = FastEncoder(
+            library,
+            again=lambda: HuggingFaceEncoder.of(ordinary),
+            load=lambda: FastokensEncoder.of_definition(ordinary),
+            probes=lambda: probes_with([word["content"] for word in _spread(words)]),
+            trap=LONG_S.get(expression or "", ""),
+        )
+    if tokens is None or definition.get("normalizer") is not None:
+        return Codec(encoder=encoder, decoder=HuggingFaceDecoder(library.tokenizer), lossless=False)
     lossless = not any(word["lstrip"] or word["rstrip"] for word in words)
     for word in words:
         # One that the vocabulary spells otherwise stands for two texts.
-        lossless &= written[word["id"]] in (b"", word["content"].encode())
-        written[word["id"]] = word["content"].encode()
-    library = HuggingFaceCodec(tokenizer=tokenizer, lossless=lossless, tokens=written)
-    if expression not in ONIGURUMA_PATTERNS or len(words) > MAX_SEARCHED:
-        return library
-    pairs = [pair_of(merge) for merge in model["merges"]]
-    try:
-        encoder = BytePairEncoder.from_merges(
-            tokens,
-            [(vocab[left], vocab[right], vocab[left + right]) for left, right in pairs if left + right in vocab],
-            expression,
-            oniguruma_engine,
-            whole_pieces=bool(model.get("ignore_merges")),
-        )
-    except (KeyError, ValueError):
-        return library
-    kernels = BytePairCodec(encoder=encoder, shift=0)
-    if not words:
-        return kernels
-    return AddedWordsCodec(kernels=kernels, library=library, words=tuple(word["content"] for word in words))
+        lossless &= tokens[word["id"]] in (b"", word["content"].encode())
+        tokens[word["id"]] = word["content"].encode()
+    # The library's own decoder takes the letters of added words for the alphabet of the bytes.
+    return Codec(encoder=encoder, decoder=BytesDecoder(tokens), lossless=lossless)
+
+
+def _is_fast(definition: Mapping[str, Any], expression: str | None) -> bool:
+    """Whether fastokens is known to encode this kind as the tokenizers library does.
+
+    Byte-level BPE (`expression`), composed before or not; and BPE over the characters of a whole text, with bytes for
+    those that it lacks, as converted from SentencePiece. Whether it holds for this vocabulary, the probes tell.
+    """
+    model, normalizer = definition["model"], definition.get("normalizer") or {}
+    if expression is not None:
+        return expression in _FAST_EXPRESSIONS and normalizer.get("type") in (None, "NFC")
+    steps = [step.get("type") for step in normalizer.get("normalizers", [normalizer])]
+    spaced = steps in (["Prepend", "Replace"], ["Replace"]) and definition.get("pre_tokenizer") is None
+    return spaced and _is_usual_bpe(model) and bool(model.get("byte_fallback"))
+
+
+def _is_usual_bpe(model: Mapping[str, Any]) -> bool:
+    """Whether a model merges pairs, without the options that the usual ones do not have."""
+    unusual = ("dropout", "continuing_subword_prefix", "end_of_word_suffix")
+    return model.get("type") == "BPE" and not any(model.get(key) for key in unusual)
+
+
+def _bytes_of_tokens(
+    definition: Mapping[str, Any], control: Mapping[str, int], words: Collection[Mapping[str, Any]]
+) -> list[bytes] | None:
+    """Bytes of every token of byte-level BPE; None of other models. Added words have none."""
+    if not _is_usual_bpe(definition["model"]):
+        return None
+    vocab = {name: token for name, token in definition["model"]["vocab"].items() if name not in control}
+    tokens = _spelled(vocab, {word["content"] for word in words})
+    if tokens is None:
+        return None
+    return [*tokens, *[b""] * (1 + max((word["id"] for word in words), default=0) - len(tokens))]
 
 
 def _spelled(vocab: Mapping[str, int], words: Collection[str]) -> list[bytes] | None:
     """Bytes of every token; None if the vocabulary is not one of bytes, or lacks one. Added words have none here."""
-    bytes_of = byte_alphabet()
+    bytes_of = _byte_alphabet()
     tokens = [b""] * (max(vocab.values(), default=0) + 1)
     for name, token in vocab.items():
         if all(character in bytes_of for character in name):
@@ -206,6 +245,13 @@ def _spelled(vocab: Mapping[str, int], words: Collection[str]) -> list[bytes] | 
         elif name not in words:
             return None
     return tokens if len({token for token in tokens if len(token) == 1}) == 256 else None
+
+
+def _byte_alphabet() -> dict[str, int]:
+    """The printable characters by which byte-level vocabularies spell bytes (GPT-2)."""
+    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [byte for byte in range(256) if byte not in set(printable)]
+    return {chr(byte): byte for byte in printable} | {chr(256 + n): byte for n, byte in enumerate(others)}
 
 
 def _byte_level_expression(definition: Mapping[str, Any]) -> str | None:
@@ -225,18 +271,33 @@ def _byte_level_expression(definition: Mapping[str, Any]) -> str | None:
     return None
 
 
-def oniguruma_engine(expression: str, text: str) -> str:
-    """The regex engine of the tokenizers library: everything else is replaced by nothing."""
-    normalizer = tokenizers.normalizers.Replace(tokenizers.Regex(f"[^{expression}]"), "")
-    matched: str = normalizer.normalize_str(text)
-    return matched
+# --------------------------------------------------------------------------------------------------- SentencePiece
 
 
-def byte_alphabet() -> dict[str, int]:
-    """The printable characters by which byte-level vocabularies spell bytes (GPT-2)."""
-    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    others = [byte for byte in range(256) if byte not in set(printable)]
-    return {chr(byte): byte for byte in printable} | {chr(256 + n): byte for n, byte in enumerate(others)}
+def read_sentencepiece(path: Path) -> Vocabulary:
+    """A `.model` file of SentencePiece's."""
+    try:
+        from sentencepiece import SentencePieceProcessor
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"tokenizer.name = {str(path)!r} is a model of SentencePiece, and the package sentencepiece is not "
+            "installed: install it, or name the tokenizer.json beside the model"
+        ) from error
+    content = path.read_bytes()
+    processor = SentencePieceProcessor(model_proto=content)
+    size = processor.get_piece_size()
+    ids = {processor.id_to_piece(piece): piece for piece in range(size) if processor.is_control(piece)}
+    return Vocabulary(
+        digest=hashlib.sha256(content).digest(),
+        size=size,
+        ids=ids,
+        bos_id=processor.bos_id() if processor.bos_id() >= 0 else None,
+        eos_id=processor.eos_id() if processor.eos_id() >= 0 else None,
+        codec=Codec(encoder=SentencePieceEncoder(processor), decoder=SentencePieceDecoder(processor), lossless=False),
+    )
+
+
+# ---------------------------------------------------------------------------------------------------------- common
 
 
 def _named(setting: Any, names: Sequence[str], control: Mapping[str, int]) -> int | None:

@@ -20,7 +20,7 @@ from curation.quality.language import LanguageConfig, identify_languages
 from curation.vectors.student import Student
 from daemon.commands.summary import NearDuplicate, _near_duplicate_lines
 from kernels.columns import Ragged, join_texts
-from packing.bpe import PATTERNS
+from packing.fast_encoder import EXPRESSIONS, FastEncoder
 from packing.tokenizer import Tokenizer, TokenizerConfig, open_tokenizer
 from packing.vocabularies import read_tiktoken
 
@@ -60,7 +60,6 @@ def kernel_stages() -> dict[str, Stage]:
         "embed": embed,
         "decode tokens": lambda text: tokenizer.decode(encoding(tokenizer)(text)[0]),
         "print": printed,
-        **{f"tokenize, expression {n}": of_ranks(expression) for n, expression in enumerate(PATTERNS)},
     }
 
 
@@ -86,6 +85,7 @@ def library_stages(folder: Path) -> dict[str, Stage]:
         "BERT": bert,
     }
     stages: dict[str, Stage] = {"tiktoken of another expression": of_ranks(OTHER_EXPRESSION)}
+    stages |= {f"fastokens, expression {n}": of_ranks(expression) for n, expression in enumerate(EXPRESSIONS)}
     for name, reference in references.items():
         own = folder / name.replace(" ", "-")
         own.mkdir()
@@ -116,4 +116,6 @@ def of_ranks(expression: str) -> Stage:
     codec = read_tiktoken(
         tiktoken.Encoding("small", pat_str=expression, mergeable_ranks=RANKS, special_tokens={"<|endoftext|>": 300})
     ).codec
+    if isinstance(codec.encoder, FastEncoder):
+        codec.encoder.settle()
     return lambda text: codec.encode(join_texts([text]), -1, -1)

@@ -11,7 +11,6 @@ LONG_FUNCTIONS = {
     "consumers/files/json_values.py values_of",
     # Kernels: one loop, whose state no function call may carry.
     "kernels/bag.py train_epoch",
-    "kernels/bpe.py encode_documents",
     "kernels/deficit.py balance",
     "kernels/langid.py add_scaled_rows",
     "kernels/lsh.py match_and_insert",
@@ -22,7 +21,6 @@ LONG_FUNCTIONS = {
 LONG_MODULES = {
     "curation/selection/bandit.py",
     "curation/topics/clusters.py",
-    "kernels/bpe.py",
     "kernels/lsh.py",
     "kernels/text_masks.py",
     "packing/packer.py",
@@ -98,7 +96,6 @@ WITHOUT_TESTS = {
     "daemon/pipeline.py",
     "kernels/bag.py",
     "kernels/best_fit.py",
-    "kernels/bpe.py",
     "kernels/c4.py",
     "kernels/characters.py",
     "kernels/deficit.py",
@@ -106,7 +103,6 @@ WITHOUT_TESTS = {
     "kernels/hash_index.py",
     "kernels/langid.py",
     "kernels/lines.py",
-    "kernels/pieces.py",
     "kernels/pool.py",
     "kernels/quality.py",
     "kernels/repetition.py",

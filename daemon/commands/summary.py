@@ -92,6 +92,7 @@ class Summary:
     coherence: float
     lossless: bool  # whether decoded tokens give every text back
     loss: Loss | None  # an example, if they do not
+    tokenizer_slow_because: str  # why fastokens did not make the ids, where it could not; the ids are the same
 
     def as_dict(self) -> dict[str, Any]:
         """For machines."""
@@ -135,6 +136,7 @@ def summary(
         coherence=stats.coherence,
         lossless=pipeline.decide.prepare.tokenizer.lossless,
         loss=example_of_loss(pipeline.decide.prepare.tokenizer),
+        tokenizer_slow_because=pipeline.decide.prepare.tokenizer.library.slow_because,
     )
 
 
@@ -285,6 +287,8 @@ def _fact_lines(result: Summary) -> list[Text]:
     if not result.lossless:
         example = f": {result.loss.text!r} comes back as {result.loss.decoded[:40]!r}" if result.loss else ""
         facts["Tokenizer"] = f"does not give every text back{example}"
+    if result.tokenizer_slow_because:
+        facts["Encoding"] = f"several times slower than it could be: {result.tokenizer_slow_because}"
     if result.documents_held:
         facts["Held"] = f"{result.documents_held:,} documents, {result.tokens_held:,} tokens: {_held(result)}"
     if result.passed_over:

@@ -22,7 +22,7 @@ def validate(config_path: Path | None, output: Path | None, *, environment: bool
     config = load_config(config_path)
     show(f"{config_path or 'defaults'}: every option is known and of its type, and they agree with each other")
     tokenizer = open_tokenizer(config.tokenizer)
-    show(f"tokenizer {tokenizer.name}: {tokenizer.vocabulary_size:,} ids, EOS {tokenizer.eos_id}")
+    show(f"tokenizer {tokenizer.name}: {tokenizer.vocabulary_size:,} ids, EOS {tokenizer.eos_id}; {tokenizer.settle()}")
     if not tokenizer.lossless:
         show(f"warning: {loss_of_text(tokenizer)}")
     if not environment:

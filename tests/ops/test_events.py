@@ -227,3 +227,14 @@ def test_a_look_at_the_file_is_always_answered(process: Process) -> None:
 
 def test_every_status_can_be_shown() -> None:
     assert len(Status) <= 8, "the limit of the status metric"
+
+
+def test_the_library_that_makes_ids_is_a_line_and_a_slow_one_a_warning(process: Process) -> None:
+    process.events.tokenizer_chosen(library="fastokens 0.3.5", slow_because="")
+    process.events.tokenizer_chosen(library="tiktoken 0.14.0", slow_because="fastokens is not installed")
+
+    assert [(line["level"], line["event"], line["library"]) for line in process.lines()] == [
+        ("info", "tokenizer_chosen", "fastokens 0.3.5"),
+        ("warning", "tokenizer_slow", "tiktoken 0.14.0"),
+    ]
+    assert process.lines()[1]["because"] == "fastokens is not installed"

@@ -11,14 +11,14 @@ from state.ledger import Ledger
 from state.outcomes import Reason, Stage
 
 
-def screen(preset: str, ledger: Ledger) -> str:
+def screen(preset: str, ledger: Ledger, *, slow_because: str = "") -> str:
     summary = Summary(
         rows_this_run=10, seconds=1.0, training_seconds=0.0, student_versions=1, unchanged_inputs=0,
         ledger={name: getattr(ledger, name) for name in Ledger.__struct_fields__}, preset=preset, near_duplicates=(),
         clusters=(), num_clusters=0, documents_held=0, documents_buffered=0, tokens_held=0, generations=(),
         rows=1, rows_flushed=0,
         padding=0.0, padding_flushed=0.0, documents_cut=0, documents_split=0, documents_per_sequence=1.0, coherence=0.0,
-        lossless=True, loss=None, superseded={}, passed_over={}, warnings=(),
+        lossless=True, loss=None, tokenizer_slow_because=slow_because, superseded={}, passed_over={}, warnings=(),
     )  # fmt: skip
     return "\n".join(line.plain for line in summary_lines(summary, Path("out"), 100))
 
@@ -52,3 +52,10 @@ def test_every_stage_that_rejected_has_its_line_on_the_screen() -> None:
     for stage in Stage:
         (line,) = [line for line in lines if line.startswith(f"{stage.heading:<{NAME_WIDTH}}")]
         assert all(reason in line for reason in Reason if reason.stage is stage)
+
+
+def test_a_slow_tokenizer_is_on_the_screen_with_the_reason() -> None:
+    assert "several times slower than it could be: fastokens is not installed" in screen(
+        "observe", Ledger(), slow_because="fastokens is not installed"
+    )
+    assert "slower" not in screen("observe", Ledger())

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -48,3 +50,17 @@ def test_a_tokenizer_that_loses_nothing_is_not_warned_of(run: Run, tmp_path: Pat
 
     assert checked.exit_code == 0
     assert "warning: tokenizer" not in checked.output
+    assert re.search(r"EOS 2; fastokens [\d.]+ encodes\n", checked.output)
+
+
+def test_the_library_that_encodes_is_named_with_what_keeps_the_fast_one_from_it(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "fastokens._native", None)
+    config = tmp_path / "tekken.toml"
+    config.write_text(CONFIG)
+
+    checked = run("validate", "-c", config, "--no-environment")
+
+    assert checked.exit_code == 0
+    assert re.search(r"; tiktoken [\d.]+ encodes; fastokens, .* does not: fastokens is not installed", checked.output)
