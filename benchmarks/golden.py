@@ -28,7 +28,7 @@ CONFIGS = {
 }
 WARM_UP = "[embedding]\nwarmup_documents = 1024\n"
 # Of the summary: how long a run took, and what of the machine.
-NOT_COMPARED = ("seconds", "elapsed", "rate", "memory", "output", "folder", "time")
+NOT_COMPARED = ("seconds", "elapsed", "rate", "memory", "output", "folder", "time", "slow_because")
 
 
 def documents(folder: Path, limit: int) -> Path:
