@@ -31,9 +31,7 @@ class Codec:
 
     def encode(self, texts: Texts, bos: int, eos: int) -> Ragged[np.uint32]:
         """Ids of each document, with `bos` before and `eos` after it where they are not -1."""
-        tokens = self.encoder.encode(list(texts))
-        ids_T = tokens.values_T + np.uint32(self.shift) if self.shift else tokens.values_T
-        return _framed(Ragged(ids_T, tokens.bounds_B1), bos, eos)
+        return _framed(self.encoder.encode(list(texts)), np.uint32(self.shift), bos, eos)
 
     def decode(self, tokens_T: NDArray[np.int64]) -> str:
         """Text of the tokens; control tokens have none."""
@@ -74,12 +72,12 @@ class SentencePieceDecoder:
         return text
 
 
-def _framed(tokens: Ragged[np.uint32], bos: int, eos: int) -> Ragged[np.uint32]:
-    """The tokens of each document between BOS and EOS."""
+def _framed(tokens: Ragged[np.uint32], shift: np.uint32, bos: int, eos: int) -> Ragged[np.uint32]:
+    """The tokens of each document, raised by `shift`, between BOS and EOS."""
     num_added = int(bos >= 0) + int(eos >= 0)
-    if not num_added:
-        return tokens
     bounds_B1 = tokens.bounds_B1 + num_added * np.arange(len(tokens.bounds_B1))
+    if not num_added:
+        return Ragged(tokens.values_T + shift, bounds_B1)
     framed_T = np.empty(bounds_B1[-1], np.uint32)
     if bos >= 0:
         framed_T[bounds_B1[:-1]] = bos
@@ -87,5 +85,5 @@ def _framed(tokens: Ragged[np.uint32], bos: int, eos: int) -> Ragged[np.uint32]:
         framed_T[bounds_B1[1:] - 1] = eos
     starts_B = bounds_B1[:-1] + int(bos >= 0)
     for start, ids_T in zip(starts_B.tolist(), tokens, strict=True):
-        framed_T[start : start + len(ids_T)] = ids_T
+        np.add(ids_T, shift, out=framed_T[start : start + len(ids_T)])
     return Ragged(framed_T, bounds_B1)
