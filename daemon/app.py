@@ -127,7 +127,6 @@ def _compose(
         threads=num_threads(config.daemon.threads),
         progress=progress,
     )
-    # A student knows its dimension; without one, the teacher must be loaded to ask it.
     embedder.restore(store)
     return Compose(
         embedder=embedder,
@@ -137,12 +136,13 @@ def _compose(
         rewards=Rewards(config.feedback),
         assignments=Assignments(store),
         mixture=Mixture(config.mixture, seed=seed),
-        packer=Packer(config.packing, dimension=embedder.dimension, seed=seed),
+        packer=Packer(config.packing, seed=seed),
         held=held,
         ledger=ledger,
         phases=phases,
         learns_rewards=config.bandit.enabled,
         keeps_documents=not config.mixture.passes_through(),
+        makes_vectors=config.makes_vectors,
         context_length=config.packing.context_length,
     )
 

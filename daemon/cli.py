@@ -94,10 +94,10 @@ def curate(
     for standard input. The output folder holds Parquet shards that `datasets` reads, and the state: run it again
     with more files and it goes on.
     """
-    from daemon.kernel_cache import keep_kernels_in
+    from kernels.cache import keep_in
     from state.store import STATE_FOLDER
 
-    keep_kernels_in(output.absolute() / STATE_FOLDER / "kernels")
+    keep_in(output.absolute() / STATE_FOLDER / "kernels")
     from daemon.commands.curate import Options, curate_files
 
     sys.exit(

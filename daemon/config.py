@@ -111,6 +111,14 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     log: LogConfig = LogConfig()
     """What the service writes about itself."""
 
+    @property
+    def makes_vectors(self) -> bool:
+        """Whether anything reads vectors and clusters. If not, no document gets any, and no teacher is loaded."""
+        return self.packing.mode == "sculpt" or self.bandit.enabled or not self.mixture.passes_through()
+
+
+NO_VECTORS = 'no vectors and no clusters, for nothing reads them: packing.mode = "best_fit", no bandit, no mixture'
+
 
 def load_config(path: Path | None) -> Config:
     """The configuration in a file; all defaults without one. Raises `ConfigError` listing every mistake."""

@@ -17,7 +17,7 @@ from consumers.kafka.clients import check_lane_rights
 from consumers.kafka.outputs import open_outputs
 from curatord.errors import BrokerUnavailable, CorruptSequence, CuratordError, StorageError
 from daemon.app import build, check_identity, encode_identity
-from daemon.config import Config, changed_options, load_config
+from daemon.config import NO_VECTORS, Config, changed_options, load_config
 from daemon.loop import Hooks, Loop, marked
 from daemon.observer import Observer, observed
 from daemon.pipeline import Pipeline
@@ -44,6 +44,8 @@ def run_service(config_path: Path | None) -> int:
     """Run until a stop is asked for; the exit code."""
     config = load_config(config_path)
     with observed(config) as events, StopRequest(config.daemon.drain_timeout_s).installed() as stop:
+        if not config.makes_vectors:
+            events.makes_no_vectors(NO_VECTORS)
         tokenizer = open_tokenizer(config.tokenizer)
         store = open_state(config, events)
         try:

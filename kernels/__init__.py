@@ -3,6 +3,4 @@
 from numba.core import config
 
 if not config.CACHE_LOCATOR_CLASSES:
-    config.CACHE_LOCATOR_CLASSES = (
-        "kernels.cache.Provided, kernels.cache.InTree, kernels.cache.UserWide, ZipCacheLocator"
-    )
+    config.CACHE_LOCATOR_CLASSES = "kernels.cache.Provided, kernels.cache.Shared, kernels.cache.InTree, ZipCacheLocator"

@@ -10,13 +10,13 @@ from __future__ import annotations
 import re
 import sys
 import unicodedata
-from functools import cache
 
 import numpy as np
 from numba import njit, uint64
 from numpy.typing import NDArray
 
 from kernels import words
+from kernels.kept import kept
 from kernels.simd import range_mask, trailing_zeros
 
 WORD = 1  # of a word by itself
@@ -74,7 +74,7 @@ _HANGUL_TRAILING_JAMO = range(0x1161, 0x1200)
 leaf = njit(cache=True, nogil=True, boundscheck=False, _nrt=False)
 
 
-@cache
+@kept
 def character_properties(published: bool = False) -> NDArray[np.uint16]:
     """Bits above of every code point, (0x110000,) uint16.
 
@@ -112,7 +112,6 @@ def character_properties(published: bool = False) -> NDArray[np.uint16]:
     mark("".join(filter(str.isupper, text)), UPPER)
     mark("".join(filter(str.islower, text)), LOWER)
     mark("".join(character for character in text if character.isalpha() and not _model_knows(character)), OTHER_SCRIPT)
-    properties.setflags(write=False)
     return properties
 
 

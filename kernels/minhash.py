@@ -20,8 +20,6 @@ registers while the shingles stream by; sketch 1 us.
 
 from __future__ import annotations
 
-import functools
-
 import numpy as np
 from llvmlite import ir
 from numba import njit, types, uint32, uint64
@@ -30,6 +28,7 @@ from numpy.typing import NDArray
 
 from kernels.characters import character_bytes, code_point
 from kernels.columns import Texts
+from kernels.kept import kept
 from kernels.simd import I32, I64, PADDING_BYTES, element_pointer, mix_multiply, splat
 from kernels.sketch import BINS_A_BYTE, fill_sketch
 from kernels.words import (
@@ -63,7 +62,7 @@ FEW_WORDS = 10
 MANY_WORDS = 16
 
 
-@functools.cache
+@kept
 def permutations(num_permutations: int) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
     """datasketch's own parameters for its default seed: (multipliers_K, offsets_K)."""
     from datasketch import MinHash

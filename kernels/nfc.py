@@ -19,6 +19,11 @@ import sys
 import unicodedata
 from collections import defaultdict
 
+import numpy as np
+from numpy.typing import NDArray
+
+from kernels.kept import kept
+
 # Marks in a row that are handed over as they stand. No text in a living script has as many: UAX 15 takes 30.
 MAX_RUN = 30
 
@@ -49,20 +54,20 @@ def _decomposed(mark: str) -> str:
 @functools.cache
 def _long_runs() -> re.Pattern[str]:
     """Runs of more than MAX_RUN marks."""
-    spans = "".join(f"{re.escape(first)}-{re.escape(last)}" for first, last in _spans(marks()))
+    spans = "".join(f"{re.escape(first)}-{re.escape(last)}" for first, last in _spans(marks().tolist()))
     return re.compile(f"[{spans}]{{{MAX_RUN + 1},}}")
 
 
-@functools.cache
-def marks() -> frozenset[str]:
-    """Characters that canonical ordering moves: marks with a combining class, and those that decompose into such."""
-    found = set()
+@kept
+def marks() -> NDArray[np.uint32]:
+    """Code points that canonical ordering moves: marks with a combining class, and those that decompose into such."""
+    found = []
     for code in range(0x80, sys.maxunicode + 1):
         character = chr(code)
         # Some Tibetan vowel signs have no class themselves, their parts have.
         if unicodedata.combining(character) or unicodedata.combining(_first_part(character)):
-            found.add(character)
-    return frozenset(found)
+            found.append(code)
+    return np.array(found, np.uint32)
 
 
 def _first_part(character: str) -> str:
@@ -70,12 +75,12 @@ def _first_part(character: str) -> str:
     return chr(int(parts.split()[0], 16)) if parts and not parts.startswith("<") else character
 
 
-def _spans(characters: frozenset[str]) -> list[tuple[str, str]]:
+def _spans(codes: list[int]) -> list[tuple[str, str]]:
     """The characters as ranges (first, last)."""
     spans: list[tuple[str, str]] = []
-    for character in sorted(characters):
-        if spans and ord(character) == ord(spans[-1][1]) + 1:
-            spans[-1] = spans[-1][0], character
+    for code in codes:
+        if spans and code == ord(spans[-1][1]) + 1:
+            spans[-1] = spans[-1][0], chr(code)
         else:
-            spans.append((character, character))
+            spans.append((chr(code), chr(code)))
     return spans

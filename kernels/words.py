@@ -33,7 +33,6 @@ Cost: about 2.7 us for 3.7 KB of ASCII (600 words); folding adds about 2 ns for 
 
 from __future__ import annotations
 
-import functools
 import sys
 import unicodedata
 
@@ -41,6 +40,7 @@ import numpy as np
 from numba import njit, uint64
 from numpy.typing import NDArray
 
+from kernels.kept import kept
 from kernels.nfc import nfc
 from kernels.simd import (
     PADDING_BYTES,
@@ -119,7 +119,7 @@ FINISH = np.uint64(0xFF51AFD7ED558CCD)
 MAX_GROWTH = 3
 
 
-@functools.cache
+@kept
 def word_kinds() -> NDArray[np.uint8]:
     """How every code point takes part in words, (0x110000,) uint8: the definition above, character by character.
 
@@ -146,11 +146,10 @@ def word_kinds() -> NDArray[np.uint8]:
     for code in (*range(0x30A0, 0x3200), *range(0xFF66, 0xFFA0), *range(0x1AFF0, 0x1B170), *_KANA_REPEAT_MARKS):
         if kinds[code] and ("KATAKANA" in unicodedata.name(chr(code), "") or code in _KANA_REPEAT_MARKS):
             kinds[code] = KATAKANA
-    kinds.setflags(write=False)
     return kinds
 
 
-@functools.cache
+@kept
 def code_point_table() -> NDArray[np.uint64]:
     """Every code point: its folded form and its flags, one entry a code point (1.6 MB, 0.4 s)."""
     table = np.full(NUM_CODE_POINTS, SPACE, np.uint64)

@@ -91,6 +91,10 @@ class Events:
             "started", version=version, lane=lane, config=config_hash, listening=listening, open_files=open_files
         )
 
+    def makes_no_vectors(self, why: str) -> None:
+        """By the configuration, so clusters are not to be waited for."""
+        self._log.info("makes_no_vectors", why=why)
+
     def standing_by(self, epoch: int) -> None:
         """Follows the journal of the owner, and has caught up with it."""
         self.metrics.set(Metric.OWNER, {self._lane: 0})

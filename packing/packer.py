@@ -118,10 +118,11 @@ def as_stored(config: PackingConfig, committed: FactSource) -> PackingConfig:
 class Packer(FactOwner):
     """Everything between accepted documents and training rows.
 
-    `dimension` is that of the embeddings; 0 if there are none, which leaves lengths to decide.
+    `dimension` is that of the embeddings, which `restore_embeddings` may change; 0 if there are none, which leaves
+    lengths to decide.
     """
 
-    def __init__(self, config: PackingConfig, *, dimension: int, seed: int = 0) -> None:
+    def __init__(self, config: PackingConfig, *, dimension: int = 0, seed: int = 0) -> None:
         self._config = config
         self._dimension = dimension
         self._blocks = RowBlocks(
@@ -356,7 +357,9 @@ class Packer(FactOwner):
             vectors += [self._vectors.pop(number) for number in numbers if number in self._vectors]
             bounds.append(len(vectors))
         cosine_sum = self._stats.cosine_sum
-        if self._dimension and vectors:
+        if not self._dimension:
+            return 0, cosine_sum
+        if vectors:
             scale = STEPS_PER_SIGMA**2 * self._dimension
             for product in pair_products(np.array(vectors), np.array(bounds)).tolist():
                 cosine_sum += product / scale
@@ -406,7 +409,7 @@ class Packer(FactOwner):
     def restore_embeddings(self, embed: Callable[[NDArray[np.int64]], NDArray[np.float32]]) -> None:
         """Compute the vectors of pieces that wait or are in an open row: `embed` turns doc_nos_B into embeddings_BD.
 
-        Call it after `restored`, and whenever embeddings change their version. After a change of `mode` open
+        Call it after `restored`, and whenever embeddings begin or change their version. After a change of `mode` open
         rows are taken apart and their pieces wait again. Raises IdentityError if `context_length` was changed while
         something is held; otherwise the next row begins a new generation.
         """
@@ -419,7 +422,11 @@ class Packer(FactOwner):
         doc_nos_B, places_N = np.unique(
             np.array([self._pieces[number].doc_no for number in numbers], np.int64), return_inverse=True
         )
-        vectors_BD = quantize(embed(doc_nos_B)) if numbers else np.zeros((0, self._padded_dimension), np.int8)
+        embeddings_BD = embed(doc_nos_B)
+        if embeddings_BD.shape[1] != self._dimension:
+            self._dimension = embeddings_BD.shape[1]
+            self._rows = self._empty_rows()
+        vectors_BD = quantize(embeddings_BD)
         self._vectors = {number: vectors_BD[b] for number, b in zip(numbers, places_N.tolist(), strict=True)}
         self._load(rows)
 

@@ -47,7 +47,6 @@ CALLED_FROM_OUTSIDE = {
     # numba's cache locators, which the cache module hands over as its subclasses
     "kernels/cache.py InTree",
     "kernels/cache.py Provided",
-    "kernels/cache.py UserWide",
     # asyncio's protocol
     "ops/http_limits.py eof_received",
     # prometheus-client's collector
@@ -92,7 +91,6 @@ WITHOUT_TESTS = {
     "daemon/commands/samples.py",
     "daemon/commands/status.py",
     "daemon/commands/topics.py",
-    "daemon/kernel_cache.py",
     "daemon/pipeline.py",
     "kernels/bag.py",
     "kernels/best_fit.py",

@@ -122,6 +122,11 @@ class Clusters(FactOwner):
         """Whether there are clusters."""
         return len(self) > 0
 
+    @property
+    def dimension(self) -> int:
+        """Of the centres; 0 while there are none."""
+        return self._features.dimension
+
     def seed(self, vectors_SD: NDArray[np.float32]) -> None:
         """Found the first clusters on documents that the embedding was not trained on, (S, D).
 

@@ -33,11 +33,11 @@ from daemon.commands.read_state import opened_for_reading
 from daemon.commands.screen import INTERRUPTED, show
 from daemon.commands.summary import RunNumbers, print_summary, summary
 from daemon.config import Config, load_config
-from daemon.kernel_cache import are_compiled
 from daemon.loop import Hooks, Loop, marked
 from daemon.pipeline import Pipeline
 from daemon.signals import Interrupted, StopRequest
 from daemon.stages.deciding_options import described, differences
+from kernels.cache import are_compiled
 from ops.open_files import raise_open_files
 from packing.packer import as_stored
 from state.store import STATE_FOLDER, Store, explain_storage, state_folder

@@ -20,6 +20,7 @@ from curatord.printable import printable
 from daemon.commands.curate_progress import training_seconds
 from daemon.commands.losses import RunLoss, loss_lines, passed_over_line
 from daemon.commands.samples import ClusterLine, largest_clusters, texts_of
+from daemon.config import NO_VECTORS
 from daemon.pipeline import Pipeline
 from daemon.stages.examples import read_examples
 from packing.rows import Generation
@@ -90,6 +91,7 @@ class Summary:
     documents_split: int
     documents_per_sequence: float
     coherence: float
+    makes_vectors: bool  # whether there are clusters, and coherence is measured
     lossless: bool  # whether decoded tokens give every text back
     loss: Loss | None  # an example, if they do not
     tokenizer_slow_because: str  # why fastokens did not make the ids, where it could not; the ids are the same
@@ -120,7 +122,7 @@ def summary(
         warnings=run.warnings,
         preset=pipeline.config.quality.preset,
         near_duplicates=near_duplicate_examples(output, store, pipeline),
-        clusters=largest_clusters(output, store, pipeline, NUM_CLUSTERS),
+        clusters=largest_clusters(output, store, pipeline, NUM_CLUSTERS) if pipeline.config.makes_vectors else (),
         num_clusters=len(pipeline.compose.clusters),
         documents_held=len(pipeline.held),
         documents_buffered=len(pipeline.compose.mixture.held()),
@@ -134,6 +136,7 @@ def summary(
         documents_split=stats.documents_split,
         documents_per_sequence=stats.pieces_per_row,
         coherence=stats.coherence,
+        makes_vectors=pipeline.config.makes_vectors,
         lossless=pipeline.decide.prepare.tokenizer.lossless,
         loss=example_of_loss(pipeline.decide.prepare.tokenizer),
         tokenizer_slow_because=pipeline.decide.prepare.tokenizer.library.slow_because,
@@ -282,8 +285,11 @@ def _fact_lines(result: Summary) -> list[Text]:
         "Sequences": f"{_sequences(result.generations)}; {emitted:,} tokens in them",
         "Padding": f"{result.padding:.3%}; {result.padding_flushed:.2%} in the rows that were closed at the end",
         "Documents": f"{result.documents_cut} cut; {result.documents_split:,} longer than a sequence",
-        "": f"{result.documents_per_sequence:.1f} a sequence, coherence {result.coherence:.2f}",
+        "": f"{result.documents_per_sequence:.1f} a sequence"
+        + (f", coherence {result.coherence:.2f}" if result.makes_vectors else ""),
     }
+    if not result.makes_vectors:
+        facts["Vectors"] = NO_VECTORS
     if not result.lossless:
         example = f": {result.loss.text!r} comes back as {result.loss.decoded[:40]!r}" if result.loss else ""
         facts["Tokenizer"] = f"does not give every text back{example}"

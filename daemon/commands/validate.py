@@ -8,7 +8,7 @@ from pathlib import Path
 
 from curatord.errors import ConfigError
 from daemon.commands.screen import show
-from daemon.config import Config, load_config
+from daemon.config import NO_VECTORS, Config, load_config
 from packing.tokenizer import loss_of_text, open_tokenizer
 from state.common_facts import LANE
 from state.store import Store, state_folder
@@ -45,7 +45,10 @@ def validate(config_path: Path | None, output: Path | None, *, environment: bool
             lane = LANE.get(store, None)
         finally:
             store.close()
-    show(f"embedding model {config.embedding.model}: {pipeline.compose.embedder.dimension} dimensions")
+    if config.makes_vectors:
+        show(f"embedding model {config.embedding.model}: {pipeline.compose.embedder.dimension} dimensions")
+    else:
+        show(NO_VECTORS)
     show(f"built over {where}: ready for `curatord {'run' if is_service else 'curate'}`")
     if not is_service and output is None:
         show("[kafka] says nothing, so no cluster was looked for; with kafka.bootstrap_servers it is")

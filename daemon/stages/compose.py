@@ -58,6 +58,7 @@ class Compose:
     phases: PhaseClock
     learns_rewards: bool  # whether the bandit is on
     keeps_documents: bool  # whether the mixture holds documents back
+    makes_vectors: bool  # whether anything reads vectors and clusters
     context_length: int
 
     def owners(self) -> tuple[FactOwner, ...]:
@@ -65,8 +66,8 @@ class Compose:
         return self.retraining, self.clusters, self.bandit, self.rewards, self.mixture, self.packer
 
     def warm_up(self, waiting: Accepted, num_documents: int) -> bool:
-        """Train the student on the documents that wait, if there are enough; whether documents can be embedded."""
-        if self.clusters.is_seeded:
+        """Train the student on the documents that wait, if there are enough; whether documents can be composed."""
+        if self.clusters.is_seeded or not self.makes_vectors:
             return True
         if len(waiting) < num_documents:
             return False
@@ -76,6 +77,7 @@ class Compose:
         if not self.embedder.is_trained:
             self.retraining.begin(doc_nos, tokens)
         self.clusters.seed(self.embedder.embed(held_out(tokens)))
+        self.packer.restore_embeddings(self._packed_vectors)  # of documents that were packed without
         return True
 
     def compose(self, documents: Accepted, epoch: Epoch) -> Composed:
@@ -97,23 +99,14 @@ class Compose:
         if renewed is None:
             return
         self.clusters.renew(*renewed)
-        self.packer.restore_embeddings(lambda doc_nos_B: self.vectors(doc_nos_B.tolist()))
+        self.packer.restore_embeddings(self._packed_vectors)
 
     def _assign(self, documents: Accepted, epoch: Epoch) -> Tick:
         """Vectors and clusters. Bandit and mixture follow at once as clusters split and merge."""
-        self.phases.enter("embed")
-        doc_nos = documents.doc_nos_B.tolist()
-        tokens = self._tokens(doc_nos)
-        embeddings_BD = self.embedder.embed(tokens)
-        self.retraining.observe(doc_nos, tokens)
-        self.phases.enter("assign")
-        clusters_B = self.clusters.assign(embeddings_BD, documents.doc_nos_B)
-        events = self.clusters.take_events()
-        write_events(events, epoch)
-        for event in events:
-            self._hear(event)
-        if self.learns_rewards:
-            self.assignments.put(documents.doc_nos_B, clusters_B, epoch)
+        if self.makes_vectors:
+            embeddings_BD, clusters_B = self._find_clusters(documents.doc_nos_B, epoch)
+        else:
+            embeddings_BD, clusters_B = np.zeros((len(documents), 0), np.float32), np.zeros(len(documents), np.int32)
         return Tick(
             doc_nos_B=documents.doc_nos_B,
             keys_B=documents.keys_B,
@@ -125,6 +118,24 @@ class Compose:
             propensities_B=np.ones(len(documents), np.float32),
             policy_version=self.bandit.policy_version,
         )
+
+    def _find_clusters(
+        self, doc_nos_B: NDArray[np.int64], epoch: Epoch
+    ) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+        self.phases.enter("embed")
+        doc_nos = doc_nos_B.tolist()
+        tokens = self._tokens(doc_nos)
+        embeddings_BD = self.embedder.embed(tokens)
+        self.retraining.observe(doc_nos, tokens)
+        self.phases.enter("assign")
+        clusters_B = self.clusters.assign(embeddings_BD, doc_nos_B)
+        events = self.clusters.take_events()
+        write_events(events, epoch)
+        for event in events:
+            self._hear(event)
+        if self.learns_rewards:
+            self.assignments.put(doc_nos_B, clusters_B, epoch)
+        return embeddings_BD, clusters_B
 
     def _hear(self, event: LineageEvent) -> None:
         bandit, mixture = self.bandit, self.mixture
@@ -206,12 +217,24 @@ class Compose:
         )
 
     def vectors(self, doc_nos: Sequence[int]) -> NDArray[np.float32]:
-        """Vectors of held documents whose tick is over: a teacher's as they were then, a student's as it sees them."""
-        held = self.held
-        if self.embedder.stores_vectors:
-            sampled = [held.sampled(doc_no) for doc_no in doc_nos]
-            return np.stack([np.frombuffer(fact.vector, np.float32) for fact in sampled if fact is not None])
-        return self.embedder.embed(self._tokens(doc_nos))
+        """Vectors of held documents whose tick is over: a teacher's as they were then, a student's as it sees them.
+
+        They have no dimension before the first clusters, and where nothing reads them.
+        """
+        if not (self.makes_vectors and self.clusters.is_seeded):
+            return np.zeros((len(doc_nos), 0), np.float32)
+        if not self.embedder.stores_vectors:
+            return self.embedder.embed(self._tokens(doc_nos))
+        vectors_BD = np.zeros((len(doc_nos), self.clusters.dimension), np.float32)
+        vectors_BD[:, 0] = 1.0  # a document that got none in its tick has no direction
+        for b, doc_no in enumerate(doc_nos):
+            sampled = self.held.sampled(doc_no)
+            if sampled is not None and sampled.vector:
+                vectors_BD[b] = np.frombuffer(sampled.vector, np.float32)
+        return vectors_BD
+
+    def _packed_vectors(self, doc_nos_B: NDArray[np.int64]) -> NDArray[np.float32]:
+        return self.vectors(doc_nos_B.tolist())
 
     def _tokens(self, doc_nos: Sequence[int]) -> list[Tokens]:
         return [self.held[doc_no].tokens for doc_no in doc_nos]
@@ -223,12 +246,13 @@ class Compose:
             self._reject(doc_no)
         for doc_no in balanced.finished:
             self.held.let_go(doc_no)
-        if not self.keeps_documents and not self.embedder.stores_vectors:
+        stores_vectors = self.makes_vectors and self.embedder.stores_vectors
+        if not self.keeps_documents and not stores_vectors:
             return
         numbers_B = make_numbers(tick.clusters_B, tick.policy_version, tick.propensities_B)
         for place, doc_no in enumerate(tick.doc_nos_B.tolist()):
             if doc_no in self.held:
-                vector = tick.embeddings_BD[place].tobytes() if self.embedder.stores_vectors else b""
+                vector = tick.embeddings_BD[place].tobytes() if stores_vectors else b""
                 self.held.sample(doc_no, Sampled(numbers_B[place].tobytes(), vector))
 
     def restore_holders(self, waiting: Accepted) -> None:
@@ -239,4 +263,4 @@ class Compose:
         for piece in self.packer.held_pieces():
             holders.append((piece.doc_no, 0 if piece.use else len(piece)))
         self.held.restore_holders(holders)
-        self.packer.restore_embeddings(lambda doc_nos_B: self.vectors(doc_nos_B.tolist()))
+        self.packer.restore_embeddings(self._packed_vectors)

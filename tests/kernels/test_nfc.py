@@ -15,7 +15,7 @@ from kernels.columns import join_texts
 from kernels.nfc import MAX_RUN, marks, nfc, with_ordered_runs
 from kernels.words import normal_form
 
-MARKS = sorted(marks())
+MARKS = list(map(chr, marks().tolist()))
 CHARACTERS = [chr(code) for code in range(sys.maxunicode + 1) if not 0xD800 <= code < 0xE000]
 
 
@@ -42,7 +42,7 @@ def test_every_text_has_the_normal_form_that_python_gives_it(text: str) -> None:
 def test_every_character_that_canonical_ordering_moves_is_a_mark() -> None:
     moved = {c for c in CHARACTERS if unicodedata.combining(unicodedata.normalize("NFD", c)[0])}
 
-    assert marks() == moved
+    assert set(MARKS) == moved
 
 
 @pytest.mark.parametrize(
