@@ -38,6 +38,7 @@ from numba import njit, types, uint32, uint64
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
+from kernels.growing import GrowingArray
 from kernels.sketch import compare
 
 MAX_LOAD: Final = 0.7
@@ -77,18 +78,19 @@ class SignatureIndex:
         self.num_bands = num_bands
         self.num_slots = 0
         self.num_dead = 0
-        self._table_C = np.zeros(MIN_CAPACITY, np.uint64)
-        self._sketches_SQ = np.empty((0, sketch_bytes), np.uint8)
-        self._symbols_S = np.empty(0, np.uint32)
-        self._doc_nos_S = np.empty(0, np.int64)  # of a dropped document: ~doc_no, which is negative
+        self._table = GrowingArray(np.uint64)
+        self._table.grow(MIN_CAPACITY)
+        self._sketches = GrowingArray(np.uint8, (sketch_bytes,))
+        self._symbols = GrowingArray(np.uint32)
+        self._doc_nos = GrowingArray(np.int64)  # of a dropped document: ~doc_no, which is negative
 
     def __len__(self) -> int:
         return self.num_slots - self.num_dead
 
     def num_bytes(self) -> int:
         """Memory of table, sketches, symbols and document numbers."""
-        arrays = self._table_C, self._sketches_SQ, self._symbols_S, self._doc_nos_S
-        return sum(array.nbytes for array in arrays)
+        arrays = self._table, self._sketches, self._symbols, self._doc_nos
+        return sum(array.values.nbytes for array in arrays)
 
     def match(
         self,
@@ -120,10 +122,10 @@ class SignatureIndex:
             min_similarity,
             BUCKET,
             BUDGET,
-            self._table_C,
-            self._sketches_SQ,
-            self._symbols_S,
-            self._doc_nos_S,
+            self._table.values,
+            self._sketches.values,
+            self._symbols.values,
+            self._doc_nos.values,
             self.num_slots,
             found.doc_nos_B,
             found.similarities_B,
@@ -143,24 +145,24 @@ class SignatureIndex:
         self._check_increasing(doc_nos_B)
         self._reserve(len(doc_nos_B))
         first, self.num_slots = self.num_slots, self.num_slots + len(doc_nos_B)
-        self._sketches_SQ[first : self.num_slots] = sketches_BQ
-        self._symbols_S[first : self.num_slots] = symbols_B
-        self._doc_nos_S[first : self.num_slots] = doc_nos_B
-        enter_tags(self._table_C, np.ascontiguousarray(tags_BR), first)
+        self._sketches.values[first : self.num_slots] = sketches_BQ
+        self._symbols.values[first : self.num_slots] = symbols_B
+        self._doc_nos.values[first : self.num_slots] = doc_nos_B
+        enter_tags(self._table.values, np.ascontiguousarray(tags_BR), first)
 
     def drop(self, doc_no: int) -> bool:
         """Free a survivor's place, so that later copies are new; whether it was one."""
-        slot = find_slot(self._doc_nos_S, self.num_slots, doc_no)
+        slot = find_slot(self._doc_nos.values, self.num_slots, doc_no)
         if slot < 0:
             return False
-        self._doc_nos_S[slot] = ~doc_no
+        self._doc_nos.values[slot] = ~doc_no
         self.num_dead += 1
         return True
 
     def _check_increasing(self, doc_nos_B: NDArray[np.int64]) -> None:
         if not len(doc_nos_B):
             return
-        last = int(self._doc_nos_S[self.num_slots - 1]) if self.num_slots else 0
+        last = int(self._doc_nos.values[self.num_slots - 1]) if self.num_slots else 0
         newest = max(last, ~last) if self.num_slots else -1
         if doc_nos_B[0] <= newest or (np.diff(doc_nos_B) <= 0).any():
             raise ValueError(f"document numbers must increase: {doc_nos_B[0]} and the following come after {newest}")
@@ -169,29 +171,29 @@ class SignatureIndex:
         """Room for `num_new` more survivors at the allowed load."""
         if self.num_dead * MAX_DEAD_PARTS > self.num_slots:
             self._compact()
-        capacity, needed = len(self._table_C), int((self.num_slots + num_new) * self.num_bands / MAX_LOAD) + 1
+        capacity, needed = len(self._table.values), int((self.num_slots + num_new) * self.num_bands / MAX_LOAD) + 1
         if needed > capacity:
             grown = max(needed, int(capacity * TABLE_GROWTH))
             if grown > MAX_CAPACITY:
                 most = int(MAX_CAPACITY * MAX_LOAD) // self.num_bands
                 raise OverflowError(f"one index holds at most {most} documents")
-            # In place: large blocks are moved by remapping pages, so old and new never stand side by side.
-            self._table_C.resize(grown, refcheck=False)
-            spread(self._table_C, capacity)
-        if self.num_slots + num_new > len(self._doc_nos_S):
+            self._table.grow(grown)
+            spread(self._table.values, capacity)
+        if self.num_slots + num_new > len(self._doc_nos.values):
             slots = self.num_slots + num_new
             slots += int(slots * SLOTS_GROWTH)
-            self._sketches_SQ.resize((slots, self._sketches_SQ.shape[1]), refcheck=False)
-            self._symbols_S.resize(slots, refcheck=False)
-            self._doc_nos_S.resize(slots, refcheck=False)
+            for array in (self._sketches, self._symbols, self._doc_nos):
+                array.grow(slots)
 
     def _compact(self) -> None:
         """Close the gaps of dropped documents: slots change, and with them the entries of the table."""
         new_slots_S = np.empty(self.num_slots, np.int64)
-        self.num_slots = close_gaps(self._sketches_SQ, self._symbols_S, self._doc_nos_S, self.num_slots, new_slots_S)
+        self.num_slots = close_gaps(
+            self._sketches.values, self._symbols.values, self._doc_nos.values, self.num_slots, new_slots_S
+        )
         self.num_dead = 0
-        renumber(self._table_C, new_slots_S)
-        spread(self._table_C, len(self._table_C))
+        renumber(self._table.values, new_slots_S)
+        spread(self._table.values, len(self._table.values))
 
 
 @intrinsic

@@ -7,6 +7,7 @@ import xxhash
 from numpy.typing import NDArray
 
 from kernels import hash_index as kernel
+from ops.memory import lookup_table
 
 INITIAL_SLOTS = 1 << 16
 
@@ -32,9 +33,9 @@ class HashIndex:
         self._allocate(INITIAL_SLOTS)
 
     def _allocate(self, num_slots: int) -> None:
-        self._high_S = np.zeros(num_slots, np.uint64)
-        self._low_S = np.zeros(num_slots, np.uint64)
-        self._numbers_S = np.zeros(num_slots, np.uint32)
+        self._high_S = lookup_table((num_slots,), np.uint64)
+        self._low_S = lookup_table((num_slots,), np.uint64)
+        self._numbers_S = lookup_table((num_slots,), np.uint32)
         self._num_taken = 0
 
     def _reserve(self, num_keys: int) -> None:

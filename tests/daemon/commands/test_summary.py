@@ -19,6 +19,7 @@ def screen(preset: str, ledger: Ledger, *, slow_because: str = "") -> str:
         rows=1, rows_flushed=0,
         padding=0.0, padding_flushed=0.0, documents_cut=0, documents_split=0, documents_per_sequence=1.0, coherence=0.0,
         lossless=True, loss=None, tokenizer_slow_because=slow_because, superseded={}, passed_over={}, warnings=(),
+        makes_vectors=True,
     )  # fmt: skip
     return "\n".join(line.plain for line in summary_lines(summary, Path("out"), 100))
 
