@@ -28,7 +28,7 @@ import numpy as np
 from numba import uint64
 from numpy.typing import NDArray
 
-from kernels.characters import DIGIT, SPACE, TERMINAL, character_bytes, character_start, code_point, leaf
+from kernels.characters import DIGIT, SPACE, TERMINAL, character_bytes, character_start, code_point, inlined_leaf, leaf
 from kernels.simd import PADDING_BYTES, equal_mask, range_mask, trailing_zeros
 from kernels.text_masks import any_bit, characters_between, has_bit, low_bits, rank
 
@@ -137,29 +137,47 @@ def find_phrases(lower_N, num_bytes, memory):
 
 
 @leaf
+def _citation_end(buffer_N, i, end, properties_P):
+    """Where what `\\[\\d*]|\\[edit]|\\[citation needed]` matches at the bracket `i` ends; `i` if it does not."""
+    j = i + 1
+    while j < end and (
+        48 <= buffer_N[j] <= 57 or (buffer_N[j] >= 0xC0 and properties_P[code_point(buffer_N, j)] & DIGIT != 0)
+    ):
+        j += character_bytes(buffer_N[j])
+    if j < end and buffer_N[j] == 93:
+        return j + 1
+    if _matches(buffer_N, i, end, _EDIT):
+        return i + _EDIT.size
+    if _matches(buffer_N, i, end, _CITATION_NEEDED):
+        return i + _CITATION_NEEDED.size
+    return i
+
+
+@leaf
+def _has_citation(buffer_N, start, first, last, properties_P, brackets_W):
+    """Whether one stands in the span [first, last) of the document that begins at `start`."""
+    for k in range(first >> 6, ((last - 1) >> 6) + 1):
+        brackets = brackets_W[k] & ~low_bits(first - 64 * k) & low_bits(last - 64 * k)
+        while brackets != uint64(0):
+            place = start + 64 * k + int(trailing_zeros(brackets))
+            brackets &= brackets - uint64(1)
+            if _citation_end(buffer_N, place, start + last, properties_P) > place:
+                return True
+    return False
+
+
+@leaf
 def _remove_citations(buffer_N, start, end, properties_P, line_N):
-    """Copy the span without what `\\[\\d*]|\\[edit]|\\[citation needed]` matches; returns the length of the copy."""
+    """Copy the span without its citations; returns the length of the copy."""
     length = 0
     i = start
     while i < end:
-        if buffer_N[i] == 91:
-            j = i + 1
-            while j < end and (
-                48 <= buffer_N[j] <= 57 or (buffer_N[j] >= 0xC0 and properties_P[code_point(buffer_N, j)] & DIGIT != 0)
-            ):
-                j += character_bytes(buffer_N[j])
-            if j < end and buffer_N[j] == 93:
-                i = j + 1
-                continue
-            if _matches(buffer_N, i, end, _EDIT):
-                i += _EDIT.size
-                continue
-            if _matches(buffer_N, i, end, _CITATION_NEEDED):
-                i += _CITATION_NEEDED.size
-                continue
-        line_N[length] = buffer_N[i]
-        length += 1
-        i += 1
+        after = _citation_end(buffer_N, i, end, properties_P) if buffer_N[i] == 91 else i
+        if after == i:
+            line_N[length] = buffer_N[i]
+            length += 1
+            after = i + 1
+        i = after
     return length
 
 
@@ -264,23 +282,21 @@ def _has_long_word(masks, start, end):
     return False
 
 
-@leaf
-def judge_line(buffer_N, start, first, last, phrases, counts, properties_P, is_published, masks, memory):
+@inlined_leaf
+def judge_line(buffer_N, start, first, last, words, phrases, counts, properties_P, is_published, masks, memory):
     """Count one stripped, not blank line at [first, last) of the document that begins at `buffer_N[start]`.
 
-    `phrases` are the kinds found in it. Adds to `memory.counters_C`.
+    `words` are those that whitespace parts in it, `phrases` the kinds found. Adds to `memory.counters_C`.
     """
     counters_C = memory.counters_C
     if counts.has_long_token and _has_long_word(masks, first, last):
         counters_C[LONG_WORD] += 1
         return
-    words = rank(masks.tokens_W, masks.tokens_before_W, last) - rank(masks.tokens_W, masks.tokens_before_W, first)
     text_N, line_start, line_end = buffer_N, start + first, start + last
-    if counts.has_brackets and any_bit(masks.brackets_W, first, last):
-        length = _remove_citations(buffer_N, line_start, line_end, properties_P, memory.line_N)
-        if length < last - first:
-            text_N, line_start, line_end = memory.line_N, 0, length
-            phrases = _phrases_of_copy(memory, length)
+    if counts.has_brackets and _has_citation(buffer_N, start, first, last, properties_P, masks.brackets_W):
+        line_start, line_end = 0, _remove_citations(buffer_N, line_start, line_end, properties_P, memory.line_N)
+        text_N = memory.line_N
+        phrases = _phrases_of_copy(memory, line_end)
     is_terminal = False
     if line_end > line_start:
         byte = text_N[line_end - 1]
@@ -309,7 +325,11 @@ def judge_line(buffer_N, start, first, last, phrases, counts, properties_P, is_p
     if phrases & _HAS_POLICY:
         counters_C[POLICY] += is_terminal
         return
-    sentences = count_sentences(text_N, line_start, line_end, properties_P, counts.has_other_ends and not is_published)
+    if line_end - line_start < last - first or (counts.has_wide_ends and any_bit(masks.wide_ends_W, first, last)):
+        is_of_all_scripts = counts.has_other_ends and not is_published
+        sentences = count_sentences(text_N, line_start, line_end, properties_P, is_of_all_scripts)
+    else:  # those that end within the line, and the last
+        sentences = 1 + rank(masks.ends_W, masks.ends_before_W, last) - rank(masks.ends_W, masks.ends_before_W, first)
     counters_C[ANY_SENTENCES] += sentences
     if is_terminal:
         counters_C[SENTENCES] += sentences

@@ -72,6 +72,8 @@ _HANGUL_TRAILING_JAMO = range(0x1161, 0x1200)
 # Kernels that only read and write the arrays they are given: without numba's reference counts, which would cost a dozen
 # atomic instructions a call (measured: 3 times the time of the whole quality pass).
 leaf = njit(cache=True, nogil=True, boundscheck=False, _nrt=False)
+# The same for a kernel that a loop calls with records of arrays: each call would pass seven numbers an array.
+inlined_leaf = njit(cache=True, nogil=True, boundscheck=False, _nrt=False, forceinline=True)
 
 
 @kept

@@ -20,7 +20,7 @@ import numpy as np
 from numba import uint64
 from numpy.typing import NDArray
 
-from kernels.characters import TERMINAL, character_start, code_point, leaf
+from kernels.characters import TERMINAL, character_start, code_point, inlined_leaf, leaf
 from kernels.simd import trailing_zeros
 from kernels.text_masks import any_bit, characters_between, has_bit, hash_bytes, rank
 
@@ -167,7 +167,7 @@ def measure_paragraphs(buffer_N, start, num_bytes, num_newlines, masks, table_T,
     return max(paragraphs, int(is_published)), duplicates, duplicate_characters
 
 
-@leaf
+@inlined_leaf
 def stripped(masks, start, end):
     """The span without the whitespace at its ends."""
     while start < end and has_bit(masks.spaces_W, start):

@@ -215,6 +215,7 @@ def _split_lines(buffer_N, start, num_bytes, counts, properties_P, is_published,
             num_lines += 1
             tokens = rank(masks.tokens_W, masks.tokens_before_W, line_end)
             if tokens > tokens_before:
+                words = tokens - tokens_before
                 tokens_before = tokens
                 first, last = stripped(masks, line_start, line_end)
                 bullet_lines += starts_with_bullet(buffer_N, start + first, start + last)
@@ -223,7 +224,9 @@ def _split_lines(buffer_N, start, num_bytes, counts, properties_P, is_published,
                 while next_phrase < num_phrases and c4_memory.phrase_places_H[next_phrase] < last:
                     phrases |= int(c4_memory.phrase_kinds_H[next_phrase])
                     next_phrase += 1
-                judge_line(buffer_N, start, first, last, phrases, counts, properties_P, is_published, masks, c4_memory)
+                judge_line(
+                    buffer_N, start, first, last, words, phrases, counts, properties_P, is_published, masks, c4_memory
+                )
             if k == num_blocks:
                 break
             line_start = line_end + character_bytes(buffer_N[start + line_end])

@@ -1,17 +1,16 @@
 """How much of a text its recurring word n-grams make up: Gopher's top and duplicated n-grams.
 
 n climbs from 2 to 10. An n-gram that occurs once is part of no longer one that occurs twice, so only places where the
-(n-1)-gram and its right neighbour both recur are looked at again, and the climb ends where nothing recurs. For n = 2
-a bit array first sorts out what surely occurs once. A recurring n-gram is named by the place where it first stands;
-where it goes on as it did there, the longer n-gram keeps the name, and only where the two part is it looked up by the
-names of its two halves. (Two word pairs could only be confused if their 64-bit hashes were equal: once in 10^13
-documents.)
+(n-1)-gram and its right neighbour both recur are looked at again, and the climb ends where nothing recurs. An n-gram
+is named by the place where it first stands; where it goes on as it did there, the longer n-gram keeps the name, and
+only where the two part is it looked up by the names of its two halves. (Two word pairs could only be confused if their
+64-bit hashes were equal: once in 10^13 documents.)
 
 top n-gram (n = 2, 3, 4): occurrences of the most frequent n-gram, the earliest of equals, times its length with single
 spaces. Duplicated n-grams (n = 5 to 10): reading from left to right, an n-gram that was read before adds its length
 without spaces and is jumped over whole; an n-gram counts as read only if no jump went over its start.
 
-Cost: 3 ns a word, then 5 ns a recurring place and n; linear for a million equal words too.
+Cost: 5 ns a word, then 7 ns a recurring place and n; linear for a million equal words too.
 
 Rae et al., "Scaling Language Models: Methods, Analysis & Insights from Training Gopher", 2021, table A1; the details
 are those of datatrove's GopherRepetitionFilter, but for one: datatrove glues the words of a duplicated n-gram together
@@ -29,7 +28,7 @@ import numpy as np
 from numba import uint64
 from numpy.typing import NDArray
 
-from kernels.characters import leaf
+from kernels.characters import inlined_leaf, leaf
 from kernels.simd import mix_multiply
 
 LONGEST_TOP_NGRAM = 4
@@ -40,8 +39,6 @@ ODD = 0x9E3779B97F4A7C15
 class NgramMemory(NamedTuple):
     """Working memory of one thread, large enough for the longest document of a batch."""
 
-    once_T: NDArray[np.uint64]  # bits: a word pair was hashed here
-    twice_T: NDArray[np.uint64]  # bits: two were
     table_T: NDArray[np.int32]  # first place of an n-gram, plus 1; 0 is empty
     places_P: NDArray[np.int32]  # where recurring n-grams start, ascending
     names_M: NDArray[np.int32]  # by place: the first place of the same n-gram
@@ -54,11 +51,9 @@ def allocate_ngrams(longest_bytes: int) -> NgramMemory:
     """Memory for documents of up to `longest_bytes`; pages that no document needs are never touched."""
     num_words = longest_bytes // 2 + 2
     num_slots = 64
-    while num_slots < 2 * num_words:
+    while num_slots < 4 * num_words:
         num_slots *= 2
     return NgramMemory(
-        once_T=np.empty(num_slots // 8, np.uint64),
-        twice_T=np.empty(num_slots // 8, np.uint64),
         table_T=np.empty(num_slots, np.int32),
         places_P=np.empty(num_words, np.int32),
         names_M=np.empty(num_words, np.int32),
@@ -72,49 +67,35 @@ def allocate_ngrams(longest_bytes: int) -> NgramMemory:
 def measure_ngrams(hashes_M, characters_before_M, num_words, memory):
     """Characters in the top 2-, 3-, 4-grams and in duplicated 5- to 10-grams, into `memory.characters_G`."""
     memory.characters_G[:] = 0
-    num_places = _recurring_pairs(hashes_M, num_words, memory)
+    num_places = _name_pairs(hashes_M, num_words, memory)
     for n in range(2, LONGEST_NGRAM + 1):
         if n > 2:
-            num_places = _recurring_longer(hashes_M, n - 1, memory, num_places)
-        if n <= LONGEST_TOP_NGRAM:
-            memory.characters_G[n] = _top(characters_before_M, num_words, n, memory, num_places)
-        elif num_places == 0:
+            num_places = _name_longer(hashes_M, n - 1, memory, num_places)
+        num_places, most, place = _keep_recurring(memory, num_places)
+        if n > LONGEST_TOP_NGRAM and num_places == 0:
             break
-        else:
+        if n > LONGEST_TOP_NGRAM:
             memory.characters_G[n] = _duplicated(characters_before_M, n, memory, num_places)
+        elif num_words >= n:  # where none recurs, the first stands for all
+            characters = characters_before_M[place + n] - characters_before_M[place]
+            memory.characters_G[n] = most * (characters + n - 1)
 
 
 @leaf
-def _recurring_pairs(hashes_M, num_words, memory):
-    """Places of word pairs that occur at least twice, named; returns their number."""
-    num_bits = 512
-    while num_bits < 8 * num_words:
-        num_bits *= 2
-    bit_mask = uint64(num_bits - 1)
-    memory.once_T[: num_bits >> 6] = uint64(0)
-    memory.twice_T[: num_bits >> 6] = uint64(0)
-    for i in range(num_words - 1):
-        bit = ((hashes_M[i] * uint64(ODD) + hashes_M[i + 1]) >> uint64(32)) & bit_mask
-        block, flag = bit >> uint64(6), uint64(1) << (bit & uint64(63))
-        memory.twice_T[block] |= memory.once_T[block] & flag
-        memory.once_T[block] |= flag
-    num_places = 0
-    for i in range(num_words - 1):
+def _name_pairs(hashes_M, num_words, memory):
+    """Name and count all word pairs; returns their number."""
+    num_places = max(num_words - 1, 0)
+    slot_mask = _cleared(memory.table_T, 2 * num_places)
+    for i in range(num_places):
         key = hashes_M[i] * uint64(ODD) + hashes_M[i + 1]
-        bit = (key >> uint64(32)) & bit_mask
-        memory.places_P[num_places] = i
-        memory.keys_M[i] = key
-        num_places += int((memory.twice_T[bit >> uint64(6)] >> (bit & uint64(63))) & uint64(1))
-    slot_mask = _cleared(memory.table_T, num_places)
-    for p in range(num_places):
-        i = memory.places_P[p]
-        _name(memory, slot_mask, memory.keys_M[i], i)
-    return _keep_recurring(memory, num_places)
+        memory.places_P[i] = i
+        _name(memory, slot_mask, key >> uint64(32), key, i)
+    return num_places
 
 
 @leaf
-def _recurring_longer(hashes_M, n, memory, num_places):
-    """From recurring n-grams to recurring (n+1)-grams; returns the number of their places."""
+def _name_longer(hashes_M, n, memory, num_places):
+    """From the places of recurring n-grams to named (n+1)-grams; returns the number of their places."""
     num_longer = 0
     for p in range(num_places - 1):
         i = memory.places_P[p]
@@ -127,8 +108,9 @@ def _recurring_longer(hashes_M, n, memory, num_places):
         if hashes_M[name + n] == hashes_M[i + n]:  # it goes on as its first place does, and keeps the name
             memory.counts_M[name] = memory.counts_M[name] * int(name != i) + 1
         else:  # the neighbour still has its shorter name: places ascend
-            _name(memory, slot_mask, uint64(name) << uint64(32) | uint64(memory.names_M[i + 1]), i)
-    return _keep_recurring(memory, num_longer)
+            key = uint64(name) << uint64(32) | uint64(memory.names_M[i + 1])
+            _name(memory, slot_mask, mix_multiply(key, uint64(ODD)), key, i)
+    return num_longer
 
 
 @leaf
@@ -141,45 +123,42 @@ def _cleared(table_T, num_entries):
     return uint64(num_slots - 1)
 
 
-@leaf
-def _name(memory, slot_mask, key, i):
+@inlined_leaf
+def _name(memory, slot_mask, mixed, key, i):
     """Name the n-gram at place `i` by the first place with its key, and count it."""
-    slot = mix_multiply(key, uint64(ODD)) & slot_mask
-    while memory.table_T[slot] != 0:
-        name = memory.table_T[slot] - 1
-        if memory.keys_M[name] == key:
-            memory.names_M[i] = name
-            memory.counts_M[name] += 1
-            return
-        slot = (slot + uint64(1)) & slot_mask
-    memory.table_T[slot] = i + 1
+    slot = mixed & slot_mask
     memory.keys_M[i] = key
-    memory.names_M[i] = i
-    memory.counts_M[i] = 1
+    memory.counts_M[i] = 0
+    entry = memory.table_T[slot]
+    first = i + 1 if entry == 0 else entry  # as good as random: chosen rather than branched on
+    while True:
+        memory.table_T[slot] = first
+        name = first - 1
+        if memory.keys_M[name] == key:
+            break
+        slot = (slot + uint64(1)) & slot_mask
+        first = memory.table_T[slot]
+        if first == 0:
+            first = i + 1
+    memory.names_M[i] = name
+    memory.counts_M[name] += 1
 
 
 @leaf
 def _keep_recurring(memory, num_places):
-    """Forget the places whose n-gram turned out to occur once; returns how many are left."""
-    num_kept = 0
+    """Forget the places whose n-gram turned out to occur once.
+
+    Returns how many are left, the occurrences of the most frequent n-gram, and its first place, the earliest of equals.
+    """
+    num_kept, most, place = 0, 1, 0
     for p in range(num_places):
         i = memory.places_P[p]
         memory.places_P[num_kept] = i
-        num_kept += int(memory.counts_M[memory.names_M[i]] > 1)
-    return num_kept
-
-
-@leaf
-def _top(characters_before_M, num_words, n, memory, num_places):
-    """Occurrences times length of the most frequent n-gram; where none recurs, the first stands for all."""
-    if num_words < n:
-        return 0
-    most, place = 1, 0
-    for p in range(num_places):
-        i = memory.places_P[p]
-        if memory.names_M[i] == i and memory.counts_M[i] > most:
-            most, place = int(memory.counts_M[i]), int(i)
-    return most * (characters_before_M[place + n] - characters_before_M[place] + n - 1)
+        count = memory.counts_M[memory.names_M[i]]
+        num_kept += int(count > 1)
+        place = i if count > most else place
+        most = max(most, count)
+    return num_kept, most, place
 
 
 @leaf

@@ -39,6 +39,7 @@ from kernels.characters import (
     WORD,
     character_bytes,
     code_point,
+    inlined_leaf,
     leaf,
 )
 from kernels.simd import (
@@ -91,6 +92,9 @@ class Masks(NamedTuple):
     inner_before_W: NDArray[np.int64]  # such bytes before the block
     letters_W: NDArray[np.uint64]  # letters
     plain_W: NDArray[np.uint64]  # word characters that are no symbols
+    ends_W: NDArray[np.uint64]  # ASCII whitespace behind . ! ? and the quotes and brackets that follow them
+    ends_before_W: NDArray[np.int64]  # such bytes before the block
+    wide_ends_W: NDArray[np.uint64]  # first bytes of other characters that may take part in the end of a sentence
     braces_W: NDArray[np.uint64]  # {
     brackets_W: NDArray[np.uint64]  # [
     edges_E: NDArray[np.int64]  # start, end, start, end... of words
@@ -114,6 +118,7 @@ class Counts(NamedTuple):
     has_brackets: bool
     has_long_token: bool  # maybe: only the lines can tell
     has_cuts: bool
+    has_wide_ends: bool
     has_other_ends: bool  # marks that end sentences in scripts other than Latin and Chinese
 
 
@@ -140,6 +145,9 @@ def allocate_masks(longest_bytes: int) -> Masks:
         inner_before_W=count(),
         letters_W=mask(),
         plain_W=mask(),
+        ends_W=mask(),
+        ends_before_W=count(),
+        wide_ends_W=mask(),
         braces_W=mask(),
         brackets_W=mask(),
         edges_E=np.empty(2 * num_words, np.int64),
@@ -196,7 +204,7 @@ def any_bit(bits_W, start, end):
     return bits_W[last] & to_end != uint64(0)
 
 
-@leaf
+@inlined_leaf
 def characters_between(masks, start, end):
     """Length of a span in characters."""
     inner = rank(masks.inner_W, masks.inner_before_W, end) - rank(masks.inner_W, masks.inner_before_W, start)
@@ -227,8 +235,9 @@ def scan_document(buffer_N, start, end, properties_P, masks):
     apart_before = point_before = 0  # of the last wide word character
     previous_space = uint64(1)
     num_inner = num_tokens = num_newlines = num_hashes = num_ellipses = num_edges = 0
-    after_dots = 0
-    all_braces = all_brackets = all_cuts = uint64(0)
+    after_dots = num_ends = 0
+    previous_mark = carried_run = uint64(0)
+    all_braces = all_brackets = all_cuts = all_wide_ends = uint64(0)
     has_other_ends = False
     blocks_without_space = 0
     has_long_token = False
@@ -242,7 +251,7 @@ def scan_document(buffer_N, start, end, properties_P, masks):
         breaks = (range_mask(buffer_N, i, 10, 4) | range_mask(buffer_N, i, 28, 3)) & valid
         spaces = (range_mask(buffer_N, i, 9, 5) | range_mask(buffer_N, i, 28, 5)) & valid
         high = range_mask(buffer_N, i, 128, 128) & valid
-        inner = cuts = uint64(0)
+        inner = cuts = wide_ends = uint64(0)
         ascii_word = word
         ends, carried_ends = carried_ends, uint64(0)
         if high != uint64(0):
@@ -293,10 +302,15 @@ def scan_document(buffer_N, start, end, properties_P, masks):
                     carried_spaces |= over
                     if found & BREAK:
                         breaks |= uint64(1) << uint64(place)
+                    wide_ends |= uint64(_may_end(buffer_N, start, i + place)) << uint64(place)
                 elif point == 0x2026:
                     num_ellipses += 1
+                    wide_ends |= uint64(1) << uint64(place)
                 elif found & TERMINAL:
                     has_other_ends |= point < 0x3000 or 0x3003 <= point < 0xFF00 or point > 0xFFFF
+                    wide_ends |= uint64(1) << uint64(place)
+                elif point == 0x2019 or point == 0x201D or point == 0xBB:
+                    wide_ends |= uint64(_may_end(buffer_N, start, i + place)) << uint64(place)
 
         cuts |= ends & ascii_word
         previous_high = high >> uint64(63)
@@ -317,6 +331,22 @@ def scan_document(buffer_N, start, end, properties_P, masks):
         num_tokens += int(popcount(tokens))
         blocks_without_space = 0 if spaces | cuts != uint64(0) else blocks_without_space + 1
         has_long_token |= blocks_without_space >= LONG_TOKEN_BLOCKS
+
+        # Quotes and brackets behind a mark: the sum carries a bit over each run of them to the byte behind.
+        marks = (equal_mask(buffer_N, i, 46) | equal_mask(buffer_N, i, 33) | equal_mask(buffer_N, i, 63)) & valid
+        closing = (equal_mask(buffer_N, i, 34) | equal_mask(buffer_N, i, 39) | equal_mask(buffer_N, i, 41)) & valid
+        closing |= equal_mask(buffer_N, i, 93) & valid
+        after_marks = (marks << uint64(1)) | previous_mark
+        previous_mark = marks >> uint64(63)
+        begun = closing + (after_marks & closing)
+        after_runs = begun + carried_run
+        carried_run = uint64(begun < closing) | uint64(after_runs < begun)
+        sentence_ends = (after_marks | after_runs) & ~closing & spaces
+        masks.ends_W[k] = sentence_ends
+        masks.ends_before_W[k] = num_ends
+        num_ends += int(popcount(sentence_ends))
+        masks.wide_ends_W[k] = wide_ends
+        all_wide_ends |= wide_ends
 
         num_newlines += int(popcount(newlines))
         num_hashes += int(popcount(equal_mask(buffer_N, i, 35) & valid))
@@ -354,8 +384,9 @@ def scan_document(buffer_N, start, end, properties_P, masks):
     if num_edges & 1:
         masks.edges_E[num_edges] = num_bytes
         num_edges += 1
-    for bits_W in (masks.spaces_W, masks.tokens_W, masks.newlines_W, masks.breaks_W, masks.inner_W):
+    for bits_W in (masks.spaces_W, masks.tokens_W, masks.newlines_W, masks.breaks_W, masks.inner_W, masks.ends_W):
         bits_W[num_blocks] = uint64(0)
+    masks.ends_before_W[num_blocks] = num_ends
     masks.inner_before_W[num_blocks] = num_inner
     masks.tokens_before_W[num_blocks] = num_tokens
     num_plain, plain_characters, num_letter_words, num_stop_words = _hash_words(
@@ -375,8 +406,19 @@ def scan_document(buffer_N, start, end, properties_P, masks):
         all_brackets != uint64(0),
         has_long_token,
         all_cuts != uint64(0),
+        all_wide_ends != uint64(0),
         has_other_ends,
     )
+
+
+@leaf
+def _may_end(buffer_N, start, position):
+    """Whether the character before this one can be the end of a sentence, or of quotes and brackets behind one."""
+    if position == start:
+        return False
+    byte = buffer_N[position - 1]
+    is_mark = byte == 46 or byte == 33 or byte == 63
+    return is_mark or byte >= 0x80 or byte == 34 or byte == 39 or byte == 41 or byte == 93
 
 
 @leaf
