@@ -50,8 +50,7 @@ def without_control_tokens(definition: Mapping[str, Any], control: Mapping[str, 
     if model.get("unk_token") in names:
         model["unk_token"] = names[model["unk_token"]]
     if "merges" in model:
-        pairs = [pair_of(merge) for merge in model["merges"]]
-        model["merges"] = [list(p) for p in pairs if not {p[0], p[1], p[0] + p[1]} & names.keys()]
+        model["merges"] = _merges_without(model["merges"], names)
     added = [
         {**token, "content": names[token["content"]], "special": True} if token["content"] in names else token
         for token in definition.get("added_tokens", ())
@@ -60,10 +59,13 @@ def without_control_tokens(definition: Mapping[str, Any], control: Mapping[str, 
     return {**definition, **bare, "model": model, "added_tokens": added}
 
 
-def pair_of(merge: str | Sequence[str]) -> tuple[str, str]:
-    """A merge in either of its spellings."""
-    left, right = merge.split(" ") if isinstance(merge, str) else merge
-    return left, right
+def _merges_without(merges: Sequence[str | Sequence[str]], names: Mapping[str, str]) -> Sequence[str | Sequence[str]]:
+    """Merges that neither take nor make one of `names`."""
+    pairs = (merge.split(" ") if isinstance(merge, str) else merge for merge in merges)
+    kept = [(left, right) for left, right in pairs if not (left in names or right in names or left + right in names)]
+    if any(" " in left or " " in right for left, right in kept):
+        return kept
+    return [f"{left} {right}" for left, right in kept]  # this spelling is read faster
 
 
 def _special_names(settings: Mapping[str, Any]) -> Iterator[str]:

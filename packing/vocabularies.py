@@ -240,18 +240,23 @@ def _spelled(vocab: Mapping[str, int], words: Collection[str]) -> list[bytes] | 
     bytes_of = _byte_alphabet()
     tokens = [b""] * (max(vocab.values(), default=0) + 1)
     for name, token in vocab.items():
-        if all(character in bytes_of for character in name):
-            tokens[token] = bytes(bytes_of[character] for character in name)
-        elif name not in words:
-            return None
+        try:
+            tokens[token] = name.translate(bytes_of).encode("latin-1")
+        except UnicodeEncodeError:
+            if name not in words:
+                return None
     return tokens if len({token for token in tokens if len(token) == 1}) == 256 else None
 
 
-def _byte_alphabet() -> dict[str, int]:
-    """The printable characters by which byte-level vocabularies spell bytes (GPT-2)."""
+def _byte_alphabet() -> dict[int, int]:
+    """The printable characters by which byte-level vocabularies spell bytes (GPT-2), as a table for `str.translate`.
+
+    Characters that spell none are no bytes after it.
+    """
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = [byte for byte in range(256) if byte not in set(printable)]
-    return {chr(byte): byte for byte in printable} | {chr(256 + n): byte for n, byte in enumerate(others)}
+    spelled = {byte: byte for byte in printable} | {256 + n: byte for n, byte in enumerate(others)}
+    return dict.fromkeys(others, 0xFFFF) | spelled
 
 
 def _byte_level_expression(definition: Mapping[str, Any]) -> str | None:
