@@ -15,8 +15,10 @@ from kernels.pool import (
     LONGEST_WAIT,
     NEWEST,
     NUM_COUNTS,
+    OLDEST,
     POOLED,
     ROOM,
+    SIDE_BY_SIDE,
     Arrivals,
     Row,
     Slots,
@@ -70,12 +72,11 @@ class Pool:
         `newest` is the number of the last arrival so far.
         """
         length, dimension = self._weights.context_length, self._padded_dimension
-        num_slots = max(self._limit, len(waiting.lengths_N)) + 1
+        num_slots = max(self._limit, len(waiting.lengths_N)) + 2  # the last one stays empty
         self._slots = Slots(
-            vectors_SD=lookup_table((num_slots, dimension), np.int8),
+            biased_SD=lookup_table((num_slots, dimension), np.uint8),
             squares_S=np.zeros(num_slots, np.int64),
             norms_S=np.zeros(num_slots, np.float32),
-            totals_S=np.zeros(num_slots, np.int64),
             lengths_S=np.zeros(num_slots, np.int64),
             numbers_S=np.zeros(num_slots, np.int64),
             arrivals_S=np.zeros(num_slots, np.int64),
@@ -83,10 +84,13 @@ class Pool:
             continued_S=np.zeros(num_slots, np.uint8),
             dots_S=np.zeros(num_slots, np.int64),
             barred_S=np.zeros(num_slots, np.uint8),
+            scores_S=np.zeros(num_slots, np.float32),
+            complements_S=np.zeros(num_slots, np.int32),
+            fitting_S=np.zeros(num_slots + SIDE_BY_SIDE, np.int32),
             same_length_L=np.zeros(length + 1, np.int32),
         )
         self._row = Row(np.zeros(dimension, np.int32), np.zeros(NUM_COUNTS, np.int64), np.zeros(length, np.int64))
-        self._row.counts[ROOM] = length
+        self._row.counts[ROOM], self._row.counts[OLDEST] = length, -1
         self._picked: list[int] = []
         for row in rows:
             self._pick(row, limit=0)
