@@ -22,8 +22,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from packing.packer import Packer, PackingConfig
+from packing.pieces import lengths
 from tests.corpus import read_zst_jsonl
-from tests.packing.streams import Stream, log_normal, pack_all, zipf_topics
+from tests.packing.streams import Stream, give, log_normal, zipf_topics
 
 CORPORA = Path(os.environ.get("CURATORD_TEST_CORPORA", Path(__file__).parents[2] / "shared" / "corpora"))
 OPEN_BINS = 8  # torchtitan's default
@@ -61,10 +62,11 @@ def pack_ours(stream: Stream, context_length: int, mode: str) -> Result:
     config = PackingConfig(context_length=context_length, mode="sculpt" if mode == "sculpt" else "best_fit")
     packer = Packer(config, dimension=dimension)
     started = time.process_time()
-    rows = pack_all(packer, stream)
+    starts = range(0, len(stream.lengths_B), 512)
+    rows = [*(give(packer, stream, start, start + 512) for start in starts), packer.flush()]
     cpu_s = time.process_time() - started
     stats = packer.stats
-    placed = sum(len(piece) for row in rows for piece in row.pieces)
+    placed = sum(int(lengths(each.pieces_S).sum()) for each in rows)
     padding = stats.padding_tokens + stats.padding_tokens_flushed
     return Result(
         method=mode,

@@ -37,9 +37,8 @@ from numpy.typing import NDArray
 
 from curatord.sequence import MAX_U16_VOCABULARY, PackedSequence, decode_sequence, encode_sequence
 from packing.packer import Packer, PackingConfig
-from packing.rows import Row
 from state.document_numbers import numbers_from
-from tests.packing.streams import log_normal, pack_all
+from tests.packing.streams import Row, log_normal, pack_all
 
 # name, tokens a row, vocabulary
 SHAPES = (("4k u16", 4096, 50_257), ("4k u32", 4096, 131_072), ("32k u32", 32_768, 131_072))
@@ -222,7 +221,7 @@ def sequence_of(row: Row, context_length: int, vocabulary_size: int, rng: np.ran
     """A row with tokens and ids drawn."""
     pieces = row.pieces
     numbers_S = numbers_from(b"".join([piece.numbers for piece in pieces]))
-    lengths_S = np.array([len(piece) for piece in pieces], np.uint32)
+    lengths_S = np.array([piece.end - piece.start for piece in pieces], np.uint32)
     return PackedSequence(
         seq_no=row.seq_no,
         generation=row.generation,

@@ -26,28 +26,16 @@ DataSculpt's greedy (Lu et al., 2024, arXiv 2409.00997) sorts the whole corpus b
 stream has no whole; and when no document may be cut, the tightest fit wastes least.
 """
 
-# numba's intrinsics are called without their first parameter, the typing context.
-# mypy: disable-error-code="call-arg"
-
 from __future__ import annotations
 
 from typing import NamedTuple
 
 import numpy as np
-from llvmlite import ir
-from numba import njit, types
-from numba.core import cgutils
-from numba.extending import intrinsic
+from numba import njit
 from numpy.typing import NDArray
 
-from kernels.simd import I32, I64, element_pointer, load_block
+from kernels.byte_vectors import BIAS, SIDE_BY_SIDE, add_products
 
-# Vectors are padded with zeros to a multiple of this.
-BLOCK_ELEMENTS = 128
-# What makes a signed byte an unsigned one.
-BIAS = 128
-# Slots whose products are summed at once.
-SIDE_BY_SIDE = 4
 # Candidates that leave less room than this are about to close their row.
 CLOSING_TOKENS = 64
 # What an exact fit counts that another piece of the pool would have to complete.
@@ -115,92 +103,6 @@ class Weights(NamedTuple):
     closing_bonus: float
     due_wait: int  # arrivals after which a piece goes first where it fits
     max_wait: int  # arrivals after which a row closes for it
-
-
-@intrinsic
-def add_products(typing_context, biased_SD, dimension, fitting_S, first, signed_D, correction, dots_S):
-    """Add the products of `signed_D` with the vectors of SIDE_BY_SIDE slots to theirs, less a correction.
-
-    The slots are `fitting_S[first]` and those behind it; `biased_SD` has unsigned bytes. Bytes of unlike sign, because
-    processors multiply and add 64 pairs of those in one instruction (VNNI). Cost: the memory is waited for.
-    """
-
-    def codegen(context, builder, signature, args):
-        biased, dimension, fitting, first, signed, correction, dots = args
-        biased_type, _, fitting_type, _, signed_type, _, dots_type = signature.args
-        has_vnni = "+avx512vnni" in context.codegen().magic_tuple()[2]
-        sums = ir.VectorType(I32, 16)
-        wide = ir.VectorType(I32, 64)
-        zero = ir.Constant(sums, [0] * 16) if has_vnni else ir.Constant(I32, 0)
-
-        def reduce(vector):
-            kind = ir.FunctionType(I32, [vector.type])
-            name = f"llvm.vector.reduce.add.v{vector.type.count}i32"
-            return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), [vector])
-
-        def add(total, unsigned_block, signed_block):
-            if has_vnni:
-                kind = ir.FunctionType(sums, [sums] * 3)
-                multiply_add = cgutils.get_or_insert_function(builder.module, kind, "llvm.x86.avx512.vpdpbusd.512")
-                parts = [builder.bitcast(block, sums) for block in (unsigned_block, signed_block)]
-                return builder.call(multiply_add, [total, *parts])
-            products = builder.mul(builder.zext(unsigned_block, wide), builder.sext(signed_block, wide))
-            return builder.add(total, reduce(products))
-
-        slots, starts = [], []
-        for place in range(SIDE_BY_SIDE):
-            index = builder.add(first, ir.Constant(I64, place))
-            slot = builder.sext(builder.load(element_pointer(context, builder, fitting_type, fitting, index)), I64)
-            slots.append(slot)
-            starts.append(builder.mul(slot, dimension))
-        before, loop, after = builder.block, builder.append_basic_block("block"), builder.append_basic_block("done")
-        builder.branch(loop)
-        builder.position_at_end(loop)
-        offset = builder.phi(I64)
-        totals = [builder.phi(zero.type) for _ in slots]
-        signed_block = load_block(context, builder, signed_type, signed, offset)
-        added = [
-            add(total, load_block(context, builder, biased_type, biased, builder.add(start, offset)), signed_block)
-            for total, start in zip(totals, starts, strict=True)
-        ]
-        following = builder.add(offset, ir.Constant(I64, 64))
-        offset.add_incoming(ir.Constant(I64, 0), before)
-        offset.add_incoming(following, loop)
-        for total, more in zip(totals, added, strict=True):
-            total.add_incoming(zero, before)
-            total.add_incoming(more, loop)
-        builder.cbranch(builder.icmp_signed("<", following, dimension), loop, after)
-        builder.position_at_end(after)
-        for slot, total in zip(slots, added, strict=True):
-            product = builder.sext(reduce(total) if has_vnni else total, I64)
-            pointer = element_pointer(context, builder, dots_type, dots, slot)
-            builder.store(builder.add(builder.load(pointer), builder.sub(product, correction)), pointer)
-        return context.get_dummy_value()
-
-    whole = types.int64
-    return types.void(biased_SD, whole, fitting_S, whole, signed_D, whole, dots_S), codegen
-
-
-@njit(cache=True, nogil=True, boundscheck=False)
-def pair_products(vectors_ND, bounds_R1):
-    """Sum of the products of all ordered pairs of vectors, by row: |sum|^2 less the squares.
-
-    Row r has the vectors `bounds_R1[r]` to `bounds_R1[r + 1]`.
-    """
-    products_R = np.zeros(len(bounds_R1) - 1, np.int64)
-    sum_D = np.empty(vectors_ND.shape[1], np.int32)
-    for r in range(len(products_R)):
-        sum_D[:] = 0
-        for n in range(bounds_R1[r], bounds_R1[r + 1]):
-            squares = np.int32(0)
-            for d in range(len(sum_D)):
-                byte = np.int32(vectors_ND[n, d])
-                sum_D[d] += byte
-                squares += byte * byte
-            products_R[r] -= squares
-        for d in range(len(sum_D)):
-            products_R[r] += np.int64(sum_D[d]) * np.int64(sum_D[d])
-    return products_R
 
 
 @njit(cache=True, nogil=True, boundscheck=False)

@@ -9,11 +9,15 @@ would wait more than `max_wait` arrivals for it to close: without that bound an 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kernels.best_fit import best_fit
+from kernels.columns import Ragged, bounds_of
 from kernels.pool import Arrivals
+from packing.pool import ClosedRows
 
 
 @dataclass(slots=True)
@@ -24,10 +28,7 @@ class _OpenRow:
 
 
 class BestFit:
-    """Pieces that wait for their round, and the rows that are carried over.
-
-    Rows come out as (n, piece numbers): closed when the n-th of the arrivals of that call had entered.
-    """
+    """Pieces that wait for their round, and the rows that are carried over."""
 
     def __init__(self, *, context_length: int, limit: int, max_wait: int) -> None:
         self.longest_wait = 0  # arrivals between a piece's entry and the closing of its row
@@ -35,7 +36,7 @@ class BestFit:
         self._limit = limit
         self._max_wait = max_wait
         self._rows: list[_OpenRow] = []
-        self._waiting: list[tuple[int, int, int]] = []  # (length, number, arrival)
+        self._waiting_3N = np.zeros((3, 0), np.int64)  # length, number, arrival
         self._newest = 0
 
     def load(self, *, rows: list[Arrivals], waiting: Arrivals, newest: int) -> None:
@@ -44,43 +45,52 @@ class BestFit:
             _OpenRow(row.numbers_N.tolist(), self._context_length - int(row.lengths_N.sum()), int(row.arrivals_N.min()))
             for row in rows
         ]
-        self._waiting = _tuples(waiting)
+        self._waiting_3N = _columns(waiting)
         self._newest = newest
 
     def open_rows(self) -> list[list[int]]:
         """The pieces of each open row, in the order in which they were put in."""
         return [list(row.numbers) for row in self._rows]
 
-    def fill(self, arrivals: Arrivals) -> list[tuple[int, list[int]]]:
+    def fill(self, arrivals: Arrivals) -> ClosedRows:
         """Let pieces in; a round for every `limit` of them. The rows that closed."""
-        closed = []
-        for n, piece in enumerate(_tuples(arrivals)):
-            self._waiting.append(piece)
-            self._newest = piece[2]
-            if len(self._waiting) >= self._limit:
-                closed += [(n, numbers) for numbers in self._round()]
-        return closed
+        arrivals_3N, first = _columns(arrivals), 0
+        after: list[int] = []
+        closed: list[list[int]] = []
+        while first < arrivals_3N.shape[1]:
+            # The pool may be smaller than it was, and more than a round wait.
+            end = first + max(1, self._limit - self._waiting_3N.shape[1])
+            self._waiting_3N = np.concatenate((self._waiting_3N, arrivals_3N[:, first:end]), axis=1)
+            first = min(end, arrivals_3N.shape[1])
+            self._newest = int(self._waiting_3N[2, -1])
+            if self._waiting_3N.shape[1] >= self._limit:
+                closed += self._round()
+                after += [first - 1] * (len(closed) - len(after))
+        return ClosedRows(np.array(after, np.int64), _ragged(closed))
 
-    def drain(self) -> list[list[int]]:
+    def drain(self) -> Ragged[np.int64]:
         """A last round, after which every row closes."""
         closed = self._round() + self.open_rows()
         self._rows = []
-        return closed
+        return _ragged(closed)
 
     def _round(self) -> list[list[int]]:
         # Rows by their first piece: an order that a restart can find again.
         rows = sorted(self._rows, key=lambda row: row.numbers[0])
-        pieces = sorted(self._waiting, key=lambda piece: (-piece[0], piece[1]))
-        self._waiting = []
-        lengths_N = np.array([length for length, _, _ in pieces], np.int64)
+        lengths_N, numbers_N, arrivals_N = self._waiting_3N[:, np.lexsort((self._waiting_3N[1], -self._waiting_3N[0]))]
+        self._waiting_3N = np.zeros((3, 0), np.int64)
         rooms_R = np.array([row.room for row in rows], np.int64)
         rows_N, num_rows = best_fit(lengths_N, rooms_R, self._context_length)
         rows += [_OpenRow([], self._context_length, self._newest) for _ in range(num_rows - len(rows))]
-        for (length, number, arrival), r in zip(pieces, rows_N.tolist(), strict=True):
-            row = rows[r]
-            row.numbers.append(number)
-            row.room -= length
-            row.oldest = min(row.oldest, arrival)
+        # The pieces of a row stand together, in the order in which they came to it.
+        order_N = np.argsort(rows_N, kind="stable")
+        firsts = np.flatnonzero(np.diff(rows_N[order_N], prepend=-1))
+        for first, end in pairwise([*firsts.tolist(), len(order_N)]):
+            own = order_N[first:end]
+            row = rows[rows_N[own[0]]]
+            row.numbers += numbers_N[own].tolist()
+            row.room -= int(lengths_N[own].sum())
+            row.oldest = min(row.oldest, int(arrivals_N[own].min()))
         closed = []
         self._rows = []
         for row in rows:
@@ -92,7 +102,10 @@ class BestFit:
         return closed
 
 
-def _tuples(arrivals: Arrivals) -> list[tuple[int, int, int]]:
-    return list(
-        zip(arrivals.lengths_N.tolist(), arrivals.numbers_N.tolist(), arrivals.arrivals_N.tolist(), strict=True)
-    )
+def _columns(arrivals: Arrivals) -> NDArray[np.int64]:
+    return np.stack((arrivals.lengths_N, arrivals.numbers_N, arrivals.arrivals_N))
+
+
+def _ragged(rows: list[list[int]]) -> Ragged[np.int64]:
+    numbers_N = np.array([number for row in rows for number in row], np.int64)
+    return Ragged(numbers_N, bounds_of([len(row) for row in rows]))

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import groupby
-from operator import attrgetter
-from typing import TypeVar
+from itertools import pairwise
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from curatord.sequence import HEAD_PRESENT, TAIL_PRESENT, PackedSequence
+from kernels.columns import bounds_of
 from packing.held import HeldDocuments
-from packing.rows import Row
-from state.document_numbers import numbers_from
+from packing.pieces import lengths
+from packing.rows import Rows
 from state.epoch import Epoch
 from state.facts import NUMBERS, Facts, Family, packed
 from state.ledger import Ledger
-
-Scalar = TypeVar("Scalar", bound=np.generic)
 
 
 class Placements(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
@@ -40,27 +36,6 @@ PLACEMENTS = Facts(
 )
 
 
-class _Segments:
-    """The S segments of some rows, as columns."""
-
-    def __init__(self, rows: Sequence[Row]) -> None:
-        self.pieces = [piece for row in rows for piece in row.pieces]
-        self.num_segments = np.array([len(row.pieces) for row in rows], np.uint32)
-        self.starts_S = self._column("start", np.uint32)
-        self.ends_S = self._column("end", np.uint32)
-        self.lengths_S = self.ends_S - self.starts_S
-        is_tail_S = self.ends_S == self._column("num_tokens", np.uint32)
-        self.flags_S = (self.starts_S == 0) * np.uint8(HEAD_PRESENT) | is_tail_S * np.uint8(TAIL_PRESENT)
-        self.doc_nos_S = self._column("doc_no", np.int64)
-        self.numbers_S = numbers_from(b"".join([piece.numbers for piece in self.pieces]))
-        self.clusters_S = self.numbers_S["cluster"].copy()
-        self.policy_versions_S = self.numbers_S["policy_version"].copy()
-        self.propensities_S = self.numbers_S["propensity"].copy()
-
-    def _column(self, name: str, kind: type[Scalar]) -> NDArray[Scalar]:
-        return np.array(list(map(attrgetter(name), self.pieces)), kind)
-
-
 class Emission:
     """From rows to the epoch's outputs."""
 
@@ -70,57 +45,71 @@ class Emission:
         self._context_length = context_length
         self._shard_rows = shard_rows  # a shard ends where a multiple of this many sequences does
 
-    def emit(self, rows: Sequence[Row], epoch: Epoch) -> None:
+    def emit(self, rows: Rows, epoch: Epoch) -> None:
         """Add the sequences of these rows, consecutive in `seq_no`, to the epoch; their pieces hold nothing more."""
-        for _, shard in groupby(rows, key=lambda row: row.seq_no // self._shard_rows):
-            self._emit_shard(list(shard), epoch)
+        begins_R = np.diff(rows.seq_nos_R // self._shard_rows, prepend=-1) != 0
+        for first, end in pairwise([*np.flatnonzero(begins_R).tolist(), len(rows)]):
+            self._emit_shard(rows.part(first, end), epoch)
 
-    def _emit_shard(self, rows: Sequence[Row], epoch: Epoch) -> None:
+    def _emit_shard(self, rows: Rows, epoch: Epoch) -> None:
         """Rows that go out together, as one file and one fact."""
-        segments = _Segments(rows)
-        ends = np.cumsum(segments.num_segments).tolist()
-        sequences = [
-            self._sequence(row, segments, slice(end - len(row.pieces), end))
-            for row, end in zip(rows, ends, strict=True)
-        ]
-        epoch.sequences.append(sequences)
-        self._ledger.sequences += len(sequences)
-        self._place(rows[0], segments, epoch)
-        for piece, length in zip(segments.pieces, segments.lengths_S.tolist(), strict=True):
-            if piece.use == 0:
-                self._ledger.tokens_emitted_first += length
-                self._held[piece.doc_no].unemitted -= length
-            else:
-                self._ledger.tokens_emitted_again += length
-            self._held.let_go(piece.doc_no)
+        pieces_S, lengths_S = rows.pieces_S, lengths(rows.pieces_S)
+        epoch.sequences.append(self._sequences(rows, lengths_S))
+        self._ledger.sequences += len(rows)
+        self._place(rows, lengths_S, epoch)
+        is_first_S = pieces_S["use"] == 0
+        self._ledger.tokens_emitted_first += int(lengths_S[is_first_S].sum())
+        self._ledger.tokens_emitted_again += int(lengths_S[~is_first_S].sum())
+        self._held.emit(pieces_S["doc_no"][is_first_S], lengths_S[is_first_S])
+        self._held.let_go(pieces_S["doc_no"])
 
-    def _sequence(self, row: Row, segments: _Segments, own: slice) -> PackedSequence:
-        documents = [self._held[piece.doc_no] for piece in row.pieces]
-        tokens = [
-            document.tokens[piece.start : piece.end] for document, piece in zip(documents, row.pieces, strict=True)
-        ]
-        return PackedSequence(
-            seq_no=row.seq_no,
-            generation=row.generation,
-            context_length=self._context_length,
-            tokens_T=np.concatenate(tokens) if tokens else np.zeros(0, np.uint32),
-            segment_lengths_S=segments.lengths_S[own],
-            segment_offsets_S=segments.starts_S[own],
-            segment_flags_S=segments.flags_S[own],
-            doc_ids=tuple([document.doc_id for document in documents]),
-            clusters_S=segments.clusters_S[own],
-            policy_versions_S=segments.policy_versions_S[own],
-            propensities_S=segments.propensities_S[own],
+    def _sequences(self, rows: Rows, lengths_S: NDArray[np.int64]) -> list[PackedSequence]:
+        """A sequence a row; the columns of all stand in one array each."""
+        pieces_S = rows.pieces_S
+        parts = self._held.parts(pieces_S["doc_no"], pieces_S["start"], lengths_S)
+        tokens_T = np.concatenate(parts) if parts else np.zeros(0, np.uint32)
+        token_bounds = bounds_of(lengths_S)[rows.bounds_R1].tolist()
+        doc_ids = self._held.ids(pieces_S["doc_no"])
+        is_tail_S = pieces_S["end"] == pieces_S["num_tokens"]
+        flags_S = (pieces_S["start"] == 0) * np.uint8(HEAD_PRESENT) | is_tail_S * np.uint8(TAIL_PRESENT)
+        lengths_u32_S, starts_S = lengths_S.astype(np.uint32), pieces_S["start"].astype(np.uint32)
+        clusters_S, policy_versions_S, propensities_S = (
+            pieces_S["numbers"][name].copy() for name in ("cluster", "policy_version", "propensity")
         )
+        sequences = []
+        for seq_no, first, end, start, stop in zip(
+            rows.seq_nos_R.tolist(), *_spans(rows.bounds_R1.tolist()), *_spans(token_bounds), strict=True
+        ):
+            sequences.append(
+                PackedSequence(
+                    seq_no=seq_no,
+                    generation=rows.generation,
+                    context_length=self._context_length,
+                    tokens_T=tokens_T[start:stop],
+                    segment_lengths_S=lengths_u32_S[first:end],
+                    segment_offsets_S=starts_S[first:end],
+                    segment_flags_S=flags_S[first:end],
+                    doc_ids=tuple(doc_ids[first:end]),
+                    clusters_S=clusters_S[first:end],
+                    policy_versions_S=policy_versions_S[first:end],
+                    propensities_S=propensities_S[first:end],
+                )
+            )
+        return sequences
 
-    def _place(self, first: Row, segments: _Segments, epoch: Epoch) -> None:
+    def _place(self, rows: Rows, lengths_S: NDArray[np.int64], epoch: Epoch) -> None:
+        pieces_S, first = rows.pieces_S, int(rows.seq_nos_R[0])
         fact = Placements(
-            generation=first.generation,
-            first_seq_no=first.seq_no,
-            num_segments=segments.num_segments.tobytes(),
-            doc_nos=segments.doc_nos_S.tobytes(),
-            starts=segments.starts_S.tobytes(),
-            lengths=segments.lengths_S.tobytes(),
-            numbers=segments.numbers_S.tobytes(),
+            generation=rows.generation,
+            first_seq_no=first,
+            num_segments=np.diff(rows.bounds_R1).astype(np.uint32).tobytes(),
+            doc_nos=pieces_S["doc_no"].tobytes(),
+            starts=pieces_S["start"].astype(np.uint32).tobytes(),
+            lengths=lengths_S.astype(np.uint32).tobytes(),
+            numbers=pieces_S["numbers"].tobytes(),
         )
-        PLACEMENTS.put(epoch, (first.generation, first.seq_no), fact)
+        PLACEMENTS.put(epoch, (rows.generation, first), fact)
+
+
+def _spans(bounds: list[int]) -> tuple[list[int], list[int]]:
+    return bounds[:-1], bounds[1:]

@@ -3,17 +3,21 @@
 Ticks, balance buffers, pool and rows pass documents on by number; the tokens stay here. Each of them that has a
 document is a holder; the document goes when the last one lets go. Documents that were accepted together share a
 block: one fact, one array. A block of which little is left is copied together with others, so that a few
-long-waiting documents do not pin the rest.
+long-waiting documents do not pin the rest. What is counted of a document stands in columns, by its number.
+
+Shape legend: H places of the columns, B documents, S uses of documents, T tokens.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import repeat
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
+from kernels.columns import Ragged, bounds_of
 from ops.readings import Gauges
 from state.fact_table import FactOwner, FactTable, Table
 from state.facts import NUMBER, Codec, Facts, FactSource, Family, packed
@@ -21,6 +25,10 @@ from state.token_arrays import TokenArrays, Tokens
 
 # A block is rewritten when less than this share of its documents is still held.
 COMPACT_BELOW = 0.25
+
+_LEAST_PLACES = 1024
+
+DocNos = NDArray[np.int64]
 
 
 class _Packed(msgspec.Struct, frozen=True, array_like=True):
@@ -38,55 +46,68 @@ class Sampled(msgspec.Struct, frozen=True, array_like=True):
     vector: bytes = b""  # f32, where it cannot be computed again
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Held:
     """One document. `unemitted` counts the tokens of its first use that no row has taken out yet."""
 
     doc_id: str
     tokens: Tokens
-    block: int
-    holders: int = 1
-    unemitted: int = 0
+    holders: int
+    unemitted: int
 
 
 @dataclass(slots=True)
 class _Block:
-    """The documents of a fact that are still held, by number. It stays as it was written when some of them leave."""
+    """The documents of a fact, which stays as it was written when some of them leave."""
 
-    documents: dict[int, Held]
-    size: int  # documents when it was made
+    doc_nos_B: DocNos
+    ids: Sequence[str]
+    tokens: Ragged[np.unsignedinteger]
+    held_B: NDArray[np.bool_]
 
 
 _PACKED = packed(_Packed)
 
 
 def _encode(block: _Block) -> bytes:
-    documents = block.documents.values()
-    return _PACKED.encode(
-        _Packed(
-            list(block.documents),
-            [document.doc_id for document in documents],
-            TokenArrays.pack([document.tokens for document in documents]),
-        )
-    )
+    held = np.flatnonzero(block.held_B)
+    tokens_T, lengths_B = block.tokens.values_T, block.tokens.lengths()
+    if len(held) < len(lengths_B):
+        tokens_T = tokens_T[np.repeat(block.held_B, lengths_B)]
+    ids = [block.ids[b] for b in held.tolist()]
+    packed_tokens = TokenArrays.join(tokens_T, lengths_B[held].tolist())
+    return _PACKED.encode(_Packed(block.doc_nos_B[held].tolist(), ids, packed_tokens))
 
 
 def _decode(value: bytes) -> _Block:
     fact = _PACKED.decode(value)
-    documents = map(Held, fact.ids, fact.tokens.unpack(), repeat(0), repeat(0))
-    return _Block(dict(zip(fact.doc_nos, documents, strict=True)), len(fact.doc_nos))
+    tokens = Ragged(fact.tokens.joined(), bounds_of(fact.tokens.lengths))
+    return _Block(np.array(fact.doc_nos, np.int64), fact.ids, tokens, np.ones(len(fact.ids), np.bool_))
 
 
 _HELD = Family("held", "ids and tokens of documents that are held together; what their tick said of one")
 _BLOCKS = Facts(_HELD, NUMBER, Codec(_encode, _decode), prefix=b"d")
 SAMPLED = Facts(_HELD, NUMBER, packed(Sampled), prefix=b"s")
 
+_DOCUMENT = np.dtype(
+    [
+        ("block", "<i8"),
+        ("place", "<i8"),  # in its block
+        ("num_tokens", "<i8"),
+        ("holders", "<i8"),
+        ("unemitted", "<i8"),
+        ("is_held", "<i8"),
+    ]
+)
+
 
 class HeldDocuments(FactOwner):
     """Documents by number."""
 
     def __init__(self) -> None:
-        self._documents: dict[int, Held] = {}
+        self._size = 0  # places in use, whether held or not
+        self._doc_nos_H = np.zeros(_LEAST_PLACES, np.int64)  # ascending
+        self._documents_H = np.zeros(_LEAST_PLACES, _DOCUMENT)
         self._blocks = FactTable(_BLOCKS)
         self._sampled = FactTable(SAMPLED)
         self._next_block = 0
@@ -97,40 +118,98 @@ class HeldDocuments(FactOwner):
         return self._blocks, self._sampled
 
     def __len__(self) -> int:
-        return len(self._documents)
+        return len(self._held())
 
     def measured(self) -> Gauges:
         """The number of documents, by metric."""
         return {"held_documents": len(self)}
 
+    def _all(self) -> NDArray[np.void]:
+        return self._documents_H[: self._size]
+
+    def _held(self) -> NDArray[np.intp]:
+        """The places of all that are held."""
+        return np.flatnonzero(self._all()["is_held"])
+
+    def has(self, doc_nos_B: DocNos) -> NDArray[np.bool_]:
+        """Which of these are held."""
+        has_B: NDArray[np.bool_] = np.isin(doc_nos_B, self._doc_nos_H[self._held()])
+        return has_B
+
     def __contains__(self, doc_no: int) -> bool:
-        return doc_no in self._documents
+        return bool(self.has(np.array([doc_no]))[0])
+
+    def _places(self, doc_nos_B: DocNos) -> NDArray[np.int64]:
+        places_B: NDArray[np.int64] = np.searchsorted(self._doc_nos_H[: self._size], doc_nos_B)
+        return places_B
 
     def __getitem__(self, doc_no: int) -> Held:
-        return self._documents[doc_no]
+        document = self._all()[self._places(np.array([doc_no]))[0]]
+        block, place = self._blocks[int(document["block"])], int(document["place"])
+        return Held(block.ids[place], block.tokens[place], int(document["holders"]), int(document["unemitted"]))
 
     def numbers(self) -> list[int]:
         """Numbers of all that are held."""
-        return list(self._documents)
+        numbers: list[int] = self._doc_nos_H[self._held()].tolist()
+        return numbers
+
+    def num_tokens(self, doc_nos_B: DocNos) -> NDArray[np.int64]:
+        """Tokens of each."""
+        num_tokens_B: NDArray[np.int64] = self._all()["num_tokens"][self._places(doc_nos_B)]
+        return num_tokens_B
+
+    def tokens(self, doc_nos_B: DocNos) -> list[Tokens]:
+        """The tokens of each, as views."""
+        return self.parts(doc_nos_B, np.zeros(len(doc_nos_B), np.int64), self.num_tokens(doc_nos_B))
+
+    def parts(self, doc_nos_S: DocNos, starts_S: NDArray[np.integer], lengths_S: NDArray[np.integer]) -> list[Tokens]:
+        """So many tokens of each, from its `start` on, as views."""
+        documents_S = self._all()[self._places(doc_nos_S)]
+        blocks = {number: self._blocks[number] for number in set(documents_S["block"].tolist())}
+        parts: list[Tokens] = []
+        columns = documents_S["block"].tolist(), documents_S["place"].tolist(), starts_S.tolist(), lengths_S.tolist()
+        bounds = {number: block.tokens.bounds_B1.tolist() for number, block in blocks.items()}
+        for number, place, start, length in zip(*columns, strict=True):
+            first = bounds[number][place] + start
+            parts.append(blocks[number].tokens.values_T[first : first + length])
+        return parts
+
+    def ids(self, doc_nos_S: DocNos) -> list[str]:
+        """The id of each."""
+        documents_S = self._all()[self._places(doc_nos_S)]
+        places = zip(documents_S["block"].tolist(), documents_S["place"].tolist(), strict=True)
+        return [self._blocks[number].ids[place] for number, place in places]
 
     def unemitted_tokens(self) -> int:
         """Tokens that were accepted and are still to be emitted for the first time."""
-        return sum(document.unemitted for document in self._documents.values())
+        return int(self._all()["unemitted"][self._held()].sum())
 
-    def add(self, doc_nos: Sequence[int], ids: Sequence[str], arrays: Sequence[Tokens]) -> None:
-        """Documents that were accepted together, one holder each: the tick that they wait for."""
-        if doc_nos:
-            number = self._next_block
-            self._begin_block(
-                {
-                    doc_no: Held(doc_id, tokens, number, unemitted=len(tokens))
-                    for doc_no, doc_id, tokens in zip(doc_nos, ids, arrays, strict=True)
-                }
-            )
+    def add(self, doc_nos_B: DocNos, ids: Sequence[str], tokens: Ragged[np.unsignedinteger]) -> None:
+        """Documents that were accepted together, with higher numbers than those before; one holder each: their tick."""
+        num_documents = len(doc_nos_B)
+        if not num_documents:
+            return
+        self._reserve(num_documents)
+        added = slice(self._size, self._size + num_documents)
+        self._doc_nos_H[added], added_B = doc_nos_B, self._documents_H[added]
+        added_B["block"], added_B["place"] = self._next_block, np.arange(num_documents)
+        added_B["num_tokens"] = added_B["unemitted"] = tokens.lengths()
+        added_B["holders"], added_B["is_held"] = 1, 1
+        self._size += num_documents
+        self._begin_block(_Block(doc_nos_B, ids, tokens, np.ones(num_documents, np.bool_)))
 
-    def _begin_block(self, documents: dict[int, Held]) -> None:
-        self._blocks[self._next_block] = _Block(documents, len(documents))
-        self._documents.update(documents)
+    def _reserve(self, num_documents: int) -> None:
+        """Make room: without the documents that left, and twice as large where most are held."""
+        if self._size + num_documents <= len(self._doc_nos_H):
+            return
+        held = self._held()
+        capacity = max(len(self._doc_nos_H), 2 * (len(held) + num_documents))
+        doc_nos_H, documents_H = np.zeros(capacity, np.int64), np.zeros(capacity, _DOCUMENT)
+        doc_nos_H[: len(held)], documents_H[: len(held)] = self._doc_nos_H[held], self._documents_H[held]
+        self._doc_nos_H, self._documents_H, self._size = doc_nos_H, documents_H, len(held)
+
+    def _begin_block(self, block: _Block) -> None:
+        self._blocks[self._next_block] = block
         self._next_block += 1
 
     def sample(self, doc_no: int, sampled: Sampled) -> None:
@@ -141,55 +220,88 @@ class HeldDocuments(FactOwner):
         """The result of a document's tick, if it was to be remembered."""
         return self._sampled.get(doc_no)
 
-    def hold(self, doc_no: int, times: int = 1) -> None:
+    def hold(self, doc_nos_S: DocNos, times_S: NDArray[np.int64]) -> None:
         """More holders."""
-        self._documents[doc_no].holders += times
+        np.add.at(self._all()["holders"], self._places(doc_nos_S), times_S)
 
-    def let_go(self, doc_no: int) -> None:
-        """One holder less; the last one takes the document with it."""
-        document = self._documents[doc_no]
-        document.holders -= 1
-        if not document.holders:
-            self.drop(doc_no)
+    def let_go(self, doc_nos_S: DocNos) -> None:
+        """One holder less, as often as a document is named; the last one takes the document with it."""
+        if not len(doc_nos_S):
+            return
+        holders_H, places_S = self._all()["holders"], self._places(doc_nos_S)
+        np.subtract.at(holders_H, places_S, 1)
+        self._drop(np.unique(places_S[holders_H[places_S] == 0]))
+
+    def emit(self, doc_nos_S: DocNos, num_tokens_S: NDArray[np.int64]) -> None:
+        """So many tokens of the first use of each went out."""
+        np.subtract.at(self._all()["unemitted"], self._places(doc_nos_S), num_tokens_S)
+
+    def reject(self, doc_nos_B: DocNos) -> list[int]:
+        """Documents that will not be emitted lose a holder; the tokens of each that had not been."""
+        if not len(doc_nos_B):
+            return []
+        places_B = self._places(doc_nos_B)
+        unemitted: list[int] = self._all()["unemitted"][places_B].tolist()
+        self._all()["unemitted"][places_B] = 0
+        self.let_go(doc_nos_B)
+        return unemitted
 
     def drop(self, doc_no: int) -> None:
         """Remove a document from all holders."""
-        number = self._documents.pop(doc_no).block
-        documents = self._blocks[number].documents
-        del documents[doc_no]
-        if documents:
-            self._thinned.add(number)
-        else:
-            del self._blocks[number]
-        self._sampled.pop(doc_no, None)
+        self._drop(self._places(np.array([doc_no])))
+
+    def _drop(self, places: NDArray[np.int64]) -> None:
+        dropped_B = self._documents_H[places]
+        self._documents_H["is_held"][places] = 0
+        for number in np.unique(dropped_B["block"]).tolist():
+            held_B = self._blocks[number].held_B
+            held_B[dropped_B["place"][dropped_B["block"] == number]] = False
+            if held_B.any():
+                self._thinned.add(number)
+            else:
+                del self._blocks[number]
+        if len(self._sampled):
+            for doc_no in self._doc_nos_H[places].tolist():
+                self._sampled.pop(doc_no, None)
 
     def before_commit(self) -> None:
         """Gather what is left of sparse blocks into a new one."""
         blocks = [(number, self._blocks[number]) for number in sorted(self._thinned) if number in self._blocks]
-        sparse = [number for number, block in blocks if len(block.documents) < COMPACT_BELOW * block.size]
         self._thinned.clear()
-        moved = {doc_no: held for number in sparse for doc_no, held in self._blocks.pop(number).documents.items()}
-        if not moved:
+        sparse = [(number, block) for number, block in blocks if block.held_B.mean() < COMPACT_BELOW]
+        if not sparse:
             return
-        for document in moved.values():
-            document.tokens, document.block = document.tokens.copy(), self._next_block
-        self._begin_block(moved)
+        doc_nos_B = np.concatenate([block.doc_nos_B[block.held_B] for _, block in sparse])
+        ids = [block.ids[b] for _, block in sparse for b in np.flatnonzero(block.held_B).tolist()]
+        arrays = [block.tokens[b] for _, block in sparse for b in np.flatnonzero(block.held_B).tolist()]
+        for number, _ in sparse:
+            del self._blocks[number]
+        places_B = self._places(doc_nos_B)
+        self._documents_H["block"][places_B] = self._next_block
+        self._documents_H["place"][places_B] = np.arange(len(doc_nos_B))
+        tokens = Ragged(np.concatenate(arrays), bounds_of([len(array) for array in arrays]))
+        self._begin_block(_Block(doc_nos_B, ids, tokens, np.ones(len(doc_nos_B), np.bool_)))
 
     def restored(self, committed: FactSource) -> None:
         """The documents by number again. Who holds them comes with `restore_holders`."""
+        doc_nos, parts = [np.zeros(0, np.int64)], [np.zeros(0, _DOCUMENT)]
         for number, block in self._blocks.items():
             self._next_block = number + 1
-            self._documents.update(block.documents)
-            for document in block.documents.values():
-                document.block, document.holders = number, 0
+            part_B = np.zeros(len(block.doc_nos_B), _DOCUMENT)
+            part_B["block"], part_B["place"] = number, np.arange(len(part_B))
+            part_B["num_tokens"], part_B["is_held"] = block.tokens.lengths(), 1
+            doc_nos.append(block.doc_nos_B)
+            parts.append(part_B)
+        doc_nos_H = np.concatenate(doc_nos)
+        order_H = np.argsort(doc_nos_H)
+        self._doc_nos_H, self._documents_H = doc_nos_H[order_H], np.concatenate(parts)[order_H]
+        self._size = len(order_H)
 
-    def restore_holders(self, holders: Iterable[tuple[int, int]]) -> None:
-        """The holders' documents, as (doc_no, tokens of its first use that this holder will emit).
+    def restore_holders(self, doc_nos_S: DocNos, unemitted_S: NDArray[np.int64]) -> None:
+        """The holders' documents, and how many tokens of its first use each holder will emit.
 
         Drops documents without a holder: they left after their block was written.
         """
-        for doc_no, unemitted in holders:
-            self._documents[doc_no].holders += 1
-            self._documents[doc_no].unemitted += unemitted
-        for doc_no in [doc_no for doc_no, document in self._documents.items() if not document.holders]:
-            self.drop(doc_no)
+        self.hold(doc_nos_S, np.ones(len(doc_nos_S), np.int64))
+        np.add.at(self._all()["unemitted"], self._places(doc_nos_S), unemitted_S)
+        self._drop(np.flatnonzero(self._all()["holders"] == 0))

@@ -12,7 +12,6 @@ since the one before; vectors are not facts, they are computed again from the do
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import pairwise
 from typing import Annotated, Literal
 
 import msgspec
@@ -21,20 +20,15 @@ from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from curatord.errors import IdentityError
-from kernels.pool import BLOCK_ELEMENTS, Arrivals, Weights, pair_products
+from kernels.byte_vectors import BLOCK_ELEMENTS, pair_products
+from kernels.columns import Ragged, bounds_of
+from kernels.pool import Arrivals, Weights
+from packing import pieces
 from packing.best_fit import BestFit
-from packing.pool import STEPS_PER_SIGMA, Pool, no_arrivals, quantize
-from packing.rows import (
-    OPEN_ROWS,
-    PIECES,
-    ClosedRow,
-    Generation,
-    PackingStats,
-    Piece,
-    Row,
-    RowBlocks,
-)
-from state.document_numbers import Numbers, as_bytes
+from packing.pieces import HeldPieces, Pieces
+from packing.pool import STEPS_PER_SIGMA, ClosedRows, Pool, arrivals_of, in_order, quantize
+from packing.rows import OPEN_ROWS, ClosedRow, Generation, PackingStats, RowBlocks, Rows
+from state.document_numbers import Numbers
 from state.fact_table import FactCell, FactOwner, FactTable, Table
 from state.facts import FactSource, packed, single
 
@@ -132,8 +126,7 @@ class Packer(FactOwner):
             context_length=config.context_length,
         )
         self._rows = self._empty_rows()
-        self._pieces = FactTable(PIECES)  # all that are held, by number
-        self._vectors: dict[int, NDArray[np.int8]] = {}  # of those that wait or are in an open row
+        self._pieces = HeldPieces(self._padded_dimension)  # they wait until their row closes
         self._next_number = 0
         self._num_arrivals = 0
         self._held_tokens = 0
@@ -161,7 +154,7 @@ class Packer(FactOwner):
         counters = self._cell.value
         self._stats = counters.stats
         self._next_number, self._num_arrivals = counters.next_number, counters.num_arrivals
-        self._held_tokens = sum(map(len, self._pieces.values()))
+        self._held_tokens = int(pieces.lengths(self.held_pieces()).sum())
 
     def _empty_rows(self) -> Pool | BestFit:
         config = self._config
@@ -206,9 +199,9 @@ class Packer(FactOwner):
         """Tokens that were added and neither given out nor removed."""
         return self._held_tokens
 
-    def held_pieces(self) -> list[Piece]:
+    def held_pieces(self) -> Pieces:
         """Everything that was added and neither given out nor removed."""
-        return list(self._pieces.values())
+        return self._pieces.held()[1]
 
     def add(
         self,
@@ -218,8 +211,8 @@ class Packer(FactOwner):
         embeddings_BD: NDArray[np.float32],
         numbers_B: Numbers,
         uses_B: NDArray[np.int64],
-    ) -> list[Row]:
-        """Take in documents in order; the rows that became final, in order of seq_no.
+    ) -> Rows:
+        """Take in documents in order; the rows that became final.
 
         `num_tokens_B` counts every token that is to be trained on, BOS and EOS included, and is at least 1.
         `embeddings_BD` are unit vectors.
@@ -231,45 +224,31 @@ class Packer(FactOwner):
         if len(num_tokens_B) and int(num_tokens_B.min()) < 1:
             raise ValueError("a document without tokens cannot be packed")
         length = self._config.context_length
-        vectors_BD = quantize(embeddings_BD)
-        candidates: list[int] = []
-        documents: list[int] = []
-        full: list[tuple[int, list[int]]] = []  # (candidates before it, the one piece)
-        columns = (doc_nos_B.tolist(), num_tokens_B.tolist(), uses_B.tolist(), as_bytes(numbers_B))
-        for b, (doc_no, num_tokens, use, numbers) in enumerate(zip(*columns, strict=True)):
-            for start in range(0, num_tokens, length):
-                number = self._next_number
-                self._next_number += 1
-                end = min(start + length, num_tokens)
-                is_full = end - start == length
-                self._pieces[number] = Piece(
-                    arrival=-1 if is_full else self._num_arrivals,
-                    doc_no=doc_no,
-                    start=start,
-                    end=end,
-                    num_tokens=num_tokens,
-                    numbers=numbers,
-                    use=use,
-                )
-                if is_full:
-                    full.append((len(candidates), [number]))
-                else:
-                    self._num_arrivals += 1
-                    self._vectors[number] = vectors_BD[b]
-                    candidates.append(number)
-                    documents.append(b)
+        documents_N, added_N = pieces.cut(num_tokens_B, length)
+        for name, column_B in (("doc_no", doc_nos_B), ("numbers", numbers_B), ("use", uses_B)):
+            added_N[name] = column_B[documents_N]
+        is_full_N = pieces.lengths(added_N) == length
+        added_N["arrival"] = np.where(is_full_N, -1, self._num_arrivals + np.cumsum(~is_full_N) - 1)
+        added = self._next_number + np.arange(len(added_N))
+        self._next_number += len(added_N)
+        self._num_arrivals += int(np.count_nonzero(~is_full_N))
+        vectors_ND = quantize(embeddings_BD)
+        if len(documents_N) > len(doc_nos_B):
+            vectors_ND = vectors_ND[documents_N]
+        self._pieces.add(added, added_N, vectors_ND)
         self._held_tokens += int(num_tokens_B.sum())
         num_split = int((num_tokens_B > length).sum())
         self._stats = replace(self._stats, documents_split=self._stats.documents_split + num_split)
-        closed = self._rows.fill(self._columns(candidates, vectors_BD[documents])) if candidates else []
+        arrivals = arrivals_of(added, added_N, vectors_ND)
+        if is_full_N.any():
+            arrivals = Arrivals(*(column_N[~is_full_N] for column_N in arrivals))
+        closed = self._rows.fill(arrivals)
         self._note_wait()
-        # Full pieces close before their own document's tail enters, before all else of this call.
-        in_order = sorted(
-            [(n, 0, row) for n, row in full] + [(n, 1, row) for n, row in closed], key=lambda row: row[:2]
-        )
-        return self._give_out(self._close([numbers for _, _, numbers in in_order], flushed=False))
+        # As many candidates come before a full piece.
+        full = ClosedRows(np.cumsum(~is_full_N)[is_full_N], Ragged(added[is_full_N], np.arange(is_full_N.sum() + 1)))
+        return self._give_out(self._close(in_order(full, closed), flushed=False))
 
-    def flush(self, *, fill: bool = False) -> list[Row]:
+    def flush(self, *, fill: bool = False) -> Rows:
         """Close all rows, as they are; the rows that became final.
 
         Rows short of a `batch_quantum` stay held; with `fill`, for the end of a stream, fillers complete it.
@@ -279,114 +258,92 @@ class Packer(FactOwner):
         released = self._close(self._rows.drain(), flushed=True)
         return self._give_out(released + self._blocks.flush(fill=fill))
 
-    def remove(self, doc_no: int) -> list[Piece]:
+    def remove(self, doc_no: int) -> Pieces:
         """Take out what is held of a document, all uses of it; the pieces that were.
 
         Rows that had a piece of it get shorter: an open row has room again, a closed one goes out with padding.
         """
-        numbers = [number for number, piece in self._pieces.items() if piece.doc_no == doc_no]
-        shortened = False
-        for number in numbers:
-            if number in self._vectors:
-                shortened = True
-                del self._vectors[number]
-            else:
-                self._shorten(number)
-        if shortened:
-            gone = set(numbers)
+        numbers = self._pieces.of_document(doc_no)
+        waited_N = self._pieces.close(numbers)
+        for number in numbers[~waited_N].tolist():
+            self._shorten(number)
+        if waited_N.any():
+            gone = set(numbers.tolist())
             rows = [[number for number in row if number not in gone] for row in self._rows.open_rows()]
             self._load([row for row in rows if row])
-        return [self._forget(number) for number in numbers]
+        return self._forget(numbers)
 
-    def _columns(self, numbers: list[int], vectors_ND: NDArray[np.int8] | None = None) -> Arrivals:
-        if not numbers:
-            return no_arrivals(self._padded_dimension)
-        pieces = [self._pieces[number] for number in numbers]
-        if vectors_ND is None:
-            vectors_ND = np.stack([self._vectors[number] for number in numbers])
-        return Arrivals(
-            vectors_ND=vectors_ND,
-            lengths_N=np.array([piece.end - piece.start for piece in pieces], np.int64),
-            numbers_N=np.array(numbers, np.int64),
-            arrivals_N=np.array([piece.arrival for piece in pieces], np.int64),
-            doc_nos_N=np.array([piece.doc_no for piece in pieces], np.int64),
-            continued_N=np.array([piece.start > 0 for piece in pieces], np.uint8),
-        )
+    def _waiting(self, numbers: NDArray[np.int64]) -> Arrivals:
+        return arrivals_of(numbers, self._pieces.pieces(numbers), self._pieces.vectors(numbers))
 
     def _load(self, rows: list[list[int]]) -> None:
         """Build pool and open rows anew: `rows` are open, all other pieces that have a vector wait."""
-        placed = {number for row in rows for number in row}
+        placed = np.array([number for row in rows for number in row], np.int64)
         self._rows.load(
-            rows=[self._columns(row) for row in rows],
-            waiting=self._columns(sorted(self._vectors.keys() - placed)),
+            rows=[self._waiting(np.array(row, np.int64)) for row in rows],
+            waiting=self._waiting(np.setdiff1d(self._pieces.waiting(), placed)),
             newest=self._num_arrivals - 1,
         )
 
     def _note_wait(self) -> None:
         self._stats = replace(self._stats, longest_wait=max(self._stats.longest_wait, self._rows.longest_wait))
 
-    def _close(self, rows: list[list[int]], *, flushed: bool) -> list[ClosedRow]:
+    def _close(self, rows: Ragged[np.int64], *, flushed: bool) -> list[ClosedRow]:
         """Count rows and hand them to the blocks; the rows that this releases."""
-        length, stats = self._config.context_length, self._stats
-        pieces = [self._pieces[number] for numbers in rows for number in numbers]
-        tokens = sum(piece.end - piece.start for piece in pieces)
-        padding = length * len(rows) - tokens
+        length, stats, numbers = self._config.context_length, self._stats, rows.values_T
+        pieces_N = self._pieces.pieces(numbers)
+        lengths_N = pieces.lengths(pieces_N)
+        tokens = int(lengths_N.sum())
+        room = length * len(rows)
+        is_cut_N = (pieces_N["num_tokens"] <= length) & (lengths_N < pieces_N["num_tokens"])
         num_pairs, cosine_sum = self._count_pairs(rows)
         self._stats = replace(
             stats,
             rows=stats.rows + len(rows),
             rows_flushed=stats.rows_flushed + (len(rows) if flushed else 0),
-            pieces=stats.pieces + len(pieces),
+            pieces=stats.pieces + len(numbers),
             tokens=stats.tokens + tokens,
-            room=stats.room + length * len(rows),
-            room_flushed=stats.room_flushed + (length * len(rows) if flushed else 0),
-            padding_tokens=stats.padding_tokens + (0 if flushed else padding),
-            padding_tokens_flushed=stats.padding_tokens_flushed + (padding if flushed else 0),
-            documents_cut=stats.documents_cut
-            + sum(piece.num_tokens <= length and piece.end - piece.start < piece.num_tokens for piece in pieces),
+            room=stats.room + room,
+            room_flushed=stats.room_flushed + (room if flushed else 0),
+            padding_tokens=stats.padding_tokens + (0 if flushed else room - tokens),
+            padding_tokens_flushed=stats.padding_tokens_flushed + (room - tokens if flushed else 0),
+            documents_cut=stats.documents_cut + int(np.count_nonzero(is_cut_N)),
             cosine_sum=cosine_sum,
             cosine_pairs=stats.cosine_pairs + num_pairs,
         )
-        return [released for numbers in rows for released in self._blocks.close(numbers, flushed=flushed)]
+        return [released for row in rows for released in self._blocks.close(row.tolist(), flushed=flushed)]
 
-    def _count_pairs(self, rows: list[list[int]]) -> tuple[int, float]:
-        """Take the vectors of these rows: (ordered pairs in a row, `cosine_sum` with theirs)."""
-        vectors: list[NDArray[np.int8]] = []
-        bounds = [0]
-        for numbers in rows:
-            vectors += [self._vectors.pop(number) for number in numbers if number in self._vectors]
-            bounds.append(len(vectors))
+    def _count_pairs(self, rows: Ragged[np.int64]) -> tuple[int, float]:
+        """The pieces of these rows wait no more: (ordered pairs in a row, `cosine_sum` with theirs)."""
+        waited_N = self._pieces.close(rows.values_T)
+        bounds_R1 = np.concatenate((np.zeros(1, np.int64), np.cumsum(waited_N)))[rows.bounds_B1]
+        counts_R = np.diff(bounds_R1)
         cosine_sum = self._stats.cosine_sum
         if not self._dimension:
             return 0, cosine_sum
-        if vectors:
+        if bounds_R1[-1]:
             scale = STEPS_PER_SIGMA**2 * self._dimension
-            for product in pair_products(np.array(vectors), np.array(bounds)).tolist():
+            for product in pair_products(self._pieces.vectors(rows.values_T[waited_N]), bounds_R1).tolist():
                 cosine_sum += product / scale
-        return sum((end - start) * (end - start - 1) for start, end in pairwise(bounds)), cosine_sum
+        return int((counts_R * (counts_R - 1)).sum()), cosine_sum
 
-    def _give_out(self, released: list[ClosedRow]) -> list[Row]:
-        rows = []
-        for row in released:
-            if row.seq_no is None:
-                raise AssertionError(f"row {row.ordinal} was released without a place")
-            rows.append(
-                Row(
-                    seq_no=row.seq_no,
-                    generation=self._blocks.generation,
-                    ordinal=row.ordinal,
-                    pieces=tuple(self._forget(number) for number in row.numbers),
-                    flushed=row.flushed,
-                )
-            )
-        return rows
+    def _give_out(self, released: list[ClosedRow]) -> Rows:
+        if any(row.seq_no is None for row in released):
+            raise AssertionError("a row was released without a place")
+        return Rows(
+            generation=self._blocks.generation,
+            seq_nos_R=np.array([row.seq_no for row in released], np.int64),
+            bounds_R1=bounds_of([len(row.numbers) for row in released]),
+            pieces_S=self._forget(np.array([number for row in released for number in row.numbers], np.int64)),
+        )
 
     def _shorten(self, number: int) -> None:
         """Take a piece out of its closed row, and out of what was counted."""
         row = self._blocks.remove(number)
         if row is None:
             raise AssertionError(f"piece {number} is held but in no row")
-        length, stats, tokens = self._config.context_length, self._stats, len(self._pieces[number])
+        length, stats = self._config.context_length, self._stats
+        tokens = int(pieces.lengths(self._pieces.pieces(np.array([number])))[0])
         gone = not row.numbers
         padding = tokens - length * gone
         self._stats = replace(
@@ -401,10 +358,10 @@ class Packer(FactOwner):
             padding_tokens_flushed=stats.padding_tokens_flushed + (padding if row.flushed else 0),
         )
 
-    def _forget(self, number: int) -> Piece:
-        piece = self._pieces.pop(number)
-        self._held_tokens -= len(piece)
-        return piece
+    def _forget(self, numbers: NDArray[np.int64]) -> Pieces:
+        taken_N = self._pieces.take(numbers)
+        self._held_tokens -= int(pieces.lengths(taken_N).sum())
+        return taken_N
 
     def restore_embeddings(self, embed: Callable[[NDArray[np.int64]], NDArray[np.float32]]) -> None:
         """Compute the vectors of pieces that wait or are in an open row: `embed` turns doc_nos_B into embeddings_BD.
@@ -417,24 +374,22 @@ class Packer(FactOwner):
         if self._restoring:
             rows = self._agree()
             self._restoring = False
-        closed = {number for row in self._blocks for number in row.numbers}
-        numbers = sorted(self._pieces.keys() - closed)
-        doc_nos_B, places_N = np.unique(
-            np.array([self._pieces[number].doc_no for number in numbers], np.int64), return_inverse=True
-        )
+        numbers, held_N = self._pieces.held()
+        closed = np.array([number for row in self._blocks for number in row.numbers], np.int64)
+        waits_N = ~np.isin(numbers, closed)
+        doc_nos_B, places_N = np.unique(held_N["doc_no"][waits_N], return_inverse=True)
         embeddings_BD = embed(doc_nos_B)
         if embeddings_BD.shape[1] != self._dimension:
             self._dimension = embeddings_BD.shape[1]
             self._rows = self._empty_rows()
-        vectors_BD = quantize(embeddings_BD)
-        self._vectors = {number: vectors_BD[b] for number, b in zip(numbers, places_N.tolist(), strict=True)}
+        self._pieces.renew(numbers[waits_N], quantize(embeddings_BD)[places_N])
         self._load(rows)
 
     def _agree(self) -> list[list[int]]:
         """Bring the facts in line with the configuration; the rows that stay open."""
         config = self._config
         counters = self._cell.value
-        is_empty = not self._pieces and not len(self._blocks)
+        is_empty = not len(self._pieces) and not len(self._blocks)
         if counters.context_length != config.context_length and not is_empty:
             raise IdentityError(
                 f"packing.context_length was {counters.context_length} and is now {config.context_length}, but "

@@ -7,18 +7,20 @@ per cluster, the other way to do it, strand the tokens of rare clusters.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
+from kernels.byte_vectors import BLOCK_ELEMENTS, SIDE_BY_SIDE, round_to_bytes
+from kernels.columns import Ragged, bounds_of
 from kernels.pool import (
-    BLOCK_ELEMENTS,
     LONGEST_WAIT,
     NEWEST,
     NUM_COUNTS,
     OLDEST,
     POOLED,
     ROOM,
-    SIDE_BY_SIDE,
     Arrivals,
     Row,
     Slots,
@@ -26,6 +28,7 @@ from kernels.pool import (
     fill_rows,
 )
 from ops.memory import lookup_table
+from packing.pieces import Pieces, lengths
 
 # Steps to a standard deviation of a component, for a random direction: a byte then holds four on either side.
 STEPS_PER_SIGMA = 32
@@ -42,9 +45,38 @@ def quantize(embeddings_BD: NDArray[np.float32]) -> NDArray[np.int8]:
     """
     num_vectors, dimension = embeddings_BD.shape
     bytes_BD = np.zeros((num_vectors, -(-dimension // BLOCK_ELEMENTS) * BLOCK_ELEMENTS), np.int8)
-    steps = np.float32(STEPS_PER_SIGMA * dimension**0.5)
-    bytes_BD[:, :dimension] = np.clip(np.rint(embeddings_BD.astype(np.float32) * steps), -127, 127)
+    round_to_bytes(embeddings_BD, np.float32(STEPS_PER_SIGMA * dimension**0.5), bytes_BD)
     return bytes_BD
+
+
+class ClosedRows(NamedTuple):
+    """Rows that closed: when the n-th of the arrivals of the call had entered, and the numbers of their pieces."""
+
+    after_R: NDArray[np.int64]
+    numbers: Ragged[np.int64]
+
+
+def in_order(full: ClosedRows, closed: ClosedRows) -> Ragged[np.int64]:
+    """The rows in the order of closing: full pieces before their own document's tail enters."""
+    if not len(full.numbers):
+        return closed.numbers
+    rows = [*full.numbers, *closed.numbers]
+    is_closed_R = np.repeat((0, 1), (len(full.numbers), len(closed.numbers)))
+    order_R = np.lexsort((is_closed_R, np.concatenate((full.after_R, closed.after_R))))
+    rows = [rows[row] for row in order_R.tolist()]
+    return Ragged(np.concatenate(rows), bounds_of([len(row) for row in rows]))
+
+
+def arrivals_of(numbers_N: NDArray[np.int64], pieces_N: Pieces, vectors_ND: NDArray[np.int8]) -> Arrivals:
+    """Pieces as they enter."""
+    return Arrivals(
+        vectors_ND=vectors_ND,
+        lengths_N=lengths(pieces_N),
+        numbers_N=numbers_N,
+        arrivals_N=np.ascontiguousarray(pieces_N["arrival"]),
+        doc_nos_N=np.ascontiguousarray(pieces_N["doc_no"]),
+        continued_N=(pieces_N["start"] > 0).astype(np.uint8),
+    )
 
 
 def no_arrivals(padded_dimension: int) -> Arrivals:
@@ -54,10 +86,7 @@ def no_arrivals(padded_dimension: int) -> Arrivals:
 
 
 class Pool:
-    """Pieces that wait, and the one row that is open.
-
-    Rows come out as (n, piece numbers): closed when the n-th of the arrivals of that call had entered.
-    """
+    """Pieces that wait, and the one row that is open."""
 
     def __init__(self, *, weights: Weights, limit: int, padded_dimension: int) -> None:
         self.longest_wait = 0  # arrivals, of the pieces that were picked
@@ -91,7 +120,7 @@ class Pool:
         )
         self._row = Row(np.zeros(dimension, np.int32), np.zeros(NUM_COUNTS, np.int64), np.zeros(length, np.int64))
         self._row.counts[ROOM], self._row.counts[OLDEST] = length, -1
-        self._picked: list[int] = []
+        self._picked = np.zeros(0, np.int64)
         for row in rows:
             self._pick(row, limit=0)
         self._pick(waiting, limit=num_slots)
@@ -100,31 +129,33 @@ class Pool:
 
     def open_rows(self) -> list[list[int]]:
         """The pieces of the open row, in the order of their picks; no row if it is empty."""
-        return [list(self._picked)] if self._picked else []
+        return [self._picked.tolist()] if len(self._picked) else []
 
-    def fill(self, arrivals: Arrivals) -> list[tuple[int, list[int]]]:
+    def fill(self, arrivals: Arrivals) -> ClosedRows:
         """Let pieces in and pick; the rows that closed."""
         closed = self._pick(arrivals, limit=self._limit)
         self.longest_wait = max(self.longest_wait, int(self._row.counts[LONGEST_WAIT]))
         return closed
 
-    def drain(self) -> list[list[int]]:
+    def drain(self) -> Ragged[np.int64]:
         """Pick until nothing is left and close the open row."""
-        rows = [numbers for _, numbers in self._pick(no_arrivals(self._padded_dimension), limit=0)]
-        rows += self.open_rows()
+        rows = self._pick(no_arrivals(self._padded_dimension), limit=0).numbers
+        if len(self._picked):
+            rows = Ragged(
+                np.concatenate((rows.values_T, self._picked)),
+                np.append(rows.bounds_B1, len(rows.values_T) + len(self._picked)),
+            )
         self.load(rows=[], waiting=no_arrivals(self._padded_dimension), newest=int(self._row.counts[NEWEST]))
         return rows
 
-    def _pick(self, arrivals: Arrivals, *, limit: int) -> list[tuple[int, list[int]]]:
+    def _pick(self, arrivals: Arrivals, *, limit: int) -> ClosedRows:
         # Every pick may close a row, and so may the first one before it picks.
         num_picks = int(self._row.counts[POOLED]) + len(arrivals.lengths_N)
         events = np.empty(2 * num_picks + 2, np.int64)
         num_events = fill_rows(self._slots, self._row, arrivals, self._weights, limit, events)
-        closed = []
-        for event in events[:num_events].tolist():
-            if event >= 0:
-                self._picked.append(event)
-            else:
-                closed.append((-1 - event, self._picked))
-                self._picked = []
-        return closed
+        events = np.concatenate((self._picked, events[:num_events]))
+        ends_R = np.flatnonzero(events < 0)
+        bounds_R1 = np.concatenate((np.zeros(1, np.int64), ends_R - np.arange(len(ends_R))))
+        numbers_N = events[events >= 0]
+        self._picked = numbers_N[bounds_R1[-1] :]
+        return ClosedRows(-1 - events[ends_R], Ragged(numbers_N[: bounds_R1[-1]], bounds_R1))

@@ -9,40 +9,37 @@ same sequences however the work was cut.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import msgspec
 import numpy as np
-from msgspec.structs import replace
+from msgspec import structs
+from numpy.typing import NDArray
 
 from ops.readings import Counts
+from packing.pieces import PACKING, Pieces
 from state.chance import draw
 from state.fact_table import FactCell, FactOwner, FactTable, Table
-from state.facts import NUMBER, Facts, Family, packed, single
+from state.facts import NUMBER, Facts, packed, single
 
 
-class Piece(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc=False):
-    """Tokens [start, end) of a document: its head is present if start == 0, its tail if end == num_tokens."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rows:
+    """R training sequences in their final places, in that order; a filler has no pieces."""
 
-    arrival: int  # in the order of entering the pool; -1: a full row of its own, which never enters it
-    doc_no: int
-    start: int
-    end: int
-    num_tokens: int  # of the whole document
-    numbers: bytes  # of the document: a record of `DOCUMENT`
-    use: int  # 0: first use of the document
+    generation: int  # counts the changes of the context length
+    seq_nos_R: NDArray[np.int64]  # dense within the generation
+    bounds_R1: NDArray[np.int64]  # row r has the pieces bounds_R1[r] to bounds_R1[r + 1]
+    pieces_S: Pieces
 
     def __len__(self) -> int:
-        return self.end - self.start
+        return len(self.seq_nos_R)
 
-
-class Row(msgspec.Struct, frozen=True, kw_only=True):
-    """One training sequence in its final place; a filler has no pieces."""
-
-    seq_no: int  # dense within the generation
-    generation: int  # counts the changes of the context length
-    ordinal: int  # in the order of closing
-    pieces: tuple[Piece, ...]
-    flushed: bool  # closed by a flush, with any room left
+    def part(self, first: int, end: int) -> Rows:
+        """The rows [first, end)."""
+        bounds_R1 = self.bounds_R1[first : end + 1]
+        pieces_S = self.pieces_S[bounds_R1[0] : bounds_R1[-1]]
+        return replace(self, seq_nos_R=self.seq_nos_R[first:end], bounds_R1=bounds_R1 - bounds_R1[0], pieces_S=pieces_S)
 
 
 class PackingStats(msgspec.Struct, frozen=True, kw_only=True):
@@ -118,8 +115,6 @@ class _Counters(msgspec.Struct, array_like=True):
     past: tuple[Generation, ...] = ()  # the generations before
 
 
-PACKING = Family("packing", "a piece of a document that waits for its row, or a row")
-PIECES = Facts(PACKING, NUMBER, packed(Piece), prefix=b"p")  # that no row has taken out yet
 CLOSED_ROWS = Facts(PACKING, NUMBER, packed(ClosedRow), prefix=b"r")  # by ordinal
 OPEN_ROWS = Facts(PACKING, NUMBER, packed(list[int]), prefix=b"o")  # by its first piece: the numbers of its pieces
 _COUNTERS = single("row blocks", packed(_Counters))
@@ -226,7 +221,7 @@ class RowBlocks(FactOwner):
         """
         for row in self._rows.values():
             if number in row.numbers:
-                shorter = replace(row, numbers=tuple(other for other in row.numbers if other != number))
+                shorter = structs.replace(row, numbers=tuple(other for other in row.numbers if other != number))
                 if shorter.numbers or shorter.seq_no is not None:
                     self._rows[row.ordinal] = shorter
                 else:
@@ -244,7 +239,7 @@ class RowBlocks(FactOwner):
             counters.context_length = self._context_length
         draws = draw(np.array(ordinals, np.uint64), seed=self._seed, purpose="row order").tolist()
         for _, ordinal in sorted(zip(draws, ordinals, strict=True)):
-            self._rows[ordinal] = replace(self._rows[ordinal], seq_no=counters.next_seq_no)
+            self._rows[ordinal] = structs.replace(self._rows[ordinal], seq_no=counters.next_seq_no)
             counters.next_seq_no += 1
         counters.block_start = counters.next_ordinal
 

@@ -30,13 +30,21 @@ class TokenArrays(msgspec.Struct, frozen=True, array_like=True):
     @classmethod
     def pack(cls, arrays: Sequence[Tokens]) -> TokenArrays:
         """The arrays, one after the other."""
-        tokens_T = np.concatenate(arrays)
+        return cls.join(np.concatenate(arrays), [len(tokens) for tokens in arrays])
+
+    @classmethod
+    def join(cls, tokens_T: Tokens, lengths: list[int]) -> TokenArrays:
+        """Arrays of these lengths that stand one after the other."""
         wide = tokens_T.dtype == np.uint32
-        halves = np.ascontiguousarray(tokens_T.view("<u2").reshape(-1, 1 + wide).T)
-        return cls([len(tokens) for tokens in arrays], halves.tobytes(), wide)
+        halves = tokens_T.view("<u2").reshape(-1, 1 + wide).T
+        return cls(lengths, halves.tobytes(), wide)
+
+    def joined(self) -> Tokens:
+        """The arrays again, one after the other."""
+        halves = np.frombuffer(self.halves, "<u2").reshape(1 + self.wide, -1)
+        pairs = np.ascontiguousarray(halves.T)
+        return pairs.view(np.uint32)[:, 0] if self.wide else pairs.view(np.uint16)[:, 0]
 
     def unpack(self) -> list[Tokens]:
         """The arrays again."""
-        halves = np.frombuffer(self.halves, "<u2").reshape(1 + self.wide, -1)
-        tokens_T = np.ascontiguousarray(halves.T).view(np.uint32 if self.wide else np.uint16)[:, 0]
-        return np.split(tokens_T, np.cumsum(self.lengths)[:-1])
+        return np.split(self.joined(), np.cumsum(self.lengths)[:-1])

@@ -23,7 +23,6 @@ LONG_MODULES = {
     "curation/topics/clusters.py",
     "kernels/lsh.py",
     "kernels/text_masks.py",
-    "packing/packer.py",
 }
 
 MANY_PARAMETERS = {

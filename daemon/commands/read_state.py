@@ -14,7 +14,8 @@ import msgspec
 
 from curation.selection.buffered import BUFFERED
 from curatord.errors import StateError, UsageError
-from packing.rows import CLOSED_ROWS, OPEN_ROWS, PIECES
+from packing.pieces import PIECES
+from packing.rows import CLOSED_ROWS, OPEN_ROWS
 from state.common_facts import RETRACTED
 from state.document_numbers import named, numbers_from
 from state.store import Store, state_folder

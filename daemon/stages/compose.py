@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -20,9 +19,10 @@ from curation.vectors.retraining import Retraining
 from ops.phases import PhaseClock
 from packing.held import HeldDocuments, Sampled
 from packing.packer import Packer
-from packing.rows import Row
+from packing.pieces import lengths
+from packing.rows import Rows
 from state.assignments import Assignments
-from state.document_numbers import DOCUMENT, make_numbers, numbers_from
+from state.document_numbers import DOCUMENT, Numbers, make_numbers, numbers_from
 from state.epoch import Epoch
 from state.fact_table import FactOwner
 from state.ledger import Ledger
@@ -31,6 +31,8 @@ from state.token_arrays import Tokens
 
 NEIGHBOURS = 5
 
+Vectors = NDArray[np.float32]
+
 
 @dataclass(frozen=True, slots=True)
 class Composed:
@@ -38,7 +40,7 @@ class Composed:
 
     tick: Tick
     balanced: Balanced
-    rows: list[Row]
+    rows: Rows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,11 +75,11 @@ class Compose:
             return False
         self.phases.enter("warm_up")
         doc_nos = waiting.doc_nos_B.tolist()
-        tokens = self._tokens(doc_nos)
+        tokens = self._tokens(waiting.doc_nos_B)
         if not self.embedder.is_trained:
             self.retraining.begin(doc_nos, tokens)
         self.clusters.seed(self.embedder.embed(held_out(tokens)))
-        self.packer.restore_embeddings(self._packed_vectors)  # of documents that were packed without
+        self.packer.restore_embeddings(self.vectors)  # of documents that were packed without
         return True
 
     def compose(self, documents: Accepted, epoch: Epoch) -> Composed:
@@ -99,7 +101,7 @@ class Compose:
         if renewed is None:
             return
         self.clusters.renew(*renewed)
-        self.packer.restore_embeddings(self._packed_vectors)
+        self.packer.restore_embeddings(self.vectors)
 
     def _assign(self, documents: Accepted, epoch: Epoch) -> Tick:
         """Vectors and clusters. Bandit and mixture follow at once as clusters split and merge."""
@@ -124,7 +126,7 @@ class Compose:
     ) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
         self.phases.enter("embed")
         doc_nos = doc_nos_B.tolist()
-        tokens = self._tokens(doc_nos)
+        tokens = self._tokens(doc_nos_B)
         embeddings_BD = self.embedder.embed(tokens)
         self.retraining.observe(doc_nos, tokens)
         self.phases.enter("assign")
@@ -157,8 +159,7 @@ class Compose:
         admission = self.bandit.sample(tick.clusters_B, tick.keys_B, tick.num_tokens_B)
         self._reward(tick, admission.probed_B, epoch)
         self.bandit.tick(self.clusters.neighbours(NEIGHBOURS) if self.learns_rewards else ())
-        for doc_no in tick.doc_nos_B[~admission.admitted_B].tolist():
-            self._reject(doc_no)
+        self._reject(tick.doc_nos_B[~admission.admitted_B])
         return replace(tick, propensities_B=admission.propensities_B).keep(admission.admitted_B)
 
     def _reward(self, tick: Tick, probed_B: NDArray[np.bool_], epoch: Epoch) -> None:
@@ -177,90 +178,92 @@ class Compose:
         if not rewards.is_heard:
             bandit.learn(tick.clusters_B[probed_B], tick.qualities_B[probed_B])
 
-    def _reject(self, doc_no: int) -> None:
-        """An accepted document that will not be emitted after all."""
-        document = self.held[doc_no]
-        self.ledger.reject_later(LaterReason.NOT_SAMPLED, document.unemitted)
-        document.unemitted = 0
-        self.held.let_go(doc_no)
+    def _reject(self, doc_nos_B: NDArray[np.int64]) -> None:
+        """Accepted documents that will not be emitted after all."""
+        for num_tokens in self.held.reject(doc_nos_B):
+            self.ledger.reject_later(LaterReason.NOT_SAMPLED, num_tokens)
 
     def _balance(self, tick: Tick) -> Balanced:
         return self.mixture.balance(tick.doc_nos_B, tick.keys_B, tick.clusters_B, tick.num_tokens_B, tick.sources)
 
-    def _pack(self, tick: Tick, balanced: Balanced) -> list[Row]:
+    def _pack(self, tick: Tick, balanced: Balanced) -> Rows:
         """Hand the mixture's documents, of this tick or of earlier ones, to the packer."""
-        length = self.context_length
         held = self.held
-        doc_nos = [doc_no for doc_no, _ in balanced.emitted]
-        num_tokens = [len(held[doc_no].tokens) for doc_no in doc_nos]
-        for doc_no, tokens in zip(doc_nos, num_tokens, strict=True):
-            held.hold(doc_no, -(-tokens // length))
-        place_of = {doc_no: place for place, doc_no in enumerate(tick.doc_nos_B.tolist())}
-        places_B = np.array([place_of.get(doc_no, -1) for doc_no in doc_nos], np.int64)
-        is_new_B = places_B >= 0
-        new_B = places_B[is_new_B]
-        numbers_B = np.empty(len(doc_nos), DOCUMENT)
-        embeddings_BD = np.empty((len(doc_nos), tick.embeddings_BD.shape[1]), np.float32)
-        numbers_B[is_new_B] = make_numbers(tick.clusters_B, tick.policy_version, tick.propensities_B)[new_B]
-        embeddings_BD[is_new_B] = tick.embeddings_BD[new_B]
-        for b in np.flatnonzero(~is_new_B).tolist():
-            sampled = held.sampled(doc_nos[b])
-            assert sampled is not None
-            numbers_B[b] = numbers_from(sampled.numbers)[0]
-            embeddings_BD[b] = self.vectors([doc_nos[b]])[0]
+        doc_nos_B = np.array([doc_no for doc_no, _ in balanced.emitted], np.int64)
+        num_tokens_B = held.num_tokens(doc_nos_B)
+        held.hold(doc_nos_B, -(-num_tokens_B // self.context_length))
+        numbers_B = make_numbers(tick.clusters_B, tick.policy_version, tick.propensities_B)
+        embeddings_BD = tick.embeddings_BD
+        if not np.array_equal(doc_nos_B, tick.doc_nos_B):
+            numbers_B, embeddings_BD = self._known(doc_nos_B, tick, numbers_B)
         return self.packer.add(
-            doc_nos_B=np.array(doc_nos, np.int64),
-            num_tokens_B=np.array(num_tokens, np.int64),
+            doc_nos_B=doc_nos_B,
+            num_tokens_B=num_tokens_B,
             embeddings_BD=embeddings_BD,
             numbers_B=numbers_B,
             uses_B=np.array([use for _, use in balanced.emitted], np.int64),
         )
 
-    def vectors(self, doc_nos: Sequence[int]) -> NDArray[np.float32]:
+    def _known(self, doc_nos_B: NDArray[np.int64], tick: Tick, ticked_B: Numbers) -> tuple[Numbers, Vectors]:
+        """Numbers and vectors of documents of this tick, whose numbers are given, or of earlier ones."""
+        is_new_B = np.isin(doc_nos_B, tick.doc_nos_B)
+        new_B = np.searchsorted(tick.doc_nos_B, doc_nos_B[is_new_B])
+        numbers_B = np.empty(len(doc_nos_B), DOCUMENT)
+        embeddings_BD = np.empty((len(doc_nos_B), tick.embeddings_BD.shape[1]), np.float32)
+        numbers_B[is_new_B], embeddings_BD[is_new_B] = ticked_B[new_B], tick.embeddings_BD[new_B]
+        for b in np.flatnonzero(~is_new_B).tolist():
+            sampled = self.held.sampled(int(doc_nos_B[b]))
+            assert sampled is not None
+            numbers_B[b] = numbers_from(sampled.numbers)[0]
+            embeddings_BD[b] = self.vectors(doc_nos_B[b : b + 1])[0]
+        return numbers_B, embeddings_BD
+
+    def vectors(self, doc_nos_B: NDArray[np.int64]) -> Vectors:
         """Vectors of held documents whose tick is over: a teacher's as they were then, a student's as it sees them.
 
         They have no dimension before the first clusters, and where nothing reads them.
         """
         if not (self.makes_vectors and self.clusters.is_seeded):
-            return np.zeros((len(doc_nos), 0), np.float32)
+            return np.zeros((len(doc_nos_B), 0), np.float32)
         if not self.embedder.stores_vectors:
-            return self.embedder.embed(self._tokens(doc_nos))
-        vectors_BD = np.zeros((len(doc_nos), self.clusters.dimension), np.float32)
+            return self.embedder.embed(self._tokens(doc_nos_B))
+        vectors_BD = np.zeros((len(doc_nos_B), self.clusters.dimension), np.float32)
         vectors_BD[:, 0] = 1.0  # a document that got none in its tick has no direction
-        for b, doc_no in enumerate(doc_nos):
+        for b, doc_no in enumerate(doc_nos_B.tolist()):
             sampled = self.held.sampled(doc_no)
             if sampled is not None and sampled.vector:
                 vectors_BD[b] = np.frombuffer(sampled.vector, np.float32)
         return vectors_BD
 
-    def _packed_vectors(self, doc_nos_B: NDArray[np.int64]) -> NDArray[np.float32]:
-        return self.vectors(doc_nos_B.tolist())
-
-    def _tokens(self, doc_nos: Sequence[int]) -> list[Tokens]:
-        return [self.held[doc_no].tokens for doc_no in doc_nos]
+    def _tokens(self, doc_nos_B: NDArray[np.int64]) -> list[Tokens]:
+        return self.held.tokens(doc_nos_B)
 
     def release(self, composed: Composed) -> None:
         """After emission: let go of the documents that the mixture is done with, and write down those that it keeps."""
         tick, balanced = composed.tick, composed.balanced
-        for doc_no in balanced.evicted:
-            self._reject(doc_no)
-        for doc_no in balanced.finished:
-            self.held.let_go(doc_no)
+        self._reject(np.array(balanced.evicted, np.int64))
+        self.held.let_go(np.array(balanced.finished, np.int64))
         stores_vectors = self.makes_vectors and self.embedder.stores_vectors
         if not self.keeps_documents and not stores_vectors:
             return
         numbers_B = make_numbers(tick.clusters_B, tick.policy_version, tick.propensities_B)
-        for place, doc_no in enumerate(tick.doc_nos_B.tolist()):
-            if doc_no in self.held:
-                vector = tick.embeddings_BD[place].tobytes() if stores_vectors else b""
-                self.held.sample(doc_no, Sampled(numbers_B[place].tobytes(), vector))
+        for place in np.flatnonzero(self.held.has(tick.doc_nos_B)).tolist():
+            vector = tick.embeddings_BD[place].tobytes() if stores_vectors else b""
+            self.held.sample(int(tick.doc_nos_B[place]), Sampled(numbers_B[place].tobytes(), vector))
 
     def restore_holders(self, waiting: Accepted) -> None:
         """After all stages are restored: who holds which document, and the vectors of those in the pool."""
-        holders = list(zip(waiting.doc_nos_B.tolist(), waiting.num_tokens_B.tolist(), strict=True))
-        for doc_no, uses in self.mixture.held():
-            holders.append((doc_no, 0 if uses else len(self.held[doc_no].tokens)))
-        for piece in self.packer.held_pieces():
-            holders.append((piece.doc_no, 0 if piece.use else len(piece)))
-        self.held.restore_holders(holders)
-        self.packer.restore_embeddings(self._packed_vectors)
+        uses = self.mixture.held()
+        buffered_B, uses_B = np.array(uses, np.int64).reshape(-1, 2).T
+        pieces_N = self.packer.held_pieces()
+        self.held.restore_holders(
+            np.concatenate((waiting.doc_nos_B, buffered_B, pieces_N["doc_no"])),
+            np.concatenate(
+                (
+                    waiting.num_tokens_B,
+                    np.where(uses_B > 0, 0, self.held.num_tokens(buffered_B)),
+                    np.where(pieces_N["use"] > 0, 0, lengths(pieces_N)),
+                )
+            ),
+        )
+        self.packer.restore_embeddings(self.vectors)

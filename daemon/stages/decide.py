@@ -22,6 +22,7 @@ from daemon.stages.hold_out import HoldOut
 from daemon.stages.identify import Run
 from daemon.stages.prepare import Prepare
 from daemon.stages.record import Record
+from kernels.columns import Ragged, bounds_of
 from ops.phases import PhaseClock
 from packing.held import HeldDocuments
 from state.epoch import Epoch
@@ -146,7 +147,7 @@ class Decide:
         if len(batch):
             verdicts.accept(batch.doc_nos_B, num_tokens_B)
             self.ledger.tokens_accepted += int(num_tokens_B.sum())
-            self.held.add(batch.doc_nos_B.tolist(), batch.ids, [array for array in tokens if len(array)])
+            self.held.add(batch.doc_nos_B, batch.ids, Ragged(tokens.values_T, bounds_of(num_tokens_B)))
         return Accepted(
             ordinals_B=batch.ordinals_B,
             doc_nos_B=batch.doc_nos_B,

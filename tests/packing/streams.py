@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 from packing.packer import Packer
-from packing.rows import Row
+from packing.pieces import Piece, Pieces
+from packing.pool import ClosedRows
+from packing.rows import Rows
 from state.document_numbers import make_numbers
 
 
@@ -46,7 +49,43 @@ def log_normal(num_documents: int, *, seed: int = 5, median: float = 545, mean: 
     return Stream(lengths_B, np.zeros((num_documents, 0), np.float32))
 
 
-def add(packer: Packer, stream: Stream, start: int, end: int, *, use: int = 0) -> list[Row]:
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One of `Rows`."""
+
+    seq_no: int
+    generation: int
+    pieces: tuple[Piece, ...]
+
+    def num_tokens(self) -> int:
+        return sum(piece.end - piece.start for piece in self.pieces)
+
+
+def pieces_of(pieces_N: Pieces) -> list[Piece]:
+    names = ("arrival", "doc_no", "start", "end", "num_tokens", "use")
+    return [
+        Piece(**{name: int(piece[name]) for name in names}, numbers=piece["numbers"].tobytes()) for piece in pieces_N
+    ]
+
+
+def rows_of(rows: Rows) -> list[Row]:
+    pieces = pieces_of(rows.pieces_S)
+    return [
+        Row(seq_no, rows.generation, tuple(pieces[first:end]))
+        for seq_no, (first, end) in zip(rows.seq_nos_R.tolist(), pairwise(rows.bounds_R1.tolist()), strict=True)
+    ]
+
+
+def closed_of(closed: ClosedRows) -> list[tuple[int, list[int]]]:
+    """When each row closed, and its pieces."""
+    return list(zip(closed.after_R.tolist(), [row.tolist() for row in closed.numbers], strict=True))
+
+
+def flush(packer: Packer, *, fill: bool = False) -> list[Row]:
+    return rows_of(packer.flush(fill=fill))
+
+
+def give(packer: Packer, stream: Stream, start: int, end: int, *, use: int = 0) -> Rows:
     """Documents [start, end) of the stream."""
     doc_nos_B = np.arange(start, min(end, len(stream.lengths_B)))
     return packer.add(
@@ -58,9 +97,14 @@ def add(packer: Packer, stream: Stream, start: int, end: int, *, use: int = 0) -
     )
 
 
+def add(packer: Packer, stream: Stream, start: int, end: int, *, use: int = 0) -> list[Row]:
+    """Documents [start, end) of the stream; the rows one by one."""
+    return rows_of(give(packer, stream, start, end, use=use))
+
+
 def pack_all(packer: Packer, stream: Stream, *, documents_per_call: int = 512) -> list[Row]:
     """The whole stream and the flush."""
     rows = []
     for start in range(0, len(stream.lengths_B), documents_per_call):
         rows += add(packer, stream, start, start + documents_per_call)
-    return rows + packer.flush()
+    return rows + flush(packer)

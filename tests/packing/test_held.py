@@ -6,6 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kernels.columns import Ragged, bounds_of
 from packing.held import HeldDocuments, Sampled
 from tests.kept import Kept
 
@@ -14,14 +15,20 @@ def tokens(doc_no: int, length: int) -> np.ndarray:
     return np.full(length, doc_no % 60_000, np.uint16)
 
 
+def add(held: HeldDocuments, doc_nos: list[int], lengths: list[int]) -> None:
+    values_T = np.concatenate([tokens(*each) for each in zip(doc_nos, lengths, strict=True)])
+    held.add(np.array(doc_nos), [f"id {n}" for n in doc_nos], Ragged(values_T, bounds_of(lengths)))
+
+
 def restored(kept: Kept, held: HeldDocuments, doc_nos: set[int]) -> HeldDocuments:
     again = HeldDocuments()
     kept.restore(again)
-    again.restore_holders(
+    holders = [
         (doc_no, 0 if holder else held[doc_no].unemitted)
         for doc_no in doc_nos
         for holder in range(held[doc_no].holders)
-    )
+    ]
+    again.restore_holders(*np.array(holders, np.int64).reshape(-1, 2).T)
     return again
 
 
@@ -34,16 +41,16 @@ def test_facts_give_back_exactly_what_is_held_after_any_history(data: st.DataObj
         if action == "add":
             doc_nos = list(range(next_doc_no, next_doc_no + data.draw(st.integers(1, 6))))
             next_doc_no = doc_nos[-1] + 1
-            held.add(doc_nos, [f"id {n}" for n in doc_nos], [tokens(n, 1 + n % 4) for n in doc_nos])
+            add(held, doc_nos, [1 + n % 4 for n in doc_nos])
             alive |= set(doc_nos)
         elif action == "commit":
             kept.commit(held)
         elif alive:
             doc_no = data.draw(st.sampled_from(sorted(alive)))
             if action == "hold":
-                held.hold(doc_no, 2)
+                held.hold(np.array([doc_no]), np.array([2]))
             elif action == "let_go":
-                held.let_go(doc_no)
+                held.let_go(np.array([doc_no]))
             elif action == "sample":
                 held.sample(doc_no, Sampled(doc_no.to_bytes(12, "big")))
             else:
@@ -66,7 +73,7 @@ def test_a_few_documents_that_stay_do_not_pin_those_that_were_accepted_with_them
     held, kept = HeldDocuments(), Kept()
     for segment in range(10):
         doc_nos = list(range(segment * 100, segment * 100 + 100))
-        held.add(doc_nos, [str(n) for n in doc_nos], [tokens(n, 1000) for n in doc_nos])
+        add(held, doc_nos, [1000] * len(doc_nos))
         kept.commit(held)
         for doc_no in doc_nos[1:]:
             held.drop(doc_no)

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from curatord.errors import IdentityError
 from packing.packer import Packer, PackingConfig
-from packing.rows import PIECES, Row
+from packing.pieces import PIECES, lengths
 from state.document_numbers import numbers_from
 from tests.kept import Kept, changes_of
-from tests.packing.streams import Stream, add, pack_all, zipf_topics
+from tests.packing.streams import Row, Stream, add, flush, pack_all, pieces_of, zipf_topics
 
 Mode = Literal["sculpt", "best_fit"]
 MODES: list[Mode] = ["sculpt", "best_fit"]
@@ -35,7 +35,7 @@ def check_whole(rows: list[Row], stream: Stream, context_length: int) -> None:
     pieces = [piece for row in rows for piece in row.pieces]
     assert [row.seq_no for row in rows] == list(range(len(rows)))
     for row in rows:
-        assert 0 < sum(map(len, row.pieces)) <= context_length
+        assert 0 < row.num_tokens() <= context_length
     by_document: dict[int, list[tuple[int, int]]] = {}
     for piece in pieces:
         by_document.setdefault(piece.doc_no, []).append((piece.start, piece.end))
@@ -85,8 +85,8 @@ def test_a_restored_packer_goes_on_exactly(mode: Mode, stop: int) -> None:
     for tick in range(stop):
         assert add(straight, stream, tick * 50, tick * 50 + 50) == add(first, stream, tick * 50, tick * 50 + 50)
         if tick == 2:
-            removed = [straight.remove(doc_no) for doc_no in range(100, 150, 3)]
-            assert removed == [first.remove(doc_no) for doc_no in range(100, 150, 3)]
+            removed = [pieces_of(straight.remove(doc_no)) for doc_no in range(100, 150, 3)]
+            assert removed == [pieces_of(first.remove(doc_no)) for doc_no in range(100, 150, 3)]
             assert any(removed)
         changes_of(straight)
         kept.commit(first)
@@ -98,7 +98,7 @@ def test_a_restored_packer_goes_on_exactly(mode: Mode, stop: int) -> None:
     for tick in range(stop, 14):
         assert add(straight, stream, tick * 50, tick * 50 + 50) == add(restored, stream, tick * 50, tick * 50 + 50)
         assert changes_of(straight) == changes_of(restored)
-    assert straight.flush() == restored.flush()
+    assert flush(straight) == flush(restored)
     assert changes_of(straight) == changes_of(restored)
     assert straight.stats == restored.stats
 
@@ -111,7 +111,7 @@ def test_a_process_that_has_all_commits_takes_over_exactly() -> None:
         kept.commit(owner)
     kept.restore(standby)
     standby.restore_embeddings(stream.embed)
-    assert add(owner, stream, 500, 700) + owner.flush() == add(standby, stream, 500, 700) + standby.flush()
+    assert add(owner, stream, 500, 700) + flush(owner) == add(standby, stream, 500, 700) + flush(standby)
 
 
 def test_a_commit_holds_only_what_changed() -> None:
@@ -124,7 +124,7 @@ def test_a_commit_holds_only_what_changed() -> None:
         keys = [(family, key) for family, key, _ in changes]
         assert len(set(keys)) == len(keys)
         assert sum(value is not None for _, value in PIECES.changed(changes)) <= 60
-    packer.flush()
+    flush(packer)
     kept.commit(packer)
     assert kept.commit(packer) == []
 
@@ -148,11 +148,11 @@ def test_a_retracted_document_leaves_wherever_it_is(mode: Mode, num_added: int) 
     gone = {piece.doc_no for row in rows for piece in row.pieces}
     for doc_no in range(0, num_added, 3):
         held = packer.held_tokens()
-        pieces = packer.remove(doc_no)
-        assert packer.held_tokens() == held - sum(map(len, pieces))
-        assert doc_no in gone or sum(map(len, pieces)) == stream.lengths_B[doc_no]
-        assert packer.remove(doc_no) == []
-    rows = packer.flush()
+        num_tokens = int(lengths(packer.remove(doc_no)).sum())
+        assert packer.held_tokens() == held - num_tokens
+        assert doc_no in gone or num_tokens == stream.lengths_B[doc_no]
+        assert not len(packer.remove(doc_no))
+    rows = flush(packer)
     assert not {piece.doc_no for row in rows for piece in row.pieces} & set(range(0, num_added, 3))
     stats = packer.stats
     assert stats.tokens + stats.padding_tokens + stats.padding_tokens_flushed == stats.rows * 1024
@@ -164,7 +164,7 @@ def test_room_of_a_retracted_piece_is_filled_again() -> None:
     packer = Packer(config(pool_documents=1, shuffle_block_rows=1), dimension=64)
     add(packer, stream, 0, 3)
     assert len(packer.remove(1)) == 1
-    rows = add(packer, stream, 3, 5) + packer.flush()
+    rows = add(packer, stream, 3, 5) + flush(packer)
     assert sorted(tuple(piece.doc_no for piece in row.pieces) for row in rows) == [(0, 2, 4), (3,)]
 
 
@@ -173,7 +173,7 @@ def test_new_embeddings_for_what_is_held_change_nothing_if_they_are_the_same() -
     plain, renewed = Packer(config(), dimension=64), Packer(config(), dimension=64)
     assert add(plain, stream, 0, 333) == add(renewed, stream, 0, 333)
     renewed.restore_embeddings(stream.embed)
-    assert add(plain, stream, 333, 700) + plain.flush() == add(renewed, stream, 333, 700) + renewed.flush()
+    assert add(plain, stream, 333, 700) + flush(plain) == add(renewed, stream, 333, 700) + flush(renewed)
 
 
 @pytest.mark.parametrize(("before", "after"), [("sculpt", "best_fit"), ("best_fit", "sculpt")])
@@ -186,7 +186,7 @@ def test_the_mode_may_change_at_a_restart(before: Mode, after: Mode) -> None:
     kept.commit(first)
     kept.restore(second)
     second.restore_embeddings(stream.embed)
-    rows += add(second, stream, 400, 700) + second.flush()
+    rows += add(second, stream, 400, 700) + flush(second)
     check_whole(rows, stream, 1024)
 
 
@@ -199,7 +199,7 @@ def test_the_pool_may_shrink_at_a_restart() -> None:
     kept.commit(first)
     kept.restore(second)
     second.restore_embeddings(stream.embed)
-    rows += add(second, stream, 400, 700) + second.flush()
+    rows += add(second, stream, 400, 700) + flush(second)
     check_whole(rows, stream, 1024)
 
 
@@ -213,15 +213,15 @@ def test_another_context_length_begins_a_generation_when_nothing_is_held() -> No
     kept.restore(refused)
     with pytest.raises(IdentityError, match="was 1024 and is now 2048"):
         refused.restore_embeddings(stream.embed)
-    first.flush()
+    flush(first)
     second = Packer(config(context_length=2048), dimension=64)
     kept.commit(first)
     kept.restore(second)
     second.restore_embeddings(stream.embed)
-    assert second.flush(fill=True) == []
+    assert flush(second, fill=True) == []
     assert second.generation == 0  # until there is a row
     assert second.num_given_out == first.num_given_out
-    rows = add(second, stream, 100, 700) + second.flush()
+    rows = add(second, stream, 100, 700) + flush(second)
     assert {row.generation for row in rows} == {1}
     assert [row.seq_no for row in rows] == list(range(len(rows)))
     assert [made.context_length for made in second.generations] == [1024, 2048]
@@ -232,10 +232,10 @@ def test_rows_that_retractions_left_empty_are_held_too() -> None:
     stream = stream_of()
     first = Packer(config(batch_quantum=1000), dimension=64)
     add(first, stream, 0, 100)
-    first.flush()
+    flush(first)
     for doc_no in range(100):
         first.remove(doc_no)
-    assert first.held_pieces() == []
+    assert not len(first.held_pieces())
     second = Packer(config(batch_quantum=1000, context_length=2048), dimension=64)
     kept = Kept()
     kept.commit(first)
