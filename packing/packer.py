@@ -237,8 +237,8 @@ class Packer(FactOwner):
             vectors_ND = vectors_ND[documents_N]
         self._pieces.add(added, added_N, vectors_ND)
         self._held_tokens += int(num_tokens_B.sum())
-        num_split = int((num_tokens_B > length).sum())
-        self._stats = replace(self._stats, documents_split=self._stats.documents_split + num_split)
+        num_split = self._stats.documents_split + int((num_tokens_B > length).sum())
+        self._stats = replace(self._stats, documents_split=num_split)
         arrivals = arrivals_of(added, added_N, vectors_ND)
         if is_full_N.any():
             arrivals = Arrivals(*(column_N[~is_full_N] for column_N in arrivals))
@@ -321,10 +321,9 @@ class Packer(FactOwner):
         cosine_sum = self._stats.cosine_sum
         if not self._dimension:
             return 0, cosine_sum
-        if bounds_R1[-1]:
-            scale = STEPS_PER_SIGMA**2 * self._dimension
-            for product in pair_products(self._pieces.vectors(rows.values_T[waited_N]), bounds_R1).tolist():
-                cosine_sum += product / scale
+        scale = STEPS_PER_SIGMA**2 * self._dimension
+        for product in pair_products(self._pieces.vectors(rows.values_T[waited_N]), bounds_R1).tolist():
+            cosine_sum += product / scale
         return int((counts_R * (counts_R - 1)).sum()), cosine_sum
 
     def _give_out(self, released: list[ClosedRow]) -> Rows:
@@ -343,7 +342,7 @@ class Packer(FactOwner):
         if row is None:
             raise AssertionError(f"piece {number} is held but in no row")
         length, stats = self._config.context_length, self._stats
-        tokens = int(pieces.lengths(self._pieces.pieces(np.array([number])))[0])
+        tokens = int(pieces.lengths(self._pieces.pieces(np.array([number]))).sum())
         gone = not row.numbers
         padding = tokens - length * gone
         self._stats = replace(
