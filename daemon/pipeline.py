@@ -9,15 +9,16 @@ All that is learned moves between ticks, so the end of a batch or of a commit le
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from consumers.broker import RawDocument, RawFeedback
-from consumers.formats.documents import Arrival, decode_rows
+from consumers.formats.documents import Arrivals, decode_rows
 from curation.ticks import NONE_ACCEPTED, Accepted
-from curatord.records import DeadLetter, Document, Retraction
+from curatord.records import DeadLetter, Retraction
 from curatord.sequence import EndOfStream
 from daemon.config import Config
 from daemon.stages.compose import Compose
@@ -163,15 +164,15 @@ class Pipeline(FactOwner):
         """Note a document that replaces one of another input."""
         segment, row = self.segments.find(run.replaced, epoch)
         earlier = segment.inputs[segment.column("input_index", np.uint32)[row]]
-        arrival = run.arrivals[0]
-        if earlier != arrival.input:
-            epoch.tallies[arrival.input].add(
-                Tally(replaced=1, replaced_id=arrival.doc_id[:MAX_EXAMPLE_CHARACTERS], replaced_input=earlier)
+        source, doc_id = run.documents.inputs[0], run.documents.ids[0]
+        if earlier != source:
+            epoch.tallies[source].add(
+                Tally(replaced=1, replaced_id=doc_id[:MAX_EXAMPLE_CHARACTERS], replaced_input=earlier)
             )
 
-    def _note_options(self, arrivals: Sequence[Arrival]) -> None:
+    def _note_options(self, arrivals: Arrivals) -> None:
         """The options that these rows are decided with, where they are not those of the rows before."""
-        if all(isinstance(arrival.value, Retraction) for arrival in arrivals):
+        if sum(isinstance(value, Retraction) for value in arrivals.others.values()) == len(arrivals):
             return
         self._decided_with.value = with_options(self._decided_with.value, self._options, self._ordinal.value)
 
@@ -289,20 +290,18 @@ class Pipeline(FactOwner):
         self.decide.prepare.workers.close()
 
 
-def _tally(arrivals: Sequence[Arrival], epoch: Epoch) -> None:
+def _tally(arrivals: Arrivals, epoch: Epoch) -> None:
     """Count rows, dead letters and lost ids of each input, with an example of each."""
-    for arrival in arrivals:
-        tally = epoch.tallies.get(arrival.input)
-        if tally is None:
-            tally = epoch.tallies[arrival.input] = Tally()
-        tally.rows += 1
-        value = arrival.value
+    for name, num_rows in Counter(row.source for row in arrivals.rows).items():
+        epoch.tallies.setdefault(name, Tally()).rows += num_rows
+    for value in arrivals.others.values():
         if isinstance(value, DeadLetter):
-            place = arrival.position if arrival.index is None else f"{arrival.position}:{arrival.index}"
+            place = value.position if value.index is None else f"{value.position}:{value.index}"
             letter = f"row {place}: {value.message[:MAX_EXAMPLE_CHARACTERS]}"
-            tally.add(Tally(dead=1, reason=value.reason, letter=letter))
-        elif isinstance(value, Document) and value.id_problem:
-            tally.add(Tally(lost_ids=1, lost_id=f"row {arrival.position}: {value.id_problem}"))
+            epoch.tallies[value.source].add(Tally(dead=1, reason=value.reason, letter=letter))
+    for at, problem in arrivals.id_problems.items():
+        row = arrivals.rows[at]
+        epoch.tallies[row.source].add(Tally(lost_ids=1, lost_id=f"row {row.position}: {problem}"))
 
 
 def read_retracted(store: Store) -> frozenset[int]:

@@ -5,7 +5,7 @@ Shape legend: B documents, N bytes of text, T tokens; B1 is B + 1.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Generic, TypeVar
@@ -17,6 +17,8 @@ from kernels.simd import PADDING_BYTES
 
 Rows = NDArray[np.integer[Any]] | NDArray[np.bool_] | slice | list[int]
 V = TypeVar("V", bound=np.generic, covariant=True)
+
+PADDING = bytes(PADDING_BYTES)  # behind the last of the texts of a buffer
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +53,31 @@ class Texts:
         """Some of them, over the same buffer."""
         return Texts(self.buffer_N, self.starts_B[rows], self.ends_B[rows])
 
+    def beginning(self, b: int, num_characters: int) -> str:
+        """The first characters of one, at the cost of those alone."""
+        start, end = self.starts_B[b], self.ends_B[b]
+        raw = self.buffer_N[start : min(end, start + 4 * num_characters)].tobytes()
+        return raw.decode(errors="ignore")[:num_characters]  # the last character may be cut
+
+    def replaced(self, texts: Mapping[int, str]) -> Texts:
+        """The same with other texts in some places. Raises UnicodeEncodeError for half a surrogate pair."""
+        more, places = join_texts(texts.values()), list(texts)
+        kept = int(self.ends_B.max(initial=0))
+        starts_B, ends_B = self.starts_B.copy(), self.ends_B.copy()
+        starts_B[places], ends_B[places] = more.starts_B + kept, more.ends_B + kept
+        buffer_N = more.buffer_N
+        if kept:
+            buffer_N = np.concatenate((self.buffer_N[:kept], buffer_N))
+            buffer_N.flags.writeable = False  # as that of `join_texts`: kernels are compiled for one kind
+        return Texts(buffer_N, starts_B, ends_B)
+
 
 def join_texts(texts: Iterable[str]) -> Texts:
     """Texts in one padded buffer. Raises UnicodeEncodeError for half a surrogate pair."""
     encoded = [text.encode() for text in texts]
     ends_B = np.cumsum(np.fromiter(map(len, encoded), np.int64, count=len(encoded)), dtype=np.int64)
     starts_B = np.concatenate((np.zeros(min(1, len(encoded)), np.int64), ends_B[:-1]))
-    encoded.append(bytes(PADDING_BYTES))
+    encoded.append(PADDING)
     return Texts(np.frombuffer(b"".join(encoded), np.uint8), starts_B, ends_B)
 
 

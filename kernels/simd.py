@@ -156,6 +156,26 @@ def copy_spaced(typing_context, source, source_index, target, target_index):
 
 
 @intrinsic
+def copy_to_mark(typing_context, source, source_index, target, target_index):
+    """Copy 64 bytes of `source` into `target`; mask of what ends a stretch of a JSON string: `"`, `\\`, controls."""
+
+    def codegen(context, builder, signature, args):
+        def constant(value):
+            return ir.Constant(BYTES_64, [value] * 64)
+
+        block = load_block(context, builder, signature.args[0], args[0], args[1])
+        pointer = element_pointer(context, builder, signature.args[2], args[2], args[3])
+        store = builder.store(block, builder.bitcast(pointer, BYTES_64.as_pointer()))
+        store.align = 1
+        is_control = builder.icmp_unsigned("<", block, constant(32))
+        is_quote = builder.icmp_unsigned("==", block, constant(ord('"')))
+        is_backslash = builder.icmp_unsigned("==", block, constant(ord("\\")))
+        return builder.bitcast(builder.or_(builder.or_(is_control, is_quote), is_backslash), I64)
+
+    return types.uint64(source, types.int64, target, types.int64), codegen
+
+
+@intrinsic
 def store_u64(typing_context, array, index, word):
     """Write one integer as 8 little-endian bytes to `array[index:]`."""
 

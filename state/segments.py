@@ -153,7 +153,7 @@ class Verdicts:
         url_keys_B2: NDArray[np.uint64],
         ordinals_B: NDArray[np.int64],
         inputs: Sequence[str],
-        positions: Sequence[int],
+        positions_B: NDArray[np.int64],
         sources: Sequence[str],
         num_bytes_B: NDArray[np.int64],
     ) -> Segment:
@@ -170,7 +170,7 @@ class Verdicts:
             ordinals=ordinals_B.tobytes(),
             inputs=input_table,
             input_index=input_index,
-            positions=np.array(positions, np.int64).tobytes(),
+            positions=positions_B.tobytes(),
             sources=source_table,
             source_index=source_index,
             outcomes=list(self._outcomes),

@@ -79,8 +79,8 @@ def document_of(record: dict[str, Any], fields: FieldNames, *, keep_metadata: bo
     if name is not None:
         name, id_problem = _usable_id(name)
     url = _text_or_unknown(record, fields.url)
-    source = _cut_name(_text_or_unknown(record, fields.source))
-    language = _cut_name(_text_or_unknown(record, fields.language))
+    source = cut_name(_text_or_unknown(record, fields.source))
+    language = cut_name(_text_or_unknown(record, fields.language))
     timestamp_us = 0
     if fields.timestamp and (moment := _take(record, fields.timestamp)) is not None:
         timestamp_us = parse_timestamp(moment)
@@ -196,7 +196,7 @@ def _text_or_unknown(record: dict[str, Any], name: str) -> str:
     return ""
 
 
-def _cut_name(name: str) -> str:
+def cut_name(name: str) -> str:
     """As much of it as MAX_NAME_BYTES hold."""
     if 4 * len(name) <= MAX_NAME_BYTES:
         return name

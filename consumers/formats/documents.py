@@ -1,63 +1,141 @@
-"""Rows of the input to documents: every row becomes an `Arrival`, unreadable ones a dead letter."""
+"""Rows of the input to documents, as columns: every row is a document, a retraction or a dead letter."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
 
-import msgspec
+import numpy as np
 import xxhash
+from numpy.typing import NDArray
 
 from consumers.broker import RawDocument
 from consumers.formats.codec import decode_document
+from consumers.formats.columns import Columns, read_columns
 from consumers.formats.dead_letters import dead_letter
 from consumers.formats.fields import MAX_ID_BYTES
 from consumers.formats.input_config import InputConfig
 from curatord.errors import Undecodable
 from curatord.records import DeadLetter, Document, Retraction
+from kernels.columns import Texts
+
+V = TypeVar("V")
 
 
-class Arrival(msgspec.Struct, frozen=True, gc=False):
-    """One row of the input, decoded. Its ordinal is its place among everything that was ever read."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Documents:
+    """B documents in the order in which they were read, and where each came from."""
 
-    ordinal: int
-    input: str
-    position: int
-    value: Document | Retraction | DeadLetter
-    num_bytes: int  # of the row as it was read, for what is no document
-    key: str = ""
-    index: int | None = None
-    timestamp_us: int = 0  # when the message was made; 0 if unknown
+    ids: tuple[str, ...]  # its own, or its message's key, or its place: never its content
+    texts: Texts
+    urls: tuple[str, ...]  # "" where unknown, here and below
+    sources: tuple[str, ...]
+    languages: tuple[str, ...]
+    written_us_B: NDArray[np.int64]  # its own time; 0 if unknown, here and below
+    inputs: tuple[str, ...]
+    positions_B: NDArray[np.int64]  # in the input
+    sent_us_B: NDArray[np.int64]  # the time of its message
 
-    @property
-    def doc_id(self) -> str:
-        """The document's own id, or its message's key, or its place: never its content."""
-        assert isinstance(self.value, Document)
-        if self.value.id is not None:
-            return self.value.id
-        place = f"{self.input}:{self.position}"
-        return self.key or (place if self.index is None else f"{place}:{self.index}")
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def take(self, rows_B: NDArray[np.int64]) -> Documents:
+        """The documents in these rows, over the same buffer."""
+        rows = rows_B.tolist()
+        return Documents(
+            ids=taken(self.ids, rows),
+            texts=self.texts.take(rows_B),
+            urls=taken(self.urls, rows),
+            sources=taken(self.sources, rows),
+            languages=taken(self.languages, rows),
+            written_us_B=self.written_us_B[rows_B],
+            inputs=taken(self.inputs, rows),
+            positions_B=self.positions_B[rows_B],
+            sent_us_B=self.sent_us_B[rows_B],
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arrivals:
+    """The rows of a poll, decoded. The ordinal of a row is its place among everything that was ever read."""
+
+    rows: Sequence[RawDocument]
+    first_ordinal: int
+    documents: Documents
+    places_B: NDArray[np.int64]  # of the documents among the rows
+    others: Mapping[int, Retraction | DeadLetter]  # by place
+    id_problems: Mapping[int, str]  # by place: why the id of a document could not be used
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def num_bytes(self, place: int) -> int:
+        """Bytes of a row as it was read, for what is no document."""
+        row = self.rows[place]
+        return len(row.value if isinstance(row.value, bytes) else row.original)
+
+
+def taken(values: Sequence[V], rows: Sequence[int]) -> tuple[V, ...]:
+    """Some of the values of a column."""
+    return tuple([values[row] for row in rows])
 
 
 def decode_rows(
     rows: Sequence[RawDocument], first_ordinal: int, config: InputConfig, max_dead_letter_bytes: int
-) -> list[Arrival]:
+) -> Arrivals:
     """All rows, in order. Never raises on content."""
-    arrivals = []
-    for ordinal, row in enumerate(rows, first_ordinal):
-        original = row.value if isinstance(row.value, bytes) else row.original
-        value = _decode(row, config)
-        arrived: Document | Retraction | DeadLetter
-        if isinstance(value, Undecodable):
-            arrived = dead_letter(value, row, max_dead_letter_bytes)
+    records = [row.value if isinstance(row.value, bytes) else b"" for row in rows]
+    columns = read_columns(records, config.fields, max_document_bytes=config.max_document_bytes)
+    others: dict[int, Retraction | DeadLetter] = {}
+    decoded: dict[int, Document] = {}
+    for place in np.flatnonzero(~columns.is_read_B).tolist():
+        value = _decode(rows[place], config)
+        if isinstance(value, Document):
+            decoded[place] = value
+        elif isinstance(value, Undecodable):
+            others[place] = dead_letter(value, rows[place], max_dead_letter_bytes)
         else:
-            arrived = value
-            if config.id_scope != "global" and isinstance(value, Document) and value.id is not None:
-                scope = value.source if config.id_scope == "source" else row.source
-                arrived = msgspec.structs.replace(value, id=scoped_id(scope, value.id))
-        arrivals.append(
-            Arrival(ordinal, row.source, row.position, arrived, len(original), row.key, row.index, row.timestamp_us)
-        )
-    return arrivals
+            others[place] = value
+    if decoded:
+        columns = columns.replaced(decoded)
+    documents = Documents(
+        ids=_ids(rows, columns, config),
+        texts=columns.texts,
+        urls=tuple(columns.urls),
+        sources=tuple(columns.sources),
+        languages=tuple(columns.languages),
+        written_us_B=np.array(columns.timestamps_us, np.int64),
+        inputs=tuple([row.source for row in rows]),
+        positions_B=np.array([row.position for row in rows], np.int64),
+        sent_us_B=np.array([row.timestamp_us for row in rows], np.int64),
+    )
+    places_B = np.arange(len(rows))
+    if others:
+        places_B = np.delete(places_B, list(others))
+        documents = documents.take(places_B)
+    return Arrivals(
+        rows=rows,
+        first_ordinal=first_ordinal,
+        documents=documents,
+        places_B=places_B,
+        others=others,
+        id_problems={place: document.id_problem for place, document in decoded.items() if document.id_problem},
+    )
+
+
+def _ids(rows: Sequence[RawDocument], columns: Columns, config: InputConfig) -> tuple[str, ...]:
+    """The id of each document, within its scope."""
+    ids = columns.ids
+    if config.id_scope != "global":
+        scopes = columns.sources if config.id_scope == "source" else [row.source for row in rows]
+        ids = [scoped_id(scope, name) if name else "" for scope, name in zip(scopes, ids, strict=True)]
+    return tuple([name or row.key or _place_of(row) for name, row in zip(ids, rows, strict=True)])
+
+
+def _place_of(row: RawDocument) -> str:
+    place = f"{row.source}:{row.position}"
+    return place if row.index is None else f"{place}:{row.index}"
 
 
 def scoped_id(scope: str, doc_id: str) -> str:
@@ -74,6 +152,7 @@ def scoped_id(scope: str, doc_id: str) -> str:
 
 
 def _decode(row: RawDocument, config: InputConfig) -> Document | Retraction | Undecodable:
+    """One row, exactly."""
     if not isinstance(row.value, bytes):
         return row.value
     try:

@@ -133,7 +133,7 @@ class Decide:
         held_out_B = self.hold_out.chosen(run.id_keys_B2[rows, 0])
         _reject_all(verdicts, batch.doc_nos_B[held_out_B], Reason.HELD_OUT)
         for row in rows[held_out_B].tolist():
-            self.hold_out.keep(run.arrivals[row], epoch)
+            self.hold_out.keep(run.documents, row, epoch)
         return batch.keep(~held_out_B), qualities_B[~held_out_B]
 
     def _tokenize(self, batch: Batch, qualities_B: NDArray[np.float32], run: Run, verdicts: Verdicts) -> Accepted:

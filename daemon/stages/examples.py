@@ -6,15 +6,14 @@ comparison for most documents. What a run shows of them needs no second look at 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from consumers.formats.documents import Arrival
-from curatord.records import Document
+from kernels.columns import Texts
 from state.fact_table import FactOwner, FactTable, Table
 from state.facts import TEXT, Facts, FactSource, Family, packed
 from state.outcomes import Outcome, Stage, outcome_key, split_key
@@ -54,9 +53,9 @@ class Examples(FactOwner):
         self,
         segment: Segment,
         rows_by_outcome: Mapping[Outcome, NDArray[np.intp]],
-        arrivals: Sequence[Arrival],
+        texts: Texts,
     ) -> None:
-        """The documents of a segment were decided; `arrivals` has their texts."""
+        """The documents of a segment were decided."""
         priorities_B = segment.keys("id_keys")[:, 1]
         for (stage, reason), rows in rows_by_outcome.items():
             if not stage or not reason or not len(rows):
@@ -66,9 +65,9 @@ class Examples(FactOwner):
             worst = kept[-1].priority if len(kept) == EXAMPLES else 1 << 64
             chosen = rows if worst >= 1 << 64 else rows[priorities_B[rows] < np.uint64(worst)]
             if len(chosen):
-                self._keep(key, segment, chosen[np.argsort(priorities_B[chosen])[:EXAMPLES]], arrivals)
+                self._keep(key, segment, chosen[np.argsort(priorities_B[chosen])[:EXAMPLES]], texts)
 
-    def _keep(self, key: str, segment: Segment, rows: NDArray[np.intp], arrivals: Sequence[Arrival]) -> None:
+    def _keep(self, key: str, segment: Segment, rows: NDArray[np.intp], texts: Texts) -> None:
         priorities = segment.keys("id_keys")[:, 1]
         columns: list[NDArray[Any]] = [
             segment.column("values", np.float32),
@@ -77,7 +76,6 @@ class Examples(FactOwner):
         ]
         kept = list(self._kept.get(key, []))
         for row in rows.tolist():
-            document = arrivals[row].value
             value, threshold, match = (column[row].item() for column in columns)
             kept.append(
                 Example(
@@ -87,7 +85,7 @@ class Examples(FactOwner):
                     value=value,
                     threshold=threshold,
                     match=match,
-                    text=document.text[:MAX_TEXT] if isinstance(document, Document) else "",
+                    text=texts.beginning(row, MAX_TEXT),
                 )
             )
         self._kept[key] = sorted(kept, key=lambda example: (example.priority, example.doc_no))[:EXAMPLES]

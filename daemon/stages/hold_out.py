@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from consumers.formats.documents import Arrival
-from curatord.records import Document
+from consumers.formats.documents import Documents
 from state.chance import draw_unit
 from state.epoch import Epoch, Holdout
 from state.fact_table import FactCell, FactOwner, FactTable, Table
@@ -42,13 +41,16 @@ class HoldOut(FactOwner):
             return np.zeros(len(keys_B), np.bool_)
         return np.asarray(draw_unit(keys_B, seed=self.seed, purpose="holdout") < self.share)
 
-    def keep(self, arrival: Arrival, epoch: Epoch) -> None:
+    def keep(self, documents: Documents, row: int, epoch: Epoch) -> None:
         """Keep a document away. The shard goes into the epoch when it is full."""
-        document, number = arrival.value, self._next.value
-        assert isinstance(document, Document)
+        number = self._next.value
         self._next.value += 1
         self._open[number] = Holdout(
-            number=number, doc_id=arrival.doc_id, source=document.source, url=document.url, text=document.text
+            number=number,
+            doc_id=documents.ids[row],
+            source=documents.sources[row],
+            url=documents.urls[row],
+            text=documents.texts[row],
         )
         if len(self._open) == SHARD_DOCUMENTS:
             self.flush(epoch)

@@ -14,12 +14,11 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from consumers.formats.documents import Arrival
+from consumers.formats.documents import Arrivals, Documents
 from curation.batch import Batch
 from curation.dedup.exact import Keys, fingerprint
 from curation.dedup.hash_index import HashIndex, hash_keys
-from curatord.records import DeadLetter, Document, Retraction
-from kernels.columns import join_texts
+from curatord.records import DeadLetter, Retraction
 from state.common_facts import TOMBSTONES
 from state.epoch import Epoch
 from state.fact_table import FactOwner, FactTable, Table
@@ -33,7 +32,7 @@ class Run:
     """B new documents in the order of their ordinals, or one retraction and no document."""
 
     batch: Batch
-    arrivals: tuple[Arrival, ...]
+    documents: Documents  # the same, as they were read
     id_keys_B2: NDArray[np.uint64]
     keys: Keys
     withheld_B: NDArray[np.bool_]  # retracted before they came
@@ -53,14 +52,19 @@ class _Version(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 class _Poll:
     """The documents of one poll, with all that is looked up once, so that a run costs no more than its own rows."""
 
+    arrivals: Arrivals
     batch: Batch  # doc_nos are given later
-    arrivals: tuple[Arrival, ...]
     id_keys_B2: NDArray[np.uint64]
     keys: Keys
     id_keys: list[bytes]  # the same as bytes
     text_keys: list[bytes]
     known: list[int]  # doc_no of each id when the poll began, or -1
     versions: dict[bytes, _Version | None]  # id key -> its newest version since then; None once it was retracted
+
+    def is_one_run(self) -> bool:
+        """Every row is a document whose id comes for the first time."""
+        is_new = max(self.known, default=-1) < 0 and len(set(self.id_keys)) == len(self.id_keys)
+        return is_new and not self.arrivals.others
 
 
 def id_keys(ids: Sequence[str]) -> NDArray[np.uint64]:
@@ -74,22 +78,21 @@ def _as_bytes(keys_B2: NDArray[np.uint64]) -> list[bytes]:
     return keys
 
 
-def _gather(arrivals: Sequence[Arrival], known_ids: HashIndex) -> _Poll:
-    kept = tuple(arrival for arrival in arrivals if isinstance(arrival.value, Document))
-    documents = [arrival.value for arrival in kept if isinstance(arrival.value, Document)]
+def _gather(arrivals: Arrivals, known_ids: HashIndex) -> _Poll:
+    documents = arrivals.documents
     batch = Batch(
-        ordinals_B=np.array([arrival.ordinal for arrival in kept], np.int64),
-        doc_nos_B=np.full(len(kept), -1, np.int64),
-        ids=tuple(arrival.doc_id for arrival in kept),
-        texts=join_texts([document.text for document in documents]),
-        sources=tuple(document.source for document in documents),
-        languages=tuple(document.language for document in documents),
+        ordinals_B=arrivals.first_ordinal + arrivals.places_B,
+        doc_nos_B=np.full(len(documents), -1, np.int64),
+        ids=documents.ids,
+        texts=documents.texts,
+        sources=documents.sources,
+        languages=documents.languages,
     )
-    keys = fingerprint(batch.texts, [document.url for document in documents])
+    keys = fingerprint(batch.texts, documents.urls)
     id_keys_B2 = id_keys(batch.ids)
     return _Poll(
+        arrivals=arrivals,
         batch=batch,
-        arrivals=kept,
         id_keys_B2=id_keys_B2,
         keys=keys,
         id_keys=_as_bytes(id_keys_B2),
@@ -113,32 +116,33 @@ class Identify(FactOwner):
         """The tombstones."""
         return (self._tombstones,)
 
-    def runs(self, arrivals: Sequence[Arrival], epoch: Epoch) -> Iterator[Run]:
+    def runs(self, arrivals: Arrivals, epoch: Epoch) -> Iterator[Run]:
         """Cut rows into runs. Each must be decided, and noted here, before the next is asked for."""
         poll = _gather(arrivals, self._ids)
         place = row = 0
+        if len(arrivals) and not self._tombstones and poll.is_one_run():
+            yield self._run(poll, None, len(arrivals))
+            return
         while place < len(arrivals):
-            value = arrivals[place].value
+            value = arrivals.others.get(place)
             if isinstance(value, Retraction):
                 self._ledger.count("retraction", 1, 0)
                 poll.versions[id_keys([value.id]).tobytes()] = None
-                yield self._run(poll, [], arrivals[place].ordinal + 1, retraction=value)
                 place += 1
+                yield self._run(poll, [], place, retraction=value)
                 continue
-            place, row, rows, replaced = self._extend(poll, arrivals, place, row, epoch)
-            yield self._run(poll, rows, arrivals[place - 1].ordinal + 1, replaced=replaced)
+            place, row, rows, replaced = self._extend(poll, place, row, epoch)
+            yield self._run(poll, rows, place, replaced=replaced)
 
-    def _extend(
-        self, poll: _Poll, arrivals: Sequence[Arrival], place: int, row: int, epoch: Epoch
-    ) -> tuple[int, int, list[int], int]:
+    def _extend(self, poll: _Poll, place: int, row: int, epoch: Epoch) -> tuple[int, int, list[int], int]:
         """Take arrivals until one needs something taken back first: (next place, next row, rows taken, replaced)."""
         first, rows, replaced = place, list[int](), -1
-        while place < len(arrivals):
-            arrival = arrivals[place]
-            if isinstance(arrival.value, Retraction):
+        while place < len(poll.arrivals):
+            other = poll.arrivals.others.get(place)
+            if isinstance(other, Retraction):
                 break
-            if isinstance(arrival.value, DeadLetter):
-                self._bury(arrival, arrival.value, epoch)
+            if other is not None:
+                self._bury(other, poll.arrivals.num_bytes(place), epoch)
                 place += 1
                 continue
             id_key, text_key = poll.id_keys[row], poll.text_keys[row]
@@ -152,7 +156,7 @@ class Identify(FactOwner):
                 texts = poll.batch.texts
                 self._ledger.count("redelivered", 1, int(texts.ends_B[row] - texts.starts_B[row]))
             else:
-                if not self._is_withheld(id_key, arrival):
+                if not self._is_withheld(id_key, poll.arrivals.documents, row):
                     poll.versions[id_key] = _Version(doc_no=self.next_doc_no + len(rows), text_key=text_key)
                 rows.append(row)
             place, row = place + 1, row + 1
@@ -165,41 +169,41 @@ class Identify(FactOwner):
             return poll.versions[id_key]
         return _Version(doc_no=doc_no, text_key=self._segments.text_key(doc_no, epoch)) if doc_no >= 0 else None
 
-    def _bury(self, arrival: Arrival, letter: DeadLetter, epoch: Epoch) -> None:
+    def _bury(self, letter: DeadLetter, num_bytes: int, epoch: Epoch) -> None:
         epoch.dead_letters.append(letter)
-        self._ledger.count("dead", 1, arrival.num_bytes)
+        self._ledger.count("dead", 1, num_bytes)
         self._ledger.dead[letter.reason] = self._ledger.dead.get(letter.reason, 0) + 1
 
     def _run(
         self,
         poll: _Poll,
-        rows: list[int],
-        next_ordinal: int,
+        rows: list[int] | None,
+        next_place: int,
         *,
         replaced: int = -1,
         retraction: Retraction | None = None,
     ) -> Run:
-        rows_B = np.array(rows, np.int64)
-        batch = poll.batch.take(rows_B).numbered(self.next_doc_no)
-        arrivals = tuple(poll.arrivals[row] for row in rows)
-        id_keys_B2 = poll.id_keys_B2[rows_B]
-        withheld_B = np.zeros(len(rows), np.bool_)
+        """The documents in these rows, or all of them."""
+        batch, documents, id_keys_B2, keys = poll.batch, poll.arrivals.documents, poll.id_keys_B2, poll.keys
+        if rows is not None:
+            rows_B = np.array(rows, np.int64)
+            batch, documents = batch.take(rows_B), documents.take(rows_B)
+            id_keys_B2, keys = id_keys_B2[rows_B], keys.take(rows_B)
+        withheld_B = np.zeros(len(batch), np.bool_)
         if self._tombstones:
-            withheld_B[:] = [
-                self._is_withheld(key.tobytes(), arrival) for key, arrival in zip(id_keys_B2, arrivals, strict=True)
-            ]
+            withheld_B[:] = [self._is_withheld(key.tobytes(), documents, row) for row, key in enumerate(id_keys_B2)]
         return Run(
-            batch=batch,
-            arrivals=arrivals,
+            batch=batch.numbered(self.next_doc_no),
+            documents=documents,
             id_keys_B2=id_keys_B2,
-            keys=poll.keys.take(rows_B),
+            keys=keys,
             withheld_B=withheld_B,
             replaced=replaced,
             retraction=retraction,
-            next_ordinal=next_ordinal,
+            next_ordinal=poll.arrivals.first_ordinal + next_place,
         )
 
-    def _is_withheld(self, id_key: bytes, arrival: Arrival) -> bool:
+    def _is_withheld(self, id_key: bytes, documents: Documents, row: int) -> bool:
         """A retraction of this id is newer than the document.
 
         The times of the messages say so where there are any, and of two of the same millisecond the one that was read
@@ -208,10 +212,9 @@ class Identify(FactOwner):
         retracted_at = self._tombstones.get(id_key)
         if retracted_at is None:
             return False
-        if arrival.timestamp_us:
-            return arrival.timestamp_us < retracted_at
-        assert isinstance(arrival.value, Document)
-        return arrival.value.timestamp_us <= retracted_at
+        if documents.sent_us_B[row]:
+            return bool(documents.sent_us_B[row] < retracted_at)
+        return bool(documents.written_us_B[row] <= retracted_at)
 
     def doc_no_of(self, doc_id: str) -> int:
         """The number of the document with this id; -1 if it was never read, or retracted."""

@@ -41,12 +41,12 @@ class Record:
             text_keys_B2=run.keys.texts_B2,
             url_keys_B2=run.keys.urls_B2,
             ordinals_B=batch.ordinals_B,
-            inputs=[arrival.input for arrival in run.arrivals],
-            positions=[arrival.position for arrival in run.arrivals],
+            inputs=run.documents.inputs,
+            positions_B=run.documents.positions_B,
             sources=batch.sources,
             num_bytes_B=num_bytes_B,
         )
         self.segments.add(segment.first)
         DOCUMENTS.put(epoch, segment.first, segment)
-        self.verdict_rows.note(segment, run.arrivals, epoch)
-        self.examples.note(segment, outcomes, run.arrivals)
+        self.verdict_rows.note(segment, batch.texts, epoch)
+        self.examples.note(segment, outcomes, batch.texts)

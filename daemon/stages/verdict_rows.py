@@ -10,8 +10,7 @@ from collections.abc import Sequence
 import msgspec
 import numpy as np
 
-from consumers.formats.documents import Arrival
-from curatord.records import Document
+from kernels.columns import Texts
 from state.chance import draw_unit
 from state.epoch import Epoch, VerdictRow, VerdictShard
 from state.fact_table import FactCell, FactOwner, FactTable, Table
@@ -53,15 +52,15 @@ class VerdictRows(FactOwner):
     def __len__(self) -> int:
         return len(self._rows)
 
-    def note(self, segment: Segment, arrivals: Sequence[Arrival], epoch: Epoch) -> None:
-        """The documents of a segment were decided; `arrivals` has their texts."""
+    def note(self, segment: Segment, texts: Texts, epoch: Epoch) -> None:
+        """The documents of a segment were decided."""
         if not self._share:
             return
         rows = np.arange(len(segment))
         if self._share < 1:
             chances_B = draw_unit(segment.keys("id_keys")[:, 0], seed=self._seed, purpose="verdicts")
             rows = rows[chances_B < self._share]
-        self._add(_rows(segment, rows.tolist(), arrivals), epoch)
+        self._add(_rows(segment, rows.tolist(), texts), epoch)
 
     def take_back(self, segment: Segment, row: int, reason: LaterReason, epoch: Epoch) -> None:
         """A document was retracted, or replaced: a row that says so. Its text goes from rows that are not written."""
@@ -74,7 +73,7 @@ class VerdictRows(FactOwner):
         key = segment.keys("id_keys")[row : row + 1, 0]
         if self._share < 1 and not (draw_unit(key, seed=self._seed, purpose="verdicts") < self._share)[0]:
             return
-        decided = _rows(segment, [row], ())[0]
+        decided = _rows(segment, [row])[0]
         nothing = float("nan")
         self._add(
             [
@@ -129,7 +128,7 @@ def _num_characters(rows: Sequence[VerdictRow]) -> int:
     return sum(len(row.text or "") for row in rows)
 
 
-def _rows(segment: Segment, wanted: Sequence[int], arrivals: Sequence[Arrival]) -> list[VerdictRow]:
+def _rows(segment: Segment, wanted: Sequence[int], texts: Texts | None = None) -> list[VerdictRow]:
     """Rows of a segment, with the texts of those that were dropped."""
     columns = {
         name: segment.column(name, kind).tolist()
@@ -143,7 +142,6 @@ def _rows(segment: Segment, wanted: Sequence[int], arrivals: Sequence[Arrival]) 
     rows = []
     for row in wanted:
         stage, reason = segment.outcomes[columns["outcome_index"][row]]
-        document = arrivals[row].value if stage and arrivals else None
         rows.append(
             VerdictRow(
                 doc_id=segment.ids[row],
@@ -160,7 +158,7 @@ def _rows(segment: Segment, wanted: Sequence[int], arrivals: Sequence[Arrival]) 
                 num_tokens=columns["num_tokens"][row],
                 quality=columns["qualities"][row],
                 language=segment.languages[columns["language_index"][row]],
-                text=document.text[:MAX_TEXT] if isinstance(document, Document) else None,
+                text=texts.beginning(row, MAX_TEXT) if stage and texts is not None else None,
             )
         )
     return rows

@@ -37,7 +37,7 @@ def segment_of(first: int, num_documents: int, verdicts: Verdicts | None = None)
         url_keys_B2=np.zeros_like(keys_B2),
         ordinals_B=numbers_B * 2,
         inputs=["in" if number % 2 else "other" for number in numbers_B],
-        positions=(numbers_B * 3).tolist(),
+        positions_B=numbers_B * 3,
         sources=[f"source-{number % 3}" for number in numbers_B],
         num_bytes_B=numbers_B * 10,
     )

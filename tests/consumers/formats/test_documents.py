@@ -10,12 +10,13 @@ from consumers.formats.fields import MAX_ID_BYTES
 from consumers.formats.input_config import InputConfig
 from curatord.errors import Undecodable
 from curatord.records import DeadLetter, Document, Retraction
+from tests.arrived import each
 
 NAMED, NAMELESS = b'{"id": "7", "text": "a", "source": "wiki"}', b'{"text": "a"}'
 
 
 def doc_id(row: RawDocument, **options: str) -> str:
-    (arrival,) = decode_rows([row], 0, InputConfig(**options), 1 << 10)  # type: ignore[arg-type]
+    (arrival,) = each(decode_rows([row], 0, InputConfig(**options), 1 << 10))  # type: ignore[arg-type]
     return arrival.doc_id
 
 
@@ -34,9 +35,9 @@ def test_every_row_arrives_with_its_ordinal() -> None:
     values: list[bytes | Retraction | Undecodable] = [NAMED, b"{", Retraction(id="7", timestamp_us=1)]
     rows = [RawDocument("docs-0", position, value) for position, value in enumerate(values)]
 
-    arrivals = decode_rows(rows, 100, InputConfig(), 1 << 10)
+    arrivals = each(decode_rows(rows, 100, InputConfig(), 1 << 10))
 
-    assert [(arrival.ordinal, arrival.position) for arrival in arrivals] == [(100, 0), (101, 1), (102, 2)]
+    assert [(arrival.ordinal, arrival.row.position) for arrival in arrivals] == [(100, 0), (101, 1), (102, 2)]
     assert [type(arrival.value) for arrival in arrivals] == [Document, DeadLetter, Retraction]
 
 

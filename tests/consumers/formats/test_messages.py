@@ -16,11 +16,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consumers.formats import messages, tables
-from consumers.formats.documents import Arrival, decode_rows
+from consumers.formats.documents import decode_rows
 from consumers.formats.input_config import DEFAULT_INPUT, InputConfig
 from consumers.formats.messages import part_of, rows_of
 from consumers.formats.undecodable import REASONS
 from curatord.records import DeadLetter, Document, Retraction
+from tests.arrived import Arrived, each
 from tests.corpus import read_zst_jsonl
 
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
@@ -33,25 +34,25 @@ def arrivals_of(
     timestamp_us: int = 7_000,
     max_document_bytes: int = 1 << 20,
     schema_registry: bool = False,
-) -> list[Arrival]:
+) -> list[Arrived]:
     config = InputConfig(max_document_bytes=max_document_bytes, schema_registry=schema_registry)
     rows = rows_of("docs-3", 42, key, value, headers, timestamp_us, config)
     assert rows
     assert {(row.source, row.position) for row in rows} == {("docs-3", 42)}
-    return decode_rows(rows, 0, config, 1 << 10)
+    return each(decode_rows(rows, 0, config, 1 << 10))
 
 
-def ids_of(arrivals: list[Arrival]) -> list[str]:
+def ids_of(arrivals: list[Arrived]) -> list[str]:
     return [arrival.doc_id for arrival in arrivals]
 
 
-def letter_of(arrivals: list[Arrival]) -> DeadLetter:
+def letter_of(arrivals: list[Arrived]) -> DeadLetter:
     (arrival,) = arrivals
     assert isinstance(arrival.value, DeadLetter)
     return arrival.value
 
 
-def reasons_of(arrivals: list[Arrival]) -> list[str]:
+def reasons_of(arrivals: list[Arrived]) -> list[str]:
     return [arrival.value.reason if isinstance(arrival.value, DeadLetter) else "" for arrival in arrivals]
 
 
@@ -266,7 +267,7 @@ def shapes_of(raw: bytes) -> list[bytes]:
     return shapes if len(raw) < 1 << 16 else [raw, shapes[4], shapes[7]]
 
 
-def check_decided(arrivals: list[Arrival]) -> None:
+def check_decided(arrivals: list[Arrived]) -> None:
     for arrival in arrivals:
         if isinstance(arrival.value, DeadLetter):
             assert arrival.value.reason in REASONS
@@ -292,7 +293,7 @@ def test_the_hostile_lines_as_one_message_give_what_they_give_line_by_line(corpo
     with (corpora / "hostile" / "raw_lines.bin.zst").open("rb") as file:
         raw = zstandard.ZstdDecompressor().stream_reader(file).read()
     limit = 64 << 20
-    found = {arrival.index: arrival.value for arrival in arrivals_of(raw, max_document_bytes=limit)}
+    found = {arrival.row.index: arrival.value for arrival in arrivals_of(raw, max_document_bytes=limit)}
     for index, line in enumerate(raw.removeprefix(b"\xef\xbb\xbf").split(b"\n")):
         if line.strip():
             ((alone),) = arrivals_of(line, max_document_bytes=limit)

@@ -113,7 +113,7 @@ def test_a_message_may_declare_more_languages_than_16_bits_count(store: Any) -> 
         url_keys_B2=np.zeros((num, 2), np.uint64),
         ordinals_B=doc_nos_B,
         inputs=["i"] * num,
-        positions=range(num),
+        positions_B=np.arange(num),
         sources=[""] * num,
         num_bytes_B=nothing_B,
     )

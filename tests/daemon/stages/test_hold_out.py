@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from consumers.formats.documents import Arrival
 from curatord.records import Document
 from daemon.stages.hold_out import SHARD_DOCUMENTS, HoldOut
 from state.epoch import Epoch
+from tests.arrived import arrivals_of
 from tests.kept import Kept
 
-
-def arrival(number: int) -> Arrival:
-    return Arrival(number, "input", number, Document(id=f"d{number}", text=f"text {number}"), 0)
+NUMBERS = range(SHARD_DOCUMENTS + 3)
+DOCUMENTS = arrivals_of([Document(id=f"d{number}", text=f"text {number}") for number in NUMBERS]).documents
 
 
 def test_the_share_is_about_kept_and_a_document_is_chosen_in_every_run() -> None:
@@ -25,8 +24,8 @@ def test_the_share_is_about_kept_and_a_document_is_chosen_in_every_run() -> None
 
 def test_a_shard_goes_out_when_it_is_full_and_the_rest_after_a_restart() -> None:
     hold_out, kept, epoch = HoldOut(0.1, 0), Kept(), Epoch(number=1, identity="")
-    for number in range(SHARD_DOCUMENTS + 3):
-        hold_out.keep(arrival(number), epoch)
+    for number in NUMBERS:
+        hold_out.keep(DOCUMENTS, number, epoch)
     assert [len(shard) for shard in epoch.holdouts] == [SHARD_DOCUMENTS]
     hold_out.withdraw(f"d{SHARD_DOCUMENTS + 1}")
     kept.commit(hold_out)

@@ -10,13 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumers.formats.documents import Arrival
-from curatord.records import DeadLetter, Document, Retraction
+from curatord.errors import Undecodable
+from curatord.records import Document, Retraction
 from daemon.stages.identify import Identify, Run
 from state.epoch import Epoch
 from state.ledger import Ledger
 from state.segments import DOCUMENTS, Segments, Verdicts
 from state.store import Store
+from tests.arrived import arrivals_of
 
 Row = tuple[str, str]  # an id and a text; without a text a retraction
 rows = st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(["one", "two", "three", ""])), max_size=14)
@@ -35,12 +36,9 @@ class Door:
         self.segments = Segments(self.store)
         self.intake = Identify(self.ledger, self.segments)
 
-    def read(self, values: Sequence[Document | Retraction | DeadLetter], made_us: int = 0) -> list[Run]:
+    def read(self, values: Sequence[Document | Retraction | Undecodable], made_us: int = 0) -> list[Run]:
         """One poll."""
-        arrivals = [
-            Arrival(ordinal, "input", ordinal, value, 10, timestamp_us=made_us)
-            for ordinal, value in enumerate(values, self.next_ordinal)
-        ]
+        arrivals = arrivals_of(values, self.next_ordinal, made_us)
         self.next_ordinal += len(values)
         runs = []
         for run in self.intake.runs(arrivals, self.epoch):
@@ -60,8 +58,8 @@ class Door:
             text_keys_B2=run.keys.texts_B2,
             url_keys_B2=run.keys.urls_B2,
             ordinals_B=run.batch.ordinals_B,
-            inputs=[arrival.input for arrival in run.arrivals],
-            positions=[arrival.position for arrival in run.arrivals],
+            inputs=run.documents.inputs,
+            positions_B=run.documents.positions_B,
             sources=run.batch.sources,
             num_bytes_B=run.batch.texts.num_bytes(),
         )
@@ -133,17 +131,14 @@ def test_runs_are_what_a_reader_of_single_rows_sees(store: Store, rows: list[Row
 
 def test_unreadable_rows_are_counted_by_reason_and_cut_no_run(store: Store) -> None:
     door = Door(store)
-    letter = DeadLetter(
-        reason="not_json", message="", source="input", position=1, index=None, original=b"{", truncated=False
-    )
     documents = [Document(id=name, text=name) for name in "ab"]
 
-    (run,) = door.read([documents[0], letter, documents[1]])
+    (run,) = door.read([documents[0], Undecodable("not_json", "cut off"), documents[1]])
 
     assert run.batch.ids == ("a", "b")
     assert run.next_ordinal == 3
     assert door.ledger.dead == {"not_json": 1}
-    assert door.epoch.dead_letters == [letter]
+    assert [(letter.position, letter.message) for letter in door.epoch.dead_letters] == [(1, "cut off")]
 
 
 @pytest.mark.parametrize(

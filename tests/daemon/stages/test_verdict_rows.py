@@ -11,11 +11,10 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from consumers.formats.documents import Arrival
 from consumers.formats.verdicts import FILE_SCHEMA, SCHEMA
-from curatord.records import Document
 from daemon.stages import verdict_rows
 from daemon.stages.verdict_rows import VerdictRows
+from kernels.columns import Texts, join_texts
 from state.epoch import Epoch
 from state.segments import Segment, Verdicts
 from tests.daemon.commands.test_again import unlearned
@@ -96,11 +95,11 @@ def feed(rows: VerdictRows, numbers: range, step: int) -> list[tuple[int, list[s
             url_keys_B2=np.stack([keys, keys], axis=1),
             ordinals_B=np.arange(count),
             inputs=["i"] * count,
-            positions=range(count),
+            positions_B=np.arange(count),
             sources=[""] * count,
             num_bytes_B=np.ones(count, np.int64),
         )
-        rows.note(segment, (), epoch)
+        rows.note(segment, join_texts(()), epoch)
         shards += [(shard.first, [row.doc_id for row in shard.rows]) for shard in epoch.verdicts]
     return shards
 
@@ -130,7 +129,7 @@ def test_a_sample_is_by_id() -> None:
     assert 17_000 < max(int(doc_id) for doc_id in some[0]) < 19_500
 
 
-def dropped(doc_no: int, text: str) -> tuple[Segment, list[Arrival]]:
+def dropped(doc_no: int, text: str) -> tuple[Segment, Texts]:
     """A document that was rejected."""
     verdicts = Verdicts(doc_no, 1, [])
     verdicts.reject(np.array([doc_no]), "quality", ["rule"], values=np.nan, thresholds=np.nan)
@@ -142,20 +141,19 @@ def dropped(doc_no: int, text: str) -> tuple[Segment, list[Arrival]]:
         url_keys_B2=keys_12,
         ordinals_B=np.array([doc_no]),
         inputs=["i"],
-        positions=[doc_no],
+        positions_B=np.array([doc_no]),
         sources=[""],
         num_bytes_B=np.array([len(text)]),
     )
-    document = Document(id=str(doc_no), text=text)
-    return segment, [Arrival(doc_no, "i", doc_no, document, len(text))]
+    return segment, join_texts([text])
 
 
 def test_a_text_that_was_taken_back_fills_no_shard_before_a_restore_or_after(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(verdict_rows, "SHARD_TEXT", 100)
     epoch = Epoch(number=1, identity="")
     rows, restored = (VerdictRows(share=1.0, seed=1) for _ in range(2))
-    segment, arrivals = dropped(0, "x" * 60)
-    rows.note(segment, arrivals, epoch)
+    segment, texts = dropped(0, "x" * 60)
+    rows.note(segment, texts, epoch)
     rows.take_back(segment, 0, "retracted", epoch)
     kept = Kept()
     kept.commit(rows)
