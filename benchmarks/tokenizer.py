@@ -1,8 +1,8 @@
 """Tokenizer: CPU time against the libraries that own the vocabularies, identity of the ids, memory.
 
-    python -m benchmarks.tokenizer [NAME ...] [--before CHECKOUT] [--mix N] [--identity] [--memory MB]
+    python -m benchmarks.tokenizer [NAME ...] [--before CHECKOUT] [--identity] [--memory MB] [--corpora FOLDER]
 
-NAMEs are those that `tokenizer.name` takes; without any it is Tekken, and three kinds of `tokenizer.json` trained here.
+NAMEs are those that `tokenizer.name` takes; without any it is Tekken, and a byte-level `tokenizer.json` trained here.
 
 Speed: documents of four kinds, batch by batch, each new to all when it is timed: ours as it encodes after the first
 megabytes, the vocabulary's own library, and with `--before` ours of another checkout, in a process of its own. Times
@@ -107,19 +107,18 @@ def texts_of(path: Path) -> Iterator[str]:
             yield text.encode("utf-8", "replace").decode()
 
 
-def kinds(corpora: Path, most: int | None) -> dict[str, list[str]]:
-    """Documents by kind: German, Chinese, code of this environment; and of all other web corpora in any order."""
-    web = {path.name.split(".")[0]: list(texts_of(path)) for path in sorted((corpora / "web").glob("*.jsonl.zst"))}
-    german, chinese = web.pop("gesetze-de"), web.pop("arxiv-zh-llm")
-    mix = [text for texts in web.values() for text in texts]
+def kinds(corpora: Path) -> dict[str, list[str]]:
+    """Documents by kind: what a stream of the web is mixed of, German, Chinese, and code of this environment."""
+    web = corpora / "web"
+    mix = [text for path in sorted(web.glob("*.jsonl.zst")) for text in islice(texts_of(path), 0, None, 12)]
     random.Random(0).shuffle(mix)
     sources = sorted(Path(sysconfig.get_path("purelib")).glob("[a-m]*/**/*.py"))
     code = (path.read_text("utf-8", "replace")[:CODE_CHARACTERS] for path in sources[:: max(1, len(sources) // 1600)])
     return {
-        "de": [text[:CODE_CHARACTERS] for text in german],
-        "zh": ["".join(part) for part in _grouped(iter(chinese), 5)],
+        "mix": [text for text in mix if len(text) < 100_000],
+        "de": [text[:CODE_CHARACTERS] for text in islice(texts_of(web / "gesetze-de.jsonl.zst"), 1500)],
+        "zh": ["".join(part) for part in _grouped(texts_of(web / "arxiv-zh-llm.jsonl.zst"), 5)],
         "code": [text for text in code if len(text) == CODE_CHARACTERS],
-        "mix": mix[:most],
     }
 
 
@@ -150,12 +149,12 @@ class Before:
         self._process.wait()
 
 
-def measure(tokenizer: Tokenizer, before: Before | None, corpora: Path, most: int | None) -> int:
+def measure(tokenizer: Tokenizer, before: Before | None, corpora: Path) -> int:
     """The table of one tokenizer; documents whose ids differ."""
     encoder = tokenizer.codec.encoder
     reference = encoder.reference if isinstance(encoder, FastEncoder) else encoder
     shift, total = np.uint32(tokenizer.codec.shift), 0
-    for kind, documents in kinds(corpora, most).items():
+    for kind, documents in kinds(corpora).items():
         score = Score()
         for at in range(0, len(documents), BATCH_DOCUMENTS):
             texts = documents[at : at + BATCH_DOCUMENTS]
@@ -313,7 +312,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME")
     parser.add_argument("--before", type=Path, metavar="CHECKOUT")
-    parser.add_argument("--mix", type=int, metavar="N", help="documents of the mix, where not all of them")
     parser.add_argument("--identity", action="store_true")
     parser.add_argument("--memory", type=int, metavar="MB")
     parser.add_argument("--corpora", type=Path, default=CORPORA, help="folder of the development corpora")
@@ -333,7 +331,7 @@ def main() -> None:
                 number += identity(tokenizer, options.corpora)
             else:
                 before = Before(options.before, name) if options.before else None
-                number += measure(tokenizer, before, options.corpora, options.mix)
+                number += measure(tokenizer, before, options.corpora)
                 if before is not None:
                     before.close()
     if options.identity:

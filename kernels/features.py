@@ -12,23 +12,30 @@ from numba import njit
 @njit(cache=True, nogil=True, boundscheck=False)
 def _nearer_half(member_D, halves_2D):
     """The half whose mean, scaled to length 1, is nearer. In one order of summation on every processor."""
+    # Sums of even and of odd dimensions, of both halves: eight side by side wait less for each other.
+    dot_00, dot_01, square_00, square_01 = 0.0, 0.0, 0.0, 0.0
+    dot_10, dot_11, square_10, square_11 = 0.0, 0.0, 0.0, 0.0
     dimension = member_D.shape[0]
-    nearest, highest = 0, -np.inf
-    for half in range(2):
-        dot_0, dot_1, square_0, square_1 = 0.0, 0.0, 0.0, 0.0  # two of each at once wait less for each other
-        for d in range(0, dimension - 1, 2):
-            dot_0 += np.float64(member_D[d]) * halves_2D[half, d]
-            dot_1 += np.float64(member_D[d + 1]) * halves_2D[half, d + 1]
-            square_0 += halves_2D[half, d] * halves_2D[half, d]
-            square_1 += halves_2D[half, d + 1] * halves_2D[half, d + 1]
-        if dimension % 2:
-            dot_0 += np.float64(member_D[dimension - 1]) * halves_2D[half, dimension - 1]
-            square_0 += halves_2D[half, dimension - 1] * halves_2D[half, dimension - 1]
-        length = np.sqrt(square_0 + square_1)
-        cosine = (dot_0 + dot_1) / length if length > 0.0 else 0.0
-        if cosine > highest:
-            nearest, highest = half, cosine
-    return nearest
+    for d in range(0, dimension - 1, 2):
+        even, odd = np.float64(member_D[d]), np.float64(member_D[d + 1])
+        dot_00 += even * halves_2D[0, d]
+        dot_01 += odd * halves_2D[0, d + 1]
+        square_00 += halves_2D[0, d] * halves_2D[0, d]
+        square_01 += halves_2D[0, d + 1] * halves_2D[0, d + 1]
+        dot_10 += even * halves_2D[1, d]
+        dot_11 += odd * halves_2D[1, d + 1]
+        square_10 += halves_2D[1, d] * halves_2D[1, d]
+        square_11 += halves_2D[1, d + 1] * halves_2D[1, d + 1]
+    if dimension % 2:
+        last = np.float64(member_D[dimension - 1])
+        dot_00 += last * halves_2D[0, dimension - 1]
+        square_00 += halves_2D[0, dimension - 1] * halves_2D[0, dimension - 1]
+        dot_10 += last * halves_2D[1, dimension - 1]
+        square_10 += halves_2D[1, dimension - 1] * halves_2D[1, dimension - 1]
+    length_0, length_1 = np.sqrt(square_00 + square_01), np.sqrt(square_10 + square_11)
+    cosine_0 = (dot_00 + dot_01) / length_0 if length_0 > 0.0 else 0.0
+    cosine_1 = (dot_10 + dot_11) / length_1 if length_1 > 0.0 else 0.0
+    return 1 if cosine_1 > cosine_0 else 0
 
 
 @njit(cache=True, nogil=True, boundscheck=False)
@@ -81,3 +88,56 @@ def sum_by_label(vectors_SD, labels_S, sums_KD):
         label = labels_S[s]
         for d in range(vectors_SD.shape[1]):
             sums_KD[label, d] += vectors_SD[s, d]
+
+
+@njit(cache=True, nogil=True, boundscheck=False)
+def _round_to_f16(values_D):
+    """Round float64 numbers to the nearest that float16 has, halves to even, in place; whether any is not 0.
+
+    Between 2^-14 and 65,504 float16 keeps 10 of the 52 bits of a fraction; below, multiples of 2^-24.
+    """
+    bits_D = values_D.view(np.int64)
+    is_any = False
+    for d in range(len(values_D)):
+        value = values_D[d]
+        bits = bits_D[d]
+        rounded = (bits + ((np.int64(1) << 41) - 1) + ((bits >> 42) & 1)) & ~((np.int64(1) << 42) - 1)
+        small = np.rint(value * 2.0**24) * 2.0**-24
+        size = abs(value)
+        bits_D[d] = rounded
+        if size < 2.0**-14:
+            values_D[d] = small
+        if size >= 65520.0:
+            values_D[d] = np.copysign(np.inf, value)
+        is_any |= values_D[d] != 0.0
+    return is_any
+
+
+@njit(cache=True, nogil=True, boundscheck=False)
+def settle(weights_K, sums_KD, half_weights_K2, half_sums_K2D, max_weight):
+    """Fade clusters to `max_weight`, round sums to float32 and those of halves to float16; a half of zeros weighs 0."""
+    for k in range(len(weights_K)):
+        fade = min(1.0, max_weight / max(weights_K[k], 1.0))
+        weights_K[k] *= fade
+        for d in range(sums_KD.shape[1]):
+            sums_KD[k, d] = np.float64(np.float32(sums_KD[k, d] * fade))
+        for half in range(2):
+            if not _round_to_f16(half_sums_K2D[k, half]):
+                half_weights_K2[k, half] = 0.0
+
+
+@njit(cache=True, nogil=True, boundscheck=False)
+def fill_excess(cross_KK, cohesions_K, excess_KK):
+    """Cross-cosines less the mean of the two cohesions, above the diagonal."""
+    for i in range(len(cross_KK)):
+        for j in range(i + 1, len(cross_KK)):
+            excess_KK[i, j] = cross_KK[i, j] - (cohesions_K[i] + cohesions_K[j]) / 2
+
+
+@njit(cache=True, nogil=True, boundscheck=False, error_model="numpy")
+def fill_costs(cross_KK, weights_K, costs_KK):
+    """By how much merging a pair adds to the squared error (Ward), above the diagonal."""
+    for i in range(len(cross_KK)):
+        for j in range(i + 1, len(cross_KK)):
+            distance = max(cross_KK[i, i] + cross_KK[j, j] - 2.0 * cross_KK[i, j], 0.0)
+            costs_KK[i, j] = distance * (weights_K[i] * weights_K[j] / (weights_K[i] + weights_K[j]))

@@ -4,7 +4,7 @@ It takes a second to load and 90 MB, so the first megabytes go through the vocab
 give the same ids, so only the clock sees the change. Before it, both encode the probes (`packing.probes`); where
 one id differs, where fastokens is not installed or refuses the vocabulary, the reference goes on, and says why.
 
-Memory: a thread that encodes keeps up to 150 MB of pieces that it has met, however many there are
+Memory: a thread that encodes keeps up to 300 MB of pieces that it has met, however many there are
 (benchmarks/results/2026-11-30-tokenizer.md). Threads of its own are not used: batches are spread over ours.
 """
 
@@ -45,7 +45,6 @@ LLAMA3 = (
     r"|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 QWEN = LLAMA3.replace("{1,3}", "")
-QWEN35 = QWEN.replace(r"?\p{L}+", r"?[\p{L}\p{M}]+").replace(r"[^\s\p{L}\p{N}]+", r"[^\s\p{L}\p{M}\p{N}]+")
 # What tiktoken writes for LLAMA3, but that white space at the end of a text stays whole.
 CL100K = (
     r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}++|\p{N}{1,3}+| ?[^\s\p{L}\p{N}]++[\r\n]*+"
@@ -53,9 +52,9 @@ CL100K = (
 )
 GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 # Expression of a vocabulary -> the one by which fastokens splits alike, for every code point in every context.
-EXPRESSIONS = {TEKKEN: TEKKEN, O200K: O200K, LLAMA3: LLAMA3, QWEN: QWEN, QWEN35: QWEN35, CL100K: LLAMA3}
+EXPRESSIONS = {TEKKEN: TEKKEN, O200K: O200K, LLAMA3: LLAMA3, QWEN: QWEN, CL100K: LLAMA3}
 # Expressions that take the long s of a contraction for an s, which fastokens does not.
-LONG_S = dict.fromkeys((O200K, LLAMA3, QWEN, QWEN35, CL100K), "'ſ")
+LONG_S = dict.fromkeys((O200K, LLAMA3, QWEN, CL100K), "'ſ")
 _SPACE_AFTER_LINE = re.compile(rb"[\r\n][^\r\n]+\Z")
 
 

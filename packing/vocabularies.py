@@ -24,7 +24,7 @@ from curatord.errors import ConfigError
 from packing.added_tokens import added_words, control_tokens, without_control_tokens
 from packing.codecs import BytesDecoder, Codec, HuggingFaceDecoder, SentencePieceDecoder
 from packing.encoders import Encoder, HuggingFaceEncoder, SentencePieceEncoder, TiktokenEncoder
-from packing.fast_encoder import GPT2, LLAMA3, LONG_S, O200K, QWEN, QWEN35, TEKKEN, FastEncoder, FastokensEncoder
+from packing.fast_encoder import GPT2, LLAMA3, LONG_S, O200K, QWEN, TEKKEN, FastEncoder, FastokensEncoder
 from packing.probes import probes_with
 
 # The default, which mistral-common carries: no download.
@@ -33,7 +33,7 @@ TEKKEN_FILE = "tekken_240911.json"
 _END_NAMES = ("</s>", "<|endoftext|>", "<|end_of_text|>", "<eos>", "<|im_end|>", "[SEP]")
 _BEGIN_NAMES = ("<s>", "<|startoftext|>", "<|begin_of_text|>", "<bos>", "<|im_start|>", "[CLS]")
 # Byte-level BPE of a `tokenizer.json` that fastokens splits as the tokenizers library does.
-_FAST_EXPRESSIONS = frozenset((TEKKEN, O200K, LLAMA3, QWEN, QWEN35, GPT2))
+_FAST_EXPRESSIONS = frozenset((TEKKEN, O200K, LLAMA3, QWEN, GPT2))
 # Of a vocabulary of a hundred thousand tokens or words, those that the probes hold.
 _NUM_PROBED = 200
 

@@ -20,7 +20,6 @@ LONG_FUNCTIONS = {
 
 LONG_MODULES = {
     "curation/selection/bandit.py",
-    "curation/topics/clusters.py",
     "kernels/lsh.py",
     "kernels/text_masks.py",
 }
@@ -96,7 +95,6 @@ WITHOUT_TESTS = {
     "kernels/c4.py",
     "kernels/characters.py",
     "kernels/deficit.py",
-    "kernels/features.py",
     "kernels/hash_index.py",
     "kernels/langid.py",
     "kernels/lines.py",

@@ -26,7 +26,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curation.vectors.teacher import unit_vectors
-from kernels.products import dots, products
+from kernels.features import fill_costs, fill_excess, settle
+from kernels.products import dots, products, row_products
 
 MIN_HALF = 5.0
 SETTLED_HALF = 32.0
@@ -82,11 +83,8 @@ def best_pairs(shared_KO: NDArray[np.int64]) -> dict[int, int]:
     return pairs
 
 
-# Types of a sum and of the sums of halves: in memory, and in what is stored.
-_EXACT, _STORED = ("<f8", "<f8"), ("<f4", "<f2")
-
-
-def _row(dimension: int, sum_type: str, half_type: str) -> np.dtype[np.void]:
+def _row(dimension: int) -> np.dtype[np.void]:
+    """The stored form of a cluster."""
     return np.dtype(
         [
             ("cluster", "<i8"),
@@ -95,46 +93,77 @@ def _row(dimension: int, sum_type: str, half_type: str) -> np.dtype[np.void]:
             ("central_similarity", "<f8"),
             ("weight", "<f8"),  # members that the sum knows, faded
             ("half_weights", "<f8", (2,)),
-            ("sum", sum_type, (dimension,)),
-            ("half_sums", half_type, (2, dimension)),
+            ("sum", "<f4", (dimension,)),
+            ("half_sums", "<f2", (2, dimension)),
         ]
     )
 
 
+_LEAST_PLACES = 16
+_EXACT = {"sum": np.float64, "half_sums": np.float64}  # in memory
+
+
 class Features:
-    """K clusters in ascending order of their ids: a table with a row each, and the columns as views (K, ...)."""
+    """K clusters in ascending order of their ids: a column (K, ...) for each thing that is known of them."""
 
     def __init__(self, dimension: int) -> None:
         self.dimension = dimension
-        self._row = _row(dimension, *_EXACT)
-        self._stored_row = _row(dimension, *_STORED)
-        self._table_K = np.zeros(0, self._row)
+        self._stored_row = _row(dimension)
+        self._size = 0
+        self._places = self._of(np.zeros(_LEAST_PLACES, self._stored_row))  # columns with room for more clusters
+        self._columns = {name: column_K[:0] for name, column_K in self._places.items()}
+        self._cross_KK: Floats | None = None  # as it was asked for last
+        self._changed: set[int] = set()  # slots whose cross-cosines have changed since
+
+    def _of(self, rows_K: NDArray[np.void]) -> dict[str, NDArray[Any]]:
+        """The columns of stored rows."""
+        names = self._stored_row.names or ()
+        return {name: rows_K[name].astype(_EXACT.get(name, rows_K[name].dtype), order="C") for name in names}
 
     def __len__(self) -> int:
-        return len(self._table_K)
+        return self._size
 
     def column(self, name: str) -> NDArray[Any]:
-        """A column of the table, to be read and changed in place."""
-        return self._table_K[name]
+        """A column of the table, to be read and changed in place: `learned` has to be told of a change of sums."""
+        return self._columns[name]
+
+    def learned(self) -> None:
+        """Weights and sums were changed in place."""
+        self._cross_KK = None
+        self._changed.clear()
 
     def centres(self) -> NDArray[np.float32]:
         """Unit vectors (K, D)."""
-        return unit_vectors(self._table_K["sum"])
+        return unit_vectors(self._columns["sum"])
 
     def cohesions(self) -> Floats:
         """Mean cosine of two members, by cluster."""
-        return cohesion(self._table_K["weight"], self._table_K["sum"])
+        return cohesion(self._columns["weight"], self._columns["sum"])
 
     def append(self, cluster: int, members_MD: NDArray[Any], halves_M: NDArray[np.integer]) -> None:
         """One more cluster, of these members in these halves (0, 1; -1: in none); its id must be the highest yet."""
-        row = np.zeros(1, self._row)
-        row["cluster"], row["central_doc_no"], row["central_similarity"] = cluster, -1, -2.0
-        row["weight"], row["sum"] = len(members_MD), members_MD.sum(axis=0, dtype=np.float64)
+        row = self._of(np.zeros(1, self._stored_row))
+        row["cluster"][0], row["central_doc_no"][0], row["central_similarity"][0] = cluster, -1, -2.0
+        row["weight"][0], row["sum"][0] = len(members_MD), members_MD.sum(axis=0, dtype=np.float64)
         fade = min(1.0, MAX_HALF_WEIGHT / max(len(members_MD), 1))
         for half in (0, 1):
             row["half_weights"][0, half] = np.count_nonzero(halves_M == half) * fade
             row["half_sums"][0, half] = members_MD[halves_M == half].sum(axis=0, dtype=np.float64) * fade
-        self._table_K = np.concatenate((self._table_K, row))
+        self._append(row)
+
+    def _append(self, row: dict[str, NDArray[Any]]) -> None:
+        if self._size == len(self._places["cluster"]):
+            self._places = {name: np.concatenate((column_K, column_K)) for name, column_K in self._places.items()}
+        for name, column_K in self._places.items():
+            column_K[self._size] = row[name][0]
+        self._resize(self._size + 1)
+        if self._cross_KK is not None:
+            self._cross_KK = np.pad(self._cross_KK, (0, 1))
+            self._changed.add(self._size - 1)
+
+    def _resize(self, size: int) -> None:
+        self._size = size
+        self._columns = {name: column_K[:size] for name, column_K in self._places.items()}
 
     def split(self, slot: int, cluster: int) -> None:
         """The smaller half leaves as a new cluster, with its share of the documents.
@@ -143,86 +172,106 @@ class Features:
         cluster's mean: total weight and total sum are kept, and so is what tells the halves apart. Which half the
         most central document is in is not known: both show it until the next document comes.
         """
-        row = self._table_K[slot]
-        shares_2 = row["half_weights"] / row["half_weights"].sum()
-        means_2D = row["half_sums"] / row["half_weights"][:, None]
-        means_2D = means_2D + (row["sum"] / row["weight"] - (shares_2[:, None] * means_2D).sum(axis=0))
+        row = {name: column_K[slot : slot + 1] for name, column_K in self._columns.items()}
+        new = {name: column_1.copy() for name, column_1 in row.items()}
+        shares_2 = row["half_weights"][0] / row["half_weights"][0].sum()
+        means_2D = row["half_sums"][0] / row["half_weights"][0][:, None]
+        means_2D = means_2D + (row["sum"][0] / row["weight"][0] - (shares_2[:, None] * means_2D).sum(axis=0))
         leaves = int(shares_2.argmin())
-        new = self._table_K[slot : slot + 1].copy()
-        new["cluster"] = cluster
-        new["weight"] = row["weight"] * shares_2[leaves]
-        new["sum"] = means_2D[leaves] * new["weight"][0]
-        new["documents"] = round(float(row["documents"] * shares_2[leaves]))
+        new["cluster"][0] = cluster
+        new["weight"][0] = row["weight"][0] * shares_2[leaves]
+        new["sum"][0] = means_2D[leaves] * new["weight"][0]
+        new["documents"][0] = round(float(row["documents"][0] * shares_2[leaves]))
         for name in ("weight", "sum", "documents"):
-            row[name] -= new[name][0]
+            row[name][0] -= new[name][0]
         for one in (row, new):
-            one["half_weights"], one["half_sums"], one["central_similarity"] = 0.0, 0.0, -2.0
-        self._table_K = np.concatenate((self._table_K, new))
+            one["half_weights"][:], one["half_sums"][:], one["central_similarity"][:] = 0.0, 0.0, -2.0
+        self._changed.add(slot)
+        self._append(new)
 
     def merge(self, winner: int, loser: int) -> None:
         """The slot `loser` joins the slot `winner` and is gone; the two become the halves."""
-        row, other = self._table_K[winner], self._table_K[loser]
-        fade = min(1.0, MAX_HALF_WEIGHT / max(float(row["weight"] + other["weight"]), 1e-9))
-        for half, one in enumerate((row.copy(), other)):
-            row["half_weights"][half] = one["weight"] * fade
-            row["half_sums"][half] = one["sum"] * fade
+        column = self._columns
+        weights = column["weight"][[winner, loser]]
+        sums_2D = column["sum"][[winner, loser]]
+        fade = min(1.0, MAX_HALF_WEIGHT / max(float(weights.sum()), 1e-9))
+        column["half_weights"][winner], column["half_sums"][winner] = weights * fade, sums_2D * fade
         for name in ("weight", "sum", "documents"):
-            row[name] += other[name]
-        if other["central_similarity"] > row["central_similarity"]:
-            row["central_similarity"], row["central_doc_no"] = other["central_similarity"], other["central_doc_no"]
+            column[name][winner] += column[name][loser]
+        if column["central_similarity"][loser] > column["central_similarity"][winner]:
+            for name in ("central_similarity", "central_doc_no"):
+                column[name][winner] = column[name][loser]
+        self._changed.add(winner)
         self.delete(loser)
 
     def rename(self, clusters: Sequence[int]) -> None:
         """Give every slot a new id, and put them in order."""
-        self._table_K["cluster"] = clusters
-        self._table_K = self._table_K[np.argsort(self._table_K["cluster"])]
+        order_K = np.argsort(clusters)
+        self._columns["cluster"][:] = clusters
+        for column_K in self._columns.values():
+            column_K[:] = column_K[order_K]
+        self.learned()
 
     def delete(self, slot: int) -> None:
         """The cluster is gone."""
-        self._table_K = np.delete(self._table_K, slot)
+        for column_K in self._columns.values():
+            flat, size = column_K.reshape(-1), column_K[0].size
+            flat[slot * size : -size] = flat[(slot + 1) * size :]
+        self._resize(self._size - 1)
+        if self._cross_KK is not None:
+            self._cross_KK = np.delete(np.delete(self._cross_KK, slot, axis=0), slot, axis=1)
+            self._changed = {other - (other > slot) for other in self._changed if other != slot}
 
     def settle(self) -> None:
-        """The end of a tick: a cluster forgets what is above `MAX_WEIGHT`, and all is rounded to what is stored."""
-        table_K = self._table_K
-        fade_K = np.minimum(1.0, MAX_WEIGHT / np.maximum(table_K["weight"], 1.0))
-        table_K["weight"] *= fade_K
-        table_K["sum"] *= fade_K[:, None]
-        table_K[:] = table_K.astype(self._stored_row)
-        # Nothing is left of a half without a new member for thousands of members: the next one may found it again.
-        table_K["half_weights"][~table_K["half_sums"].any(axis=-1)] = 0.0
+        """The end of a tick: a cluster forgets what is above `MAX_WEIGHT`, and all is rounded to what is stored.
+
+        Nothing is left of a half without a new member for thousands of members: the next one may found it again.
+        """
+        names = ("weight", "sum", "half_weights", "half_sums")
+        settle(*(self._columns[name] for name in names), MAX_WEIGHT)
+        self.learned()
 
     def cross_cosines(self) -> Floats:
         """(K, K): mean cosine of a member of one with a member of the other."""
-        means_KD = self._table_K["sum"] / np.maximum(self._table_K["weight"], 1e-9)[:, None]
-        return np.asarray(products(means_KD, means_KD))
+        if self._cross_KK is not None and not self._changed:
+            return self._cross_KK
+        means_KD = self._columns["sum"] / np.maximum(self._columns["weight"], 1e-9)[:, None]
+        if self._cross_KK is None:
+            self._cross_KK = products(means_KD, means_KD)
+        for slot in sorted(self._changed):
+            self._cross_KK[slot] = self._cross_KK[:, slot] = row_products(means_KD[slot], means_KD)
+        self._changed.clear()
+        return self._cross_KK
 
     def merge_excess(self) -> Floats:
         """(K, K): cross-cosine less the mean of the two cohesions, above the diagonal; -inf elsewhere."""
-        cohesions_K = self.cohesions()
-        excess_KK = self.cross_cosines() - (cohesions_K[:, None] + cohesions_K) / 2
-        excess_KK[np.tri(len(self), dtype=np.bool_)] = -np.inf
+        cross_KK = self.cross_cosines()
+        excess_KK = np.full(cross_KK.shape, -np.inf)
+        fill_excess(cross_KK, self.cohesions(), excess_KK)
         return excess_KK
 
     def merge_costs(self) -> Floats:
         """(K, K): by how much merging a pair adds to the squared error, above the diagonal; inf elsewhere."""
-        weights_K = np.maximum(self._table_K["weight"], 1e-9)
         cross_KK = self.cross_cosines()
-        squares_K = cross_KK.diagonal()
-        distances_KK = np.maximum(squares_K[:, None] + squares_K - 2.0 * cross_KK, 0.0)
-        costs_KK = distances_KK * (weights_K[:, None] * weights_K / (weights_K[:, None] + weights_K))
-        costs_KK[np.tri(len(self), dtype=np.bool_)] = np.inf
-        return np.asarray(costs_KK)
+        costs_KK = np.full(cross_KK.shape, np.inf)
+        fill_costs(cross_KK, np.maximum(self._columns["weight"], 1e-9), costs_KK)
+        return costs_KK
 
     def rows(self) -> dict[int, bytes]:
         """All that is known of each cluster since the last `settle`, for `from_rows`."""
-        stored_K = self._table_K.astype(self._stored_row)
+        stored_K = np.zeros(len(self), self._stored_row)
+        for name, column_K in self._columns.items():
+            stored_K[name] = column_K
         return {int(row["cluster"]): row.tobytes() for row in stored_K}
 
     @classmethod
     def from_rows(cls, rows: Mapping[int, bytes]) -> Features:
         """The result of `rows`, ids ascending."""
-        scalars, one_dimension = (_row(dimension, *_STORED).itemsize for dimension in (0, 1))
+        scalars, one_dimension = (_row(dimension).itemsize for dimension in (0, 1))
         sizes = {(len(value) - scalars) // (one_dimension - scalars) for value in rows.values()}
         features = cls(max(sizes, default=0))
-        features._table_K = np.frombuffer(b"".join(rows.values()), features._stored_row).astype(features._row)
+        stored_K = np.zeros(max(_LEAST_PLACES, len(rows)), features._stored_row)
+        stored_K[: len(rows)] = np.frombuffer(b"".join(rows.values()), features._stored_row)
+        features._places = features._of(stored_K)
+        features._resize(len(rows))
         return features

@@ -44,6 +44,7 @@ def spherical_kmeans(vectors_SD: NDArray[Any], k: int, rng: np.random.Generator,
     best_total, best_S = -np.inf, np.zeros(len(vectors_SD), np.int64)
     for _ in range(restarts):
         centres_KD = _spread_out(vectors_SD, k, rng)
+        before_S = None
         for _ in range(ITERATIONS):
             similarities_SK = products(vectors_SD, centres_KD)
             labels_S = similarities_SK.argmax(axis=1)
@@ -52,6 +53,9 @@ def spherical_kmeans(vectors_SD: NDArray[Any], k: int, rng: np.random.Generator,
                 farthest = int(own_S.argmin())
                 labels_S[farthest] = empty
                 own_S[farthest] = 2.0
+            if before_S is not None and np.array_equal(labels_S, before_S):
+                break  # the same labels have the same centres, for ever
+            before_S = labels_S
             centres_KD = unit_vectors(_sums(vectors_SD, labels_S, k))
         similarities_SK = products(vectors_SD, centres_KD)
         total = float(similarities_SK.max(axis=1).sum(dtype=np.float64))

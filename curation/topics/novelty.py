@@ -11,12 +11,15 @@ for vectors of any kind.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from curation.topics.cluster_features import Features
-from kernels.products import dots, row_products
+from curation.topics.cluster_features import Features, cohesion
+from kernels.novelty import Known, Waiting, join, wait_until_agreed
+from kernels.products import dots, products, row_products
 from state.fact_table import FactCell, FactOwner, FactTable, Table
 from state.facts import NUMBER, RAW, Facts, FactSource, Family, packed, single
 
@@ -24,6 +27,8 @@ NOVEL_QUANTILE = 0.2
 OUTLIER_QUANTILE = 0.05
 MAX_RECENT = 64
 MAX_OUTLIERS = 512
+# Two waiting documents agree if their cosine is this share of what two members of a cluster usually have.
+AGREEMENT = 0.75
 
 NUM_BINS = 200  # over similarities -1 to 1
 TICK_FADE = 0.99
@@ -39,16 +44,26 @@ _STATE = single("novelty", packed(_State))
 _WAITING = Facts(Family("novelty", "a document that waits to found a cluster"), NUMBER, RAW)
 
 
+Vectors = NDArray[np.float32]
+
+_NEVER = 2  # queue of a candidate that did not join one
+
+
 class Novelty(FactOwner):
-    """The waiting documents, oldest first, and the histogram of similarities."""
+    """The waiting documents, and the histogram of similarities.
+
+    Columns are in the order of the kernel: outliers, then recent ones, each oldest first.
+    """
 
     def __init__(self) -> None:
         self._histogram = np.zeros(NUM_BINS)
         self._next_number = 0
-        # By number, oldest first: the recent ones and the outliers.
-        self._queues: tuple[dict[int, NDArray[np.float32]], dict[int, NDArray[np.float32]]] = ({}, {})
+        self._wait_for([], np.zeros(0, np.uint8), np.zeros((0, 0), np.float32))
         self._cell = FactCell(_STATE, _State(self._histogram.tobytes(), 0))
         self._rows = FactTable(_WAITING)
+
+    def _wait_for(self, numbers: list[int], is_outlier_W: NDArray[np.uint8], vectors_WD: Vectors) -> None:
+        self.numbers, self._is_outlier_W, self._vectors_WD = numbers, is_outlier_W, vectors_WD
 
     def tables(self) -> tuple[Table, ...]:
         """The histogram, and the waiting."""
@@ -68,45 +83,54 @@ class Novelty(FactOwner):
         self._histogram *= fade
         self._histogram += np.bincount(bins_B, minlength=NUM_BINS)
 
-    def waiting(self) -> dict[int, NDArray[np.float32]]:
-        """Unit vectors of the waiting documents by number: outliers, then recent ones, each oldest first."""
-        return self._queues[1] | self._queues[0]
+    def meet(self, vectors_CD: Vectors) -> Waiting:
+        """Those that wait, and the candidates of a tick behind them."""
+        num_columns = len(self.numbers) + len(vectors_CD)
+        waits_W, is_outlier_W = np.zeros(num_columns, np.bool_), np.zeros(num_columns, np.uint8)
+        waits_W[: len(self.numbers)], is_outlier_W[: len(self.numbers)] = True, self._is_outlier_W
+        return Waiting(
+            vectors_WD=np.concatenate((self._vectors_WD, vectors_CD)) if len(self.numbers) else vectors_CD,
+            waits_W=waits_W,
+            queues_W=is_outlier_W,
+            oldest_2=np.zeros(2, np.int64),
+            counts_2=np.bincount(self._is_outlier_W, minlength=2),
+            limits_2=np.array([MAX_RECENT, MAX_OUTLIERS]),
+        )
 
-    def join(self, vector_D: NDArray[np.float32], *, is_outlier: bool) -> tuple[int, int | None]:
-        """One more waits; its number, and that of the oldest of its queue if that had to leave."""
-        number = self._next_number
-        self._next_number += 1
-        queue = self._queues[is_outlier]
-        queue[number] = vector_D.copy()
-        self._rows[number] = bytes([is_outlier]) + queue[number].tobytes()
-        if len(queue) <= (MAX_OUTLIERS if is_outlier else MAX_RECENT):
-            return number, None
-        oldest = next(iter(queue))
-        del queue[oldest], self._rows[oldest]
-        return number, oldest
-
-    def leave(self, numbers: list[int]) -> None:
-        """These founded a cluster."""
-        for number in numbers:
-            self._rows.pop(number, None)
-            for queue in self._queues:
-                queue.pop(number, None)
+    def part(self, waiting: Waiting, joined_C: NDArray[np.bool_]) -> None:
+        """The end of a tick: those of its candidates that joined were numbered in their order, and some still wait."""
+        numbers = self._next_number + np.cumsum(joined_C) - 1
+        self._next_number += int(np.count_nonzero(joined_C))
+        numbers_W = np.concatenate((np.array(self.numbers, np.int64), numbers))
+        left_W = np.flatnonzero(waiting.waits_W)
+        left_W = left_W[np.argsort(1 - waiting.queues_W[left_W], kind="stable")]
+        self._wait_for(numbers_W[left_W].tolist(), waiting.queues_W[left_W], waiting.vectors_WD[left_W])
 
     def forget(self) -> None:
         """The embedding has changed: no document waits, and no similarity is usual yet."""
         self._histogram[:] = 0.0
-        self.leave(list(self.waiting()))
+        self._wait_for([], np.zeros(0, np.uint8), np.zeros((0, 0), np.float32))
 
     def before_commit(self) -> None:
-        """The histogram as bytes."""
+        """The histogram as bytes, and a row for each that waits."""
         self._cell.value = _State(self._histogram.tobytes(), self._next_number)
+        for number in set(self._rows).difference(self.numbers):
+            del self._rows[number]
+        for number, is_outlier, vector_D in zip(self.numbers, self._is_outlier_W, self._vectors_WD, strict=True):
+            if number not in self._rows:
+                self._rows[number] = bytes([is_outlier]) + vector_D.tobytes()
 
     def restored(self, committed: FactSource) -> None:
-        """The queues again, oldest first."""
+        """The columns again."""
         self._histogram = np.frombuffer(self._cell.value.histogram).copy()
         self._next_number = self._cell.value.next_number
-        for number, value in self._rows.items():
-            self._queues[value[0]][number] = np.frombuffer(value, np.float32, offset=1).copy()
+        rows = sorted(self._rows.items(), key=lambda row: (not row[1][0], row[0]))
+        vectors = [np.frombuffer(value, np.float32, offset=1) for _, value in rows]
+        self._wait_for(
+            [number for number, _ in rows],
+            np.array([value[0] for _, value in rows], np.uint8),
+            np.array(vectors) if vectors else np.zeros((0, 0), np.float32),
+        )
 
 
 class Worth:
@@ -120,30 +144,96 @@ class Worth:
         self._features = features
         self._max_clusters = max_clusters
         self._merge_gap = merge_gap
-        self._costs: NDArray[np.float64] | None = None  # of merges, cheapest first, once asked for
+        self._costs: NDArray[np.float64] | None = None  # of merges at the tick's start, once asked for
         self._cohesions_K = features.cohesions()  # they change when a cluster is founded
+
+    def usual_cohesion(self) -> float:
+        """Mean cosine of two documents of one cluster, over documents."""
+        return float(np.average(self._cohesions_K, weights=np.maximum(self._features.column("weight"), 1e-9)))
+
+    def known(self) -> Known:
+        """The clusters of now."""
+        features = self._features
+        new = slice(len(self._cohesions_K), len(features))
+        if new.start < new.stop:
+            news_K = cohesion(features.column("weight")[new], features.column("sum")[new])
+            self._cohesions_K = np.concatenate((self._cohesions_K, news_K))
+        return Known(features.column("weight"), features.column("sum"), self._cohesions_K, self._merge_gap)
 
     def parent(self, members_MD: NDArray[np.float64]) -> int | None:
         """The nearest cluster if the members are worth one of their own, else None."""
         features, weight = self._features, float(len(members_MD))
-        if len(self._cohesions_K) < len(features):
-            self._cohesions_K = features.cohesions()
+        known = self.known()
         sum_D = members_MD.sum(axis=0)
-        weights_K = np.maximum(features.column("weight"), 1e-9)
-        cross_K = row_products(sum_D, features.column("sum")) / (weights_K * weight)
+        weights_K = np.maximum(known.weights_K, 1e-9)
+        cross_K = row_products(sum_D, known.sums_KD) / (weights_K * weight)
         own = (float(dots(sum_D, sum_D)) - weight) / (weight * (weight - 1.0))
-        if (cross_K - (self._cohesions_K + own) / 2).max() >= -self._merge_gap:
+        if (cross_K - (known.cohesions_K + own) / 2).max() >= -self._merge_gap:
             return None
         nearest = int(cross_K.argmax())
         room = self._max_clusters - len(features)
         if room <= 0:
             if self._costs is None:
                 costs_KK = features.merge_costs()
-                self._costs = np.sort(costs_KK[np.isfinite(costs_KK)])
-            difference_D = sum_D / weight - features.column("sum")[nearest] / weights_K[nearest]
+                self._costs = costs_KK[np.isfinite(costs_KK)]
+            difference_D = sum_D / weight - known.sums_KD[nearest] / weights_K[nearest]
             saved = (
                 weight * weights_K[nearest] / (weight + weights_K[nearest]) * float(dots(difference_D, difference_D))
             )
-            if len(self._costs) and saved < self._costs[min(-room, len(self._costs) - 1)]:
+            merges = min(-room, len(self._costs) - 1)  # that there are cheaper
+            if len(self._costs) and saved < np.partition(self._costs, merges)[merges]:
                 return None
         return int(features.column("cluster")[nearest])
+
+
+def found_in_tick(
+    embeddings_BD: Vectors,
+    nearest: tuple[NDArray[np.int64], Vectors],
+    novelty: Novelty,
+    worth: Worth,
+    found_documents: int,
+    found: Callable[[NDArray[np.float64], int], tuple[int, Vectors]],
+) -> NDArray[np.bool_]:
+    """Found clusters on the novel documents of a tick, in order; which documents wait.
+
+    `nearest` has the slot of the nearest centre and the cosine to it: they change for documents that come after a
+    founding and are nearer to the new centre. `found` makes a cluster beside a parent, of members of which the last
+    will be added with all others, at the end of the tick: (its slot, its centre with all members).
+    """
+    slots_B, similarities_B = nearest
+    waits_B = np.zeros(len(embeddings_BD), np.bool_)
+    thresholds_2 = novelty.thresholds()
+    candidates_C = np.flatnonzero(similarities_B < thresholds_2[0])
+    if not len(candidates_C):
+        return waits_B
+    waiting = novelty.meet(embeddings_BD[candidates_C])
+    first, queues_C = len(novelty.numbers), waiting.queues_W[len(novelty.numbers) :]
+    queues_C[:] = _NEVER
+    cosines_CW = products(embeddings_BD[candidates_C], waiting.vectors_WD)
+    agrees_CW = cosines_CW >= AGREEMENT * worth.usual_cohesion()
+    place = 0
+    while True:
+        place = wait_until_agreed(
+            *(place, candidates_C, agrees_CW, similarities_B, slots_B, thresholds_2, waiting, worth.known()),
+            found_documents,
+        )
+        if place == len(candidates_C):
+            break
+        b = int(candidates_C[place])
+        agreeing = np.flatnonzero(agrees_CW[place] & waiting.waits_W)
+        members_MD = np.concatenate((waiting.vectors_WD[agreeing], embeddings_BD[b : b + 1])).astype(np.float64)
+        parent = worth.parent(members_MD)
+        if parent is None:
+            join(waiting, first + place, int(similarities_B[b] < thresholds_2[1]))
+        else:
+            np.subtract.at(waiting.counts_2, waiting.queues_W[agreeing], 1)
+            waiting.waits_W[agreeing] = False
+            slot, centre_D = found(members_MD, parent)
+            to_new_B = row_products(centre_D, embeddings_BD[b:])
+            nearer_B = to_new_B > similarities_B[b:]
+            nearer_B[0] = True
+            similarities_B[b:][nearer_B], slots_B[b:][nearer_B] = to_new_B[nearer_B], slot
+        place += 1
+    waits_B[candidates_C] = queues_C != _NEVER
+    novelty.part(waiting, queues_C != _NEVER)
+    return waits_B

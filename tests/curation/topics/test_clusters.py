@@ -14,6 +14,7 @@ from curation.topics.isodata import isodata, spherical_kmeans
 from curation.topics.lineage import LineageEvent, write_events
 from curation.topics.novelty import MAX_OUTLIERS, MAX_RECENT, Novelty
 from kernels.features import add_members
+from kernels.novelty import join
 from state.epoch import Epoch
 from tests.kept import Kept, changes_of
 
@@ -425,10 +426,12 @@ def test_the_share_of_novel_documents_follows_the_quantiles() -> None:
 
 def test_who_waits_is_bounded_and_the_oldest_leaves() -> None:
     novelty = Novelty()
-    for number in range(1000):
-        assert novelty.join(np.zeros(4, np.float32), is_outlier=False)[0] == 2 * number
-        novelty.join(np.zeros(4, np.float32), is_outlier=True)
-    waiting = sorted(novelty.waiting())
+    for _ in range(10):
+        waiting = novelty.meet(np.zeros((200, 4), np.float32))
+        for document in range(200):
+            join(waiting, len(novelty.numbers) + document, document % 2)
+        novelty.part(waiting, np.ones(200, np.bool_))
+    waiting = sorted(novelty.numbers)
     assert len(waiting) == MAX_RECENT + MAX_OUTLIERS
     assert [n for n in waiting if n % 2 == 0] == list(range(2000 - 2 * MAX_RECENT, 2000, 2))
 
