@@ -61,6 +61,7 @@ HASH_LAST = 0xFF51AFD7ED558CCD
 # Of 2^32 pairs of letters, those that a word ends between.
 CUTS_LOGOGRAMS, CUTS_SYLLABARY, CUTS_ALPHABET = (int(2**32 / letters) for letters in (LOGOGRAMS, SYLLABARY, ALPHABET))
 
+EDGES_AT_ONCE = 8
 # As many blocks without a space as a token of more than 1,000 bytes must cover.
 LONG_TOKEN_BLOCKS = 14
 
@@ -150,7 +151,7 @@ def allocate_masks(longest_bytes: int) -> Masks:
         wide_ends_W=mask(),
         braces_W=mask(),
         brackets_W=mask(),
-        edges_E=np.empty(2 * num_words, np.int64),
+        edges_E=np.empty(2 * num_words + EDGES_AT_ONCE, np.int64),
         hashes_M=np.empty(num_words, np.uint64),
         characters_before_M=np.empty(num_words + 1, np.int64),
     )
@@ -216,12 +217,15 @@ def hash_bytes(buffer_N, start, end):
     """64-bit hash of a span; at least one byte."""
     rest = end - start
     mixed = uint64(rest)
-    while rest > 8:
-        mixed = mix_multiply(mixed ^ load_u64(buffer_N, start), uint64(HASH_SEED))
-        start += 8
-        rest -= 8
-    tail = load_u64(buffer_N, start) << uint64(64 - 8 * rest)
-    return mix_multiply(mixed ^ tail ^ uint64(HASH_TAIL), uint64(HASH_LAST))
+    while rest > 16:
+        mixed = mix_multiply(
+            mixed ^ load_u64(buffer_N, start) ^ uint64(HASH_SEED), load_u64(buffer_N, start + 8) ^ uint64(HASH_TAIL)
+        )
+        start += 16
+        rest -= 16
+    head = load_u64(buffer_N, start) & KEEP_FIRST[rest]
+    tail = load_u64(buffer_N, start + 8) & KEEP_SECOND[rest]
+    return mix_multiply(mixed ^ head ^ uint64(HASH_SEED), tail ^ uint64(HASH_LAST))
 
 
 @leaf
@@ -376,10 +380,13 @@ def scan_document(buffer_N, start, end, properties_P, masks):
                 masks.edges_E[num_edges] = masks.edges_E[num_edges + 1] = 64 * k + place
                 num_edges += 1 + int((cuts >> uint64(place)) & uint64(1))
                 edges &= edges - uint64(1)
-        while edges != uint64(0):
-            masks.edges_E[num_edges] = 64 * k + int(trailing_zeros(edges))
-            num_edges += 1
-            edges &= edges - uint64(1)
+        after_edges = num_edges + int(popcount(edges))
+        while num_edges < after_edges:  # so many at once that the loop ends after one or two; the next overwrite more
+            for j in range(EDGES_AT_ONCE):
+                masks.edges_E[num_edges + j] = 64 * k + int(trailing_zeros(edges))
+                edges &= edges - uint64(1)
+            num_edges += EDGES_AT_ONCE
+        num_edges = after_edges
 
     if num_edges & 1:
         masks.edges_E[num_edges] = num_bytes
