@@ -51,7 +51,8 @@ TRAINING = [
 
 @cache
 def tekken(bos: bool = False, eos: bool = True) -> Tokenizer:
-    return fast(open_tokenizer(TokenizerConfig(bos=bos, eos=eos)))
+    tokenizer = open_tokenizer(TokenizerConfig(bos=bos, eos=eos))
+    return tokenizer if bos else fast(tokenizer)
 
 
 def fast(tokenizer: Tokenizer) -> Tokenizer:
