@@ -39,7 +39,7 @@ SCENARIOS = {
     "processors": "benchmarks.processors",
 }
 VERSIONS_OF = (
-    "numpy", "numba", "faiss-cpu", "torch", "tiktoken", "tokenizers", "mistral-common", "datasketch", "rensa",
+    "numpy", "numba", "faiss-cpu", "torch", "tiktoken", "tokenizers", "fastokens", "mistral-common", "datasketch", "rensa",
     "rocksdict", "pyarrow", "trl", "datatrove", "scikit-learn", "kafka-python", "msgspec", "crc32c",
 )  # fmt: skip
 
