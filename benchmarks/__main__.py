@@ -39,8 +39,8 @@ SCENARIOS = {
     "processors": "benchmarks.processors",
 }
 VERSIONS_OF = (
-    "numpy", "numba", "faiss-cpu", "torch", "tiktoken", "tokenizers", "fastokens", "mistral-common", "datasketch", "rensa",
-    "rocksdict", "pyarrow", "trl", "datatrove", "scikit-learn", "kafka-python", "msgspec", "crc32c",
+    "numpy", "numba", "faiss-cpu", "torch", "tiktoken", "tokenizers", "fastokens", "mistral-common", "datasketch",
+    "rensa", "rocksdict", "pyarrow", "trl", "datatrove", "scikit-learn", "kafka-python", "msgspec", "crc32c",
 )  # fmt: skip
 
 
