@@ -28,7 +28,7 @@ CONFIGS = {
 }
 WARM_UP = "[embedding]\nwarmup_documents = 1024\n"
 # Of the summary: how long a run took, and what of the machine.
-NOT_COMPARED = ("seconds", "elapsed", "rate", "memory", "output", "folder", "time", "slow_because")
+NOT_COMPARED = ("seconds", "elapsed", "rate", "memory", "output", "folder", "time", "slow_because", "makes_vectors")
 
 
 def documents(folder: Path, limit: int) -> Path:

@@ -128,6 +128,8 @@ def _compose(
         progress=progress,
     )
     embedder.restore(store)
+    if config.makes_vectors:
+        embedder.check()
     return Compose(
         embedder=embedder,
         retraining=Retraining(config.embedding, embedder, progress=progress),

@@ -27,7 +27,7 @@ from daemon.stages.deciding_options import DECIDED_WITH, DecidedWith, deciding_o
 from daemon.stages.feedback import FeedbackJoin
 from daemon.stages.identify import Identify, Run
 from daemon.stages.ticks import Ticks
-from ops.memory import keep_objects
+from ops.memory import keep_objects, return_freed_memory
 from ops.phases import PhaseClock
 from packing.emission import Emission
 from packing.held import HeldDocuments
@@ -153,6 +153,7 @@ class Pipeline(FactOwner):
         """
         self.decide.prepare.compile()
         keep_objects()
+        return_freed_memory()
 
     def try_out(self, row: RawDocument, epoch: Epoch) -> None:
         """Decide a row, and learn nothing, in a copy of the process: what learns may work on threads."""

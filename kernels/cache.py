@@ -25,7 +25,7 @@ from numba.core import config
 from numba.core.caching import InTreeCacheLocator, UserProvidedCacheLocator
 
 SOURCES = Path(__file__).parent
-MAX_KEPT = 8  # sets of sources of which the compiled kernels stay
+MAX_KEPT = 4  # sets of sources of which the compiled kernels stay
 
 
 @functools.cache

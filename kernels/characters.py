@@ -7,6 +7,7 @@ Cost: 0.5 s once a process, 4 MB of which a text touches the few lines of its sc
 
 from __future__ import annotations
 
+import functools
 import re
 import sys
 import unicodedata
@@ -76,6 +77,7 @@ leaf = njit(cache=True, nogil=True, boundscheck=False, _nrt=False)
 inlined_leaf = njit(cache=True, nogil=True, boundscheck=False, _nrt=False, forceinline=True)
 
 
+@functools.cache
 @kept
 def character_properties(published: bool = False) -> NDArray[np.uint16]:
     """Bits above of every code point, (0x110000,) uint16.

@@ -29,7 +29,7 @@ _DAMAGED = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
 
 
 def kept(make: Callable[Arguments, Made]) -> Callable[Arguments, Made]:
-    """A function that gives an array, or two and more, which cannot be written to. Its arguments are numbers."""
+    """A function that reads an array, or two and more, which cannot be written to. Its arguments have a repr."""
 
     @functools.wraps(make)
     def load(*arguments: Arguments.args, **options: Arguments.kwargs) -> Made:
@@ -43,7 +43,7 @@ def kept(make: Callable[Arguments, Made]) -> Callable[Arguments, Made]:
             array.setflags(write=False)
         return arrays[0] if len(arrays) == 1 else arrays  # type: ignore[return-value]
 
-    return functools.cache(load)  # type: ignore[return-value]
+    return load
 
 
 def _path(name: str, arguments: str) -> Path:

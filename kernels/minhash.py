@@ -20,6 +20,8 @@ registers while the shingles stream by; sketch 1 us.
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 from llvmlite import ir
 from numba import njit, types, uint32, uint64
@@ -62,6 +64,7 @@ FEW_WORDS = 10
 MANY_WORDS = 16
 
 
+@functools.cache
 @kept
 def permutations(num_permutations: int) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
     """datasketch's own parameters for its default seed: (multipliers_K, offsets_K)."""

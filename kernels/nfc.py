@@ -58,6 +58,7 @@ def _long_runs() -> re.Pattern[str]:
     return re.compile(f"[{spans}]{{{MAX_RUN + 1},}}")
 
 
+@functools.cache
 @kept
 def marks() -> NDArray[np.uint32]:
     """Code points that canonical ordering moves: marks with a combining class, and those that decompose into such."""

@@ -33,6 +33,7 @@ Cost: about 2.7 us for 3.7 KB of ASCII (600 words); folding adds about 2 ns for 
 
 from __future__ import annotations
 
+import functools
 import sys
 import unicodedata
 
@@ -119,6 +120,7 @@ FINISH = np.uint64(0xFF51AFD7ED558CCD)
 MAX_GROWTH = 3
 
 
+@functools.cache
 @kept
 def word_kinds() -> NDArray[np.uint8]:
     """How every code point takes part in words, (0x110000,) uint8: the definition above, character by character.
@@ -149,6 +151,7 @@ def word_kinds() -> NDArray[np.uint8]:
     return kinds
 
 
+@functools.cache
 @kept
 def code_point_table() -> NDArray[np.uint64]:
     """Every code point: its folded form and its flags, one entry a code point (1.6 MB, 0.4 s)."""

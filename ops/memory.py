@@ -37,6 +37,15 @@ def keep_freed_memory() -> None:
         mallopt(_TOP_PAD, TOP_PAD_BYTES)
 
 
+def return_freed_memory() -> None:
+    """Give back what the start of the process needed and batches will not: libraries read their models by detours."""
+    if not sys.platform.startswith("linux"):
+        return
+    malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if malloc_trim is not None:
+        malloc_trim(0)
+
+
 def lookup_table(shape: tuple[int, ...], kind: type[Item]) -> npt.NDArray[Item]:
     """Zeros, for large tables that are read at random: from the start of a page on, and on huge pages where there are.
 

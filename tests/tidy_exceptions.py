@@ -79,7 +79,6 @@ WITHOUT_TESTS = {
     "curatord/topic.py",
     "daemon/app.py",
     "daemon/cli.py",
-    "daemon/commands/curate_progress.py",
     "daemon/commands/dry_run.py",
     "daemon/commands/explain.py",
     "daemon/commands/finish.py",

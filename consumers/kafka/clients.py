@@ -14,12 +14,23 @@ from kafka.net.manager import KafkaConnectionManager
 from kafka.record.default_records import DefaultRecordBatch
 from kafka.structs import OffsetAndMetadata
 
-from consumers.kafka.connection import NAMES, KafkaConfig, client_options
+from consumers.kafka.connection import PASSWORD_VARIABLE, KafkaConfig, client_options
 from consumers.kafka.rights import check_described, check_rights, no_right
 from consumers.kafka.topics import TopicsConfig
-from curatord.access import check_access
+from curatord.access import OptionNames, check_access
 from curatord.clients import open_client
 from curatord.errors import BrokerUnavailable, ConfigError, CuratordError
+
+NAMES = OptionNames(
+    protocol="kafka.security_protocol",
+    mechanism="kafka.sasl_mechanism",
+    user="kafka.username",
+    password=f"kafka.password_file, or {PASSWORD_VARIABLE}",
+    token="kafka.oauth_token_url or kafka.oauth_token_file",
+    ca="kafka.ssl_ca_file",
+    certificate="kafka.ssl_certificate_file",
+    servers="kafka.bootstrap_servers",
+)
 
 
 class _Lenient(bytes):

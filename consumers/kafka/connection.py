@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
-from kafka.net.sasl.oauth import AbstractTokenProvider
 
-from consumers.kafka.tokens import ClientCredentials, FileTokens
-from curatord.access import OptionNames
 from curatord.errors import ConfigError
 from curatord.tls import read_file, tls_context
+
+if TYPE_CHECKING:
+    from kafka.net.sasl.oauth import AbstractTokenProvider
 
 PASSWORD_VARIABLE = "CURATORD_KAFKA_PASSWORD"
 KEY_PASSWORD_VARIABLE = "CURATORD_KAFKA_KEY_PASSWORD"
@@ -101,18 +101,6 @@ class KafkaConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             raise ValueError("kafka.ssl_key_file needs kafka.ssl_certificate_file")
 
 
-NAMES = OptionNames(
-    protocol="kafka.security_protocol",
-    mechanism="kafka.sasl_mechanism",
-    user="kafka.username",
-    password=f"kafka.password_file, or {PASSWORD_VARIABLE}",
-    token="kafka.oauth_token_url or kafka.oauth_token_file",
-    ca="kafka.ssl_ca_file",
-    certificate="kafka.ssl_certificate_file",
-    servers="kafka.bootstrap_servers",
-)
-
-
 def client_options(config: KafkaConfig) -> dict[str, Any]:
     """The options of every client of kafka-python.
 
@@ -145,6 +133,8 @@ def client_options(config: KafkaConfig) -> dict[str, Any]:
 
 
 def _token_provider(config: KafkaConfig) -> AbstractTokenProvider:
+    from consumers.kafka.tokens import ClientCredentials, FileTokens  # brings the client, which files do without
+
     if config.oauth_token_file:
         return FileTokens(config.oauth_token_file)
     return ClientCredentials(config.oauth_token_url, config.username, _password(config), config.oauth_scope)

@@ -10,7 +10,8 @@ probability 0).
 from __future__ import annotations
 
 from functools import cache
-from typing import Annotated, NamedTuple
+from importlib.metadata import version
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 from curation.quality.language_codes import covered_languages, nearest_language, normalise_language
 from kernels.characters import character_properties
 from kernels.columns import Texts, join_texts
+from kernels.kept import kept
 from kernels.langid import (
     ASK_NFC,
     COLUMNS,
@@ -85,23 +87,20 @@ class LanguageModel(NamedTuple):
 
 @cache
 def load_model() -> tuple[LanguageModel, tuple[str, ...], int]:
-    """The model, its languages, and the longest n-gram in bytes; half a second and 70 MB, once a process."""
-    from py3langid.langid import MODEL_FILE, LanguageIdentifier
-
-    source = LanguageIdentifier.from_model_file(MODEL_FILE)
-    languages = tuple(normalise_language(language) for language in source.nb_classes)
-    num_features = len(source.nb_ptc)
+    """The model, its languages, and the longest n-gram in bytes; 70 MB, once a process."""
+    weights_FL, weights_L, classes_L, moves_SN, row_S, feature_S = _published_model(version("py3langid"))
+    languages = tuple(normalise_language(language) for language in classes_L.tolist())
     stride = -(-len(languages) // COLUMNS) * COLUMNS
-    table_FL = lookup_table((num_features, stride), np.float16)
-    table_FL[:, : len(languages)] = source.nb_ptc
+    table_FL = lookup_table((len(weights_FL), stride), np.float16)
+    table_FL[:, : len(languages)] = weights_FL
     prior_L = np.zeros(stride, np.float32)
-    prior_L[: len(languages)] = source.nb_pc
-    next_state_SN = lookup_table((len(source.tk_nextmove),), np.uint32)
-    next_state_SN[:] = source.tk_nextmove
+    prior_L[: len(languages)] = weights_L
+    next_state_SN = lookup_table(moves_SN.shape, np.uint32)
+    next_state_SN[:] = moves_SN
     model = LanguageModel(
         next_state_SN=next_state_SN,
-        row_S=np.array(source.tk_row, np.uint16),
-        feature_S=np.array(source.tk_output, np.int32),
+        row_S=row_S.astype(np.uint16),
+        feature_S=feature_S.astype(np.int32),
         table_FL=table_FL.view(np.uint16).reshape(-1),
         prior_L=prior_L,
         first_L=np.array([languages.index(language) for language in languages], np.int64),
@@ -112,6 +111,16 @@ def load_model() -> tuple[LanguageModel, tuple[str, ...], int]:
         model.next_state_SN, model.row_S, np.empty(num_states, np.int32), np.empty(num_states, np.int32)
     )
     return model, languages, int(overlap)
+
+
+@kept
+def _published_model(of_version: str) -> tuple[NDArray[Any], ...]:
+    """The tables of this version of py3langid, which takes half a second to unpack them."""
+    from py3langid.langid import MODEL_FILE, LanguageIdentifier
+
+    model = LanguageIdentifier.from_model_file(MODEL_FILE)
+    tables = model.nb_ptc, model.nb_pc, model.nb_classes, model.tk_nextmove, model.tk_row, model.tk_output
+    return tuple(map(np.asarray, tables))
 
 
 def identify_languages(texts: Texts) -> tuple[list[str], NDArray[np.float32]]:

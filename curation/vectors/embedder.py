@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curation.vectors.student import Student, train_student
-from curation.vectors.teacher import EmbeddingConfig, Progress, Teacher, open_teacher
+from curation.vectors.teacher import EmbeddingConfig, Progress, Teacher, check_teacher, open_teacher
 from curatord.errors import ConfigError
 from kernels.columns import Ragged, bounds_of
 from state.epoch import Epoch
@@ -64,6 +64,14 @@ class Embedder:
         """Of the vectors. Loads the teacher while there is no student."""
         return self._student.dimension if self._student is not None else self._open_teacher().dimension
 
+    def check(self) -> None:
+        """Raise `ConfigError` if the teacher that will be needed is not there. Loads nothing."""
+        if self._student is None:
+            try:
+                check_teacher(self._config.model)
+            except ValueError as error:
+                raise ConfigError(str(error)) from error
+
     @property
     def stores_vectors(self) -> bool:
         """Whether vectors cannot be computed again from tokens to the last bit, and so are facts."""
@@ -108,6 +116,7 @@ class Embedder:
 
     def _open_teacher(self) -> Teacher:
         try:
+            check_teacher(self._config.model)
             return open_teacher(self._config.model, self._threads)
         except ValueError as error:
             raise ConfigError(str(error)) from error

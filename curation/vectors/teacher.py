@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -20,10 +21,12 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
+from curatord.errors import install_with
 from ops.hub import hub_answers
 from ops.memory import keep_objects
 
 DEFAULT_MODEL = "all-MiniLM-L6-v2"
+PACKAGES = ("torch", "sentence_transformers")
 GROUP_DOCUMENTS = 32
 MAX_WORD_PIECES = 256
 # 256 word pieces are at most ~1,300 characters of ordinary text; cutting first spares the tokenizer the rest.
@@ -135,10 +138,35 @@ def _load(model: str) -> Any:
                 f"embedding.model: {model!r} brings program code of its own, which is never run. Name a model that "
                 f"sentence-transformers knows by itself, or leave {DEFAULT_MODEL!r}."
             ) from error
+        raise _unusable(model, error) from error
+
+
+def check_teacher(model: str) -> None:
+    """Raise ValueError if the model is not there, or the packages that load it. Loads none of them."""
+    missing = [name for name in PACKAGES if find_spec(name) is None]
+    if missing:
         raise ValueError(
-            f"embedding.model: cannot load {model!r} ({type(error).__name__}: {error}). Give the folder of a "
-            f"sentence-transformers model, a hub name that this machine can download, or leave {DEFAULT_MODEL!r}."
-        ) from error
+            f"embedding.model: documents are to get vectors, which the teacher {model!r} begins, but its packages are "
+            f"not installed ({', '.join(missing)}). {install_with('daemon')}; or go without vectors: "
+            'packing.mode = "best_fit", no bandit, no mixture.'
+        )
+    try:
+        folder = Path(_resolve(model))
+        if folder.is_dir():
+            is_model = any((folder / name).is_file() for name in ("modules.json", "config.json"))
+            if not is_model:
+                raise FileNotFoundError(f"{folder} has neither modules.json nor config.json")
+        else:
+            _is_reachable(model)
+    except Exception as error:  # the hub's kinds of errors are many
+        raise _unusable(model, error) from error
+
+
+def _unusable(model: str, error: Exception) -> ValueError:
+    return ValueError(
+        f"embedding.model: cannot load {model!r} ({type(error).__name__}: {error}). Give the folder of a "
+        f"sentence-transformers model, a hub name that this machine can download, or leave {DEFAULT_MODEL!r}."
+    )
 
 
 def _resolve(model: str) -> str:

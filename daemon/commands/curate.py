@@ -67,7 +67,7 @@ def opened(
     try:
         if again is not None:
             begin_again(again, store)
-        progress.say("Loading" if are_compiled() else "Compiling, on a first start only")
+        progress.say("Loading" if are_compiled() else "Compiling the kernels, once a machine: about a minute")
         pipeline = build_restored(config, store, progress=progress.teacher, verdicts_share=verdicts_share)
         with closing(pipeline):
             yield store, pipeline
@@ -127,7 +127,6 @@ def curate_files(options: Options) -> int:
                 finished = loop.run(stop, flush=not options.keep_open, on_rows=progress.advance)
         except Interrupted:
             finished = False
-        progress.end()
         write_manifest(output, pipeline, complete=finished and not options.keep_open)
         run = RunNumbers(
             rows=pipeline.ledger.rows_read - before,
@@ -240,7 +239,6 @@ def retract_documents(doc_ids: Sequence[str], output: Path, config_path: Path | 
         pipeline.process(rows, loop.epoch)
         loop.epoch.positions.clear()  # a command is no input that could be read on
         loop.commit()
-        progress.end()
     from daemon.commands.explain import describe_retraction
 
     for doc_id in doc_ids:

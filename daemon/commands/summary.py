@@ -56,7 +56,7 @@ class RunNumbers:
     """The numbers of one run, where the state has those of all runs."""
 
     rows: int
-    seconds: float
+    seconds: float  # since the command began
     unchanged_inputs: int
     passed_over: Mapping[str, int]
     warnings: tuple[RunLoss, ...]
@@ -279,8 +279,12 @@ def _fact_lines(result: Summary) -> list[Text]:
     """Sequences, what is held, and time."""
     ledger = result.ledger
     emitted = ledger["tokens_emitted_first"] + ledger["tokens_emitted_again"]
-    working = result.seconds - result.training_seconds
-    rate = result.rows_this_run / working if working > 0 else 0
+    rate = result.rows_this_run / result.seconds if result.seconds > 0 else 0
+    training = (
+        f"; {result.training_seconds:.1f} s of it waited for the training of the student"
+        if result.training_seconds > 0.1
+        else ""
+    )
     facts = {
         "Sequences": f"{_sequences(result.generations)}; {emitted:,} tokens in them",
         "Padding": f"{result.padding:.3%}; {result.padding_flushed:.2%} in the rows that were closed at the end",
@@ -301,9 +305,7 @@ def _fact_lines(result: Summary) -> list[Text]:
         facts["Left out"] = passed_over_line(Counter(result.passed_over))
     if result.unchanged_inputs:
         facts["Inputs"] = f"{result.unchanged_inputs:,} did not change since they were read"
-    facts["Curating"] = f"{result.rows_this_run:,} rows in {working:.1f} s, {rate:,.0f} a second"
-    if result.training_seconds > 0.1:
-        facts["Training"] = f"{result.training_seconds:.1f} s, in which documents waited for the student"
+    facts["Time"] = f"{result.rows_this_run:,} rows in {result.seconds:.1f} s, {rate:,.0f} a second in all{training}"
     return [Text.assemble((f"{name:<{NAME_WIDTH}}", "bold"), fact) for name, fact in facts.items()]
 
 
