@@ -53,7 +53,7 @@ def _try_light(wheel: Path, folder: Path) -> None:
     _run([*install, "--python", light / "bin/python", "--constraint", ROOT / "requirements.lock", f"{wheel}[light]"])
     size = sum(path.lstat().st_size for path in light.rglob("*"))
     assert size < MAX_LIGHT_BYTES, f"{size / 1e6:,.0f} MB"
-    documents, config = folder / "documents.jsonl", folder / "curatord.toml"
+    documents, config = folder / "documents.jsonl", folder / "best_fit.toml"
     documents.write_text('{"text": "one document"}\n{"text": "another one"}\n')
     config.write_text('[packing]\nmode = "best_fit"\n')
     command: list[str | Path] = [light / "bin/curatord", "curate", documents]
