@@ -1,7 +1,7 @@
 """BLAS on one thread.
 
 A sum of products depends on how many threads share it, and products of a hundred rows are too small for more than one:
-the others spin, which burns a third of the processor time of a process (benchmarks/results/2026-11-30-cold-start.md).
+the others spin, and burn processor time.
 """
 
 from __future__ import annotations
