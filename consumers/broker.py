@@ -119,9 +119,13 @@ class Committer(Protocol):
     def last_commit(self) -> CommitReport:
         """The cost of the last commit."""
 
-    def commit(self, epoch: Epoch) -> None:
-        """Make the epoch visible and durable.
+    def complete(self, epoch: Epoch) -> None:
+        """Add what this side has to remember with the epoch, which changes no more; once, before `commit`."""
 
+    def commit(self, epoch: Epoch) -> None:
+        """Make a complete epoch visible and durable.
+
+        Over files and in memory on any thread, while rows of the next epoch are polled; one at a time, in order.
         After `BrokerUnavailable` it may be called again, with the same epoch: it is committed once.
         """
 

@@ -119,6 +119,9 @@ class MemoryBroker:
         """All rows were polled."""
         return self._next >= len(self._world.documents)
 
+    def complete(self, epoch: Epoch) -> None:
+        """Nothing: the world counts by itself."""
+
     def commit(self, epoch: Epoch) -> None:
         """One assignment after another, with the planned deaths between them."""
         committed = self.committed()

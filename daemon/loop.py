@@ -2,11 +2,15 @@
 
 Crash-only: an epoch that cannot be committed ends the process, and the next start continues from the last one. A
 drain commits what was read and stops; it does not flush, so nothing that is held goes out before its time.
+
+With an executor an epoch is committed there while the next is computed, which is handed over when that has succeeded
+and not before: so epochs are committed in their order, and one that fails is the last.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TypeVar
@@ -57,6 +61,7 @@ class Hooks:
     away: Callable[[BrokerUnavailable], None] | None = None
     # Hears source and position of a row that is not worked on any more, and how it ended a life.
     set_aside: Callable[[str, int, str], None] = lambda source, position, how: None
+    committing: Executor | None = None  # where epochs are committed, one at a time; without, the loop waits for each
 
 
 class Loop:
@@ -79,6 +84,7 @@ class Loop:
         self._hooks = hooks
         committed = broker.committed()
         self._epoch = Epoch(number=1 + (committed.epoch if committed else 0), identity=identity)
+        self._handed_over: tuple[Epoch, Future[float]] | None = None  # with the seconds that its commit takes
         self._began = self._alive_at = clock()
 
     def run(self, stop: StopRequest, *, flush: bool, on_rows: Callable[[int], None] = lambda rows: None) -> bool:
@@ -90,14 +96,18 @@ class Loop:
             on_rows(self.step())
             if stop.requested:
                 self.commit()
+                self.settle()
                 return False
         if flush:
             self.flush()
         self.commit()
+        self.settle()
         return True
 
     def step(self) -> int:
         """Poll once, and commit if it is time; the number of rows."""
+        if self._handed_over is not None and self._handed_over[1].done():
+            self.settle()
         self._pipeline.phases.enter("poll")
         wanted = min(self._config.poll_documents, self._config.epoch_documents - self._epoch.num_rows)
         rows = self._broker.poll(wanted, min(self._config.epoch_s, POLL_S))
@@ -118,6 +128,7 @@ class Loop:
 
     def _process_suspects(self, rows: Sequence[RawDocument]) -> None:
         """Rows over which lives ended: first those that end a copy of this process are set aside, then one by one."""
+        self.settle()  # a copy of this process must not be in the middle of a commit
         for row in rows:
             if isinstance(row.value, Undecodable) and row.value.reason == TOOK_PROCESS_DOWN:
                 self._hooks.set_aside(row.source, row.position, str(row.value))  # its message could not be decoded
@@ -146,6 +157,7 @@ class Loop:
             if self._broker.attempts.deaths < FATAL:
                 pipeline.learn_from(taken, self._epoch)
                 continue
+            self.settle()
             trusted = self._tried(taken, lambda record: pipeline.try_feedback(record, self._epoch), set_feedback_aside)
             self._take_singly(trusted, lambda record: pipeline.learn_from([record], self._epoch), set_feedback_aside)
 
@@ -187,28 +199,46 @@ class Loop:
         self.commit()
 
     def commit(self) -> None:
-        """Commit the open epoch, if anything changed, and open the next."""
+        """Hand the open epoch over to be committed, if anything changed, and open the next."""
         self._epoch.positions |= self._broker.passed()
         self._pipeline.gather(self._epoch)
         self._pipeline.phases.enter("commit")
         if not self._epoch.is_empty():
-            began = self._clock()
-            self._commit_once()
-            if self._hooks.observer is not None:
-                self._hooks.observer.committed(self._epoch, self._broker.last_commit, commit_s=self._clock() - began)
-            self._broker.attempts.committed(self._epoch.positions)
-            self._epoch = Epoch(number=self._epoch.number + 1, identity=self._identity)
+            self.settle()
+            epoch, committing = self._epoch, self._hooks.committing
+            self._broker.complete(epoch)
+            self._epoch = Epoch(number=epoch.number + 1, identity=self._identity, preceding=epoch.facts)
+            if committing is not None:
+                self._handed_over = epoch, committing.submit(self._commit, epoch)
+            else:
+                self._committed(epoch, self._commit(epoch))
         self._began = self._clock()
 
-    def _commit_once(self) -> None:
-        """Until it succeeds, or `away` gives up."""
+    def settle(self) -> None:
+        """Wait for the epoch that was handed over. Raises if it could not be committed."""
+        if self._handed_over is not None:
+            epoch, future = self._handed_over
+            self._handed_over = None
+            self._committed(epoch, future.result())
+
+    def _commit(self, epoch: Epoch) -> float:
+        """Until it succeeds, or `away` gives up; how long it took. On any thread."""
+        began = self._clock()
         while True:
             try:
-                return self._broker.commit(self._epoch)
+                self._broker.commit(epoch)
+                return self._clock() - began
             except BrokerUnavailable as error:
                 if self._hooks.away is None:
                     raise
                 self._hooks.away(error)
+
+    def _committed(self, epoch: Epoch, commit_s: float) -> None:
+        """Tell of a commit, and forget what only mattered before it."""
+        self._epoch.preceding = {}
+        if self._hooks.observer is not None:
+            self._hooks.observer.committed(epoch, self._broker.last_commit, commit_s=commit_s)
+        self._broker.attempts.committed(epoch.positions)
 
     @property
     def epoch(self) -> Epoch:

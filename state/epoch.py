@@ -2,12 +2,16 @@
 
 Facts are (family, key, value); a family is a RocksDB column family. During an epoch stages read *overlay, then
 store* and write here only. In-memory indices are never rolled back: an epoch that cannot commit ends the process.
+
+An epoch that is complete is handed over to be committed, perhaps on another thread, while the next is computed. Nothing
+in it changes from then on: its facts are bytes, its outputs its own. The next epoch has its facts as an
+overlay, for the store may not have them yet.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import msgspec
@@ -19,6 +23,7 @@ from state.tally import Tally
 META = "meta"  # family of the facts of which there is one each
 
 Change = tuple[str, bytes, bytes | None]
+FactRows = Mapping[bytes, bytes | None]  # of one family, by key; None where one is removed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +99,11 @@ class Epoch:
     num_rows: int = 0  # input rows read
     tallies: dict[str, Tally] = field(default_factory=dict)  # input name -> what became of its rows
     surges: list[RemovalSurge] = field(default_factory=list)  # sources that lost far more documents than usual
+    preceding: Mapping[str, FactRows] = field(default_factory=dict)  # facts of the epoch that is being committed
+
+    def unwritten(self, family: str) -> tuple[FactRows, ...]:
+        """Changes of a family that the store may not have yet, the newest first."""
+        return tuple(facts[family] for facts in (self.facts, self.preceding) if family in facts)
 
     def put(self, family: str, key: bytes, value: bytes) -> None:
         """Set one fact."""

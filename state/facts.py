@@ -143,22 +143,27 @@ class Facts(Generic[K, V]):
                 yield self._key_of(row), None if value is None else self.value.decode(value)
 
     def opened(self, epoch: Epoch, key: K) -> V | None:
-        """One fact that the open epoch sets."""
-        value = epoch.facts[self.family.name].get(self.row(key))
-        return None if value is None else self.value.decode(value)
+        """One fact that the open epoch sets, or the one that is being committed."""
+        row = self.row(key)
+        for rows in epoch.unwritten(self.family.name):
+            if row in rows:
+                value = rows[row]
+                return None if value is None else self.value.decode(value)
+        return None
 
     def at_or_before(self, committed: FactSource, epoch: Epoch, key: K) -> tuple[K, V] | None:
-        """The fact with the last key that is not above `key`: of the open epoch, or committed.
+        """The fact with the last key that is not above `key`: not written yet, or committed.
 
         For facts that stand for a range, under the first of it, and are never deleted.
         """
         row = self.row(key)
         found = committed.at_or_before(self.family.name, row)
-        opened = max((other for other in epoch.facts[self.family.name] if other <= row), default=None)
-        if opened is not None and (found is None or found[0] <= opened):
-            value = epoch.facts[self.family.name][opened]
-            assert value is not None
-            found = opened, value
+        for rows in reversed(epoch.unwritten(self.family.name)):
+            opened = max((other for other in rows if other <= row), default=None)
+            if opened is not None and (found is None or found[0] <= opened):
+                value = rows[opened]
+                assert value is not None
+                found = opened, value
         if found is None or not found[0].startswith(self.prefix):
             return None
         return self._key_of(found[0]), self.value.decode(found[1])

@@ -122,6 +122,8 @@ class FilesBroker:
         self._tallies: dict[str, Tally] = {}
         self._superseded: list[str] = []  # inputs that are read anew, and whose dead letters count no more
         self.num_unchanged = 0  # inputs that need not be read
+        self._positions: dict[str, int] = {}  # of this run, committed or about to be
+        self._num_superseded = read_superseded(store)
         self._numbers = {uri: progress.number for uri, progress in inputs_read(store).items()}
         self._recover()
         self._mark = output / STATE_FOLDER / "attempt"
@@ -225,11 +227,8 @@ class FilesBroker:
         """All inputs were read to their end."""
         return self._current is None and not self._waiting
 
-    def commit(self, epoch: Epoch) -> None:
-        """Stage the outputs, commit to the store, move the outputs to their places.
-
-        Raises `StorageError` if something cannot be written; then nothing of the epoch counts.
-        """
+    def complete(self, epoch: Epoch) -> None:
+        """How far each input was read, what became of its rows, and which dead letters count no more."""
         for uri, tally in epoch.tallies.items():
             if uri in self._tallies:  # a retraction by command is of no input
                 self._tallies[uri].add(tally)
@@ -238,9 +237,15 @@ class FilesBroker:
             self._note(epoch, self._files[uri], position, done=False)
         for file in self._finished:
             known = self._progress(file.uri)
-            position = epoch.positions.get(file.uri, 0 if known is None else known.position)
+            position = self._positions.get(file.uri, 0 if known is None else known.position)
             self._note(epoch, file, position, done=True)
         self._finished.clear()
+
+    def commit(self, epoch: Epoch) -> None:
+        """Stage the outputs, commit to the store, move the outputs to their places.
+
+        Raises `StorageError` if something cannot be written; then nothing of the epoch counts.
+        """
         staged = self._pending / f"{epoch.number:010d}"
         try:
             self._stage(epoch, staged)
@@ -260,13 +265,14 @@ class FilesBroker:
             number=number,
             tally=self._tallies.get(file.uri, Tally()),
         )
+        self._positions[file.uri] = position
         _PROGRESS.put(epoch, file.uri, progress)
 
     def _take_back_letters(self, epoch: Epoch) -> None:
         """Remove the dead letters of inputs that are read anew, and remember how many there were, by reason."""
         if not self._superseded:
             return
-        counts = read_superseded(self._store)
+        counts = self._num_superseded
         for number, letter in DEAD_LETTERS.items(self._store):
             if letter.source in self._superseded:
                 DEAD_LETTERS.delete(epoch, number)

@@ -10,6 +10,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,6 +109,7 @@ def curate_files(options: Options) -> int:
         StopRequest().installed() as stop,
         CurateProgress(stop) as progress,
         opened(output, config, progress, again=options.again, verdicts_share=verdicts_share) as (store, pipeline),
+        ThreadPoolExecutor(max_workers=1, thread_name_prefix="commit") as committing,
     ):
         if options.verdicts is not None:
             prepare_folder(options.verdicts, output)
@@ -117,7 +119,8 @@ def curate_files(options: Options) -> int:
             progress.tell(described(differing, way_out=way_out))
         broker = FilesBroker(inputs, config.input, output, store, options.verdicts)
         identity = encode_identity(config, pipeline.decide.prepare.tokenizer)
-        loop = Loop(pipeline, broker, config.daemon, identity, time.monotonic, Hooks(set_aside=_say_set_aside))
+        hooks = Hooks(set_aside=_say_set_aside, committing=committing)
+        loop = Loop(pipeline, broker, config.daemon, identity, time.monotonic, hooks)
         before = pipeline.ledger.rows_read
         pipeline.compile()
         write_manifest(output, pipeline, complete=False)
@@ -127,6 +130,7 @@ def curate_files(options: Options) -> int:
                 finished = loop.run(stop, flush=not options.keep_open, on_rows=progress.advance)
         except Interrupted:
             finished = False
+            committing.shutdown()  # a commit that was begun counts in what is told of the run
         write_manifest(output, pipeline, complete=finished and not options.keep_open)
         run = RunNumbers(
             rows=pipeline.ledger.rows_read - before,

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from consumers.attempts import Attempts
+from consumers.broker import RawDocument
 from consumers.memory import MemoryBroker, World
-from curatord.errors import BrokerUnavailable
+from curatord.errors import BrokerUnavailable, StorageError
 from daemon.app import build
 from daemon.loop import Hooks, Loop, marked
 from daemon.pipeline import Pipeline
@@ -81,6 +84,61 @@ def test_an_outage_ends_a_run_that_does_not_wait(store: Store, pipeline: Pipelin
     with pytest.raises(BrokerUnavailable):
         loop.run(StopRequest(), flush=False)
     assert not world.journal
+
+
+class Slow(MemoryBroker):
+    """Commits that begin when they are allowed to; how many rows were polled by then."""
+
+    def __init__(self, world: World, store: Store, failing: int = 0) -> None:
+        super().__init__(world, store)
+        self.failing = failing
+        self.num_polled = 0
+        self.polled_at_commit: list[int] = []
+        self.may_begin = threading.Semaphore(0)
+
+    def poll(self, max_rows: int, timeout_s: float) -> list[RawDocument]:
+        rows = super().poll(max_rows, timeout_s)
+        self.num_polled += len(rows)
+        if self.num_polled % 10 == 5:  # in the middle of an epoch
+            self.may_begin.release()
+        return rows
+
+    def commit(self, epoch: Epoch) -> None:
+        assert self.may_begin.acquire(timeout=60)
+        self.polled_at_commit.append(self.num_polled)
+        if epoch.number == self.failing:
+            raise StorageError("the disk is full")
+        super().commit(epoch)
+
+
+def run_beside(broker: Slow, pipeline: Pipeline) -> bool:
+    with ThreadPoolExecutor(max_workers=1) as committing:
+        hooks = Hooks(committing=committing)
+        return Loop(pipeline, broker, CONFIG.daemon, "{}", lambda: 0.0, hooks).run(StopRequest(), flush=False)
+
+
+def test_an_epoch_is_committed_while_the_next_is_computed_which_waits_for_it(store: Store, pipeline: Pipeline) -> None:
+    broker = Slow(world := World(documents=make_rows(1, 55)), store)
+    broker.may_begin.release()  # for the last two, behind which nothing is polled
+
+    assert run_beside(broker, pipeline)
+
+    assert [record.epoch for record in world.journal] == [1, 2, 3, 4, 5, 6]
+    assert world.num_read == 55
+    assert all(at >= 10 * epoch for epoch, at in enumerate(broker.polled_at_commit, 1) if epoch < 6)
+    assert all(at <= 10 * epoch + 10 for epoch, at in enumerate(broker.polled_at_commit, 1))
+
+
+def test_an_epoch_that_fails_beside_the_next_is_the_last(store: Store, pipeline: Pipeline) -> None:
+    broker = Slow(world := World(documents=make_rows(1, 100)), store, failing=3)
+    for _ in range(10):
+        broker.may_begin.release()
+
+    with pytest.raises(StorageError):
+        run_beside(broker, pipeline)
+
+    assert [record.epoch for record in world.journal] == [1, 2]
+    assert broker.num_polled <= 40
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from curatord.errors import JournalUnusable
 from daemon.config import Config
 from state.snapshot import Snapshots
 from tests.simulation.world import (
+    ByChance,
     Outcome,
     make_config,
     make_drifting_rows,
@@ -100,7 +101,9 @@ def test_a_crash_at_any_point_of_any_commit_leaves_no_trace(tmp_path: Path, simu
     config = config_of(selecting, poll_documents=rng.randrange(1, 200), epoch_documents=rng.randrange(20, 300))
     crashes = {epoch: rng.choice(list(CrashPoint)) for epoch in range(1, 60) if rng.random() < 0.3}
 
-    num_crashes = run(world, config, tmp_path, crashes=crashes, wipes=simulation_seed % 3 == 2)
+    committing = ByChance(simulation_seed) if simulation_seed % 4 else None
+    wipes = simulation_seed % 3 == 2
+    num_crashes = run(world, config, tmp_path, crashes=crashes, wipes=wipes, committing=committing)
 
     assert outcome(world) == undisturbed(simulation_seed % 4, selecting)
     assert num_crashes == sum(epoch <= len(world.journal) for epoch in crashes if epoch > NUM_WARM_EPOCHS)
@@ -113,7 +116,8 @@ def test_a_standby_that_followed_goes_on_as_the_owner_would_have(tmp_path: Path,
     config = config_of(selecting, poll_documents=rng.randrange(20, 200), epoch_documents=rng.randrange(40, 300))
     crashes = {epoch: rng.choice(list(CrashPoint)) for epoch in range(1, 60) if rng.random() < 0.2}
 
-    num_crashes = run_with_standbys(world, config, tmp_path, crashes)
+    committing = ByChance(simulation_seed) if simulation_seed % 4 else None
+    num_crashes = run_with_standbys(world, config, tmp_path, crashes, committing=committing)
 
     assert outcome(world) == undisturbed(simulation_seed % 4, selecting)
     assert num_crashes == sum(epoch <= len(world.journal) for epoch in crashes if epoch > NUM_WARM_EPOCHS)

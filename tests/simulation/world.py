@@ -5,10 +5,14 @@ from __future__ import annotations
 import random
 import shutil
 import time
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import msgspec
 
@@ -18,7 +22,7 @@ from curatord.records import Retraction
 from curatord.sequence import EndOfStream, PackedSequence
 from daemon.app import build, encode_identity
 from daemon.config import Config, parse_config
-from daemon.loop import Loop
+from daemon.loop import Hooks, Loop
 from daemon.restore import catch_up, take_in
 from daemon.signals import StopRequest
 from packing.tokenizer import Tokenizer, TokenizerConfig, open_tokenizer
@@ -89,6 +93,36 @@ def make_drifting_rows(seed: int, num_before: int, num_after: int) -> list[RawDo
             changed = " ".join(foreign.get(word.rstrip("0123456789"), word) for word in words)
             rows[place] = msgspec.structs.replace(row, value=changed.encode("latin-1"))
     return rows
+
+
+class _Late(Future[Any]):
+    """The outcome of a call that is made when it is asked for."""
+
+    def __init__(self, call: Callable[[], Any]) -> None:
+        super().__init__()
+        self._call = call
+
+    def result(self, timeout: float | None = None) -> Any:
+        if not self.done():
+            try:
+                self.set_result(self._call())
+            except BaseException as error:
+                self.set_exception(error)
+        return super().result(timeout)
+
+
+class ByChance(Executor):
+    """Another thread, as a seed has it: a commit runs at once, or when the loop waits for it and not before."""
+
+    def __init__(self, seed: int) -> None:
+        self._rng = random.Random(seed)
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        late = _Late(partial(fn, *args, **kwargs))
+        if self._rng.random() < 0.3:
+            with suppress(BaseException):
+                late.result()
+        return late
 
 
 @dataclass(frozen=True)
@@ -173,6 +207,7 @@ def run(
     wipes: bool = False,
     flush: bool = True,
     snapshots: Snapshots | None = None,
+    committing: Executor | None = None,
 ) -> int:
     """Run the daemon over a world until the input has ended, starting again after every crash; how many there were.
 
@@ -191,7 +226,8 @@ def run(
         pipeline.restore(store)
         identity = encode_identity(config, pipeline.decide.prepare.tokenizer)
         try:
-            loop = Loop(pipeline, broker, config.daemon, identity, clock=lambda: 0.0)
+            hooks = Hooks(committing=committing)
+            loop = Loop(pipeline, broker, config.daemon, identity, lambda: 0.0, hooks)
             loop.run(StopRequest(), flush=flush, on_rows=partial(cut_behind_snapshot, snapshots, store, broker))
         except Crash as crash:
             num_crashes += 1
@@ -223,15 +259,16 @@ def run_with_standbys(
     folder: Path,
     crashes: dict[int, CrashPoint],
     snapshots: Snapshots | None = None,
+    committing: Executor | None = None,
 ) -> int:
     """Like `run`, but with a standby that follows every epoch; it goes on when the owner dies, and a new one follows.
 
     The new one begins with an empty disk. How many owners died.
     """
     num_crashes = 0
-    standby = Process(world, config, folder / "0", snapshots)
+    standby = Process(world, config, folder / "0", snapshots, committing)
     while True:
-        owner, standby = standby, Process(world, config, folder / str(num_crashes + 1), snapshots)
+        owner, standby = standby, Process(world, config, folder / str(num_crashes + 1), snapshots, committing)
         owner.take_over(crashes)
         try:
             while not owner.broker.ended():
@@ -240,6 +277,7 @@ def run_with_standbys(
                 cut_behind_snapshot(snapshots, owner.store, owner.broker)
             owner.loop.flush()
             owner.loop.commit()
+            owner.loop.settle()
         except Crash as crash:
             num_crashes += 1
             crashes = {epoch: point for epoch, point in crashes.items() if epoch != crash.epoch}
@@ -255,8 +293,16 @@ class Process:
 
     loop: Loop
 
-    def __init__(self, world: World, config: Config, folder: Path, snapshots: Snapshots | None = None) -> None:
+    def __init__(
+        self,
+        world: World,
+        config: Config,
+        folder: Path,
+        snapshots: Snapshots | None = None,
+        committing: Executor | None = None,
+    ) -> None:
         self._world = world
+        self._committing = committing
         self._config = config
         if snapshots is not None:
             snapshots.restore(state_folder(folder))
@@ -280,7 +326,8 @@ class Process:
             self.pipeline.follow(record.changes, self.store)
         self.pipeline.restore(self.store)
         identity = encode_identity(self._config, self.pipeline.decide.prepare.tokenizer)
-        self.loop = Loop(self.pipeline, self.broker, self._config.daemon, identity, clock=lambda: 0.0)
+        hooks = Hooks(committing=self._committing)
+        self.loop = Loop(self.pipeline, self.broker, self._config.daemon, identity, lambda: 0.0, hooks)
 
     def close(self) -> None:
         """Let threads and lock go."""

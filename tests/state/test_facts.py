@@ -37,22 +37,33 @@ def test_it_is_the_greatest_key_not_above(tmp_path: Path) -> None:
     number = iter(range(1, 1000))
     known: dict[int, bytes] = {}
 
-    @given(st.sets(st.integers(0, 60)), st.sets(st.integers(0, 60)), st.integers(0, 60))
-    def check(to_commit: set[int], to_open: set[int], wanted: int) -> None:
+    some = st.sets(st.integers(0, 60))
+
+    @given(some, some, some, st.booleans(), st.integers(0, 60))
+    def check(to_commit: set[int], under_way: set[int], to_open: set[int], is_written: bool, wanted: int) -> None:
         committed, opened = Epoch(number=next(number), identity=""), Epoch(number=0, identity="")
         LISTS.put(committed, "of another kind, and before all ranges", [])
         for first in to_commit:
             known[first] = b"committed %d" % committed.number
             RANGES.put(committed, first, known[first])
         store.apply(committed.changes())
-        both = known | dict.fromkeys(to_open, b"open")
+        preceding = Epoch(number=next(number), identity="")
+        unwritten = dict.fromkeys(under_way, b"under way %d" % preceding.number)
+        for first, value in unwritten.items():
+            RANGES.put(preceding, first, value)
+        opened.preceding = preceding.facts
+        if is_written:  # its commit has come that far already
+            store.apply(preceding.changes())
+            known.update(unwritten)
+        unwritten |= dict.fromkeys(to_open, b"open")
+        both = known | unwritten
         for first in to_open:
             RANGES.put(opened, first, b"open")
 
         found = RANGES.at_or_before(store, opened, wanted)
 
         expected = max((first for first in both if first <= wanted), default=None)
-        assert RANGES.opened(opened, wanted) == (b"open" if wanted in to_open else None)
+        assert RANGES.opened(opened, wanted) == unwritten.get(wanted)
         assert found == (None if expected is None else (expected, both[expected]))
 
     check()

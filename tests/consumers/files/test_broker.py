@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from consumers.files import broker as files
-from consumers.files.broker import FilesBroker
+from consumers.files.broker import FilesBroker, inputs_read
 from consumers.files.inputs import expand
 from consumers.formats.input_config import InputConfig
+from state.epoch import Epoch
 from state.store import Store
 
 
@@ -33,3 +34,23 @@ def test_a_poll_ends_at_its_bytes_or_its_rows_and_no_row_is_left_out(
     assert [len(rows) for rows in polls if rows] == sizes
     values = [row.value for rows in polls for row in rows]
     assert [json.loads(value)["id"] for value in values if isinstance(value, bytes)] == list(map(str, range(10)))
+
+
+def test_an_input_that_ends_in_the_next_epoch_keeps_its_place_though_none_is_committed_yet(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"text":"a"}\n{"text":"b"}\n')
+    store = Store(tmp_path / "state")
+    try:
+        (file,) = expand([str(tmp_path / "a.jsonl")])
+        broker = FilesBroker([file], InputConfig(), tmp_path, store)
+        epochs = [Epoch(number=number, identity="") for number in (1, 2)]
+        assert len(broker.poll(2, 0.0)) == 2
+        epochs[0].positions[file.uri] = 2
+        broker.complete(epochs[0])
+        assert not broker.poll(2, 0.0)  # the end
+        broker.complete(epochs[1])
+        for epoch in epochs:
+            broker.commit(epoch)
+        progress = inputs_read(store)[file.uri]
+    finally:
+        store.close()
+    assert (progress.position, progress.done) == (2, True)
