@@ -140,7 +140,11 @@ class HeldDocuments(FactOwner):
         return bool(self.has(np.array([doc_no]))[0])
 
     def _places(self, doc_nos_B: DocNos) -> NDArray[np.int64]:
+        """Where documents stand. Raises KeyError if one is not held: another's tokens must not go out in its place."""
         places_B: NDArray[np.int64] = np.searchsorted(self._doc_nos_H[: self._size], doc_nos_B)
+        found_B = self._doc_nos_H.take(places_B, mode="clip") == doc_nos_B
+        if not (found_B & (self._documents_H["is_held"].take(places_B, mode="clip") != 0)).all():
+            raise KeyError(f"not all of the documents {doc_nos_B} are held")
         return places_B
 
     def __getitem__(self, doc_no: int) -> Held:

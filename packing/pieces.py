@@ -95,7 +95,11 @@ class HeldPieces:
         return having_H
 
     def _places(self, numbers_N: Numbers) -> NDArray[np.int64]:
+        """Where pieces stand. Raises KeyError if one is not held: another must not go out in its place."""
         places_N: NDArray[np.int64] = np.searchsorted(self._numbers_H[: self._size], numbers_N)
+        found_N = self._numbers_H.take(places_N, mode="clip") == numbers_N
+        if not (found_N & ((self._flags_H.take(places_N, mode="clip") & _HELD) != 0)).all():
+            raise KeyError(f"not all of the pieces {numbers_N} are held")
         return places_N
 
     def add(self, numbers_N: Numbers, pieces_N: Pieces, vectors_ND: NDArray[np.int8]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -82,3 +83,12 @@ def test_a_few_documents_that_stay_do_not_pin_those_that_were_accepted_with_them
     assert len(held) == 10
     assert sum(len(value) for _, value in kept.items("held")) < 10 * 2 * 1000 + 2000
     assert all(held[segment * 100].tokens.tolist() == [segment * 100] * 1000 for segment in range(10))
+
+
+def test_a_document_that_left_is_not_taken_for_another() -> None:
+    held = HeldDocuments()
+    add(held, [3, 5, 9], [1, 2, 3])
+    held.drop(5)
+    for doc_no in (2, 4, 5, 10):
+        with pytest.raises(KeyError):
+            held.tokens(np.array([3, doc_no]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -87,3 +88,12 @@ def test_any_history_leaves_what_a_dict_would_have(data: st.DataObject) -> None:
     assert np.array_equal(restored.held.held()[1], pieces_N)
     assert not len(restored.held.waiting())
     assert kept.commit(restored) == []
+
+
+def test_a_piece_that_left_is_not_taken_for_another() -> None:
+    held = HeldPieces(8)
+    held.add(np.array([2, 3, 7]), pieces_from(2, 3), np.zeros((3, 8), np.int8))
+    held.take(np.array([3]))
+    for number in (1, 3, 4, 8):
+        with pytest.raises(KeyError):
+            held.pieces(np.array([2, number]))
