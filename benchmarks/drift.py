@@ -65,7 +65,7 @@ class Kind:
 
 def worth() -> None:
     """Print the first table."""
-    teacher = open_teacher(EmbeddingConfig().model, os.cpu_count() or 1)
+    teacher = open_teacher(EmbeddingConfig().model, os.cpu_count() or 1, for_lessons=True)
     kinds = {}
     for name in KINDS:
         wanted = NUM_TEST + (NUM_TRAINING if name == KINDS[0] else NUM_OTHER)

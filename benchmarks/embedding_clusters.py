@@ -1,6 +1,7 @@
 """Student and clusters on labelled documents: 20 Newsgroups, AG News and a synthetic stream.
 
-Run as `python -m benchmarks.embedding_clusters`. Teacher vectors take minutes and are kept in the system's folder for
+Run as `python -m benchmarks.embedding_clusters`. The student learns from lessons, as in the daemon; it is held against
+the vectors that the teacher gives in `teacher` mode, which take minutes and are kept in the system's folder for
 temporary files. Needs the development corpora (CURATORD_TEST_CORPORA names their folder).
 """
 
@@ -35,10 +36,11 @@ SEEDS = (0, 1, 2)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Corpus:
-    """Labelled documents: N labels, teacher vectors and token ids."""
+    """Labelled documents: N labels, teacher vectors, lessons (for those that a split trains on) and token ids."""
 
     labels_N: NDArray[np.int64]
     vectors_ND: NDArray[np.float32]
+    lessons_ND: NDArray[np.float32]
     tokens: list[NDArray[np.uint32]]
 
 
@@ -51,11 +53,21 @@ def load(name: str) -> Corpus:
     if not cache.exists():
         np.save(cache, teacher.encode(texts, lambda done, total: print(f"\r  teacher {done}/{total}", end="")))
         print()
+    vectors_ND = np.load(cache)
+    trained_on = np.unique(np.concatenate([split(len(texts), seed)[0] for seed in SEEDS]))
+    lessons_ND = np.zeros_like(vectors_ND)
+    with_lessons = Teacher(threads=os.cpu_count() or 1, for_lessons=True)
+    began = time.process_time()
+    lessons_ND[trained_on] = with_lessons.encode([texts[i] for i in trained_on])
+    lesson_ms = (time.process_time() - began) / len(trained_on) * 1e3
+    cosine = float(np.einsum("nd,nd->n", lessons_ND[trained_on], vectors_ND[trained_on]).mean())
+    print(f"  lessons: {with_lessons.arithmetic}, {lesson_ms:.1f} CPU-ms each, cosine to the teacher {cosine:.3f}")
     tokenizer = Tekkenizer.from_file(Path(mistral_common.__file__).parent / "data" / "tekken_240911.json")
     encode = tokenizer._model.encode_ordinary
     return Corpus(
         labels_N=np.unique([document["label"] for document in documents], return_inverse=True)[1],
-        vectors_ND=np.load(cache),
+        vectors_ND=vectors_ND,
+        lessons_ND=lessons_ND,
         tokens=[np.array(encode(text), np.uint32) for text in texts],
     )
 
@@ -75,9 +87,9 @@ def kmeans_scores(labels_N: NDArray[np.int64], vectors_ND: NDArray[np.float32], 
     )
 
 
-def split(corpus: Corpus, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def split(num_documents: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Training documents and the others."""
-    order_N = np.random.default_rng(seed).permutation(len(corpus.labels_N))
+    order_N = np.random.default_rng(seed).permutation(num_documents)
     num_training = min(TRAINING_DOCUMENTS, len(order_N) // 2)
     return order_N[:num_training], order_N[num_training:]
 
@@ -85,7 +97,7 @@ def split(corpus: Corpus, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int6
 def train(corpus: Corpus, training: NDArray[np.int64]) -> Student:
     """A student of these documents."""
     tokens = [corpus.tokens[i] for i in training]
-    return train_student(tokens, corpus.vectors_ND[training], vocabulary_size=131072, seed=0)
+    return train_student(tokens, corpus.lessons_ND[training], vocabulary_size=131072, seed=0)
 
 
 def report_student(name: str, corpus: Corpus) -> None:
@@ -93,7 +105,7 @@ def report_student(name: str, corpus: Corpus) -> None:
     ks = (20, 100) if name == "20 Newsgroups" else (4, 20, 100)
     scores: dict[int, list[tuple[float, float]]] = {k: [] for k in ks}
     for seed in SEEDS:
-        training, others = split(corpus, seed)
+        training, others = split(len(corpus.labels_N), seed)
         began = time.process_time()
         student = train(corpus, training)
         training_s = time.process_time() - began
@@ -196,7 +208,7 @@ def main() -> None:
         print(f"{name}")
         corpus = load(name)
         report_student(name, corpus)
-        training, others = split(corpus, 0)
+        training, others = split(len(corpus.labels_N), 0)
         student = train(corpus, training)
         report_clusters("teacher", corpus.labels_N, corpus.vectors_ND)
         report_clusters("student", corpus.labels_N[others], embed(student, [corpus.tokens[i] for i in others]))

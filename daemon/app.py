@@ -125,6 +125,7 @@ def _compose(
         vocabulary_size=tokenizer.vocabulary_size,
         seed=seed,
         threads=num_threads(config.daemon.threads),
+        lessons=store.folder.with_name(store.folder.name + ".lessons"),
         progress=progress,
     )
     embedder.restore(store)

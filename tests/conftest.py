@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+import curation.vectors.teacher
+
 # The first example may compile a kernel; speed is measured in benchmarks, never here. Nothing is timed, the making of
 # examples on a busy machine neither. Examples are always the same, so that a failure can be repeated anywhere;
 # `make simulate` draws others.
@@ -56,6 +58,9 @@ LONGEST = (
     "tests/test_contributing.py",
     "tests/daemon/stages/test_compose.py",
 )
+
+# A teacher takes a second to load: one of each kind for all tests of a process.
+curation.vectors.teacher._open = {}  # type: ignore[assignment]
 
 # Libraries start other threads, and keep them.
 OURS = ("curatord", "kafka")

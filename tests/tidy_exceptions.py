@@ -47,8 +47,6 @@ CALLED_FROM_OUTSIDE = {
     "kernels/cache.py Provided",
     # asyncio's protocol
     "ops/http_limits.py eof_received",
-    # prometheus-client's collector
-    "ops/metrics.py collect",
     # the broker of the simulation
     "consumers/memory.py MemoryBroker",
 }

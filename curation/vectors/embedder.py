@@ -1,6 +1,6 @@
 """Embedder: documents to vectors, from the warm-up on.
 
-At the start the teacher embeds the warm-up documents; half of them train the student, the others, which it was not
+At the start the teacher embeds half of the warm-up documents, which train the student; the others, which it was not
 trained on, seed the clusters. From then on student vectors only, for all of them: the two spaces are not mixed.
 When the stream has become another, a new version of the student takes the place of the old one between two ticks
 (curation/vectors/retraining.py). In `teacher` mode the teacher embeds every document, and nothing has to be trained.
@@ -8,11 +8,14 @@ When the stream has become another, a new version of the student takes the place
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from curation.vectors.lessons import Lessons
 from curation.vectors.student import Student, train_student
 from curation.vectors.teacher import EmbeddingConfig, Progress, Teacher, check_teacher, open_teacher
 from curatord.errors import ConfigError
@@ -41,6 +44,7 @@ class Embedder:
         vocabulary_size: int,
         seed: int,
         threads: int,
+        lessons: Path | None = None,
         progress: Progress | None = None,
     ) -> None:
         self._config = config
@@ -48,7 +52,9 @@ class Embedder:
         self._vocabulary_size = vocabulary_size
         self._seed = seed
         self._threads = threads
+        self._lessons = Lessons(lessons)
         self._progress = progress
+        self._teacher: Teacher | None = None  # while it is needed
         self._student: Student | None = None
         self._stored: list[tuple[int, int]] = []  # keys of the parts that are facts
         self._is_new = False  # since it was written
@@ -78,20 +84,38 @@ class Embedder:
         return self._config.mode == "teacher"
 
     def train(self, documents: Sequence[Tokens], progress: Progress | None = None) -> Student:
-        """A student of the teacher on every other document; `held_out` gives those that it never saw.
+        """A student of the teacher on these documents.
 
-        Changes nothing here, and may run on a thread of its own. `progress(done, total)` hears of the teacher's
-        documents, and goes on to be called while the student is trained; what it raises ends that.
+        Changes no vector here, and may run on a thread of its own. `progress(done, total)` hears of the teacher's
+        documents, and goes on to be called while the student is trained; what it raises ends that, and the lessons
+        that the teacher gave until then are known to the next training.
         """
-        learned, tell = documents[::2], progress or self._progress
+        try:
+            return self._train(documents, progress or self._progress)
+        finally:
+            self._teacher = None
+            gc.collect()  # a model is a circle of objects, and large
+
+    def _train(self, documents: Sequence[Tokens], tell: Progress | None) -> Student:
+        teacher = self._open_teacher()
+        total = len(documents)
         return train_student(
-            learned,
-            self._teach(learned, tell),
+            documents,
+            self._lessons.take([self._read(tokens) for tokens in documents], teacher, tell),
             vocabulary_size=self._vocabulary_size,
             max_tokens=self._config.student_tokens,
             seed=self._seed,
-            progress=None if tell is None else lambda epoch, epochs: tell(len(learned), len(learned)),
+            words=lambda ids_R: teacher.word_vectors([self._decode(ids_R[r : r + 1]) for r in range(len(ids_R))]),
+            progress=None if tell is None else lambda epoch, epochs: tell(total, total),
         )
+
+    def forget(self, documents: Sequence[Tokens]) -> None:
+        """No student is trained on these any more."""
+        self._lessons.forget([self._read(tokens) for tokens in documents])
+
+    def end_training(self) -> None:
+        """No student is trained any more."""
+        self._lessons.clear()
 
     def adopt(self, student: Student) -> None:
         """Embed with this student from now on: the next version."""
@@ -102,7 +126,7 @@ class Embedder:
     def embed(self, documents: Sequence[Tokens]) -> NDArray[np.float32]:
         """Unit vectors, one a document."""
         if self._student is None:
-            return self._teach(documents, self._progress)
+            return self._open_teacher().encode([self._read(tokens) for tokens in documents], self._progress)
         tokens_T = np.concatenate([np.zeros(0, np.uint32), *documents]).astype(np.uint32, copy=False)
         return self._student.embed(Ragged(tokens_T, bounds_of([len(tokens) for tokens in documents])))
 
@@ -110,16 +134,19 @@ class Embedder:
         """Which share of their tokens the student knows; 1 without one."""
         return 1.0 if self._student is None else self._student.known_share(documents)
 
-    def _teach(self, documents: Sequence[Tokens], progress: Progress | None) -> NDArray[np.float32]:
-        limit = self._config.student_tokens
-        return self._open_teacher().encode([self._decode(tokens[:limit]) for tokens in documents], progress)
+    def _read(self, tokens: Tokens) -> str:
+        """The text of a document, as far as a student looks."""
+        return self._decode(tokens[: self._config.student_tokens])
 
     def _open_teacher(self) -> Teacher:
-        try:
-            check_teacher(self._config.model)
-            return open_teacher(self._config.model, self._threads)
-        except ValueError as error:
-            raise ConfigError(str(error)) from error
+        if self._teacher is None:
+            is_student = self._config.mode == "student"
+            try:
+                check_teacher(self._config.model)
+                self._teacher = open_teacher(self._config.model, self._threads, for_lessons=is_student)
+            except ValueError as error:
+                raise ConfigError(str(error)) from error
+        return self._teacher
 
     def write(self, epoch: Epoch) -> None:
         """A new student becomes a fact, and the version before it goes."""
@@ -147,5 +174,5 @@ class Embedder:
 
 
 def held_out(documents: Sequence[Tokens]) -> Sequence[Tokens]:
-    """Those of the documents that `Embedder.train` does not train on; a single one it must."""
+    """Every other document of a warm-up, on which no student is trained; a single one it must be."""
     return documents[1::2] or documents

@@ -11,7 +11,7 @@ them go and to take in new ones, so that a version is trained on the present and
 a warm-up that the end of the input cut short is made up for, too. Training runs on a thread of its own while documents
 go on. When it ends does not matter: the new version takes over after a fixed number of ticks, and if it is not ready by
 then, documents wait. So equal streams give equal sequences, stopped and resumed or not: a training that was interrupted
-begins again from the sample, which is a fact.
+begins again from the sample, which is a fact, with the lessons that it had.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from curation.vectors.embedder import Embedder, held_out
+from curation.vectors.embedder import Embedder
 from curation.vectors.student import Student
 from curation.vectors.teacher import EmbeddingConfig, Progress
 from curation.vectors.training_sample import Sample
@@ -84,9 +84,10 @@ class Retraining(FactOwner):
         return {"embedding_version": self._embedder.version, "embedding_known_ratio": self._share}
 
     def begin(self, doc_nos: Sequence[int], documents: Sequence[Tokens]) -> None:
-        """The first version, trained on these, documents of the warm-up."""
-        self._embedder.adopt(self._embedder.train(documents))
+        """The first version, trained on every other one of these, documents of the warm-up."""
+        self._embedder.adopt(self._embedder.train(documents[::2]))
         if not self._is_on():
+            self._embedder.end_training()
             return
         self._sample.add(doc_nos, documents)
         self._settle()
@@ -103,7 +104,7 @@ class Retraining(FactOwner):
             self._train()
             return
         if self._phase == _WATCHING and self._share < self._usual_share - self._config.retrain_drop:
-            self._sample.thin()
+            self._embedder.forget(self._sample.thin())
             self._phase = _COLLECTING
         if self._phase == _COLLECTING:
             self._sample.add(doc_nos, documents)
@@ -127,7 +128,7 @@ class Retraining(FactOwner):
                 "that there is, set embedding.retrain_drop = 1.0"
             ) from error
         self._training = None
-        unseen = held_out(self._sample.documents())
+        unseen = self._sample.unseen()
         before_SD = self._embedder.embed(unseen)
         self._embedder.adopt(student)
         self._settle()
@@ -135,7 +136,7 @@ class Retraining(FactOwner):
 
     def _settle(self) -> None:
         """Remember how well the new version knows the latest documents that it was not trained on."""
-        unseen = held_out(self._sample.documents())
+        unseen = self._sample.unseen()
         self._usual_share = self._share = self._embedder.known_share(unseen[len(unseen) // 2 :])
         self._phase = _WATCHING
 
@@ -144,14 +145,16 @@ class Retraining(FactOwner):
 
     def _train(self) -> Training:
         if self._training is None:
-            documents = self._sample.documents()
+            documents = self._sample.learned()
             self._training = Training(lambda progress: self._embedder.train(documents, progress))
         return self._training
 
     def remove(self, doc_no: int) -> None:
         """A retracted document: nothing is trained on it any more."""
-        if self._sample.remove(doc_no):
+        tokens = self._sample.remove(doc_no)
+        if tokens is not None:
             self.close()
+            self._embedder.forget([tokens])
             if not len(self._sample):
                 self._phase = _COLLECTING
 

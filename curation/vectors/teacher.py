@@ -1,20 +1,23 @@
 """Embedding: unit vectors that stand for what a document is about.
 
-The teacher, a sentence-transformers model, is good and slow (7-20 ms a document). In `student` mode it sees the
-warm-up documents only and trains a table over token ids (curation/vectors/student.py) that embeds every document in
-~10 us; in `teacher` mode it embeds everything.
+The teacher, a sentence-transformers model, is good and slow (10-60 ms a document). In `student` mode it gives lessons
+on some thousand documents only, which train a table over token ids (curation/vectors/student.py) that embeds every
+document in ~10 us; in `teacher` mode it embeds everything.
 
 torch is imported when a teacher is built, never when this module is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import copy
+import warnings
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
 from importlib.util import find_spec
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from weakref import WeakValueDictionary
 
 import msgspec
 import numpy as np
@@ -23,14 +26,23 @@ from numpy.typing import NDArray
 
 from curatord.errors import install_with
 from ops.hub import hub_answers
-from ops.memory import keep_objects
 
 DEFAULT_MODEL = "all-MiniLM-L6-v2"
 PACKAGES = ("torch", "sentence_transformers")
 GROUP_DOCUMENTS = 32
 MAX_WORD_PIECES = 256
+# A student of 2,048 documents learns as much from their first 128 word pieces as from 256, at half the cost
+# (docs/decisions/0027-lessons.md).
+LESSON_WORD_PIECES = 128
 # 256 word pieces are at most ~1,300 characters of ordinary text; cutting first spares the tokenizer the rest.
-MAX_CHARACTERS = 1600
+CHARACTERS_A_PIECE = 6.25
+# Whole numbers of 8 bits are taken only where they give nearly the vectors that float32 gives.
+LEAST_AGREEMENT = 0.95
+PROBES = (
+    "The orbit of the satellite decays as the atmosphere drags on it, until it burns.",
+    "def read(path: str) -> list[int]:\n    return [int(line) for line in open(path)]",
+    "Der Gläubiger kann die Leistung verlangen, sobald die Frist verstrichen ist. 漢字 и слова",
+)
 
 Progress = Callable[[int, int], None]
 
@@ -51,58 +63,107 @@ class EmbeddingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 
 
 class Teacher:
-    """A sentence-transformers model with fixed arithmetic: the same group of documents gives the same bits.
+    """A sentence-transformers model with fixed arithmetic: the same text gives the same bits on one machine.
 
-    Documents are encoded in groups of 32 in the given order, never sorted by length, one group on one thread, so
-    neither the number of threads nor what else is in the call matters to a group's vectors. Computes in bfloat16
-    where the processor multiplies it natively (cosine to float32 0.9999, three times the speed), else in float32.
+    Each document is encoded by itself, on one thread, without padding: neither the number of threads nor what else is
+    in the call matters to its vector. Computes in bfloat16 where the processor multiplies it natively (cosine to
+    float32 0.9999, three times the speed). For lessons, of which the student learns no more than a rough picture, whole
+    numbers of 8 bits will do elsewhere (cosine 0.97, twice the speed), if the processor and the model are fit for them.
 
     Raises ValueError if the model cannot be loaded.
     """
 
-    def __init__(self, model: str = DEFAULT_MODEL, *, threads: int = 1) -> None:
+    def __init__(self, model: str = DEFAULT_MODEL, *, threads: int = 1, for_lessons: bool = False) -> None:
         import torch
 
         self.model = model
         self._threads = threads
-        self._encoder = _load(model)
-        self._encoder.max_seq_length = min(self._encoder.max_seq_length or MAX_WORD_PIECES, MAX_WORD_PIECES)
-        self.digest = _weights_digest(self._encoder)
-        if _multiplies_bfloat16():
-            self._encoder.to(torch.bfloat16)
+        encoder = _load(model)
+        limit = LESSON_WORD_PIECES if for_lessons else MAX_WORD_PIECES
+        encoder.max_seq_length = min(encoder.max_seq_length or limit, limit)
+        self._max_characters = int(limit * CHARACTERS_A_PIECE)
+        weights = _weights_digest(encoder, self._max_characters)
+        self._encoder = encoder
+        self.arithmetic = "float32"
+        if _has("amx_bf16", "avx512_bf16", "bf16"):
+            encoder.to(torch.bfloat16)
+            self.arithmetic = "bfloat16"
+        elif for_lessons and _has("avx512_vnni", "avx_vnni"):
+            exact_BD = self._encode_group(list(PROBES))
+            self._encoder = _in_whole_numbers(encoder)
+            if float((self._encode_group(list(PROBES)) * exact_BD).sum(axis=1).min()) >= LEAST_AGREEMENT:
+                self.arithmetic = "int8"
+            else:
+                self._encoder = encoder
+        self.digest = xxhash.xxh3_128_hexdigest(f"{weights} {self.arithmetic}".encode())
         self.dimension = len(self._encode_group([""])[0])
-        keep_objects()
 
     def encode(self, texts: list[str], progress: Progress | None = None) -> NDArray[np.float32]:
         """Unit vectors (B, D) of `texts`; `progress(done, total)` is called after every group of 32."""
+        embeddings_BD = np.zeros((len(texts), self.dimension), np.float32)
+        done = 0
+        for vectors_BD in self.encode_groups(texts):
+            embeddings_BD[done : done + len(vectors_BD)] = vectors_BD
+            done += len(vectors_BD)
+            if progress is not None:
+                progress(done, len(texts))
+        return embeddings_BD
+
+    def encode_groups(self, texts: list[str]) -> Iterator[NDArray[np.float32]]:
+        """The unit vectors of 32 texts after another."""
         import torch
 
         # Parallel work is by group: a GEMM split over threads may sum in another order.
         torch.set_num_threads(1)
         groups = [texts[i : i + GROUP_DOCUMENTS] for i in range(0, len(texts), GROUP_DOCUMENTS)]
-        embeddings_BD = np.zeros((len(texts), self.dimension), np.float32)
-        done = 0
         with ThreadPoolExecutor(self._threads, thread_name_prefix="teacher") as pool:
-            for vectors_BD in pool.map(self._encode_group, groups):
-                embeddings_BD[done : done + len(vectors_BD)] = vectors_BD
-                done += len(vectors_BD)
-                if progress is not None:
-                    progress(done, len(texts))
-        return embeddings_BD
+            yield from pool.map(self._encode_group, groups)
+
+    def word_vectors(self, words: list[str]) -> NDArray[np.float32] | None:
+        """The rows (R, E) by which the model begins to read, a mean over the pieces of each word; None if it has none.
+
+        They are not in the space of `encode`.
+        """
+        import torch
+
+        table = getattr(getattr(self._encoder[0], "auto_model", None), "get_input_embeddings", lambda: None)()
+        if table is None:
+            return None
+        pieces = self._encoder.tokenizer(words, add_special_tokens=False)["input_ids"]
+        bounds_R = np.cumsum([0, *map(len, pieces)])[:-1]
+        with torch.inference_mode():
+            vectors_RE: NDArray[np.float32] = torch.nn.functional.embedding_bag(
+                torch.tensor(list(chain.from_iterable(pieces))),
+                table.weight.float(),
+                torch.tensor(bounds_R),
+                mode="mean",
+            ).numpy()
+        return vectors_RE
 
     def _encode_group(self, texts: list[str]) -> NDArray[np.float32]:
         import torch
 
         with torch.inference_mode():
-            features = self._encoder.preprocess([text[:MAX_CHARACTERS] for text in texts])
-            vectors_BD: NDArray[np.float32] = self._encoder(features)["sentence_embedding"].float().numpy()
+            vectors = [
+                self._encoder(self._encoder.preprocess([text[: self._max_characters]]))["sentence_embedding"]
+                for text in texts
+            ]
+            vectors_BD: NDArray[np.float32] = torch.cat(vectors).float().numpy()
         return unit_vectors(vectors_BD)
 
 
-@lru_cache(maxsize=1)
-def open_teacher(model: str, threads: int) -> Teacher:
-    """The teacher of this process: it is large, and takes seconds to load. Raises as `Teacher`."""
-    return Teacher(model, threads=threads)
+_open: WeakValueDictionary[tuple[str, int, bool], Teacher] = WeakValueDictionary()
+
+
+def open_teacher(model: str, threads: int, *, for_lessons: bool = False) -> Teacher:
+    """The teacher of this process, while it has a holder: it is large, and takes a while to load.
+
+    Raises as `Teacher`.
+    """
+    teacher = _open.get((model, threads, for_lessons))
+    if teacher is None:
+        teacher = _open[model, threads, for_lessons] = Teacher(model, threads=threads, for_lessons=for_lessons)
+    return teacher
 
 
 def unit_vectors(vectors_BD: NDArray[Any]) -> NDArray[np.float32]:
@@ -190,9 +251,9 @@ def _is_reachable(model: str) -> bool:
         return hub_answers(model)
 
 
-def _weights_digest(encoder: Any) -> str:
+def _weights_digest(encoder: Any, max_characters: int) -> str:
     """128-bit hash of every weight, name and shape, and of how text is cut."""
-    digest = xxhash.xxh3_128(f"{MAX_WORD_PIECES} {MAX_CHARACTERS} {encoder.max_seq_length}".encode())
+    digest = xxhash.xxh3_128(f"{max_characters} {encoder.max_seq_length}".encode())
     for name, tensor in sorted(encoder.state_dict().items()):
         digest.update(f"{name} {tuple(tensor.shape)}".encode())
         values = tensor.float() if tensor.is_floating_point() else tensor
@@ -200,8 +261,19 @@ def _weights_digest(encoder: Any) -> str:
     return digest.hexdigest()
 
 
-def _multiplies_bfloat16() -> bool:
+def _in_whole_numbers(encoder: Any) -> Any:
+    """A copy whose linear layers multiply int8, with a scale for each row of weights and each document."""
+    import torch
+    from torch.ao.quantization import per_channel_dynamic_qconfig, quantize_dynamic
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that others are to use another library
+        return quantize_dynamic(copy.deepcopy(encoder), {torch.nn.Linear: per_channel_dynamic_qconfig}, inplace=True)  # type: ignore[no-untyped-call]
+
+
+def _has(*instructions: str) -> bool:
+    """Whether the processor has any of them."""
     import torch
 
     capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
-    return any(capabilities.get(name) for name in ("amx_bf16", "avx512_bf16", "bf16"))
+    return any(capabilities.get(name) for name in instructions)

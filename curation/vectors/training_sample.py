@@ -41,9 +41,12 @@ class Sample(FactOwner):
     >>> import numpy as np
     >>> sample = Sample(max_tokens=2)
     >>> sample.add([10, 11, 12, 13], [np.array([doc_no, 7, 7], np.uint32) for doc_no in range(10, 14)])
-    >>> sample.thin()
-    >>> [tokens.tolist() for tokens in sample.documents()]
-    [[11, 7], [13, 7]]
+    >>> [tokens.tolist() for tokens in sample.learned()], [tokens.tolist() for tokens in sample.unseen()]
+    ([[10, 7], [12, 7]], [[11, 7], [13, 7]])
+    >>> [tokens.tolist() for tokens in sample.thin()]
+    [[10, 7], [11, 7]]
+    >>> [tokens.tolist() for tokens in sample.learned()], [tokens.tolist() for tokens in sample.unseen()]
+    ([[12, 7]], [[13, 7]])
     """
 
     def __init__(self, max_tokens: int) -> None:
@@ -59,9 +62,13 @@ class Sample(FactOwner):
     def __len__(self) -> int:
         return sum(map(len, self._blocks.values()))
 
-    def documents(self) -> list[Tokens]:
-        """All of them."""
-        return [tokens for block in self._blocks.values() for tokens in block.values()]
+    def learned(self) -> list[Tokens]:
+        """Every other document of each block: those that a student is trained on."""
+        return [tokens for block in self._blocks.values() for tokens in list(block.values())[::2]]
+
+    def unseen(self) -> list[Tokens]:
+        """The others, for measuring it; where there are none, what it was trained on."""
+        return [tokens for block in self._blocks.values() for tokens in list(block.values())[1::2]] or self.learned()
 
     def add(self, doc_nos: Sequence[int], documents: Sequence[Tokens]) -> None:
         """The documents of one or more ticks, in the order of their numbers. Those that were here do not count again.
@@ -76,19 +83,24 @@ class Sample(FactOwner):
             self.next_doc_no = doc_nos[part][-1] + 1
             self.next_block += 1
 
-    def thin(self) -> None:
-        """Every other document goes."""
+    def thin(self) -> list[Tokens]:
+        """Every other pair of documents goes, so that what is left of those that were learned is learned again."""
+        gone = []
         for number, block in list(self._blocks.items()):
-            self._blocks[number] = {doc_no: block[doc_no] for doc_no in list(block)[1::2]}
-            if not self._blocks[number]:
+            kept = {doc_no: tokens for place, (doc_no, tokens) in enumerate(block.items()) if place & 2}
+            gone += [tokens for doc_no, tokens in block.items() if doc_no not in kept]
+            self._blocks[number] = kept
+            if not kept:
                 del self._blocks[number]
+        return gone
 
-    def remove(self, doc_no: int) -> bool:
-        """One document goes; whether it was here."""
+    def remove(self, doc_no: int) -> Tokens | None:
+        """One document goes, if it is here; then it is returned."""
         for number, block in self._blocks.items():
-            if block.pop(doc_no, None) is not None:
+            tokens = block.pop(doc_no, None)
+            if tokens is not None:
                 self._blocks.touch(number)
                 if not block:
                     del self._blocks[number]
-                return True
-        return False
+                return tokens
+        return None

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from curation.ticks import TICK_ORDINALS
 from curation.vectors.embedder import Embedder, held_out
 from curation.vectors.retraining import TRAINING_TICKS, Retraining, Training
-from curation.vectors.teacher import EmbeddingConfig
+from curation.vectors.teacher import EmbeddingConfig, Teacher
 from curation.vectors.training_sample import Sample
 from curatord.errors import ConfigError
 from kernels.columns import join_texts
@@ -77,9 +78,14 @@ TickOf = Callable[[list[str], int], list[Tokens]]
 class Lane:
     """An embedder and its retraining over a stream, tick by tick as the daemon goes; `facts` is what it would store."""
 
-    def __init__(self, tokenizer: Tokenizer, config: EmbeddingConfig = CONFIG) -> None:
+    def __init__(self, tokenizer: Tokenizer, config: EmbeddingConfig = CONFIG, *, lessons: Path | None = None) -> None:
         self.embedder = Embedder(
-            config, decode=tokenizer.decode, vocabulary_size=tokenizer.vocabulary_size, seed=0, threads=1
+            config,
+            decode=tokenizer.decode,
+            vocabulary_size=tokenizer.vocabulary_size,
+            seed=0,
+            threads=1,
+            lessons=lessons,
         )
         self.waits = 0
         self.retraining = Retraining(config, self.embedder, progress=self._wait)
@@ -225,6 +231,38 @@ def test_a_sample_that_was_retracted_as_a_whole_is_collected_again(tokenizer: To
     assert lane.versions == [1 + 1 + TRAINING_TICKS]
 
 
+def test_a_change_asks_the_teacher_about_new_documents_only(
+    tokenizer: Tokenizer, tick_of: TickOf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    ask = Teacher.encode_groups
+
+    def count(teacher: Teacher, texts: list[str]) -> Iterator[NDArray[np.float32]]:
+        asked.append(len(texts))
+        return ask(teacher, texts)
+
+    monkeypatch.setattr(Teacher, "encode_groups", count)
+    lane = Lane(tokenizer, lessons=tmp_path / "lessons")
+    lane.begin(tick_of(ENGLISH, 0), tick_of(ENGLISH, 1))
+    for seed in range(12):
+        lane.take(tick_of(GERMAN, seed))
+    with_file = lane.embedder.known_share(tick_of(GERMAN, 99)), lane.kept.families
+
+    assert asked == [TICK, TICK // 2]
+    lane = Lane(tokenizer)
+    lane.begin(tick_of(ENGLISH, 0), tick_of(ENGLISH, 1))
+    for seed in range(12):
+        lane.take(tick_of(GERMAN, seed))
+    assert asked[2:] == [TICK, TICK]
+    assert with_file == (lane.embedder.known_share(tick_of(GERMAN, 99)), lane.kept.families)
+
+
+def test_lessons_go_where_no_training_is_to_come(tokenizer: Tokenizer, tick_of: TickOf, tmp_path: Path) -> None:
+    config = msgspec.structs.replace(CONFIG, retrain_drop=1.0)
+    Lane(tokenizer, config, lessons=tmp_path / "lessons").begin(tick_of(ENGLISH, 0))
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_what_cannot_be_trained_says_how_to_go_on_without(
     tokenizer: Tokenizer, tick_of: TickOf, tmp_path: Path
 ) -> None:
@@ -277,14 +315,15 @@ def test_a_sample_is_its_facts() -> None:
         if round_ % 2:
             sample.thin()
         is_here = first + count - 1 in _numbers(sample)
-        assert sample.remove(first + count - 1) == is_here
+        assert (sample.remove(first + count - 1) is not None) == is_here
         kept.commit(sample)
         other = Sample(max_tokens=8)
         kept.restore(other)
 
-        assert [one.tolist() for one in other.documents()] == [one.tolist() for one in sample.documents()]
+        assert [one.tolist() for one in other.learned()] == [one.tolist() for one in sample.learned()]
+        assert [one.tolist() for one in other.unseen()] == [one.tolist() for one in sample.unseen()]
         assert len(other) == len(sample)
-        assert max(map(len, sample.documents()), default=0) <= 8
+        assert max(map(len, sample.learned()), default=0) <= 8
 
 
 def _numbers(sample: Sample) -> set[int]:

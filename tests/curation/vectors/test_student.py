@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import hypothesis.strategies as st
 import numpy as np
 import pytest
 from hypothesis import given, settings
+from numpy.typing import NDArray
 
 from curation.vectors.student import Student, train_student
 from kernels.columns import Ragged
@@ -65,6 +68,22 @@ def test_documents_it_was_not_trained_on_come_near_their_topic(student: Student)
     documents, vectors, labels = topics(200, seed=2)
     similarities = embed(student, documents) @ np.stack([vectors[labels == k].mean(axis=0) for k in range(5)]).T
     assert (similarities.argmax(axis=1) == labels).mean() > 0.95
+
+
+def test_few_documents_teach_more_where_words_have_vectors() -> None:
+    directions = np.random.default_rng(5).normal(size=(5, 32))
+    words = np.random.default_rng(6).normal(size=(VOCABULARY, 32)).astype(np.float32)
+    for topic in range(5):
+        words[topic * 200 : topic * 200 + 200] += 2 * directions[topic]
+    documents, vectors, _ = topics(30, seed=1)
+    others, expected, _ = topics(200, seed=2)
+
+    def cosine(**options: Callable[[NDArray[np.uint32]], NDArray[np.float32] | None]) -> float:
+        student = train_student(documents, vectors, vocabulary_size=VOCABULARY, seed=7, **options)
+        return float((embed(student, others) * expected).sum(axis=1).mean())
+
+    assert cosine(words=lambda ids_R: words[ids_R]) > cosine() + 0.02
+    assert cosine(words=lambda ids_R: None) == cosine()
 
 
 def test_each_vector_depends_on_its_own_document_alone(student: Student) -> None:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import shutil
 import subprocess
 import sys
 from itertools import islice
 from pathlib import Path
+from weakref import WeakValueDictionary, ref
 
 import msgspec
 import numpy as np
 import pytest
 
-from curation.vectors.teacher import EmbeddingConfig, Teacher, unit_vectors
+from curation.vectors.teacher import DEFAULT_MODEL, EmbeddingConfig, Teacher, open_teacher, unit_vectors
 from tests.corpus import read_zst_jsonl
 
 TEXTS = [
@@ -28,7 +30,7 @@ TEXTS = [
 
 @pytest.fixture(scope="module")
 def teacher() -> Teacher:
-    return Teacher()
+    return open_teacher(DEFAULT_MODEL, 1)
 
 
 def test_vectors_are_unit_and_near_for_near_meanings(teacher: Teacher) -> None:
@@ -49,14 +51,47 @@ def test_vectors_are_those_of_sentence_transformers(teacher: Teacher) -> None:
     assert np.einsum("bd,bd->b", teacher.encode(TEXTS), expected_BD).min() > 0.999
 
 
-def test_a_group_of_32_gives_the_same_bits_in_any_surroundings_and_on_any_number_of_threads(
-    teacher: Teacher, corpora: Path
+@pytest.mark.parametrize("for_lessons", [False, True])
+def test_a_text_gives_the_same_bits_in_any_surroundings_and_on_any_number_of_threads(
+    for_lessons: bool, corpora: Path
 ) -> None:
-    texts = [d["text"] for d in islice(read_zst_jsonl(corpora / "labelled/20newsgroups.jsonl.zst"), 80)]
+    teacher = open_teacher(DEFAULT_MODEL, 1, for_lessons=for_lessons)
+    texts = [d["text"] for d in islice(read_zst_jsonl(corpora / "labelled/20newsgroups.jsonl.zst"), 40)]
     whole_BD = teacher.encode(texts)
-    parts_BD = np.concatenate([teacher.encode(texts[:32]), teacher.encode(texts[32:64]), teacher.encode(texts[64:])])
+    parts_BD = np.concatenate([teacher.encode(texts[:3]), teacher.encode(texts[3:36]), teacher.encode(texts[36:])])
     assert np.array_equal(whole_BD, parts_BD)
-    assert np.array_equal(whole_BD, Teacher(threads=3).encode(texts))
+    assert np.array_equal(whole_BD, Teacher(threads=3, for_lessons=for_lessons).encode(texts))
+
+
+def test_lessons_are_near_the_vectors_of_so_much_of_the_text(teacher: Teacher) -> None:
+    texts = [text[:400] for text in TEXTS]
+    lessons_BD = open_teacher(DEFAULT_MODEL, 1, for_lessons=True).encode(texts)
+    assert np.einsum("bd,bd->b", lessons_BD, teacher.encode(texts)).min() > 0.9
+
+
+def test_words_have_the_rows_by_which_the_model_reads(teacher: Teacher) -> None:
+    vectors = teacher.word_vectors(["orbit", " decays", "orbit", "\x00"])
+    assert vectors is not None
+    assert vectors.shape == (4, 384)
+    assert np.array_equal(vectors[0], vectors[2])
+    assert not np.allclose(vectors[0], vectors[1])
+    assert not vectors[3].any()
+
+
+def test_a_teacher_without_a_holder_leaves_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("curation.vectors.teacher._open", WeakValueDictionary())
+    opened = open_teacher(DEFAULT_MODEL, 1, for_lessons=True)
+    assert open_teacher(DEFAULT_MODEL, 1, for_lessons=True) is opened
+    trace = ref(opened)
+    del opened
+    gc.collect()
+    assert trace() is None
+
+
+def test_a_model_that_whole_numbers_distort_is_computed_in_floats(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("curation.vectors.teacher.LEAST_AGREEMENT", 1.1)
+    monkeypatch.setattr("curation.vectors.teacher._has", lambda *names: "avx512_vnni" in names)
+    assert Teacher(for_lessons=True).arithmetic == "float32"
 
 
 def test_only_the_first_1600_characters_count(teacher: Teacher) -> None:
