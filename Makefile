@@ -10,7 +10,7 @@ export PYTHONPATH :=
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test unit integration wheel check format bench live torture simulate docs clean
+.PHONY: help setup demo test unit integration wheel check format bench live torture simulate docs record-work clean
 
 help: ## Print the verbs
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -69,6 +69,9 @@ simulate: $(READY) ## Run the pipeline over the memory broker with seeded faults
 
 docs: $(READY) ## Write the pages that are made from the code
 	@$(BIN)/python -m tools.write_docs
+
+record-work: $(READY) ## Count the work of each stage anew, for tests/pipeline_work.json
+	@$(BIN)/python -m tests.pipeline_work
 
 clean: ## Remove what the verbs made
 	rm -rf $(VENV) demo live .mypy_cache .pytest_cache .ruff_cache .hypothesis
