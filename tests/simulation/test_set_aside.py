@@ -50,7 +50,7 @@ def dying(function: Callable[..., object]) -> Callable[..., object]:
 
 # Where it dies: the module or class, and its function.
 PLACES: dict[str, tuple[object, str]] = {
-    "decode": (consumers.formats.documents, "decode_document"),
+    "decode": (consumers.formats.documents, "read_columns"),
     "identify": (daemon.stages.identify, "fingerprint"),
     "quality": (Quality, "measure"),
     "near_dedup": (NearDedup, "sign"),
