@@ -90,10 +90,13 @@ class Teacher:
             self.arithmetic = "bfloat16"
         elif for_lessons and _has("avx512_vnni", "avx_vnni"):
             exact_BD = self._encode_group(list(PROBES))
-            self._encoder = _in_whole_numbers(encoder)
-            if float((self._encode_group(list(PROBES)) * exact_BD).sum(axis=1).min()) >= LEAST_AGREEMENT:
-                self.arithmetic = "int8"
-            else:
+            try:
+                self._encoder = _in_whole_numbers(encoder)
+                if float((self._encode_group(list(PROBES)) * exact_BD).sum(axis=1).min()) >= LEAST_AGREEMENT:
+                    self.arithmetic = "int8"
+            except (ImportError, AttributeError, RuntimeError):  # a torch without that module, or without its kernels
+                pass
+            if self.arithmetic != "int8":
                 self._encoder = encoder
         self.digest = xxhash.xxh3_128_hexdigest(f"{weights} {self.arithmetic}".encode())
         self.dimension = len(self._encode_group([""])[0])

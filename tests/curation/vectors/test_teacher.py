@@ -94,6 +94,23 @@ def test_a_model_that_whole_numbers_distort_is_computed_in_floats(monkeypatch: p
     assert Teacher(for_lessons=True).arithmetic == "float32"
 
 
+@pytest.mark.parametrize("has_module", [False, True])
+def test_a_torch_without_whole_numbers_computes_in_floats(
+    monkeypatch: pytest.MonkeyPatch, teacher: Teacher, has_module: bool
+) -> None:
+    def without_kernels(*args: object, **options: object) -> None:
+        raise RuntimeError("Didn't find engine for operation quantized::linear_prepack NoQEngine")
+
+    if has_module:
+        monkeypatch.setattr("torch.ao.quantization.quantize_dynamic", without_kernels)
+    else:
+        monkeypatch.setitem(sys.modules, "torch.ao.quantization", None)
+    monkeypatch.setattr("curation.vectors.teacher._has", lambda *names: "avx512_vnni" in names)
+    without = Teacher(for_lessons=True)
+    assert without.arithmetic == "float32"
+    assert np.einsum("bd,bd->b", without.encode(TEXTS[:3]), teacher.encode(TEXTS[:3])).min() > 0.9
+
+
 def test_only_the_first_1600_characters_count(teacher: Teacher) -> None:
     text = "planets and moons " * 200
     assert np.array_equal(teacher.encode([text]), teacher.encode([text[:1600] + " something else entirely"]))
