@@ -53,26 +53,29 @@ class Lessons:
     def clear(self) -> None:
         """No training is to come."""
         if self._path is not None:
-            with suppress(OSError):
-                self._path.unlink(missing_ok=True)
+            for path in (self._path, self._path.with_name(self._path.name + "-journal")):
+                with suppress(OSError):
+                    path.unlink(missing_ok=True)
 
     def _load(self, teacher: Teacher) -> dict[bytes, NDArray[np.float32]]:
-        """The lessons of this teacher; those of another one go."""
-        if self._path is None:
-            return {}
-        try:
-            with closing(self._open()) as file, file:
-                file.execute("CREATE TABLE IF NOT EXISTS teacher (digest TEXT)")
-                file.execute("CREATE TABLE IF NOT EXISTS lessons (key BLOB PRIMARY KEY, vector BLOB)")
-                if file.execute("SELECT digest FROM teacher").fetchall() != [(teacher.digest,)]:
-                    file.execute("DELETE FROM teacher")
-                    file.execute("DELETE FROM lessons")
-                    file.execute("INSERT INTO teacher VALUES (?)", (teacher.digest,))
-                rows = file.execute("SELECT key, vector FROM lessons").fetchall()
-                return {key: np.frombuffer(vector, np.float32, teacher.dimension) for key, vector in rows}
-        except (sqlite3.Error, ValueError):
-            self.clear()
-            return {}
+        """The lessons of this teacher; those of another one go, and so does a file that cannot be read."""
+        for _ in range(0 if self._path is None else 2):
+            try:
+                return self._read(teacher)
+            except (sqlite3.Error, ValueError, TypeError):  # the two last: a value that is no vector
+                self.clear()
+        return {}
+
+    def _read(self, teacher: Teacher) -> dict[bytes, NDArray[np.float32]]:
+        with closing(self._open()) as file, file:
+            file.execute("CREATE TABLE IF NOT EXISTS teacher (digest TEXT)")
+            file.execute("CREATE TABLE IF NOT EXISTS lessons (key BLOB PRIMARY KEY, vector BLOB)")
+            if file.execute("SELECT digest FROM teacher").fetchall() != [(teacher.digest,)]:
+                file.execute("DELETE FROM teacher")
+                file.execute("DELETE FROM lessons")
+                file.execute("INSERT INTO teacher VALUES (?)", (teacher.digest,))
+            rows = file.execute("SELECT key, vector FROM lessons").fetchall()
+            return {key: np.frombuffer(vector, np.float32, teacher.dimension) for key, vector in rows}
 
     def _keep(self, lessons: dict[bytes, NDArray[np.float32]]) -> None:
         if self._path is not None:

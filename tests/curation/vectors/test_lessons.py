@@ -7,6 +7,8 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -102,14 +104,35 @@ def test_lessons_of_another_teacher_do_not_count(tmp_path: Path, teacher: Teache
     assert _encoded(Lessons(tmp_path / "lessons"), TEXTS[:5], teacher) == 5
 
 
-@pytest.mark.parametrize("damage", [b"", b"no database at all" * 100])
-def test_a_file_that_is_damaged_is_begun_anew(tmp_path: Path, damage: bytes, teacher: Teacher) -> None:
+def _overwrite(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+
+
+def _say(path: Path, statement: str) -> None:
+    with closing(sqlite3.connect(path)) as file, file:
+        file.execute(statement)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda path: _overwrite(path, b""),
+        lambda path: _overwrite(path, b"no database at all" * 100),
+        lambda path: _overwrite(path, path.read_bytes()[:5000]),
+        lambda path: _say(path, "UPDATE lessons SET vector = x'00'"),
+        lambda path: _say(path, "UPDATE lessons SET vector = NULL"),
+        lambda path: _say(path, "UPDATE lessons SET vector = 'text'"),
+        lambda path: (_say(path, "DROP TABLE lessons"), _say(path, "CREATE TABLE lessons (other)")),
+    ],
+)
+def test_a_file_that_is_damaged_is_begun_anew(
+    tmp_path: Path, damage: Callable[[Path], object], teacher: Teacher
+) -> None:
     lessons = Lessons(tmp_path / "lessons")
     lessons.take(TEXTS[:5], teacher, None)
-    (tmp_path / "lessons").write_bytes(damage)
+    damage(tmp_path / "lessons")
 
     assert _encoded(lessons, TEXTS[:5], teacher) == 5
-    lessons.take(TEXTS[:5], teacher, None)
     assert _encoded(lessons, TEXTS[:5], teacher) == 0
 
 
