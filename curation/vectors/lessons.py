@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 
 from curation.vectors.teacher import Progress, Teacher
 
+LOCKED_S = 2.0  # that another process may hold the file, as a backup does; ours hold it for milliseconds
+
 
 class Lessons:
     """The file at `path`; without one, nothing is kept. A file that cannot be read or written is done without."""
@@ -35,11 +37,12 @@ class Lessons:
         new = [place for place, key in enumerate(keys) if key not in known]
         done = len(texts) - len(new)
         tell(done, len(texts))
+        is_kept = True
         for vectors_BD in teacher.encode_groups([texts[place] for place in new]):
             learned = {keys[place]: vector_D for place, vector_D in zip(new, vectors_BD, strict=False)}
             del new[: len(vectors_BD)]
             known |= learned
-            self._keep(learned)
+            is_kept = is_kept and self._keep(learned)  # a wait for a file that is locked is not repeated
             done += len(vectors_BD)
             tell(done, len(texts))
         self._drop(known.keys() - keys)
@@ -77,11 +80,15 @@ class Lessons:
             rows = file.execute("SELECT key, vector FROM lessons").fetchall()
             return {key: np.frombuffer(vector, np.float32, teacher.dimension) for key, vector in rows}
 
-    def _keep(self, lessons: dict[bytes, NDArray[np.float32]]) -> None:
-        if self._path is not None:
-            with suppress(sqlite3.Error), closing(self._open()) as file, file:
-                rows = [(key, vector_D.tobytes()) for key, vector_D in lessons.items()]
-                file.executemany("INSERT OR REPLACE INTO lessons VALUES (?, ?)", rows)
+    def _keep(self, lessons: dict[bytes, NDArray[np.float32]]) -> bool:
+        """Whether they could be written."""
+        if self._path is None:
+            return False
+        with suppress(sqlite3.Error), closing(self._open()) as file, file:
+            rows = [(key, vector_D.tobytes()) for key, vector_D in lessons.items()]
+            file.executemany("INSERT OR REPLACE INTO lessons VALUES (?, ?)", rows)
+            return True
+        return False
 
     def _drop(self, keys: set[bytes]) -> None:
         if self._path is not None and keys:
@@ -89,7 +96,7 @@ class Lessons:
                 file.executemany("DELETE FROM lessons WHERE key = ?", [(key,) for key in keys])
 
     def _open(self) -> sqlite3.Connection:
-        file = sqlite3.connect(str(self._path))
+        file = sqlite3.connect(str(self._path), timeout=LOCKED_S)
         # A lesson that is lost is learned again: no need to wait for the disk.
         file.execute("PRAGMA synchronous = OFF")
         file.execute("PRAGMA secure_delete = ON")

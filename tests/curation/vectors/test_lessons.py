@@ -136,6 +136,33 @@ def test_a_file_that_is_damaged_is_begun_anew(
     assert _encoded(lessons, TEXTS[:5], teacher) == 0
 
 
+def test_a_file_that_another_process_locks_is_waited_for_once(
+    tmp_path: Path, teacher: Teacher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, waits = tmp_path / "lessons", list[float]()
+    lessons = Lessons(path)
+    connect = sqlite3.connect
+
+    def connect_at_once(database: str, timeout: float = 5.0) -> sqlite3.Connection:
+        waits.append(timeout)
+        return connect(database, timeout=0.01)
+
+    monkeypatch.setattr("sqlite3.connect", connect_at_once)
+    with closing(connect(path)) as other:
+
+        def lock(done: int, total: int) -> None:
+            if not done:
+                other.execute("BEGIN EXCLUSIVE")
+
+        lessons.take(TEXTS, teacher, lock)
+    assert len(waits) == 2  # when the lessons were looked for, and when the first group was to be kept
+
+    with closing(connect(path)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        assert _encoded(lessons, TEXTS[:5], teacher) == 5
+    assert _encoded(lessons, TEXTS[:5], teacher) == 0
+
+
 def test_a_place_that_cannot_be_written_is_done_without(tmp_path: Path, teacher: Teacher) -> None:
     for path in (None, tmp_path / "no folder" / "lessons"):
         assert _encoded(Lessons(path), TEXTS[:5], teacher) == 5
