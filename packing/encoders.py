@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Protocol
 
 import numpy as np
@@ -47,7 +47,7 @@ class TiktokenEncoder:
 
     @property
     def library(self) -> str:
-        return f"tiktoken {version('tiktoken')}"
+        return with_version("tiktoken")
 
     def encode(self, texts: Sequence[str]) -> Ragged[np.uint32]:
         return joined([np.array(self._ids(text), np.uint32) for text in texts])
@@ -80,7 +80,7 @@ class HuggingFaceEncoder:
 
     @property
     def library(self) -> str:
-        return f"tokenizers {version('tokenizers')}"
+        return with_version("tokenizers")
 
     def encode(self, texts: Sequence[str]) -> Ragged[np.uint32]:
         encodings = self.tokenizer.encode_batch_fast(texts, add_special_tokens=False)
@@ -95,7 +95,7 @@ class SentencePieceEncoder:
 
     @property
     def library(self) -> str:
-        return f"sentencepiece {version('sentencepiece')}"
+        return with_version("sentencepiece")
 
     def encode(self, texts: Sequence[str]) -> Ragged[np.uint32]:
         ids = self.processor.encode(list(texts), num_threads=1) if texts else []
@@ -105,6 +105,14 @@ class SentencePieceEncoder:
 def joined(ids: list[NDArray[np.uint32]]) -> Ragged[np.uint32]:
     """The ids of all texts in one array."""
     return Ragged(np.concatenate([np.zeros(0, np.uint32), *ids]), bounds_of([len(of_text) for of_text in ids]))
+
+
+def with_version(package: str) -> str:
+    """A package with its version, if it was installed with its metadata; a bundle may leave them out."""
+    try:
+        return f"{package} {version(package)}"
+    except PackageNotFoundError:
+        return package
 
 
 def is_panic(error: BaseException) -> bool:

@@ -17,14 +17,13 @@ import threading
 from base64 import b64encode
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from kernels.columns import Ragged
-from packing.encoders import PART_CHARACTERS, Encoder, is_panic, joined
+from packing.encoders import PART_CHARACTERS, Encoder, is_panic, joined, with_version
 
 # Text that goes through the reference before fastokens is loaded: as much as the tokenizers library encodes in the
 # time of loading, and half of what tiktoken does.
@@ -88,7 +87,7 @@ class FastokensEncoder:
 
     @property
     def library(self) -> str:
-        return f"fastokens {version('fastokens')}"
+        return with_version("fastokens")
 
     def encode(self, texts: Sequence[str]) -> Ragged[np.uint32]:
         if not texts:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
+
 import numpy as np
 import pytest
 
-from packing.encoders import PART_CHARACTERS, TiktokenEncoder, is_panic
+from packing.encoders import PART_CHARACTERS, TiktokenEncoder, is_panic, with_version
 
 BYTES = [bytes([b]) for b in range(256)]
 
@@ -30,3 +32,8 @@ def test_no_texts_have_no_ids() -> None:
 
     assert len(ids) == 0
     assert ids.values_T.dtype == np.uint32
+
+
+def test_a_library_without_its_metadata_is_named_without_a_version() -> None:
+    assert with_version("tiktoken") == f"tiktoken {version('tiktoken')}"
+    assert with_version("no-such-package") == "no-such-package"
