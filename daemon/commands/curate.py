@@ -130,7 +130,7 @@ def curate_files(options: Options) -> int:
                 finished = loop.run(stop, flush=not options.keep_open, on_rows=progress.advance)
         except Interrupted:
             finished = False
-            committing.shutdown()  # a commit that was begun counts in what is told of the run
+            loop.settle()  # a commit that was begun counts in what is told of the run, and may have failed
         write_manifest(output, pipeline, complete=finished and not options.keep_open)
         run = RunNumbers(
             rows=pipeline.ledger.rows_read - before,

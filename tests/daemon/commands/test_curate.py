@@ -17,7 +17,11 @@ import pyarrow.parquet as pq
 import pytest
 import tokenizers
 
+from consumers.files.broker import FilesBroker
+from curatord.errors import StorageError
 from daemon.commands.inspect_output import check_output
+from daemon.loop import Loop
+from daemon.signals import Interrupted
 from tests.daemon.conftest import CONFIG, Curated, Run, text_of, write_documents
 
 
@@ -315,6 +319,28 @@ def test_standard_input_is_read(curated: Curated) -> None:
 
     assert result.returncode == 0, result.stderr
     assert json.loads(result.stdout)["rows_this_run"] == 1
+
+
+def test_a_commit_that_fails_while_long_work_is_interrupted_is_told(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def commit(broker: FilesBroker, epoch: object) -> None:
+        time.sleep(0.2)  # until the interruption
+        raise StorageError("the disk is full")
+
+    def interrupted(loop: Loop) -> int:
+        loop.touch()  # an epoch that is being committed
+        raise Interrupted
+
+    monkeypatch.setattr(FilesBroker, "commit", commit)
+    monkeypatch.setattr(Loop, "step", interrupted)
+    config = tmp_path / "c.toml"
+    config.write_text(CONFIG.replace("[packing]", '[packing]\nmode = "best_fit"'))
+
+    result = run("curate", write_documents(tmp_path / "a.jsonl", range(5)), "-o", tmp_path / "out", "-c", config)
+
+    assert result.exit_code == StorageError.exit_code
+    assert "the disk is full" in result.output
 
 
 def test_an_output_that_cannot_be_written_is_one_message(run: Run, tmp_path: Path) -> None:
