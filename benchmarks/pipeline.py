@@ -124,7 +124,8 @@ def kernel_codes() -> set[Any]:
     values = (
         value for module in list(sys.modules.values()) for value in list(getattr(module, "__dict__", {}).values())
     )
-    return {value.py_func.__code__ for value in values if isinstance(value, Dispatcher)}
+    # `isinstance` asks an object for its class, which some of C make an error of.
+    return {value.py_func.__code__ for value in values if issubclass(type(value), Dispatcher)}
 
 
 class Profiles(PhaseClock):
