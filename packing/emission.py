@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,28 +11,10 @@ from curatord.sequence import HEAD_PRESENT, TAIL_PRESENT, PackedSequence
 from kernels.columns import bounds_of
 from packing.held import HeldDocuments
 from packing.pieces import lengths
+from packing.placements import PLACEMENTS, Placements
 from packing.rows import Rows
 from state.epoch import Epoch
-from state.facts import NUMBERS, Facts, Family, packed
 from state.ledger import Ledger
-
-
-class Placements(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
-    """Fact: where the pieces of consecutive sequences came from; S segments in the order of their sequences."""
-
-    generation: int
-    first_seq_no: int
-    num_segments: bytes  # u32, one a sequence
-    doc_nos: bytes  # i64 [S]
-    starts: bytes  # u32 [S]: first token in the document
-    lengths: bytes  # u32 [S]
-    numbers: bytes  # [S] records of `DOCUMENT`
-
-
-# By generation, and the number of the first sequence.
-PLACEMENTS = Facts(
-    Family("placements", "where each piece of up to 1,024 sequences came from"), NUMBERS, packed(Placements)
-)
 
 
 class Emission:

@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 
 from kernels.columns import Ragged, bounds_of
 from ops.readings import Gauges
+from packing.sampled import HELD, SAMPLED, Sampled
 from state.fact_table import FactOwner, FactTable, Table
-from state.facts import NUMBER, Codec, Facts, FactSource, Family, packed
+from state.facts import NUMBER, Codec, Facts, FactSource, packed
 from state.token_arrays import TokenArrays, Tokens
 
 # A block is rewritten when less than this share of its documents is still held.
@@ -37,13 +38,6 @@ class _Packed(msgspec.Struct, frozen=True, array_like=True):
     doc_nos: list[int]
     ids: list[str]
     tokens: TokenArrays
-
-
-class Sampled(msgspec.Struct, frozen=True, array_like=True):
-    """Fact: what a document's tick said of it, while a balance buffer holds it."""
-
-    numbers: bytes  # a record of `DOCUMENT`
-    vector: bytes = b""  # f32, where it cannot be computed again
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +79,7 @@ def _decode(value: bytes) -> _Block:
     return _Block(np.array(fact.doc_nos, np.int64), fact.ids, tokens, np.ones(len(fact.ids), np.bool_))
 
 
-_HELD = Family("held", "ids and tokens of documents that are held together; what their tick said of one")
-_BLOCKS = Facts(_HELD, NUMBER, Codec(_encode, _decode), prefix=b"d")
-SAMPLED = Facts(_HELD, NUMBER, packed(Sampled), prefix=b"s")
+_BLOCKS = Facts(HELD, NUMBER, Codec(_encode, _decode), prefix=b"d")
 
 _DOCUMENT = np.dtype(
     [

@@ -5,15 +5,33 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from packing.emission import PLACEMENTS
 from state.document_numbers import DOCUMENT, Numbers, numbers_from
 from state.epoch import Epoch
-from state.facts import FactSource
+from state.facts import NUMBERS, Facts, FactSource, Family, packed
 
 RECENT_BLOCKS = 16  # decoded facts at hand: the ranks of a step report neighbouring sequences
+
+
+class Placements(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
+    """Fact: where the pieces of consecutive sequences came from; S segments in the order of their sequences."""
+
+    generation: int
+    first_seq_no: int
+    num_segments: bytes  # u32, one a sequence
+    doc_nos: bytes  # i64 [S]
+    starts: bytes  # u32 [S]: first token in the document
+    lengths: bytes  # u32 [S]
+    numbers: bytes  # [S] records of `DOCUMENT`
+
+
+# By generation, and the number of the first sequence.
+PLACEMENTS = Facts(
+    Family("placements", "where each piece of up to 1,024 sequences came from"), NUMBERS, packed(Placements)
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

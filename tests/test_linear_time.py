@@ -73,7 +73,8 @@ def test_twice_the_bytes_are_never_more_than_two_and_a_half_times_the_work(cache
                 if more_kernels > MAX_RATIO * kernels + fixed or more_calls > MAX_RATIO * calls + FIXED_CALLS:
                     bent.append(f"{stage}, {shape}: {kernels:,} to {more_kernels:,}, calls {calls:,} to {more_calls:,}")
     assert len(SHAPES) >= 30
-    assert sum(counts[0][0] > NUM_BYTES for shapes in found.values() for counts in shapes.values()) > 10 * len(SHAPES)
+    # Eight stages of ours work through every text in kernels; those of fastokens are not counted.
+    assert sum(counts[0][0] > NUM_BYTES for shapes in found.values() for counts in shapes.values()) > 7 * len(SHAPES)
     assert bent == []
 
 

@@ -16,8 +16,8 @@ from curation.quality.rules import RULES, explain_reason
 from curatord.errors import StateError, UsageError
 from daemon.commands.read_state import Damage, HeldPiece, buffered_documents, held_pieces, opened_for_reading
 from daemon.commands.screen import show
-from packing.emission import PLACEMENTS
-from packing.held import SAMPLED
+from packing.placements import PLACEMENTS
+from packing.sampled import SAMPLED
 from state.common_facts import DEAD_LETTERS, RETRACTED, TICKED
 from state.document_numbers import named, numbers_from
 from state.outcomes import LATER_REASONS, LaterReason, Stage

@@ -17,10 +17,11 @@ from curation.topics.lineage import LineageEvent, write_events
 from curation.vectors.embedder import Embedder, held_out
 from curation.vectors.retraining import Retraining
 from ops.phases import PhaseClock
-from packing.held import HeldDocuments, Sampled
+from packing.held import HeldDocuments
 from packing.packer import Packer
 from packing.pieces import lengths
 from packing.rows import Rows
+from packing.sampled import Sampled
 from state.assignments import Assignments
 from state.document_numbers import DOCUMENT, Numbers, make_numbers, numbers_from
 from state.epoch import Epoch

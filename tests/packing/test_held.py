@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kernels.columns import Ragged, bounds_of
-from packing.held import HeldDocuments, Sampled
+from packing.held import HeldDocuments
+from packing.sampled import Sampled
 from tests.kept import Kept
 
 

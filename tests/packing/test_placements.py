@@ -8,8 +8,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from packing.emission import PLACEMENTS, Placements
-from packing.placements import PlacementIndex
+from packing.placements import PLACEMENTS, PlacementIndex, Placements
 from state.document_numbers import make_numbers
 from state.epoch import Epoch
 from state.store import Store

@@ -15,8 +15,7 @@ from curatord.records import EndRequest, Feedback, Reward, SafePoint, encode_fee
 from curatord.sequence import EndOfStream
 from daemon.app import build
 from daemon.pipeline import Pipeline
-from packing.emission import PLACEMENTS, Placements
-from packing.placements import PlacementIndex
+from packing.placements import PLACEMENTS, PlacementIndex, Placements
 from state.assignments import Assignments
 from state.document_numbers import make_numbers
 from state.epoch import Epoch
