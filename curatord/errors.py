@@ -152,6 +152,11 @@ class Undecodable(CuratordError):
         self.has_original = has_original
 
 
+def first_line(error: BaseException) -> str:
+    """Of an error's message, or its name without one; at most 200 characters."""
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]
+
+
 def install_with(extra: str) -> str:
     """How to install what an extra of this package brings; there is no such package on a public index."""
     return (

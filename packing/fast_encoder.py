@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from curatord.errors import first_line
 from kernels.columns import Ragged
 from packing.encoders import PART_CHARACTERS, Encoder, is_panic, joined, with_version
 
@@ -155,7 +156,7 @@ class FastEncoder:
         except BaseException as error:
             if not isinstance(error, Exception) and not is_panic(error):
                 raise
-            self._fast, self.slow_because = None, f"it failed on a text: {_short(error)}"
+            self._fast, self.slow_because = None, f"it failed on a text: {first_line(error)}"
             return self.reference.encode(texts)
 
     def settle(self) -> str:
@@ -187,13 +188,8 @@ class FastEncoder:
         except BaseException as error:
             if not isinstance(error, Exception) and not is_panic(error):
                 raise
-            return None, f"fastokens cannot encode it: {_short(error)}"
+            return None, f"fastokens cannot encode it: {first_line(error)}"
         for text, ids, wanted_ids in zip(texts, found, wanted, strict=True):
             if not np.array_equal(ids, wanted_ids):
                 return None, f"{fast.library} gives other ids for {text[:40]!r}"
         return fast, ""
-
-
-def _short(error: BaseException) -> str:
-    """First line of an error's message."""
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]

@@ -13,7 +13,7 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-from curatord.errors import ConfigError
+from curatord.errors import ConfigError, first_line
 from kernels.columns import Ragged, Texts, join_texts
 from ops.hub import hub_file
 from packing.codecs import Codec
@@ -198,8 +198,8 @@ def _read(config: TokenizerConfig) -> Vocabulary:
             return read_tiktoken(tiktoken.get_encoding(name))
         except (OSError, ValueError) as error:
             raise ConfigError(
-                f"tiktoken's {name} is not on this machine and could not be fetched ({_short(error)}); fetch it once "
-                f"where there is a network and point TIKTOKEN_CACHE_DIR to it, or set tokenizer.name to a file"
+                f"tiktoken's {name} is not on this machine and could not be fetched ({first_line(error)}); fetch it "
+                f"once where there is a network and point TIKTOKEN_CACHE_DIR to it, or set tokenizer.name to a file"
             ) from error
     return _read_file(_fetch(name), config)
 
@@ -229,14 +229,10 @@ def _fetch(name: str) -> Path:
     except Exception as error:
         raise ConfigError(
             f"tokenizer.name = {name!r} is no file, no tiktoken name, and could not be had from the Hugging Face hub "
-            f'({_short(error)}); download its tokenizer.json and give the path, or use "tekken", which needs no network'
+            f'({first_line(error)}); download its tokenizer.json and give the path, or use "tekken", which needs no '
+            "network"
         ) from error
     # It names EOS; not every model has it.
     with contextlib.suppress(EntryNotFoundError, OSError):
         hub_file(name, "tokenizer_config.json")
     return path
-
-
-def _short(error: BaseException) -> str:
-    """First line of an error's message."""
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]

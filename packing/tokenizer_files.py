@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from curatord.errors import ConfigError
+from curatord.errors import ConfigError, first_line
 
 READABLE = ("tokenizer.json", "tekken.json", "tokenizer.model")
 HEAD_BYTES = 1 << 16
@@ -53,7 +53,7 @@ def is_sentencepiece(path: Path) -> bool:
 def unreadable(path: Path, error: Exception) -> ConfigError:
     """The error for a file that could not be read as a tokenizer: what it is, and what to name instead."""
     return ConfigError(
-        f"tokenizer.name = {str(path)!r} cannot be read as a tokenizer ({_short(error)}): "
+        f"tokenizer.name = {str(path)!r} cannot be read as a tokenizer ({first_line(error)}): "
         f"{_what_it_is(path) or 'it is damaged, or of a later format'}"
     )
 
@@ -103,8 +103,3 @@ def _holds_ranks(head: bytes) -> bool:
         return rank.isdigit() and bool(base64.b64decode(token, validate=True))
     except binascii.Error:
         return False
-
-
-def _short(error: BaseException) -> str:
-    """First line of an error's message."""
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]

@@ -20,13 +20,18 @@ def pipeline(training: float) -> SimpleNamespace:
     return SimpleNamespace(phases=phases, ledger=Ledger())
 
 
-def test_without_a_terminal_a_line_now_and_then_has_rate_and_rest(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Seconds of the clock; a line is due every few hundredths of a real one."""
+    now = [1000.0]
     monkeypatch.setattr(curate_progress, "LINE_INTERVAL_S", 0.02)
-    clock = [1000.0]
-    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    return now
 
+
+def test_without_a_terminal_a_line_now_and_then_has_rate_and_rest(
+    capsys: pytest.CaptureFixture[str], clock: list[float]
+) -> None:
     with CurateProgress(StopRequest()) as progress:
         progress.say("Loading")
         clock[0] += 20
@@ -42,15 +47,11 @@ def test_without_a_terminal_a_line_now_and_then_has_rate_and_rest(
 
 
 def test_the_teacher_says_how_far_it_is_and_how_long_it_will_take(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    capsys: pytest.CaptureFixture[str], clock: list[float]
 ) -> None:
-    monkeypatch.setattr(curate_progress, "LINE_INTERVAL_S", 0.02)
-    clock = [0.0]
-    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
-
     with CurateProgress(StopRequest()) as progress:
         progress.teacher(0, 1000)
-        clock[0] = 50.0
+        clock[0] += 50.0
         progress.teacher(100, 1000)
         time.sleep(0.2)
         told = capsys.readouterr().err.splitlines()[-1]
