@@ -64,7 +64,6 @@ WITHOUT_TESTS = {
     "consumers/kafka/journal_reader.py",
     "consumers/kafka/membership.py",
     "consumers/kafka/replay.py",
-    "consumers/kafka/transactions.py",
     "curation/batch.py",
     "curation/topics/cluster_features.py",
     "curation/vectors/embedder.py",

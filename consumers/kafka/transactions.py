@@ -7,12 +7,15 @@ every record was acknowledged before; and it carries the offsets of a failed tra
 future is checked, and a producer that saw any error is never used again. Nor does it come back by itself when the
 coordinator of the transaction or the leader of a partition dies in the middle, or hangs: an attempt gives up soon, and
 the next one, with a new producer, finds who took their places. An attempt that only took long gets twice the time.
+One that a dead broker may have stopped gets a little more: others take its partitions at a moment that no time-out
+knows, and the attempt after that moment is the one that succeeds.
 """
 
 from __future__ import annotations
 
 import faulthandler
 import os
+import socket
 import sys
 import threading
 import time
@@ -32,6 +35,10 @@ from curatord.errors import BrokerUnavailable, LaneLost, WatchdogExpired
 
 # What one attempt may take at first, of fencing and of a commit: a hundred times what it usually takes.
 PATIENCE_S = 2.0
+# How the patience grows after an attempt that was cut off: because the cluster is slow, or because of a dead broker.
+SLOWER = 2.0
+SAME_AGAIN = 1.25
+CONNECT_S = 0.25  # to see whether a broker is there
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +110,7 @@ class Transactions:
                 producer.init_transactions()
         except BrokerUnavailable:
             # A new client helps, rather than a patient one.
-            self._fencing_s = min(self._config.request_timeout_s, 1.25 * self._fencing_s)
+            self._fencing_s = min(self._config.request_timeout_s, SAME_AGAIN * self._fencing_s)
             raise
         self._fencing_s = min(PATIENCE_S, self._config.request_timeout_s)
 
@@ -150,12 +157,22 @@ class Transactions:
 
     @contextmanager
     def _in_time(self) -> Iterator[None]:
-        """The next attempt gets twice the time of one that was cut off."""
+        """The next attempt gets more time than one that was cut off."""
         try:
             yield
         except KafkaTimeoutError:
-            self._patience_s = min(self._longest_s, 2 * self._patience_s)
+            growth = SLOWER if self._are_all_there() else SAME_AGAIN
+            self._patience_s = min(self._longest_s, growth * self._patience_s)
             raise
+
+    def _are_all_there(self) -> bool:
+        """Each broker of the cluster takes connections."""
+        try:
+            for broker in self._producer._metadata.brokers() if self._producer is not None else ():
+                socket.create_connection((broker.host, broker.port), timeout=CONNECT_S).close()
+        except OSError:
+            return False
+        return True
 
     @contextmanager
     def _guarded(self) -> Iterator[_Producer]:
