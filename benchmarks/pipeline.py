@@ -4,7 +4,8 @@
 
 Real documents are cut from the development corpora at paragraph bounds, written in each format, and go through
 `curate`'s own code, from raw bytes to Parquet on disk. The warm-up (teacher, training) is run once and kept; every run
-begins with a copy of the state, and the clock starts after its first ticks. Each run is a process of its own.
+is a process of its own, and begins with a copy of the state. The clock runs over whole shards: from the commit of the
+first, which imports what commits need, to that of the last. Commits are waited for, one every 5,000 documents.
 
 Time is that of the processor in the loop's thread; that of other threads (commits) is a line of its own. Its kinds:
 
@@ -33,6 +34,7 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from itertools import chain, count, islice
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +47,10 @@ FILES = ("win32", "powershell-docs", "peps", "gesetze-de", "arxiv-abstracts", "b
 TARGET_BYTES = 3700
 OVERSHOOT = 0.946  # a piece is complete once it has this share of the target; the last paragraph goes beyond
 NUM_WARM_UP = 2048
-NUM_SETTLING = 1024  # rows before the clock starts
-NUM_MEASURED = 16_000
+NUM_BEFORE = NUM_WARM_UP + 1024  # documents of the warm-up, of which rules reject some
+NUM_SETTLING = 2048  # documents of the largest size that complete the first shard
+NUM_SHARDS = 3
+NUM_MEASURED = 16_000  # documents of the largest size that are more than so many shards, and of others as many bytes
 
 SIZES = {400: 400, 1100: 1080, 3800: TARGET_BYTES}  # bytes of a document, as named, and the target that gives them
 FORMATS = ("jsonl", "parquet", "arrow")
@@ -54,25 +58,36 @@ KINDS = ("kernel", "library", "Python")
 PINS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 
-def chunks(target_bytes: int = TARGET_BYTES) -> Iterator[str]:
-    """Pieces of real documents of about the target size, one from each source in turn."""
+def chunks(target_bytes: int = TARGET_BYTES, after: int = 0) -> Iterator[str]:
+    """Pieces of real documents of about the target size, one from each source in turn.
+
+    They go on where so many pieces of the largest size end.
+    """
     from tests.corpus import read_zst_jsonl
 
+    def targets() -> Iterator[int]:
+        for number in count():
+            yield TARGET_BYTES if number < after else target_bytes
+
     paths = [CORPORA / "web" / f"{name}.jsonl.zst" for name in FILES]
-    sources = [chunks_of(read_zst_jsonl(path), target_bytes) for path in paths]
+    sizes = targets()
+    sources = [chunks_of(read_zst_jsonl(path), sizes) for path in paths]
+    num_pieces = 0
     while sources:
         for source in list(sources):
             piece = next(source, None)
             if piece is None:
                 sources.remove(source)
-            else:
+                continue
+            num_pieces += 1
+            if num_pieces > after:
                 yield piece
 
 
-def chunks_of(documents: Iterator[dict[str, str]], target_bytes: int) -> Iterator[str]:
+def chunks_of(documents: Iterator[dict[str, str]], sizes: Iterator[int]) -> Iterator[str]:
     """Documents joined or cut at paragraphs, and at sentences where a paragraph is longer than the target."""
     pieces: list[str] = []
-    size = 0
+    size, target_bytes = 0, next(sizes)
     for document in documents:
         for paragraph in document["text"].split("\n\n"):
             for piece in paragraph.split(". ") if len(paragraph) > target_bytes else [paragraph]:
@@ -80,12 +95,12 @@ def chunks_of(documents: Iterator[dict[str, str]], target_bytes: int) -> Iterato
                 size += len(piece.encode()) + 2
                 if size >= OVERSHOOT * target_bytes:
                     yield "\n\n".join(pieces)
-                    pieces, size = [], 0
+                    pieces, size, target_bytes = [], 0, next(sizes)
 
 
 def write_documents(path: Path, num_documents: int = NUM_WARM_UP + NUM_MEASURED) -> tuple[int, int]:
     """JSON lines: (documents, bytes of text)."""
-    return write_texts(path, (text for _, text in zip(range(num_documents), chunks(), strict=False)))
+    return write_texts(path, islice(chunks(), num_documents))
 
 
 def write_texts(path: Path, texts: Iterable[str], name: str = "chunk") -> tuple[int, int]:
@@ -176,15 +191,20 @@ def main_of_child(documents: Path, work: Path, *, is_profiled: bool) -> dict[str
     pipeline.decide.prepare.tokenizer.settle()
     broker = FilesBroker(expand([str(documents)]), config.input, work, store)
     identity = encode_identity(config, pipeline.decide.prepare.tokenizer)
-    loop = Loop(pipeline, broker, config.daemon, identity, time.monotonic)
+    # Without a clock of the wall, so that an epoch ends by its number of documents on a busy machine, too.
+    loop = Loop(pipeline, broker, config.daemon, identity, lambda: 0.0)
+    stop = StopRequest()
     rows = 0
     before: dict[str, float] = {}
     process_s = 0.0
+    num_sequences = pipeline.ledger.sequences
 
     def on_rows(num_rows: int) -> None:
         nonlocal rows, process_s
         rows += num_rows
-        if not before and rows >= NUM_SETTLING:
+        num_shards = (pipeline.ledger.sequences - num_sequences) // config.packing.shuffle_block_rows
+        if not before and num_shards:
+            loop.commit()
             phases.enter("poll")
             if isinstance(phases, Profiles):
                 for profile in phases.by_stage.values():
@@ -192,10 +212,14 @@ def main_of_child(documents: Path, work: Path, *, is_profiled: bool) -> dict[str
             before.update(phases.seconds)
             process_s = time.process_time()
             rows = 0
+        if num_shards > NUM_SHARDS:
+            stop.requested = True
 
-    loop.run(StopRequest(), flush=False, on_rows=on_rows)
+    is_at_end = loop.run(stop, flush=False, on_rows=on_rows)
     phases.enter("end")
     process_s = time.process_time() - process_s
+    if is_at_end and before:
+        raise SystemExit("too few documents for whole shards")
     store.close()
     seconds = {stage: total - before.get(stage, 0.0) for stage, total in phases.seconds.items()}
     kinds = phases.kinds() if isinstance(phases, Profiles) else {}
@@ -210,6 +234,7 @@ def child(folder: Path, documents: Path, *, pinned: bool = True, profiled: bool 
         shutil.copytree(folder / "warm", work)
     environment = {name: value for name, value in os.environ.items() if name not in PINS}
     environment |= dict.fromkeys(PINS, "1") if pinned else {}
+    environment["ARROW_DEFAULT_MEMORY_POOL"] = "system"  # as the commands do
     command = [sys.executable, "-m", "benchmarks.pipeline", "--child", str(documents), str(work)]
     command += ["--profiled"] if profiled else []
     command += ["--as-commands-do"] if not pinned else []
@@ -246,7 +271,9 @@ def print_stages(runs: list[dict[str, Any]], profiled: dict[str, Any]) -> None:
 
 def measured(folder: Path, size: int, suffix: str, repeats: int) -> str:
     """Print the stages of a size and format; returns their line in the summary."""
-    texts = (text for _, text in zip(range(NUM_MEASURED + NUM_SETTLING), chunks(SIZES[size]), strict=False))
+    settling = islice(chunks(after=NUM_BEFORE), NUM_SETTLING)
+    num_measured = NUM_MEASURED * TARGET_BYTES // SIZES[size]
+    texts = chain(settling, islice(chunks(SIZES[size], NUM_BEFORE + NUM_SETTLING), num_measured))
     documents = folder / f"documents-{size}.{suffix}"
     num_documents, num_bytes = write_texts(documents, texts, name=f"measured-{size}")
     runs = [child(folder, documents) for _ in range(repeats)]
@@ -283,7 +310,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         documents = folder / "warm-up.jsonl"
-        write_documents(documents, NUM_WARM_UP + NUM_SETTLING)
+        write_documents(documents, NUM_BEFORE)
         child(folder, documents)
         (folder / "work").rename(folder / "warm")
         lines = [
