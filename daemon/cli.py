@@ -5,6 +5,7 @@ Nothing heavy is imported before a command needs it: `--help` and `explain` star
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -388,4 +389,5 @@ def inspect_output(output: Path, as_json: bool) -> None:
 def main() -> None:
     """Run the command; errors of ours end it with one message and their exit code."""
     use_one_thread()
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")  # the one that `ops.memory` tells to keep memory
     run_guarded(cli)

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from consumers.formats.arrays import Array, lists, numbers, strings
+from consumers.formats.arrays import Array, joined, lists, numbers, strings
 from curatord.sequence import PackedSequence
 from state.epoch import Holdout, VerdictShard
 
@@ -31,7 +31,7 @@ SCHEMA_VERSION = b"1"
 
 def _list_column(parts: Sequence[NDArray[np.generic]], kind: type[np.int32 | np.float32]) -> Array:
     """One list a sequence."""
-    values = np.concatenate(parts)
+    values = joined(parts)
     if values.dtype == np.uint32 and kind is np.int32:
         values = values.view(np.int32)  # ids are far below 2**31
     return lists(numbers(values.astype(kind, copy=False)), np.fromiter(map(len, parts), np.int32, count=len(parts)))

@@ -7,6 +7,7 @@ start-up, and memory, for nothing that a commit needs.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,20 @@ def strings(values: Sequence[str | None], *, large: bool = False) -> Array:
         known_B = np.fromiter((value is not None for value in values), np.bool_, count=len(encoded))
     buffers = [_validity(known_B), _bounds(bounds, large=large), pa.py_buffer(b"".join(encoded))]
     return pa.Array.from_buffers(pa.large_string() if large else pa.string(), len(encoded), buffers)
+
+
+def joined(parts: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    """The parts one behind the other; without a copy where they follow one another in one array."""
+    whole, kind = parts[0].base, parts[0].dtype
+    if not all(part.base is whole and part.dtype == kind and part.flags.c_contiguous for part in parts):
+        return np.concatenate(parts)
+    buffers = [pa.py_buffer(part) for part in parts if part.size]
+    if any(before.address + before.size != after.address for before, after in pairwise(buffers)):
+        return np.concatenate(parts)
+    if not buffers:
+        return np.zeros(0, kind)
+    first, last = buffers[0].address, buffers[-1].address + buffers[-1].size
+    return np.frombuffer(pa.foreign_buffer(first, last - first, whole), kind)
 
 
 def lists(values: Array, lengths_B: NDArray[np.integer[Any]]) -> Array:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumers.formats.arrays import lists, numbers, strings
+from consumers.formats.arrays import joined, lists, numbers, strings
 
 
 @given(st.lists(st.none() | st.text(st.characters(exclude_categories=["Cs"]))), st.booleans())
@@ -35,6 +36,39 @@ def test_lists_are_those_that_arrow_makes(values: list[list[int]]) -> None:
     column = lists(numbers(whole), np.array([len(one) for one in values], np.int32))
     column.validate(full=True)
     assert column.equals(pa.array(values, pa.list_(pa.int32())))
+
+
+@given(st.lists(st.tuples(st.integers(0, 20), st.integers(0, 20)), min_size=1))
+def test_slices_are_joined_in_their_order(spans: list[tuple[int, int]]) -> None:
+    whole = np.arange(20, dtype=np.uint32)
+    parts = [whole[min(span) : max(span)] for span in spans]
+    assert joined(parts).tolist() == np.concatenate(parts).tolist()
+
+
+def test_slices_that_follow_one_another_are_not_copied() -> None:
+    whole = np.arange(100, dtype=np.uint32)
+    bounds = [5, 8, 8, 40, 100]
+    parts = [whole[first:end] for first, end in pairwise(bounds)]
+
+    found = joined(parts)
+
+    assert found.tolist() == list(range(5, 100))
+    assert np.shares_memory(found, whole)
+    del whole, parts
+    assert found.tolist() == list(range(5, 100)), "the array lives as long as what is joined"
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [np.arange(10)[::2], np.arange(10)[::2]],
+        [np.arange(3), np.arange(3, 5)],
+        [np.arange(4, dtype=np.int64)[:2], np.arange(4, dtype=np.int64)[2:].view(np.float64)],
+    ],
+    ids=["gaps", "arrays of their own", "types"],
+)
+def test_other_parts_are_copied(parts: list[np.ndarray]) -> None:
+    assert joined(parts).tolist() == np.concatenate(parts).tolist()
 
 
 def test_half_a_surrogate_pair_is_no_string() -> None:
