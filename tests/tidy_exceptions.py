@@ -45,6 +45,9 @@ CALLED_FROM_OUTSIDE = {
     # numba's cache locators, which the cache module hands over as its subclasses
     "kernels/cache.py InTree",
     "kernels/cache.py Provided",
+    # torch's modules
+    "curation/vectors/bert.py forward",
+    "curation/vectors/whole_numbers.py forward",
     # asyncio's protocol
     "ops/http_limits.py eof_received",
     # the broker of the simulation

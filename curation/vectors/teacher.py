@@ -9,8 +9,6 @@ torch is imported when a teacher is built, never when this module is.
 
 from __future__ import annotations
 
-import copy
-import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
@@ -78,28 +76,32 @@ class Teacher:
 
         self.model = model
         self._threads = threads
-        encoder = _load(model)
         limit = LESSON_WORD_PIECES if for_lessons else MAX_WORD_PIECES
-        encoder.max_seq_length = min(encoder.max_seq_length or limit, limit)
+        self._encoder = _load(model, limit)
         self._max_characters = int(limit * CHARACTERS_A_PIECE)
-        weights = _weights_digest(encoder, self._max_characters)
-        self._encoder = encoder
+        weights = _weights_digest(self._encoder, self._max_characters)
         self.arithmetic = "float32"
         if _has("amx_bf16", "avx512_bf16", "bf16"):
-            encoder.to(torch.bfloat16)
+            self._encoder.to(torch.bfloat16)
             self.arithmetic = "bfloat16"
-        elif for_lessons and _has("avx512_vnni", "avx_vnni"):
-            exact_BD = self._encode_group(list(PROBES))
-            try:
-                self._encoder = _in_whole_numbers(encoder)
-                if float((self._encode_group(list(PROBES)) * exact_BD).sum(axis=1).min()) >= LEAST_AGREEMENT:
-                    self.arithmetic = "int8"
-            except (ImportError, AttributeError, RuntimeError):  # a torch without that module, or without its kernels
-                pass
-            if self.arithmetic != "int8":
-                self._encoder = encoder
+        elif for_lessons and _has("avx512_vnni", "avx_vnni") and self._takes_whole_numbers():
+            self.arithmetic = "int8"
         self.digest = xxhash.xxh3_128_hexdigest(f"{weights} {self.arithmetic}".encode())
         self.dimension = len(self._encode_group([""])[0])
+
+    def _takes_whole_numbers(self) -> bool:
+        """Whether the encoder computes in int8 from now on: if it can, and says nearly the same."""
+        from curation.vectors.whole_numbers import multiply_whole
+
+        exact_BD = self._encode_group(list(PROBES))
+        try:
+            undo = multiply_whole(self._encoder)
+        except (AttributeError, RuntimeError):  # a torch without such kernels
+            return False
+        if float((self._encode_group(list(PROBES)) * exact_BD).sum(axis=1).min()) >= LEAST_AGREEMENT:
+            return True
+        undo()
+        return False
 
     def encode(self, texts: list[str], progress: Progress | None = None) -> NDArray[np.float32]:
         """Unit vectors (B, D) of `texts`; `progress(done, total)` is called after every group of 32."""
@@ -122,22 +124,22 @@ class Teacher:
         with ThreadPoolExecutor(self._threads, thread_name_prefix="teacher") as pool:
             yield from pool.map(self._encode_group, groups)
 
-    def word_vectors(self, words: list[str]) -> NDArray[np.float32] | None:
+    def word_vectors(self, texts: list[str]) -> NDArray[np.float32] | None:
         """The rows (R, E) by which the model begins to read, a mean over the pieces of each word; None if it has none.
 
         They are not in the space of `encode`.
         """
         import torch
 
-        table = getattr(getattr(self._encoder[0], "auto_model", None), "get_input_embeddings", lambda: None)()
-        if table is None:
+        words = self._encoder.words_VE
+        if words is None:
             return None
-        pieces = self._encoder.tokenizer(words, add_special_tokens=False)["input_ids"]
+        pieces = self._encoder.pieces(texts)
         bounds_R = np.cumsum([0, *map(len, pieces)])[:-1]
         with torch.inference_mode():
             vectors_RE: NDArray[np.float32] = torch.nn.functional.embedding_bag(
                 torch.tensor(list(chain.from_iterable(pieces))),
-                table.weight.float(),
+                words.float(),
                 torch.tensor(bounds_R),
                 mode="mean",
             ).numpy()
@@ -147,11 +149,8 @@ class Teacher:
         import torch
 
         with torch.inference_mode():
-            vectors = [
-                self._encoder(self._encoder.preprocess([text[: self._max_characters]]))["sentence_embedding"]
-                for text in texts
-            ]
-            vectors_BD: NDArray[np.float32] = torch.cat(vectors).float().numpy()
+            vectors = [self._encoder.encode(text[: self._max_characters]) for text in texts]
+            vectors_BD: NDArray[np.float32] = torch.stack(vectors).float().numpy()
         return unit_vectors(vectors_BD)
 
 
@@ -186,16 +185,18 @@ def unit_vectors(vectors_BD: NDArray[Any]) -> NDArray[np.float32]:
     return unit_BD
 
 
-def _load(model: str) -> Any:
-    from sentence_transformers import SentenceTransformer
-    from transformers.utils import logging as transformers_logging
+def _load(model: str, limit: int) -> Any:
+    """An encoder that cuts a text to `limit` word pieces: `Bert` for a folder that it can read."""
+    from curation.vectors.bert import open_bert
 
-    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    folder = Path(_resolve(model))
+    encoder = open_bert(folder, limit) if folder.is_dir() else None
+    if encoder is not None:
+        return encoder
+    from curation.vectors.sentence_transformer import SentenceTransformerEncoder
+
     try:
-        # Before version 6 the code of a local folder was run in spite of the setting here.
-        return SentenceTransformer(
-            _resolve(model), device="cpu", trust_remote_code=False, local_files_only=not _is_reachable(model)
-        ).eval()
+        return SentenceTransformerEncoder(str(folder), limit, local_files_only=not _is_reachable(model))
     except Exception as error:  # the libraries raise a dozen kinds for "no such model"
         if "trust_remote_code" in str(error):
             raise ValueError(
@@ -256,22 +257,12 @@ def _is_reachable(model: str) -> bool:
 
 def _weights_digest(encoder: Any, max_characters: int) -> str:
     """128-bit hash of every weight, name and shape, and of how text is cut."""
-    digest = xxhash.xxh3_128(f"{max_characters} {encoder.max_seq_length}".encode())
+    digest = xxhash.xxh3_128(f"{max_characters} {encoder.limit}".encode())
     for name, tensor in sorted(encoder.state_dict().items()):
         digest.update(f"{name} {tuple(tensor.shape)}".encode())
         values = tensor.float() if tensor.is_floating_point() else tensor
         digest.update(values.contiguous().numpy().tobytes())
     return digest.hexdigest()
-
-
-def _in_whole_numbers(encoder: Any) -> Any:
-    """A copy whose linear layers multiply int8, with a scale for each row of weights and each document."""
-    import torch
-    from torch.ao.quantization import per_channel_dynamic_qconfig, quantize_dynamic
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that others are to use another library
-        return quantize_dynamic(copy.deepcopy(encoder), {torch.nn.Linear: per_channel_dynamic_qconfig}, inplace=True)  # type: ignore[no-untyped-call]
 
 
 def _has(*instructions: str) -> bool:
