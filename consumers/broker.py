@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
@@ -35,6 +35,14 @@ class Ownership(Enum):
     LOST = "lost"
 
 
+class PreparedRow(msgspec.Struct, frozen=True, gc=False):
+    """A row that was decoded, and measured as far as it can be by itself, before it came here."""
+
+    batch: Any  # a pyarrow.RecordBatch of `consumers.formats.prepared`, which its rows share
+    row: int
+    num_bytes: int  # of the text, or of what could not be read
+
+
 class RawDocument(msgspec.Struct, frozen=True, gc=False):
     """One row of the input, decoded or not: JSON as it came, or a row that a columnar file gave whole.
 
@@ -43,7 +51,7 @@ class RawDocument(msgspec.Struct, frozen=True, gc=False):
 
     source: str  # the input it came from: a file, a topic partition
     position: int  # its place there
-    value: bytes | Document | Retraction | Undecodable
+    value: bytes | Document | Retraction | Undecodable | PreparedRow
     original: bytes = b""  # beginning of what could not be read, where it is at hand
     index: int | None = None  # place in a message that holds many
     key: str = ""  # of the message, and the id of a document that has none of its own
@@ -55,6 +63,8 @@ class RawDocument(msgspec.Struct, frozen=True, gc=False):
 def row_bytes(row: RawDocument) -> int:
     """Bytes of a row, about."""
     value = row.value
+    if isinstance(value, PreparedRow):
+        return value.num_bytes
     return len(value) if isinstance(value, bytes) else len(value.text) if isinstance(value, Document) else 0
 
 

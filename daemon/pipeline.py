@@ -15,12 +15,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from consumers.broker import RawDocument, RawFeedback
+from consumers.broker import PreparedRow, RawDocument, RawFeedback
 from consumers.formats.documents import Arrivals, decode_rows
 from curation.ticks import NONE_ACCEPTED, Accepted
 from curatord.records import DeadLetter, Retraction
 from curatord.sequence import EndOfStream
 from daemon.config import Config
+from daemon.prepared.columns import Prepared, Reader, stretches
 from daemon.stages.compose import Compose
 from daemon.stages.decide import Decide
 from daemon.stages.deciding_options import DECIDED_WITH, DecidedWith, deciding_options, with_options
@@ -63,6 +64,7 @@ class Pipeline(FactOwner):
     _decided_with: FactCell[list[DecidedWith]] = field(init=False)
     _stored_ledger: FactCell[Ledger] = field(init=False)
     _options: dict[str, str] = field(init=False)
+    _reader: Reader = field(init=False)
     _is_loaded: bool = field(init=False, default=False)
 
     def __post_init__(self) -> None:
@@ -70,6 +72,7 @@ class Pipeline(FactOwner):
         self._decided_with = FactCell(DECIDED_WITH, [])
         self._stored_ledger = FactCell(LEDGER, self.ledger)
         self._options = deciding_options(self.config)
+        self._reader = Reader(self.decide.prepare.quality, self.decide.prepare.tokenizer)
 
     def tables(self) -> tuple[Table, ...]:
         """Facts that go with every epoch, and make none by themselves."""
@@ -102,19 +105,26 @@ class Pipeline(FactOwner):
 
     def _runs(self, rows: Sequence[RawDocument], epoch: Epoch) -> Iterator[Run]:
         """Rows as runs of new documents; what a run replaces or retracts is gone before it is decided."""
-        self.phases.enter("decode")
+        for stretch in stretches(rows):
+            self.phases.enter("decode")
+            arrivals, prepared = self._decode(stretch)
+            _tally(arrivals, epoch)
+            self._note_options(arrivals)
+            self.phases.enter("identify")
+            for run in self.identify.runs(arrivals, prepared, epoch):
+                if run.retraction is not None:
+                    self._withdraw(self.identify.forget(run.retraction), LaterReason.RETRACTED, epoch)
+                if run.replaced >= 0:
+                    self._tally_replaced(run, epoch)
+                    self._withdraw(run.replaced, LaterReason.REPLACED, epoch)
+                yield run
+
+    def _decode(self, stretch: Sequence[RawDocument]) -> tuple[Arrivals, Prepared | None]:
+        """Rows that were prepared together, or of which none is."""
+        if isinstance(stretch[0].value, PreparedRow):
+            return self._reader.read(stretch, self._ordinal.value)
         max_dead_letter_bytes = self.config.dead_letters.max_bytes
-        arrivals = decode_rows(rows, self._ordinal.value, self.config.input, max_dead_letter_bytes)
-        _tally(arrivals, epoch)
-        self._note_options(arrivals)
-        self.phases.enter("identify")
-        for run in self.identify.runs(arrivals, epoch):
-            if run.retraction is not None:
-                self._withdraw(self.identify.forget(run.retraction), LaterReason.RETRACTED, epoch)
-            if run.replaced >= 0:
-                self._tally_replaced(run, epoch)
-                self._withdraw(run.replaced, LaterReason.REPLACED, epoch)
-            yield run
+        return decode_rows(stretch, self._ordinal.value, self.config.input, max_dead_letter_bytes), None
 
     def _decide(self, run: Run, epoch: Epoch) -> Accepted:
         if not len(run.batch):

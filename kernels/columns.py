@@ -107,6 +107,14 @@ class Ragged(Generic[V]):
         """Number of values of each, (B,)."""
         return np.diff(self.bounds_B1)
 
+    def take(self, rows_B: NDArray[np.int64]) -> Ragged[V]:
+        """Some of the arrays, copied; all of them in their order as they are."""
+        if len(rows_B) == len(self):
+            return self
+        parts = [self[row] for row in rows_B.tolist()]
+        values_T = np.concatenate(parts) if parts else self.values_T[:0]
+        return Ragged(values_T, bounds_of(self.lengths()[rows_B]))
+
 
 def bounds_of(lengths_B: NDArray[np.int64] | Sequence[int]) -> NDArray[np.int64]:
     """bounds_B1 of arrays of these lengths."""

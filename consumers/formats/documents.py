@@ -10,7 +10,7 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-from consumers.broker import RawDocument
+from consumers.broker import PreparedRow, RawDocument
 from consumers.formats.codec import decode_document
 from consumers.formats.columns import Columns, read_columns
 from consumers.formats.dead_letters import dead_letter
@@ -73,6 +73,8 @@ class Arrivals:
     def num_bytes(self, place: int) -> int:
         """Bytes of a row as it was read, for what is no document."""
         row = self.rows[place]
+        if isinstance(row.value, PreparedRow):
+            return row.value.num_bytes
         return len(row.value if isinstance(row.value, bytes) else row.original)
 
 
@@ -153,6 +155,8 @@ def scoped_id(scope: str, doc_id: str) -> str:
 
 def _decode(row: RawDocument, config: InputConfig) -> Document | Retraction | Undecodable:
     """One row, exactly."""
+    if isinstance(row.value, PreparedRow):
+        raise TypeError("a prepared row is decoded already")
     if not isinstance(row.value, bytes):
         return row.value
     try:

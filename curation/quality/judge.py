@@ -73,6 +73,17 @@ class Measures:
     def __len__(self) -> int:
         return len(self.scores_B)
 
+    def take(self, rows_B: NDArray[np.int64]) -> Measures:
+        """Those of some documents."""
+        return Measures(
+            values_BR=self.values_BR[rows_B],
+            failed_BR=self.failed_BR[rows_B],
+            applies_BR=self.applies_BR[rows_B],
+            scores_B=self.scores_B[rows_B],
+            languages_B=tuple([self.languages_B[row] for row in rows_B.tolist()]),
+            language_scores_B=self.language_scores_B[rows_B],
+        )
+
 
 def join_measures(parts: Sequence[Measures]) -> Measures:
     """The documents of several parts, one behind the other."""
@@ -132,8 +143,8 @@ class Quality:
         filters = {*FILTERS_OF_PRESET[preset]} - ({"language"} if self.config.strict_published else set())
         return np.array([rule.filter in filters for rule in RULES])
 
-    def _applies(self, languages_B: tuple[str, ...]) -> NDArray[np.bool_]:
-        """Which rules decide on which documents, (B, R): those on English and on punctuation are not for all."""
+    def applies(self, languages_B: tuple[str, ...]) -> NDArray[np.bool_]:
+        """Which rules decide on documents of these languages, (B, R): those on English and punctuation not on all."""
         english_B = np.array([language in (ENGLISH, NO_LANGUAGE_CODE) for language in languages_B], np.bool_)
         if self.config.strict_published:
             punctuated_B = english_B
@@ -158,7 +169,7 @@ class Quality:
         values_BR = np.column_stack((values_BV, no_language_B)).take(self._columns_R, axis=1)
         failed_BR = np.empty(values_BR.shape, np.bool_)
         scores_B = np.empty(len(values_BR), np.float32)
-        applies_BR = self._applies(tuple(languages))
+        applies_BR = self.applies(tuple(languages))
         weigh_values(values_BR, self.thresholds_R, self._fails_above_R, applies_BR, failed_BR, scores_B)
         return Measures(
             values_BR=values_BR.astype(np.float32),

@@ -59,9 +59,9 @@ class Decide:
         batch = self._drop_unusable(run.batch, run, verdicts)
         batch = self._drop_duplicates(batch, run, verdicts)
         enter(Stage.QUALITY)
-        batch, qualities_B = self._filter(batch, verdicts)
+        batch, qualities_B = self._filter(batch, run, verdicts)
         enter(Stage.NEAR_DEDUP)
-        batch, qualities_B = self._drop_near_duplicates(batch, qualities_B, verdicts, epoch)
+        batch, qualities_B = self._drop_near_duplicates(batch, qualities_B, run, verdicts, epoch)
         batch, qualities_B = self._hold_out(batch, qualities_B, run, verdicts, epoch)
         enter(Stage.TOKENIZE)
         accepted = self._tokenize(batch, qualities_B, run, verdicts)
@@ -77,17 +77,17 @@ class Decide:
         return batch.keep(~(run.withheld_B | empty_B))
 
     def _drop_duplicates(self, batch: Batch, run: Run, verdicts: Verdicts) -> Batch:
-        duplicates = self.exact_dedup.find_duplicates(batch.doc_nos_B, run.keys.take(_rows(batch, run)))
+        duplicates = self.exact_dedup.find_duplicates(batch.doc_nos_B, run.keys.take(run.rows(batch)))
         for matches_B, reason in ((duplicates.by_text_B, Reason.SAME_TEXT), (duplicates.by_url_B, Reason.SAME_URL)):
             found_B = matches_B >= 0
             _reject_all(verdicts, batch.doc_nos_B[found_B], reason, matches_B[found_B])
         return batch.keep((duplicates.by_text_B < 0) & (duplicates.by_url_B < 0))
 
-    def _filter(self, batch: Batch, verdicts: Verdicts) -> tuple[Batch, NDArray[np.float32]]:
+    def _filter(self, batch: Batch, run: Run, verdicts: Verdicts) -> tuple[Batch, NDArray[np.float32]]:
         """By language and rules; also the quality of what is left."""
         if not len(batch):
             return batch, np.zeros(0, np.float32)
-        measures = self.prepare.measure(batch)
+        measures = self.prepare.measure(batch, run)
         judged = self.prepare.quality.judge(measures)
         verdicts.measure(batch.doc_nos_B, measures.scores_B, measures.languages_B, measures.values_BR)
         rejected_B = judged.rejected_B
@@ -105,12 +105,12 @@ class Decide:
         return batch.keep(~rejected_B), measures.scores_B[~rejected_B]
 
     def _drop_near_duplicates(
-        self, batch: Batch, qualities_B: NDArray[np.float32], verdicts: Verdicts, epoch: Epoch
+        self, batch: Batch, qualities_B: NDArray[np.float32], run: Run, verdicts: Verdicts, epoch: Epoch
     ) -> tuple[Batch, NDArray[np.float32]]:
         config = self.near_dedup.config
         if not config.enabled or not len(batch):
             return batch, qualities_B
-        signatures_BP, has_words_B = self.prepare.sign(batch.texts)
+        signatures_BP, has_words_B = self.prepare.sign(batch, run)
         matches = self.near_dedup.match(batch.doc_nos_B, signatures_BP, has_words_B)
         removed_B = matches.doc_nos_B >= 0
         _reject_all(
@@ -129,7 +129,7 @@ class Decide:
     def _hold_out(
         self, batch: Batch, qualities_B: NDArray[np.float32], run: Run, verdicts: Verdicts, epoch: Epoch
     ) -> tuple[Batch, NDArray[np.float32]]:
-        rows = _rows(batch, run)
+        rows = run.rows(batch)
         held_out_B = self.hold_out.chosen(run.id_keys_B2[rows, 0])
         _reject_all(verdicts, batch.doc_nos_B[held_out_B], Reason.HELD_OUT)
         for row in rows[held_out_B].tolist():
@@ -138,7 +138,7 @@ class Decide:
 
     def _tokenize(self, batch: Batch, qualities_B: NDArray[np.float32], run: Run, verdicts: Verdicts) -> Accepted:
         """Accepted, if there are tokens, which are held."""
-        tokens = self.prepare.encode(batch.texts)
+        tokens = self.prepare.encode(batch, run)
         num_tokens_B = tokens.lengths()
         has_tokens_B = num_tokens_B > 0
         # A normalizer may leave nothing of a text of controls; there is nothing to train on then.
@@ -151,7 +151,7 @@ class Decide:
         return Accepted(
             ordinals_B=batch.ordinals_B,
             doc_nos_B=batch.doc_nos_B,
-            keys_B=run.id_keys_B2[_rows(batch, run), 0],
+            keys_B=run.id_keys_B2[run.rows(batch), 0],
             sources=batch.sources,
             qualities_B=qualities_B[has_tokens_B],
             num_tokens_B=num_tokens_B,
@@ -185,11 +185,6 @@ class Decide:
 def _count(counts: dict[str, int], names: Sequence[str], more: NDArray[np.int64]) -> None:
     for name, count in zip(names, more.tolist(), strict=True):
         counts[name] = counts.get(name, 0) + count
-
-
-def _rows(batch: Batch, run: Run) -> NDArray[np.int64]:
-    """Where the documents of a smaller batch stand in their run."""
-    return batch.doc_nos_B - int(run.batch.doc_nos_B[0])
 
 
 def _reject_all(

@@ -19,6 +19,7 @@ from curation.batch import Batch
 from curation.dedup.exact import Keys, fingerprint
 from curation.dedup.hash_index import HashIndex, hash_keys
 from curatord.records import DeadLetter, Retraction
+from daemon.prepared.columns import Prepared
 from state.common_facts import TOMBSTONES
 from state.epoch import Epoch
 from state.fact_table import FactOwner, FactTable, Table
@@ -35,10 +36,15 @@ class Run:
     documents: Documents  # the same, as they were read
     id_keys_B2: NDArray[np.uint64]
     keys: Keys
+    prepared: Prepared | None  # their numbers, where they came with them
     withheld_B: NDArray[np.bool_]  # retracted before they came
     replaced: int  # doc_no of the version that the first document replaces, or -1
     retraction: Retraction | None
     next_ordinal: int  # after the last row that this run accounts for
+
+    def rows(self, batch: Batch) -> NDArray[np.int64]:
+        """Where the documents of a batch that is left of it stand."""
+        return batch.doc_nos_B - int(self.batch.doc_nos_B[0])
 
 
 class _Version(msgspec.Struct, frozen=True, gc=False, kw_only=True):
@@ -53,6 +59,7 @@ class _Poll:
     """The documents of one poll, with all that is looked up once, so that a run costs no more than its own rows."""
 
     arrivals: Arrivals
+    prepared: Prepared | None
     batch: Batch  # doc_nos are given later
     id_keys_B2: NDArray[np.uint64]
     keys: Keys
@@ -78,7 +85,7 @@ def _as_bytes(keys_B2: NDArray[np.uint64]) -> list[bytes]:
     return keys
 
 
-def _gather(arrivals: Arrivals, known_ids: HashIndex) -> _Poll:
+def _gather(arrivals: Arrivals, prepared: Prepared | None, known_ids: HashIndex) -> _Poll:
     documents = arrivals.documents
     batch = Batch(
         ordinals_B=arrivals.first_ordinal + arrivals.places_B,
@@ -88,10 +95,11 @@ def _gather(arrivals: Arrivals, known_ids: HashIndex) -> _Poll:
         sources=documents.sources,
         languages=documents.languages,
     )
-    keys = fingerprint(batch.texts, documents.urls)
+    keys = fingerprint(batch.texts, documents.urls) if prepared is None else prepared.keys
     id_keys_B2 = id_keys(batch.ids)
     return _Poll(
         arrivals=arrivals,
+        prepared=prepared,
         batch=batch,
         id_keys_B2=id_keys_B2,
         keys=keys,
@@ -116,9 +124,9 @@ class Identify(FactOwner):
         """The tombstones."""
         return (self._tombstones,)
 
-    def runs(self, arrivals: Arrivals, epoch: Epoch) -> Iterator[Run]:
+    def runs(self, arrivals: Arrivals, prepared: Prepared | None, epoch: Epoch) -> Iterator[Run]:
         """Cut rows into runs. Each must be decided, and noted here, before the next is asked for."""
-        poll = _gather(arrivals, self._ids)
+        poll = _gather(arrivals, prepared, self._ids)
         place = row = 0
         if len(arrivals) and not self._tombstones and poll.is_one_run():
             yield self._run(poll, None, len(arrivals))
@@ -185,10 +193,12 @@ class Identify(FactOwner):
     ) -> Run:
         """The documents in these rows, or all of them."""
         batch, documents, id_keys_B2, keys = poll.batch, poll.arrivals.documents, poll.id_keys_B2, poll.keys
+        prepared = poll.prepared
         if rows is not None:
             rows_B = np.array(rows, np.int64)
             batch, documents = batch.take(rows_B), documents.take(rows_B)
             id_keys_B2, keys = id_keys_B2[rows_B], keys.take(rows_B)
+            prepared = None if prepared is None else prepared.take(rows_B)
         withheld_B = np.zeros(len(batch), np.bool_)
         if self._tombstones:
             withheld_B[:] = [self._is_withheld(key.tobytes(), documents, row) for row, key in enumerate(id_keys_B2)]
@@ -197,6 +207,7 @@ class Identify(FactOwner):
             documents=documents,
             id_keys_B2=id_keys_B2,
             keys=keys,
+            prepared=prepared,
             withheld_B=withheld_B,
             replaced=replaced,
             retraction=retraction,

@@ -41,7 +41,7 @@ class Door:
         arrivals = arrivals_of(values, self.next_ordinal, made_us)
         self.next_ordinal += len(values)
         runs = []
-        for run in self.intake.runs(arrivals, self.epoch):
+        for run in self.intake.runs(arrivals, None, self.epoch):
             if run.retraction is not None:
                 self.intake.forget(run.retraction)
             if len(run.batch):

@@ -4,31 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import msgspec
 import numpy as np
 import pytest
 
-from curation.batch import Batch
+from consumers.broker import RawDocument
+from consumers.formats.documents import Documents, decode_rows
+from consumers.formats.input_config import InputConfig
 from curation.dedup.near import NearDedup, NearDedupConfig
 from curation.quality.judge import Quality, QualityConfig
 from curation.quality.language import LanguageConfig
 from daemon.stages.prepare import Prepare
 from daemon.stages.workers import MIN_DOCUMENTS, Workers, num_threads
-from kernels.columns import join_texts
 from tests.simulation.world import WORDS, tokenizer
 
 TEXTS = [" ".join(WORDS[n : n + 5 + n % 50]) for n in range(4 * MIN_DOCUMENTS)]
 
 
-def batch_of(texts: list[str]) -> Batch:
-    numbers_B = np.arange(len(texts))
-    return Batch(
-        ordinals_B=numbers_B,
-        doc_nos_B=numbers_B,
-        ids=tuple(map(str, numbers_B)),
-        texts=join_texts(texts),
-        sources=("",) * len(texts),
-        languages=("",) * len(texts),
-    )
+def documents_of(texts: list[str]) -> Documents:
+    rows = [RawDocument("input", at, msgspec.json.encode({"text": text})) for at, text in enumerate(texts)]
+    return decode_rows(rows, 0, InputConfig(), 0).documents
 
 
 @pytest.fixture(params=[1, 2, 3])
@@ -44,22 +39,24 @@ def prepare(request: pytest.FixtureRequest) -> Iterator[Prepare]:
 
 
 def test_many_documents_have_the_numbers_that_each_has_alone(prepare: Prepare) -> None:
-    whole = batch_of(TEXTS)
-    measures, tokens = prepare.measure(whole), prepare.encode(whole.texts)
-    signatures_BP, has_words_B = prepare.sign(whole.texts)
+    whole = prepare.all(documents_of(TEXTS))
 
     for b in range(0, len(TEXTS), 17):
-        one = batch_of([TEXTS[b]])
-        alone = prepare.measure(one)
-        assert np.array_equal(alone.values_BR[0], measures.values_BR[b], equal_nan=True)
-        assert (alone.scores_B[0], alone.languages_B[0]) == (measures.scores_B[b], measures.languages_B[b])
-        assert prepare.encode(one.texts)[0].tolist() == tokens[b].tolist()
-        assert np.array_equal(prepare.sign(one.texts)[0][0], signatures_BP[b])
-    assert has_words_B.all()
+        alone = prepare.all(documents_of([TEXTS[b]]))
+        one = whole.take(np.array([b]))
+        assert np.array_equal(alone.measures.values_BR, one.measures.values_BR, equal_nan=True)
+        assert alone.measures.scores_B[0] == one.measures.scores_B[0]
+        assert alone.measures.languages_B == one.measures.languages_B
+        assert alone.tokens[0].tolist() == one.tokens[0].tolist()
+        assert np.array_equal(alone.signatures_BU, one.signatures_BU)
+        assert np.array_equal(alone.keys.texts_B2, one.keys.texts_B2)
+    assert whole.has_words_B.all()
 
 
-def test_no_documents_have_no_tokens(prepare: Prepare) -> None:
-    assert len(prepare.encode(join_texts([]))) == 0
+def test_no_documents_have_no_numbers(prepare: Prepare) -> None:
+    nothing = prepare.all(documents_of([]))
+
+    assert len(nothing.tokens) == len(nothing.measures) == len(nothing.signatures_BU) == 0
 
 
 def test_there_are_as_many_threads_as_are_wanted_and_one_a_processor_by_itself() -> None:

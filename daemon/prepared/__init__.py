@@ -1,0 +1,1 @@
+"""Rows prepared apart from the process that decides about them."""
