@@ -30,7 +30,6 @@ from daemon.stages.verdict_rows import VerdictRows
 from daemon.stages.workers import Workers, num_threads
 from kernels import words
 from ops.blas import use_one_thread
-from ops.memory import keep_freed_memory
 from ops.phases import PhaseClock
 from packing.emission import Emission
 from packing.held import HeldDocuments
@@ -62,7 +61,6 @@ def build(
     Raises `ConfigError` where the configuration names something that is not there.
     """
     use_one_thread()
-    keep_freed_memory()
     phases, ledger, held, ticks, segments = phases or PhaseClock(), Ledger(), HeldDocuments(), Ticks(), Segments(store)
     seed, workers = config.output.seed, Workers(num_threads(config.daemon.threads))
     compose = _compose(config, store, tokenizer, progress, held, ledger, phases)

@@ -28,7 +28,7 @@ from daemon.stages.deciding_options import DECIDED_WITH, DecidedWith, deciding_o
 from daemon.stages.feedback import FeedbackJoin
 from daemon.stages.identify import Identify, Run
 from daemon.stages.ticks import Ticks
-from ops.memory import keep_objects, return_freed_memory
+from ops.memory import keep_freed_memory, keep_objects, return_freed_memory
 from ops.phases import PhaseClock
 from packing.emission import Emission
 from packing.held import HeldDocuments
@@ -159,11 +159,13 @@ class Pipeline(FactOwner):
     def compile(self) -> None:
         """Compile the kernels that every document goes through, so that the first are not taken for slow ones.
 
-        All that exists by then stays for good: the garbage collector need not look at it again.
+        All that exists by then stays for good: the garbage collector need not look at it again. What was freed goes
+        back, and what is freed from now on is kept for the next batch.
         """
         self.decide.prepare.compile()
         keep_objects()
         return_freed_memory()
+        keep_freed_memory()
 
     def try_out(self, row: RawDocument, epoch: Epoch) -> None:
         """Decide a row, and learn nothing, in a copy of the process: what learns may work on threads."""

@@ -43,7 +43,9 @@ class TiktokenEncoder:
         import tiktoken
 
         ranks = {token: rank for rank, token in enumerate(tokens) if token}
-        return cls(tiktoken.Encoding("vocabulary", pat_str=expression, mergeable_ranks=ranks, special_tokens={}))
+        encoding = tiktoken.Encoding("vocabulary", pat_str=expression, mergeable_ranks=ranks, special_tokens={})
+        encoding._mergeable_ranks = {}  # 8 MB, for what is not asked here
+        return cls(encoding)
 
     @property
     def library(self) -> str:

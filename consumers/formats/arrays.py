@@ -1,7 +1,7 @@
 """Arrow arrays over buffers that are there already.
 
-`pyarrow.array` and `pyarrow.scalar` import pandas when they are first called, wherever it is installed: a second of
-start-up, and memory, for nothing that a commit needs.
+`pyarrow.array`, `pyarrow.scalar` and `Array.to_numpy` import pandas when they are first called, wherever it is
+installed: a second of start-up, and memory, for nothing that a commit or a summary needs.
 """
 
 from __future__ import annotations
@@ -23,6 +23,14 @@ def numbers(values_B: NDArray[Any], known_B: NDArray[np.bool_] | None = None) ->
     values_B = np.ascontiguousarray(values_B)
     buffers = [_validity(known_B), pa.py_buffer(values_B)]
     return pa.Array.from_buffers(pa.from_numpy_dtype(values_B.dtype), len(values_B), buffers)
+
+
+def as_numbers(column: Array) -> NDArray[Any]:
+    """The numbers of a column without nulls, over its memory."""
+    kind = np.dtype(column.type.to_pandas_dtype())
+    if not len(column):
+        return np.zeros(0, kind)
+    return np.frombuffer(column.buffers()[-1], kind, len(column), column.offset * kind.itemsize)
 
 
 def strings(values: Sequence[str | None], *, large: bool = False) -> Array:

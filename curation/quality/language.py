@@ -41,6 +41,8 @@ from ops.memory import lookup_table
 
 UNDETERMINED = "und"
 ENGLISH = "en"
+# Classes of py3langid's whose code is not that of `language_codes`, which need not be read for the others.
+_OTHER_CODES = {"kik": "ki"}
 NO_LANGUAGE_CODE = "zxx"  # base64, logs, tables of numbers
 
 
@@ -88,17 +90,17 @@ class LanguageModel(NamedTuple):
 @cache
 def load_model() -> tuple[LanguageModel, tuple[str, ...], int]:
     """The model, its languages, and the longest n-gram in bytes; 70 MB, once a process."""
-    weights_FL, weights_L, classes_L, moves_SN, row_S, feature_S = _published_model(version("py3langid"))
-    languages = tuple(normalise_language(language) for language in classes_L.tolist())
+    weights_FL, weights_L, classes_L = _published_weights(version("py3langid"))
+    languages = tuple(_OTHER_CODES.get(language, language) for language in classes_L.tolist())
     stride = -(-len(languages) // COLUMNS) * COLUMNS
     table_FL = lookup_table((len(weights_FL), stride), np.float16)
     table_FL[:, : len(languages)] = weights_FL
+    del weights_FL  # 28 MB, of which the automaton takes the place
     prior_L = np.zeros(stride, np.float32)
     prior_L[: len(languages)] = weights_L
-    next_state_SN = lookup_table(moves_SN.shape, np.uint32)
-    next_state_SN[:] = moves_SN
+    moves_SN, row_S, feature_S = _published_automaton(version("py3langid"))
     model = LanguageModel(
-        next_state_SN=next_state_SN,
+        next_state_SN=moves_SN,
         row_S=row_S.astype(np.uint16),
         feature_S=feature_S.astype(np.int32),
         table_FL=table_FL.view(np.uint16).reshape(-1),
@@ -114,13 +116,24 @@ def load_model() -> tuple[LanguageModel, tuple[str, ...], int]:
 
 
 @kept
-def _published_model(of_version: str) -> tuple[NDArray[Any], ...]:
-    """The tables of this version of py3langid, which takes half a second to unpack them."""
+def _published_weights(of_version: str) -> tuple[NDArray[Any], ...]:
+    """The weight of an n-gram for a language, the languages' prior weights, and their codes."""
+    model = _unpacked()
+    return tuple(map(np.asarray, (model.nb_ptc, model.nb_pc, model.nb_classes)))
+
+
+@kept
+def _published_automaton(of_version: str) -> tuple[NDArray[Any], ...]:
+    """The next state by row and byte; the row of a state, and what it announces."""
+    model = _unpacked()
+    return tuple(map(np.asarray, (model.tk_nextmove, model.tk_row, model.tk_output)))
+
+
+def _unpacked() -> Any:
+    """The model as py3langid reads it, in half a second and three times its memory."""
     from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
-    model = LanguageIdentifier.from_model_file(MODEL_FILE)
-    tables = model.nb_ptc, model.nb_pc, model.nb_classes, model.tk_nextmove, model.tk_row, model.tk_output
-    return tuple(map(np.asarray, tables))
+    return LanguageIdentifier.from_model_file(MODEL_FILE)
 
 
 def identify_languages(texts: Texts) -> tuple[list[str], NDArray[np.float32]]:

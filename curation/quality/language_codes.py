@@ -132,9 +132,9 @@ def covered_languages(codes: Iterable[str]) -> frozenset[str]:
     >>> sorted(covered_languages(["nb"]))
     ['nb', 'no']
     """
-    registry = _registry()
     covered = set(codes)
     for code in tuple(covered):
+        registry = _registry()
         covered |= registry.members.get(code, frozenset())
         if code in registry.macrolanguages:
             covered.add(registry.macrolanguages[code])

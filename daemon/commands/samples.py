@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
+from consumers.formats.arrays import as_numbers
 from curatord.sequence import HEAD_PRESENT
 from daemon.commands.explain import find_placements
 from daemon.commands.read_state import Damage
@@ -120,7 +121,7 @@ def _beginnings(table: object) -> Iterator[tuple[str, Tokens]]:
     columns = ("input_ids", "seq_lengths", "segment_flags", "doc_ids")
     for row in range(table.num_rows):  # type: ignore[attr-defined]
         tokens, lengths, flags, ids = (table.column(name)[row] for name in columns)  # type: ignore[attr-defined]
-        tokens_T, ends_S = tokens.values.to_numpy(), np.cumsum(lengths.values.to_numpy())
+        tokens_T, ends_S = as_numbers(tokens.values), np.cumsum(as_numbers(lengths.values))
         for doc_id, end, length, flag in zip(ids.as_py(), ends_S, lengths.as_py(), flags.as_py(), strict=True):
             if flag & HEAD_PRESENT:
                 yield doc_id, tokens_T[end - length : end][:MAX_TOKENS].astype(np.uint32)
@@ -157,7 +158,7 @@ def _row_tokens(file: pq.ParquetFile, row: int) -> Tokens:
         count = file.metadata.row_group(group).num_rows
         if row < count:
             column = file.read_row_group(group, columns=["input_ids"]).column("input_ids")
-            tokens: Tokens = column[row].values.to_numpy().astype(np.uint32)
+            tokens: Tokens = as_numbers(column[row].values).astype(np.uint32)
             return tokens
         row -= count
     raise ValueError("the shard has fewer rows than its name says")

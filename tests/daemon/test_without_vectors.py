@@ -15,7 +15,7 @@ from tests.daemon.conftest import CONFIG, write_documents
 
 ROOT = Path(__file__).parents[2]
 BEST_FIT = CONFIG.replace("[packing]", '[packing]\nmode = "best_fit"')
-HEAVY = ("torch", "transformers", "sentence_transformers", "faiss", "pandas", "datasketch")
+HEAVY = ("torch", "transformers", "sentence_transformers", "faiss", "pandas", "datasketch", "scipy.linalg", "iso639")
 
 
 def curate(folder: Path, output: str, config: str, *numbers: range, keep_open: bool = True) -> str:

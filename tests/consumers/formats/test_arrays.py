@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumers.formats.arrays import joined, lists, numbers, strings
+from consumers.formats.arrays import as_numbers, joined, lists, numbers, strings
 
 
 @given(st.lists(st.none() | st.text(st.characters(exclude_categories=["Cs"]))), st.booleans())
@@ -56,6 +56,14 @@ def test_slices_that_follow_one_another_are_not_copied() -> None:
     assert np.shares_memory(found, whole)
     del whole, parts
     assert found.tolist() == list(range(5, 100)), "the array lives as long as what is joined"
+
+
+@given(st.lists(st.lists(st.integers(0, 2**32 - 1))), st.integers(0, 3))
+def test_numbers_are_read_where_they_lie(rows: list[list[int]], start: int) -> None:
+    column = pa.array(rows, pa.list_(pa.uint32()))[start:]
+    for row, values in zip(column, rows[start:], strict=True):
+        assert as_numbers(row.values).tolist() == values
+        assert as_numbers(row.values).dtype == np.uint32
 
 
 @pytest.mark.parametrize(
