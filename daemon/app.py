@@ -123,7 +123,7 @@ def _compose(
         vocabulary_size=tokenizer.vocabulary_size,
         seed=seed,
         threads=num_threads(config.daemon.threads),
-        lessons=store.folder.with_name(store.folder.name + ".lessons"),
+        lessons=store.folder / "lessons.sqlite",
         progress=progress,
     )
     embedder.restore(store)

@@ -1,4 +1,4 @@
-"""Lessons: vectors that the teacher gave, kept beside the state, so that a training that was interrupted goes on.
+"""Lessons: vectors that the teacher gave, kept in the state's folder, so that a training that was interrupted goes on.
 
 A lesson depends on the teacher and the text alone. So the file is a cache and no fact: without it, the teacher is asked
 again and says the same. It holds the lessons of the latest training and of the one that goes on, by a hash of the text.

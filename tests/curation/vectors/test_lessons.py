@@ -16,6 +16,7 @@ import pytest
 
 from curation.vectors.lessons import Lessons
 from curation.vectors.teacher import DEFAULT_MODEL, GROUP_DOCUMENTS, Teacher, open_teacher
+from state.store import Store
 
 TEXTS = [f"Document {number} is about the number {number}." for number in range(3 * GROUP_DOCUMENTS)]
 
@@ -49,6 +50,14 @@ def test_a_training_that_was_stopped_goes_on(tmp_path: Path, teacher: Teacher) -
 
     assert _encoded(Lessons(tmp_path / "lessons"), TEXTS, teacher) == len(TEXTS) - GROUP_DOCUMENTS
     assert _encoded(Lessons(tmp_path / "lessons"), TEXTS, teacher) == 0
+
+
+def test_lessons_lie_among_the_files_of_a_state_and_outlive_its_opening(tmp_path: Path, teacher: Teacher) -> None:
+    lessons = Lessons(tmp_path / "lessons.sqlite")
+    for expected in (len(TEXTS), 0):
+        store = Store(tmp_path)
+        assert _encoded(lessons, TEXTS, teacher) == expected
+        store.close()
 
 
 def test_a_training_that_was_killed_goes_on(tmp_path: Path, teacher: Teacher) -> None:
