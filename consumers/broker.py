@@ -94,6 +94,7 @@ class CommitReport:
 
     transaction_s: float = 0.0
     journal_bytes: int = 0
+    num_repeated: int = 0  # prepared rows that came again since the commit before
 
 
 class Inbox(Protocol):

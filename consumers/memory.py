@@ -13,6 +13,8 @@ from itertools import chain
 
 from consumers.attempts import Attempts
 from consumers.broker import CommitReport, JournalRecord, RawDocument, RawFeedback
+from consumers.formats.prepared import decode_message
+from consumers.prepared import Coverage
 from curatord.errors import JournalUnusable, StateError
 from curatord.records import DeadLetter
 from curatord.sequence import EndOfStream, PackedSequence
@@ -58,6 +60,9 @@ class World:
     end: int = 0
     position: int = 0  # committed, in such a topic
     mark: bytes = b""  # of what is being worked on
+    # Messages of workers that prepared the documents, which are then read from here; and the identity of preparing.
+    prepared: Sequence[bytes] = ()
+    prepared_with: str = ""
 
 
 class MemoryBroker:
@@ -69,6 +74,9 @@ class MemoryBroker:
         self._crashes = dict(crashes or {})
         self._next = world.num_read
         self._next_feedback = world.num_heard
+        self._next_message = 0  # of those that are prepared; which rows are new, their positions say
+        self._coverage = Coverage(lambda source: world.documents[self._next - 1].position + 1 if self._next else None)
+        self._rows: list[RawDocument] = []  # that no poll has given out yet
         self.attempts = Attempts(self._keep, world.mark)
 
     def _keep(self, mark: bytes, *, wait: bool) -> None:
@@ -92,9 +100,15 @@ class MemoryBroker:
 
     def poll(self, max_rows: int, timeout_s: float) -> list[RawDocument]:
         """The next rows."""
-        rows = list(self._world.documents[self._next : self._next + max_rows])
-        rows = rows[: self.attempts.begin([(row.source, row.position) for row in rows])]
-        self._next += len(rows)
+        if not self._world.prepared:
+            self._rows = list(self._world.documents[self._next : self._next + max_rows])
+        while len(self._rows) < max_rows and self._next_message < len(self._world.prepared):
+            message = decode_message(self._world.prepared[self._next_message], self._world.prepared_with, "a message")
+            self._next_message += 1
+            self._rows += self._coverage.take(message, self._world.documents[0].source, "a message")
+        num = self.attempts.begin([(row.source, row.position) for row in self._rows])
+        rows, self._rows = self._rows[:num], self._rows[num:]
+        self._next += num
         return rows
 
     def feedback(self, max_records: int) -> list[RawFeedback]:
@@ -117,6 +131,8 @@ class MemoryBroker:
 
     def ended(self) -> bool:
         """All rows were polled."""
+        if self._world.prepared:
+            return not self._rows and self._next_message == len(self._world.prepared)
         return self._next >= len(self._world.documents)
 
     def complete(self, epoch: Epoch) -> None:

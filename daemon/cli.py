@@ -190,6 +190,16 @@ def run_command(config_path: Path | None, dry_run: bool, max_documents: int, as_
 
 @cli.command()
 @config_option
+@click.option("--again", is_flag=True, help="Prepare nothing: have all prepared again that the lane has not decided.")
+def prepare(config_path: Path | None, again: bool) -> None:
+    """Prepare documents of a topic for the lane, as one of many workers, until it is stopped."""
+    from daemon.prepared.service import begin_again, run_worker
+
+    sys.exit((begin_again if again else run_worker)(find_config(config_path)))
+
+
+@cli.command()
+@config_option
 @json_option
 def status(config_path: Path | None, as_json: bool) -> None:
     """Show how the service does, then exit: 0 healthy, 1 degraded, 69 if it does not answer."""

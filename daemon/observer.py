@@ -122,7 +122,7 @@ class Observer:
         pipeline.phases.enter("observe")
         self._tell_time()
         before, self._counted = self._counted, _counted(pipeline)
-        counts = grown(self._counted, before)
+        counts = {**grown(self._counted, before), (Metric.PREPARED_REPEATED,): report.num_repeated}
         events.epoch_committed(
             EpochCommitted(
                 epoch=epoch.number,

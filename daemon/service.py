@@ -21,6 +21,7 @@ from daemon.config import NO_VECTORS, Config, changed_options, load_config
 from daemon.loop import Hooks, Loop, marked
 from daemon.observer import Observer, observed
 from daemon.pipeline import Pipeline
+from daemon.prepared.identity import prepared_identity
 from daemon.restore import catch_up, epoch_of, explained, open_state, restore_journalled, snapshots_of, stand_by
 from daemon.signals import Interrupted, StopRequest
 from daemon.stages.deciding_options import differences
@@ -84,7 +85,8 @@ def open_broker(config: Config, tokenizer: Tokenizer, store: Store) -> KafkaBrok
         vocabulary_size=tokenizer.vocabulary_size,
     )
     identity = encode_identity(config, tokenizer)
-    return KafkaBroker(config.kafka, config.topics, config.input, outputs, store, identity)
+    prepared_with = prepared_identity(config, tokenizer)
+    return KafkaBroker(config.kafka, config.topics, config.input, outputs, store, identity, prepared_with)
 
 
 def connect(

@@ -38,6 +38,9 @@ CALLED_FROM_OUTSIDE = {
     "consumers/kafka/membership.py on_partitions_assigned",
     "consumers/kafka/membership.py on_partitions_lost",
     "consumers/kafka/membership.py on_partitions_revoked",
+    "consumers/kafka/share.py on_partitions_assigned",
+    "consumers/kafka/share.py on_partitions_lost",
+    "consumers/kafka/share.py on_partitions_revoked",
     # transformers' trainer callbacks
     "curatord/adapters/huggingface.py on_epoch_begin",
     "curatord/adapters/huggingface.py on_save",
@@ -53,12 +56,7 @@ CALLED_FROM_OUTSIDE = {
     # the broker of the simulation
     "consumers/memory.py MemoryBroker",
 }
-DEAD: set[str] = {
-    # Called when rows come prepared: by the pool of processes, and from topics and files.
-    "consumers/formats/prepared.py decode_message",
-    "consumers/formats/prepared.py encode_message",
-    "daemon/prepared/preparer.py Preparer",
-}
+DEAD: set[str] = set()
 
 # Modules with logic that are tested through others only.
 WITHOUT_TESTS = {

@@ -66,7 +66,8 @@ class AllToOne(AbstractPartitionAssignor):  # type: ignore[misc]  # kafka-python
         """Everything to one member; called on the leader of the group only."""
         said = {m.member_id: msgspec.json.decode(m.metadata.user_data or b"{}", type=Said) for m in members}
         chosen = choose(said)
-        topics = sorted({topic for member in members for topic in member.metadata.topics})
+        # What others read is not for it: while [topics] prepared is being changed, some read another topic.
+        topics = sorted({topic for m in members if m.member_id == chosen for topic in m.metadata.topics})
         everything = [
             (topic, sorted(partitions)) for topic in topics if (partitions := cluster.partitions_for_topic(topic))
         ]

@@ -31,6 +31,7 @@ from consumers.kafka.marker import Marker, check_partitions, decode_marker
 from consumers.kafka.membership import Membership
 from consumers.kafka.outputs import Outputs
 from consumers.kafka.positions import Positions, source_name
+from consumers.kafka.prepared_inbox import PreparedInbox
 from consumers.kafka.retention import RetentionReader
 from consumers.kafka.topics import TopicsConfig
 from consumers.kafka.transactions import Outgoing, StaleMembership, Transactions
@@ -59,6 +60,7 @@ class KafkaBroker:
         outputs: Outputs,
         store: Store,
         identity: str,
+        prepared_identity: str = "",
     ) -> None:
         self._kafka = kafka
         self._topics = topics
@@ -67,9 +69,10 @@ class KafkaBroker:
         self._identity = identity
         self._journal_partition = TopicPartition(topics.journal, 0)
         self._mark_partition = TopicPartition(topics.artifacts, 0)  # its metadata are the mark
-        self._membership = Membership(kafka, topics.documents)
+        self._membership = Membership(kafka, topics.prepared or topics.documents)
         self._positions = Positions(store)
-        self._inbox = KafkaInbox(kafka, topics, input_config, self._membership, self._positions)
+        reading = kafka, topics, input_config, self._membership, self._positions
+        self._inbox = PreparedInbox(*reading, prepared_identity) if topics.prepared else KafkaInbox(*reading)
         self._transactions = Transactions(kafka)
         self._journal = JournalReader(kafka, topics)
         self._journal_writer = JournalWriter(kafka, topics)
@@ -151,7 +154,8 @@ class KafkaBroker:
         """Epoch 0: where the inputs begin, and the name of this journal."""
         self._marker = Marker(e=0, lane=uuid.uuid4().hex, id=self._identity, p=self._outputs.num_partitions)
         epoch = Epoch(number=0, identity=self._identity)
-        partitions = self._membership.partitions
+        # The first message of prepared documents says where they begin.
+        partitions = [] if self._topics.prepared else self._membership.partitions
         for partition, (first, _) in self._membership.bounds(partitions, self._kafka.request_timeout_s).items():
             epoch.positions[source_name(partition)] = first
         LANE.put(epoch, None, self._marker.lane)
@@ -213,7 +217,10 @@ class KafkaBroker:
         if offset is None:
             offset, journal_bytes = self._send(epoch)
         self._is_undecided = False
-        self.last_commit = CommitReport(transaction_s=time.monotonic() - began, journal_bytes=journal_bytes)
+        transaction_s, num_repeated = time.monotonic() - began, self._inbox.take_repeated()
+        self.last_commit = CommitReport(
+            transaction_s=transaction_s, journal_bytes=journal_bytes, num_repeated=num_repeated
+        )
         apply_journalled(self._store, epoch.changes(), offset)
 
     def _decided(self, epoch: Epoch) -> int | None:
@@ -295,7 +302,10 @@ class KafkaBroker:
 
         Raises `LaneLost` if one is not this process's: outputs without their inputs' offsets would be made again.
         """
-        named = {source_name(partition): partition for partition in self._membership.partitions}
+        partitions = self._membership.partitions
+        if self._topics.prepared:
+            partitions += [TopicPartition(self._topics.documents, own.partition) for own in partitions]
+        named = {source_name(partition): partition for partition in partitions}
         wanted = dict(positions)
         if time.monotonic() - self._recommitted_at > RECOMMIT_S:
             self._recommitted_at = time.monotonic()
@@ -303,7 +313,8 @@ class KafkaBroker:
                 known = self._positions.of(source)
                 if known is not None:
                     wanted[source] = known
-        wanted = {source: at for source, at in wanted.items() if coordinates(source)[0] == self._topics.documents}
+        inputs = self._topics.documents, self._topics.prepared
+        wanted = {source: at for source, at in wanted.items() if coordinates(source)[0] in inputs}
         if foreign := wanted.keys() - named.keys():
             raise LaneLost(f"{', '.join(sorted(foreign))} went to another process before it was committed")
         return {named[source]: OffsetAndMetadata(at, "", -1) for source, at in wanted.items()}

@@ -112,13 +112,17 @@ def connected_producer(config: KafkaConfig, kind: type[Any] = KafkaProducer, **o
         return open_client(
             kind,
             **_options(config),
-            **{"max_block_ms": patience_ms, "bootstrap_timeout_ms": patience_ms, **options},
+            **{
+                "max_block_ms": patience_ms,
+                "bootstrap_timeout_ms": patience_ms,
+                "compression_type": "lz4",
+                **options,
+            },
             # Before the transaction's own end, or the cluster would abort what is still being retried.
             delivery_timeout_ms=int(max(config.request_timeout_s * 1000 + LINGER_MS, config.commit_timeout_s * 750)),
             linger_ms=LINGER_MS,
             batch_size=BATCH_BYTES,
             max_request_size=MAX_REQUEST_BYTES,
-            compression_type="lz4",
             allow_auto_create_topics=False,
         )
     except KafkaError as error:
@@ -144,11 +148,15 @@ def connected_admin(config: KafkaConfig) -> KafkaAdminClient:
     return admin
 
 
-def check_lane_rights(config: KafkaConfig, topics: TopicsConfig) -> None:
-    """Raise `AccessRefused` naming every right that the lane lacks, `BrokerUnavailable`."""
+def check_lane_rights(
+    config: KafkaConfig,
+    topics: TopicsConfig,
+    check: Callable[[KafkaAdminClient, KafkaConfig, TopicsConfig], None] = check_rights,
+) -> None:
+    """Raise `AccessRefused` naming every right that the lane, or another, lacks, `BrokerUnavailable`."""
     admin = connected_admin(config)
     try:
-        check_rights(admin, config, topics)
+        check(admin, config, topics)
     except KafkaError as error:
         raise unreachable(config, error) from error
     finally:

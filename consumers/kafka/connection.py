@@ -70,6 +70,11 @@ class KafkaConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
                 f"{self.commit_timeout_s:g}: one answer that is late would end the process"
             )
 
+    @property
+    def workers(self) -> str:
+        """Name of the consumer group that prepares documents for the lane."""
+        return f"{self.lane}-prepare"
+
     def patient(self, seconds: float) -> KafkaConfig:
         """The same, but no answer is waited for longer than so many seconds."""
         return msgspec.structs.replace(self, request_timeout_s=min(seconds, self.request_timeout_s))

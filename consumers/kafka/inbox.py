@@ -80,17 +80,8 @@ class KafkaInbox:
         bounds = self._membership.bounds(partitions, self._kafka.request_timeout_s)
         start = {}
         for partition in partitions:
-            source = source_name(partition)
-            known = self._positions.of(source)
-            committed = self._membership.committed(partition, self._kafka.request_timeout_s)
-            if known != (None if committed is None else committed.offset):
-                raise StateError(
-                    f"the state was read up to {known} of {source}, the group {self._kafka.lane} "
-                    f"committed {committed and committed.offset}: another client moved the group's offsets. "
-                    "See docs/operating.md#offsets-moved"
-                )
+            source, position = source_name(partition), self._check_group(partition) or 0
             first, end = bounds[partition]
-            position = known or 0
             if not first <= position <= end:
                 raise StateError(
                     f"{source} holds offsets {first} to {end}, and is to be read on at {position}: "
@@ -99,6 +90,19 @@ class KafkaInbox:
                 )
             start[partition] = position
         return start
+
+    def _check_group(self, partition: TopicPartition) -> int | None:
+        """The position of a partition; None if it was never read. Raises `StateError` if state and group differ."""
+        source = source_name(partition)
+        known = self._positions.of(source)
+        committed = self._membership.committed(partition, self._kafka.request_timeout_s)
+        if known != (None if committed is None else committed.offset):
+            raise StateError(
+                f"the state was read up to {known} of {source}, the group {self._kafka.lane} "
+                f"committed {committed and committed.offset}: another client moved the group's offsets. "
+                "See docs/operating.md#offsets-moved"
+            )
+        return known
 
     def _try_decoding(self, messages: list[Any]) -> None:
         """Find those that end a copy of this process."""
@@ -124,18 +128,26 @@ class KafkaInbox:
         positions = {source_name(partition): at for partition, at in self._membership.positions().items()}
         for message in self._fetched:
             positions.pop(source_name(message), None)
+        return self._ahead(positions)
+
+    def _ahead(self, positions: dict[str, int]) -> dict[str, int]:
+        """Those that are ahead of the committed ones, with those of feedback."""
         if self._feedback is not None:
             positions |= self._feedback.positions()
         return {source: at for source, at in positions.items() if at > (self._positions.of(source) or 0)}
 
     def lag(self) -> dict[str, int]:
         """Messages that wait, by partition. Raises `BrokerUnavailable`."""
-        partitions = self._membership.partitions
+        return self._lag(self._membership.partitions)
+
+    def _lag(self, partitions: list[TopicPartition]) -> dict[str, int]:
         bounds = self._membership.bounds(partitions, min(LAG_TIMEOUT_S, self._kafka.request_timeout_s))
-        return {
-            source: max(0, end - (self._positions.of(source) or 0))
-            for source, end in ((source_name(partition), end) for partition, (_, end) in bounds.items())
-        }
+        ends = {source_name(partition): end for partition, (_, end) in bounds.items()}
+        return {source: max(0, end - (self._positions.of(source) or 0)) for source, end in ends.items()}
+
+    def take_repeated(self) -> int:
+        """None: a topic has each message once."""
+        return 0
 
     def close(self) -> None:
         """Let the client of feedback go; that of documents is the membership's."""

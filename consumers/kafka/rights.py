@@ -24,10 +24,16 @@ ATTEMPTS: Final = 20  # a cluster that never had a group makes a topic for it fi
 WAIT_S: Final = 0.25
 
 
+def worker_rights(topics: TopicsConfig) -> dict[str, tuple[str, ...]]:
+    """The operations that a worker of `curatord prepare` needs on each topic."""
+    return {topics.documents: ("Read",), topics.prepared: ("Write", "DescribeConfigs")}
+
+
 def topic_rights(topics: TopicsConfig) -> dict[str, tuple[str, ...]]:
     """The operations that the service needs on each topic, as an authorizer names them."""
     rights = {
         topics.documents: ("Read",),
+        topics.prepared: ("Read",),
         topics.feedback: ("Read",),
         topics.sequences: ("Write", "DescribeConfigs"),
         topics.verdicts: ("Write", "DescribeConfigs"),
@@ -43,9 +49,7 @@ def check_rights(admin: KafkaAdminClient, config: KafkaConfig, topics: TopicsCon
 
     Raises KafkaError if the cluster does not say.
     """
-    rights = topic_rights(topics)
-    described = {topic["name"]: topic for topic in admin.describe_topics(list(rights))}
-    missing = [*_missing(described, rights)]
+    missing = _missing_of_topics(admin, topic_rights(topics))
     for kind, operation, refusal, ask in (
         ("group", "Read", GroupAuthorizationFailedError, admin.describe_groups),
         ("transactional-id", "Write", TransactionalIdAuthorizationFailedError, admin.describe_transactions),
@@ -54,6 +58,23 @@ def check_rights(admin: KafkaAdminClient, config: KafkaConfig, topics: TopicsCon
             missing.append((kind, config.lane, (operation,)))
     if missing:
         raise _refused(config, missing)
+
+
+def check_rights_of_workers(admin: KafkaAdminClient, config: KafkaConfig, topics: TopicsConfig) -> None:
+    """As `check_rights`, for those that prepare documents for the lane."""
+    missing = _missing_of_topics(admin, worker_rights(topics))
+    for group, operation in ((config.workers, "Read"), (config.lane, "Describe")):
+        if _is_refused(admin.describe_groups, group, GroupAuthorizationFailedError):
+            missing.append(("group", group, (operation,)))
+    if missing:
+        raise _refused(config, missing)
+
+
+def _missing_of_topics(
+    admin: KafkaAdminClient, rights: Mapping[str, Sequence[str]]
+) -> list[tuple[str, str, tuple[str, ...]]]:
+    described = {topic["name"]: topic for topic in admin.describe_topics(list(rights))}
+    return [*_missing(described, rights)]
 
 
 def check_described(

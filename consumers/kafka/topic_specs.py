@@ -27,6 +27,9 @@ from state.journal import PART_BYTES
 DEFAULT_PARTITIONS = 4
 DAY_MS = 86_400_000
 FOR_EVER = "-1"
+# A day of a lane at full speed in four partitions, about. The documents themselves are kept longer, and are prepared
+# once more if need be.
+PREPARED_PARTITION_BYTES = 50 << 30
 # A record without a key cannot lie on a compacted topic, and one with a key would be lost there.
 KEPT = {"cleanup.policy": "delete"}
 # Losing any of it loses the state of the lane, so neither time nor size may cut it.
@@ -46,6 +49,7 @@ class TopicSpec:
     what: str  # a few words for a human
     num_partitions: int  # to make it with
     is_fixed: bool = False  # whether it must have exactly so many
+    like: str = ""  # a topic with as many, which it must have, too
     exactly: Mapping[str, str] = field(default_factory=dict)
     at_least: Mapping[str, int] = field(default_factory=dict)
     initially: Mapping[str, str] = field(default_factory=dict)
@@ -64,10 +68,13 @@ class Difference:
     option: str = ""
     found: str = ""
     wanted: str = ""
+    num_partitions: int = 0  # to make it with, or to add up to; 0 where that does not help
 
     def __str__(self) -> str:
         if self.kind == "missing":
             return f"+ {self.topic}: does not exist; to be made with {self.wanted}"
+        if self.kind == "partitions" and self.num_partitions:
+            return f"~ {self.topic}: has {self.found} partitions, must have {self.wanted}"
         if self.kind == "partitions":
             return (
                 f"! {self.topic}: has {self.found} partitions, must have {self.wanted}. That cannot be changed: "
@@ -78,7 +85,7 @@ class Difference:
     @property
     def can_be_repaired(self) -> bool:
         """Whether `repair_topics` can do something about it."""
-        return self.kind != "partitions"
+        return self.kind != "partitions" or self.num_partitions > 0
 
 
 def topic_specs(
@@ -91,6 +98,15 @@ def topic_specs(
             what="documents in",
             num_partitions=num_partitions,
             initially={**KEPT, "retention.ms": str(7 * DAY_MS)},
+        ),
+        TopicSpec(
+            name=topics.prepared,
+            what="documents as they were prepared",
+            num_partitions=num_partitions,
+            like=topics.documents,
+            exactly=KEPT,
+            at_least={"max.message.bytes": batch_bytes(PART_BYTES)},
+            initially={"retention.ms": str(3 * DAY_MS), "retention.bytes": str(PREPARED_PARTITION_BYTES)},
         ),
         TopicSpec(
             name=topics.sequences,
@@ -164,16 +180,20 @@ def check_topics(admin: KafkaAdminClient, kafka: KafkaConfig, specs: Sequence[To
         options = admin.describe_configs(resources, config_filter="all")["topic"] if resources else {}
     except KafkaError as error:
         raise refused(kafka, error) from error
+    counts = {spec.name: len(described[spec.name]["partitions"]) for spec in present}
     differences = []
     for spec in specs:
+        wanted_partitions = counts.get(spec.like, spec.num_partitions)
         if spec in present:
             found = {name: str(option["value"]) for name, option in options.get(spec.name, {}).items()}
-            differences += _compare(spec, len(described[spec.name]["partitions"]), found)
+            differences += _compare(spec, counts[spec.name], wanted_partitions, found)
         else:
             listed = "".join(f", {name} = {value}" for name, value in spec.options().items())
-            noun = "partition" if spec.num_partitions == 1 else "partitions"
-            wanted = f"{spec.num_partitions} {noun}{listed}"
-            differences.append(Difference(topic=spec.name, kind="missing", wanted=wanted))
+            noun = "partition" if wanted_partitions == 1 else "partitions"
+            wanted = f"{wanted_partitions} {noun}{listed}"
+            differences.append(
+                Difference(topic=spec.name, kind="missing", wanted=wanted, num_partitions=wanted_partitions)
+            )
     return differences
 
 
@@ -189,15 +209,18 @@ def repair_topics(
 
     Doing it again changes nothing. Raises `BrokerUnavailable`, `ConfigError` if the cluster refuses.
     """
-    missing = {difference.topic for difference in differences if difference.kind == "missing"}
+    options = {spec.name: spec.options() for spec in specs}
     made = {
-        spec.name: {
-            "num_partitions": spec.num_partitions,
+        difference.topic: {
+            "num_partitions": difference.num_partitions,
             "replication_factor": replication_factor,
-            "configs": spec.options(),
+            "configs": options[difference.topic],
         }
-        for spec in specs
-        if spec.name in missing
+        for difference in differences
+        if difference.kind == "missing"
+    }
+    widened = {
+        difference.topic: difference.num_partitions for difference in differences if difference.kind == "partitions"
     }
     changed: dict[str, dict[str, str]] = {}
     for difference in differences:
@@ -208,6 +231,8 @@ def repair_topics(
     try:
         if made:
             admin.create_topics(made, wait_for_metadata=True)
+        if widened:
+            admin.create_partitions(widened)
         if changed:
             admin.alter_configs(
                 [ConfigResource(ConfigResourceType.TOPIC, name, options) for name, options in changed.items()]
@@ -234,12 +259,18 @@ def _exists(described: Mapping[str, Any]) -> bool:
     raise kind(f"topic {described['name']}")
 
 
-def _compare(spec: TopicSpec, num_partitions: int, found: Mapping[str, str]) -> list[Difference]:
+def _compare(spec: TopicSpec, num_partitions: int, wanted: int, found: Mapping[str, str]) -> list[Difference]:
     """One topic that exists."""
     differences = []
-    if spec.is_fixed and num_partitions != spec.num_partitions:
+    if (spec.is_fixed or spec.like) and num_partitions != wanted:
         differences.append(
-            Difference(topic=spec.name, kind="partitions", found=str(num_partitions), wanted=str(spec.num_partitions))
+            Difference(
+                topic=spec.name,
+                kind="partitions",
+                found=str(num_partitions),
+                wanted=str(wanted),
+                num_partitions=wanted if spec.like and num_partitions < wanted else 0,
+            )
         )
     for name, value in spec.exactly.items():
         if found[name] != value:

@@ -14,6 +14,8 @@ class TopicsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
     documents: TopicName = "documents"
     """Documents come in here."""
+    prepared: Annotated[str, msgspec.Meta(pattern=r"^[a-zA-Z0-9._-]{0,249}$")] = ""
+    """Documents as `curatord prepare` has prepared them; the lane reads it in place of documents. "" has no workers."""
     sequences: TopicName = "sequences"
     """Packed sequences go out here."""
     verdicts: Annotated[str, msgspec.Meta(pattern=r"^[a-zA-Z0-9._-]{0,249}$")] = ""

@@ -6,14 +6,16 @@ import json
 import re
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import click
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 from kafka.errors import KafkaError
+from kafka.structs import OffsetAndMetadata
 
 from consumers.kafka.clients import connected_admin, connected_consumer, group_members, group_offsets, unreachable
 from consumers.kafka.marker import decode_marker
@@ -46,6 +48,9 @@ class Status:
     epoch: int | None = None  # committed
     members: list[str] = field(default_factory=list)  # clients of the group, by host
     lag: dict[str, int] = field(default_factory=dict)  # messages that wait, by partition
+    workers: list[str] = field(default_factory=list)  # clients of the group that prepares, by host
+    unprepared: dict[str, int] | None = None  # documents that wait for a worker, by partition
+    prepared: dict[str, int] | None = None  # messages of workers that wait for the lane, by partition
     readiness: str = ""  # of the process at metrics.listen
     is_ready: bool | None = None
     metrics: dict[str, dict[str, float]] = field(default_factory=dict)  # name -> labels -> value
@@ -73,6 +78,8 @@ def print_status(config_path: Path | None, *, as_json: bool) -> int:
         )
     if not status.members:
         status.problems.append("no process is in the lane's group: start `curatord run`")
+    if status.unprepared is not None and not status.workers:
+        status.problems.append(f"no worker is in the group {config.kafka.workers}: start `curatord prepare`")
     if status.is_ready is False:
         status.problems.append(f"the process here is not ready: {status.readiness}")
     if as_json:
@@ -135,18 +142,30 @@ def _ask(admin: KafkaAdminClient, consumer: KafkaConsumer, config: Config, statu
     lane, topics = config.kafka.lane, config.topics
     offsets = group_offsets(admin, lane)
     members = group_members(admin, lane)
-    status.members = [f"{member['client_id']} at {member['client_host']}" for member in members]
+    status.members = _named(members)
     marker = offsets.get(TopicPartition(topics.journal, 0))
     if marker is not None and marker.metadata:
         status.epoch = decode_marker(marker.metadata).e
-    partitions = [partition for partition in offsets if partition.topic == topics.documents]
     try:
-        ends = consumer.end_offsets(partitions) if partitions else {}
+        status.lag = _lag(consumer, offsets, topics.documents)
+        if topics.prepared:
+            of_workers = group_offsets(admin, config.kafka.workers)
+            status.workers = _named(group_members(admin, config.kafka.workers))
+            status.unprepared = _lag(consumer, of_workers, topics.documents)
+            status.prepared = _lag(consumer, offsets, topics.prepared)
     except KafkaError as error:  # a leader died, and there is no other yet
-        ends = {}
         status.problems.append(f"how far it is behind is not known now: {error}")
-    for partition, end in ends.items():
-        status.lag[f"{partition.topic}-{partition.partition}"] = max(0, end - offsets[partition].offset)
+
+
+def _named(members: list[dict[str, Any]]) -> list[str]:
+    return [f"{member['client_id']} at {member['client_host']}" for member in members]
+
+
+def _lag(consumer: KafkaConsumer, offsets: Mapping[TopicPartition, OffsetAndMetadata], topic: str) -> dict[str, int]:
+    """Messages behind the offsets of a group, by partition. Raises `KafkaError`."""
+    partitions = [partition for partition in offsets if partition.topic == topic]
+    ends = consumer.end_offsets(partitions) if partitions else {}
+    return {f"{topic}-{p.partition}": max(0, end - offsets[p].offset) for p, end in ends.items()}
 
 
 def _lines(config: Config, status: Status) -> Iterator[str]:
@@ -156,6 +175,10 @@ def _lines(config: Config, status: Status) -> Iterator[str]:
     yield f"Members   {', '.join(status.members) or 'none'}"
     waiting = sum(status.lag.values())
     yield f"Lag       {waiting:,} messages in {len(status.lag)} partitions of {config.topics.documents}"
+    if status.unprepared is not None:
+        waiting = sum(status.unprepared.values())
+        yield f"Workers   {', '.join(status.workers) or 'none'}; {waiting:,} messages wait for them"
+        yield f"Prepared  {sum((status.prepared or {}).values()):,} messages of workers wait for the lane"
     outcomes = metrics.get("documents_total", {})
     if outcomes:
         total = sum(outcomes.values())

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import tempfile
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from curatord.errors import ConfigError
-from daemon.commands.screen import show
+from curatord.errors import ConfigError, IdentityError, StateError
+from daemon.commands.screen import PATIENCE_S, show
 from daemon.config import NO_VECTORS, Config, load_config
 from packing.tokenizer import loss_of_text, open_tokenizer
 from state.common_facts import LANE
@@ -29,6 +31,7 @@ def validate(config_path: Path | None, output: Path | None, *, environment: bool
         return
     from consumers.kafka.connection import client_options
     from daemon.app import build_restored, encode_identity
+    from daemon.prepared.identity import prepared_identity
 
     is_service = output is None and _names_cluster(config_path)
     if is_service:
@@ -53,7 +56,7 @@ def validate(config_path: Path | None, output: Path | None, *, environment: bool
     if not is_service and output is None:
         show("[kafka] says nothing, so no cluster was looked for; with kafka.bootstrap_servers it is")
     if is_service:
-        _check_service(config, encode_identity(config, tokenizer), lane)
+        _check_service(config, encode_identity(config, tokenizer), prepared_identity(config, tokenizer), lane)
 
 
 def _names_cluster(config_path: Path | None) -> bool:
@@ -61,7 +64,7 @@ def _names_cluster(config_path: Path | None) -> bool:
     return config_path is not None and bool(tomllib.loads(config_path.read_text(encoding="utf-8")).get("kafka"))
 
 
-def _check_service(config: Config, identity: str, own_lane: str | None) -> None:
+def _check_service(config: Config, identity: str, prepared_identity: str, own_lane: str | None) -> None:
     """The cluster: reachable, with the topics that are needed, and a lane that is this state's. Changes nothing."""
     import msgspec
     from kafka import TopicPartition
@@ -102,7 +105,45 @@ def _check_service(config: Config, identity: str, own_lane: str | None) -> None:
         if msgspec.json.decode(marker.id) != msgspec.json.decode(identity):
             raise ConfigError(f"lane {kafka.lane} was made with {marker.id}, the configuration says {identity}")
         show(f"lane {kafka.lane}: at epoch {marker.e:,}, of this identity")
+    if config.topics.prepared:
+        _check_prepared(config, prepared_identity, offsets)
     _check_disks(config)
+
+
+def _check_prepared(config: Config, identity: str, offsets: Mapping[Any, Any]) -> None:
+    """Workers prepare as the lane reads. Raises `IdentityError`, `ConfigError`, `BrokerUnavailable`."""
+    import pyarrow as pa
+    from kafka import TopicPartition
+    from kafka.errors import KafkaError
+
+    from consumers.formats.prepared import check_schema
+    from consumers.kafka.clients import check_lane_rights, connected_consumer, describe_topics, unreachable
+    from consumers.kafka.parts import newest
+    from consumers.kafka.rights import check_rights_of_workers
+
+    kafka, topic = config.kafka.patient(PATIENCE_S), config.topics.prepared
+    check_lane_rights(kafka, config.topics, check_rights_of_workers)
+    num_partitions = describe_topics(kafka, [topic])[topic].num_partitions
+    found = 0
+    with connected_consumer(kafka, group_id=None) as consumer:
+        for partition in (TopicPartition(topic, number) for number in range(num_partitions)):
+            try:
+                message, end = newest(consumer, partition, PATIENCE_S)
+            except KafkaError as error:
+                raise unreachable(kafka, error) from error
+            if message is None:
+                continue
+            found += 1
+            place = f"the newest message of {topic}-{partition.partition}"
+            try:
+                check_schema(pa.ipc.open_stream(message).schema, identity, place)
+            except (pa.ArrowException, OSError) as error:
+                raise StateError(f"{place} is none of `curatord prepare`: {error}") from error
+            except IdentityError as error:
+                if partition not in offsets or offsets[partition].offset < end:
+                    raise
+                show(f"warning: {error}\nThe lane is past it, so that only matters if workers still prepare so")
+    show(f"topic {topic}: messages in {found} of {num_partitions} partitions; workers are the group {kafka.workers}")
 
 
 def _check_disks(config: Config) -> None:

@@ -21,7 +21,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from daemon.cli import cli
 from tests.integration.world import PATIENCE_S, create_topics
 
-TOPICS = ("documents", "sequences", "dead_letters", "feedback", "journal", "artifacts")
+TOPICS = ("documents", "prepared", "sequences", "dead_letters", "feedback", "journal", "artifacts")
 NEVER_RESTARTED = {65, 78}  # as in the unit file
 MAX_RECORD_BYTES = 8 << 20
 
@@ -36,15 +36,18 @@ class Lane:
     settings: str = ""  # further sections, in TOML
     session_timeout_s: float = 3.0
     snapshot_dir: Path | None = None
+    is_prepared: bool = False  # whether workers stand before it
+    variants: dict[str, str] = field(default_factory=dict)  # settings of single instances
     topics: dict[str, str] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.topics = {name: f"{self.prefix}-{name.replace('_', '-')}" for name in TOPICS}
+        names = [name for name in TOPICS if self.is_prepared or name != "prepared"]
+        self.topics = {name: f"{self.prefix}-{name.replace('_', '-')}" for name in names}
 
     def create_topics(self, partitions: int = 1) -> None:
         create_topics(
             self.bootstrap,
-            {topic: partitions if name == "documents" else 1 for name, topic in self.topics.items()},
+            {topic: partitions if name in ("documents", "prepared") else 1 for name, topic in self.topics.items()},
             {"max.message.bytes": str(MAX_RECORD_BYTES)},
         )
 
@@ -71,7 +74,7 @@ dir = "{self.folder / name / "state"}"
 {snapshots}
 [metrics]
 listen = "127.0.0.1:0"
-{self.settings}
+{self.variants.get(name, self.settings)}
 """
         )
         return path
@@ -85,6 +88,7 @@ class Instance:
     name: str
     bootstrap: str
     program: tuple[str, ...] = ("curatord",)
+    command: str = "run"
     exits: list[int] = field(default_factory=list)
     process: subprocess.Popen[bytes] | None = None
 
@@ -96,7 +100,7 @@ class Instance:
         config = self.lane.config(self.name, self.bootstrap)
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", *self.program, "run", "-c", str(config)],
+                [sys.executable, "-m", *self.program, self.command, "-c", str(config)],
                 stdout=log,
                 stderr=log,
                 env={**os.environ, "OMP_NUM_THREADS": "1"},

@@ -1,6 +1,8 @@
 """Torture: two daemons on one lane, and everything that can happen to them, in an order that a seed fixes.
 
-    python -m tests.integration.torture --faults 200 --seed 1
+    python -m tests.integration.torture --faults 200 --seed 1 --workers 3
+
+With workers the lane reads what they prepare, in messages that each cuts in other places, and faults hit them, too.
 
 Afterwards the topics must be as if nothing had happened: the audit finds nothing, and the sequences are, byte for byte,
 those of the same documents in an undisturbed pipeline.
@@ -59,6 +61,11 @@ SLOW_START_S = 240.0  # that the documents last longer than the faults should ta
 FAULTS = ("kill", "kill", "wipe", "freeze", "term", "cut", "delay", "half_open", "broker")
 
 
+def cutting(settings: str, poll_documents: int) -> str:
+    """Settings of a worker whose messages hold so many documents at most."""
+    return settings.replace("[daemon]", f"[daemon]\npoll_documents = {poll_documents}")
+
+
 @dataclass(slots=True)
 class Report:
     """Faults that were injected, and findings."""
@@ -101,6 +108,7 @@ def torture(
     *,
     seed: int,
     num_faults: int,
+    num_workers: int = 0,
     pause_s: float = 4.0,
     rate: float = 40,
 ) -> Report:
@@ -108,13 +116,17 @@ def torture(
     rng = random.Random(seed)
     report = Report(seed=seed)
     began = time.monotonic()
-    lane = Lane(broker.bootstrap, prefix, folder, SETTINGS)
+    lane = Lane(broker.bootstrap, prefix, folder, SETTINGS, is_prepared=num_workers > 0)
+    lane.variants = {f"worker-{w}": cutting(SETTINGS, 5 + 11 * w) for w in range(num_workers)}
     lane.create_topics()
     rows = [row.value for row in make_rows(seed, int(rate * ((pause_s * 3 + 4) * num_faults + SLOW_START_S)))]
     rows = [row for row in rows if isinstance(row, bytes)]
     rows = without_new_versions(rows)
     with Proxy.before(broker) as proxy:
         instances = [Instance(lane, "a", broker.proxied_bootstrap), Instance(lane, "b", broker.bootstrap)]
+        for name in lane.variants:
+            reached_by = broker.bootstrap if len(instances) % 2 else broker.proxied_bootstrap
+            instances.append(Instance(lane, name, reached_by, command="prepare"))
         feeder = Feeder(lane, rows, rate)
         for instance in instances:
             instance.start()
@@ -260,6 +272,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--faults", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--workers", type=int, default=0, help="processes that prepare documents")
     parser.add_argument("--rate", type=float, default=40.0, help="documents a second")
     arguments = parser.parse_args()
     broker = MavenBroker()
@@ -271,6 +284,7 @@ def main() -> None:
             f"torture-{arguments.seed}",
             seed=arguments.seed,
             num_faults=arguments.faults,
+            num_workers=arguments.workers,
             rate=arguments.rate,
         )
     finally:

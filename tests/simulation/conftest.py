@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import pytest
 
+MANY = 1000
+
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """One test a seed; fewer where each writes snapshots, which take most of the time."""
+    """One test a seed; fewer where each writes snapshots, which take most of the time, or tells what others do, too."""
     num_seeds = metafunc.config.getoption("--simulations")
-    for name, count in (("simulation_seed", num_seeds), ("snapshot_seed", -(-num_seeds // 4))):
+    few = -(-num_seeds // 4)
+    for name, count in (
+        ("simulation_seed", num_seeds),
+        ("snapshot_seed", few),
+        ("prepared_seed", num_seeds if num_seeds >= MANY else few),
+    ):
         if name in metafunc.fixturenames:
             metafunc.parametrize(name, range(count))

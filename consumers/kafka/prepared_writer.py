@@ -1,0 +1,83 @@
+"""Sending prepared messages, so that no order of failures leaves a gap between them.
+
+A message is sent when all before it in its partition is acknowledged, and not earlier: one that fails while a later
+one arrives would have the lane see rows missing. A producer that saw an error is not used again; its successor sends
+the message once more, which the lane drops if it did arrive.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+
+from kafka import KafkaProducer
+from kafka.errors import AuthorizationError, KafkaError, MessageSizeTooLargeError
+
+from consumers.kafka.clients import connected_producer, describe_topics
+from consumers.kafka.connection import KafkaConfig
+from consumers.kafka.parts import in_parts
+from consumers.kafka.rights import no_right
+from consumers.kafka.topics import TopicsConfig
+from curatord.errors import BrokerUnavailable, ConfigError
+
+
+class PreparedWriter:
+    """A plain idempotent producer. Raises `ConfigError` if the topics do not go together, `BrokerUnavailable`."""
+
+    def __init__(self, config: KafkaConfig, topics: TopicsConfig) -> None:
+        self._config, self._topic = config, topics.prepared
+        found = describe_topics(config, [topics.documents, topics.prepared])
+        self._max_message_bytes = found[topics.prepared].max_message_bytes
+        self._num_partitions = found[topics.prepared].num_partitions
+        check_counts(topics, found[topics.documents].num_partitions, self._num_partitions)
+        self._producer: KafkaProducer | None = None
+
+    def send(self, messages: Mapping[int, tuple[bytes, int]]) -> int:
+        """At most one message a partition, each with the end of what it covers; returns when all are acknowledged.
+
+        The number of bytes. Raises `BrokerUnavailable`: then some may have arrived.
+        """
+        self._producer = self._producer or connected_producer(self._config, compression_type=None)
+        futures, num_bytes = [], 0
+        try:
+            for partition, (value, end) in messages.items():
+                if partition >= self._num_partitions:
+                    raise ConfigError(
+                        f"topic {self._topic} has {self._num_partitions} partitions, the documents have more by now: "
+                        "`curatord topics create` adds what is missing"
+                    )
+                for part, headers in in_parts(value, end, self._max_message_bytes):
+                    num_bytes += len(part)
+                    futures.append(self._producer.send(self._topic, part, partition=partition, headers=headers))
+            # A future ends by the producer's own delivery timeout; this is for one that does not.
+            deadline = time.monotonic() + 2 * self._config.commit_timeout_s
+            for future in futures:
+                future.get(timeout=max(0.001, deadline - time.monotonic()))
+        except KafkaError as error:
+            self.close()
+            if isinstance(error, AuthorizationError):
+                raise no_right(self._config, error, self._topic, "Write") from error
+            if isinstance(error, MessageSizeTooLargeError):
+                raise ConfigError(
+                    f"topic {self._topic} does not take a record of {self._max_message_bytes:,} bytes any more: its "
+                    "max.message.bytes was lowered (`curatord topics create` raises it)"
+                ) from error
+            raise BrokerUnavailable(f"prepared documents could not be sent to {self._topic}: {error}") from error
+        return num_bytes
+
+    def close(self) -> None:
+        """Let the producer go, with what it has not sent."""
+        if self._producer is not None:
+            with suppress(KafkaError):
+                self._producer.close(timeout=0)
+            self._producer = None
+
+
+def check_counts(topics: TopicsConfig, num_documents: int, num_prepared: int) -> None:
+    """Raise `ConfigError` unless there is a prepared partition for each of documents."""
+    if num_prepared < num_documents:
+        raise ConfigError(
+            f"topic {topics.prepared} has {num_prepared} partitions, {topics.documents} has {num_documents}: each "
+            "needs its own (`curatord topics create` adds what is missing)"
+        )
