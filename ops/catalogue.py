@@ -97,6 +97,10 @@ class Metric(StrEnum):
         AGE_BOUNDS_S,
         "received committed",
     )
+    PREPARED_ROWS = ("prepared_rows_total", "How many rows do workers prepare?")
+    PREPARED_BYTES = ("prepared_bytes_total", "How large is what workers send to the lane?")
+    PREPARED_PARTITIONS = ("prepared_partitions", "How many partitions does this worker prepare?")
+    PREPARED_REPEATED = ("prepared_repeated_total", "How many prepared rows come to the lane more than once?")
     LAG = ("lag_messages", "Is it falling behind, and where?", "partition", MAX_PARTITIONS)
 
     SEQUENCES = ("sequences_total", "How many sequences come out?")

@@ -216,6 +216,17 @@ class Events:
         """It cannot be told now from where on sequences are still there."""
         self._often(WARNING, "headroom_unknown", {"reason": reason[:MAX_TEXT]}, reason)
 
+    def shared(self, num_partitions: int) -> None:
+        """This worker prepares so many partitions; none while others have them all."""
+        self.metrics.set(Metric.PREPARED_PARTITIONS, num_partitions)
+        self._become(Status.READY, f"preparing {num_partitions} partitions")
+
+    def prepared(self, *, rows: int, num_bytes: int) -> None:
+        """So many rows were sent on in a message of that size, and are acknowledged. No line."""
+        self.metrics.add(Metric.PREPARED_ROWS, rows)
+        self.metrics.add(Metric.PREPARED_BYTES, num_bytes)
+        self.beat()
+
     def stream_ended(self, *, generation: int, seq_no: int) -> None:
         """The end of the stream was asked for: all went out, and it is marked."""
         self._log.info("stream_ended", generation=generation, seq_no=seq_no)

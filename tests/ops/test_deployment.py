@@ -210,7 +210,9 @@ def commands() -> list[tuple[str, list[str]]]:
     services = read_yaml(OPS / "docker" / "compose.yaml")["services"]
     found += [(name, service["command"]) for name, service in services.items() if "command" in service]
     pod = read_yaml(OPS / "kubernetes" / "statefulset.yaml")["spec"]["template"]["spec"]
-    found += [(each["name"], each["args"]) for each in [*pod["initContainers"], *pod["containers"]]]
+    workers = read_yaml(OPS / "kubernetes-workers" / "deployment.yaml")["spec"]["template"]["spec"]
+    containers = [*pod["initContainers"], *pod["containers"], *workers["containers"]]
+    found += [(each["name"], each["args"]) for each in containers]
     for block in re.findall(r"^```sh\n(.*?)^```", PAGE, re.M | re.S):
         for line in re.findall(r"^(?:sudo -u curatord )?curatord (.+)$", block, re.M):
             found.append(("page", line.split("  #")[0].split()))
@@ -301,6 +303,25 @@ def test_the_pods_are_an_owner_and_a_standby_that_are_probed_where_they_answer()
     listed = read_yaml(OPS / "kubernetes" / "kustomization.yaml")["resources"]
     files = {path.name for path in (OPS / "kubernetes").glob("*.yaml")} - {"kustomization.yaml"}
     assert set(listed) == files
+
+
+def test_workers_are_pods_of_their_own_whose_number_follows_what_waits_for_them() -> None:
+    deployment, scaling = (read_yaml(OPS / "kubernetes-workers" / f"{name}.yaml") for name in ("deployment", "scaling"))
+    lane = load_config(OPS / "kubernetes" / "curatord.toml")
+    kustomization = read_yaml(OPS / "kubernetes-workers" / "kustomization.yaml")
+    of_lane = read_yaml(OPS / "kubernetes" / "kustomization.yaml")["labels"][0]["pairs"]
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    (trigger,) = scaling["spec"]["triggers"]
+
+    assert deployment["spec"]["selector"]["matchLabels"] == deployment["spec"]["template"]["metadata"]["labels"]
+    # The lane's service, its budget of disruptions and its StatefulSet would else count workers as their own.
+    assert not of_lane.items() <= deployment["spec"]["selector"]["matchLabels"].items()
+    assert container["livenessProbe"]["httpGet"]["path"] == "/livez"
+    assert scaling["spec"]["scaleTargetRef"]["name"] == deployment["metadata"]["name"]
+    assert trigger["metadata"]["consumerGroup"] == lane.kafka.workers
+    assert trigger["metadata"]["topic"] == lane.topics.documents
+    assert trigger["metadata"]["bootstrapServers"] == lane.kafka.bootstrap_servers
+    assert set(kustomization["resources"]) == {"../kubernetes", "deployment.yaml", "scaling.yaml"}
 
 
 def test_supervisors_wait_longer_than_a_drain_may_take_and_restart_what_does_not_move() -> None:
