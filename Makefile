@@ -59,9 +59,10 @@ bench: $(READY) ## Measure against peers; results in benchmarks/results
 live: $(READY) ## Train a tiny model from a live topic on this machine, and draw what happens: live/live.png
 	@$(BIN)/python -m examples.train_live
 
-torture: $(READY) ## Kill three brokers in turn, then break two daemons for an hour: FAULTS and SEED say how often and how
+torture: $(READY) ## Kill three brokers in turn, then break two daemons for an hour, also behind workers: FAULTS and SEED say how
 	@$(BIN)/python -m tests.integration.failover --more --seed $(or $(SEED),0)
 	@$(BIN)/python -m tests.integration.torture --faults $(or $(FAULTS),300) --seed $(or $(SEED),0)
+	@$(BIN)/python -m tests.integration.torture --faults $(or $(FAULTS),300) --seed $(or $(SEED),0) --workers 3
 
 simulate: $(READY) ## Run the pipeline over the memory broker with seeded faults, and properties on new examples
 	@$(BIN)/python -m pytest -q tests/simulation --simulations=1000

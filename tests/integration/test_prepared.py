@@ -195,30 +195,10 @@ def test_what_retention_cut_is_refused_and_prepared_again(lane: Lane) -> None:
     assert audit(lane, len(documents)).anomalies == []
 
 
-def test_rows_of_another_configuration_are_refused_with_both_values(lane: Lane) -> None:
-    lane.settings = FEW
-    lane.variants = {"w": FEW + "[dedup.near]\nshingle_words = 4\n"}
-    config = lane.config("a", lane.bootstrap)
-    assert run("topics", "create", "--yes", "--partitions", 1, "-c", config).exit_code == 0
-    owner, worker = Instance(lane, "a", lane.bootstrap), Instance(lane, "w", lane.bootstrap, command="prepare")
-    try:
-        owner.start()
-        worker.start()
-        produce(lane, [b'{"id": "a", "text": "some text"}'])
-        assert owner.wait() == 65
-        reason = owner.events("stopped")[-1]["reason"]
-        assert "dedup.near.shingle_words: it was prepared with 4, now it is 5" in reason
-        checked = run("validate", "-c", config)
-        assert isinstance(checked.exception, IdentityError)
-        assert "prepared with 4, now it is 5" in str(checked.exception)
-    finally:
-        owner.kill()
-        worker.kill()
-
-
 def test_a_document_that_ends_workers_is_set_aside_and_stops_nothing(lane: Lane) -> None:
     lane.settings = FEW
-    lane.create_topics()
+    file = lane.config("w", lane.bootstrap)
+    assert run("topics", "create", "--yes", "--partitions", 1, "-c", file).exit_code == 0
     worker = Instance(lane, "w", lane.bootstrap, ("tests.deadly", "kill"), command="prepare")
     documents = [b'{"id": "%d", "text": "some text of number %d"}' % (number, number) for number in range(20)]
     documents[7] = deadly(7)
@@ -233,7 +213,7 @@ def test_a_document_that_ends_workers_is_set_aside_and_stops_nothing(lane: Lane)
     finally:
         worker.kill()
 
-    config = load_config(lane.config("w", lane.bootstrap))
+    config = load_config(file)
     identity = prepared_identity(config, open_tokenizer(config.tokenizer))
     rows = [
         row
@@ -245,3 +225,7 @@ def test_a_document_that_ends_workers_is_set_aside_and_stops_nothing(lane: Lane)
     batch = rows[7].value
     assert isinstance(batch, PreparedRow)
     assert batch.batch.slice(batch.row, 1).to_pylist()[0]["reason"] == "took_process_down"
+    lane.settings += "[dedup.near]\nshingle_words = 4\n"
+    refused = run("validate", "-c", lane.config("other", lane.bootstrap)).exception
+    assert isinstance(refused, IdentityError)
+    assert "dedup.near.shingle_words: it was prepared with 5, now it is 4" in str(refused)

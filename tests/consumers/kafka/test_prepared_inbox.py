@@ -19,6 +19,7 @@ from consumers.kafka.parts import FRAME_BYTES, in_parts
 from consumers.kafka.positions import Positions
 from consumers.kafka.prepared_inbox import PreparedInbox
 from consumers.kafka.topics import TopicsConfig
+from curatord.errors import IdentityError
 from daemon.prepared.preparer import Preparer
 from daemon.prepared.service import open_preparer
 from state.store import Store
@@ -113,3 +114,10 @@ def test_a_topic_that_was_cut_is_read_from_what_is_left(store: Store, preparer: 
     inbox_of(group, store, preparer).poll(100, 0)
 
     assert group.start == {PREPARED: 30}
+
+
+def test_rows_of_another_configuration_are_refused_with_both_values(store: Store, preparer: Preparer) -> None:
+    other = open_preparer(make_config(dedup={"near": {"shingle_words": 4}}))
+
+    with pytest.raises(IdentityError, match=r"(?s)prepared-0@10 .*shingle_words: it was prepared with 4, now it is 5"):
+        inbox_of(Group(records_of(other, 10, 0, 3)), store, preparer).poll(100, 0)
