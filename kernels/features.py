@@ -8,6 +8,8 @@ Members are added one after the other in the order given, so the sums do not dep
 import numpy as np
 from numba import njit
 
+from kernels.products import dot
+
 
 @njit(cache=True, nogil=True, boundscheck=False)
 def _nearer_half(member_D, halves_2D):
@@ -124,6 +126,29 @@ def settle(weights_K, sums_KD, half_weights_K2, half_sums_K2D, max_weight):
         for half in range(2):
             if not _round_to_f16(half_sums_K2D[k, half]):
                 half_weights_K2[k, half] = 0.0
+
+
+@njit(cache=True, nogil=True, boundscheck=False)
+def cohesion(sum_D, weight):
+    """Mean cosine of two of so many members with this sum; 0 for fewer than two."""
+    if not weight > 1.5:
+        return 0.0
+    return (dot(sum_D, sum_D) - weight) / max(weight * (weight - 1.0), 0.75)
+
+
+@njit(cache=True, nogil=True, boundscheck=False)
+def fill_split_gaps(half_weights_K2, half_sums_K2D, least_half, settled_half, gaps_K):
+    """By how much halves are more alike within than across, discounted below `settled_half`; -1 below `least_half`."""
+    for k in range(len(gaps_K)):
+        first, second = half_weights_K2[k, 0], half_weights_K2[k, 1]
+        smaller = min(first, second)
+        if not smaller >= least_half:
+            gaps_K[k] = -1.0
+            continue
+        first_D, second_D = half_sums_K2D[k, 0], half_sums_K2D[k, 1]
+        cross = dot(first_D, second_D) / max(first * second, 1e-9)
+        gap = min(cohesion(first_D, first), cohesion(second_D, second)) - cross
+        gaps_K[k] = gap / max(1.0, settled_half / max(smaller, 1.0))
 
 
 @njit(cache=True, nogil=True, boundscheck=False)

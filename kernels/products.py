@@ -71,28 +71,75 @@ def _add_tile(typing_context, rows, row, tile, start, dimension, out, place, str
 
 
 @njit(cache=True, nogil=True, boundscheck=False)
-def _multiply(rows_N, columns_T, dimension, num_rows, num_columns, out_N):
-    """Whole blocks of rows with whole tiles of columns; all three arrays are flat."""
+def _multiply(rows_N, columns_T, dimension, num_rows, num_columns, is_own, out_N):
+    """Whole blocks of rows with whole tiles of columns; all three arrays are flat.
+
+    If the columns are the rows, tiles that lie below the diagonal are left out.
+    """
     for first in range(0, num_columns, LANES):
-        for row in range(0, num_rows, ROWS):
+        last = min(num_rows, first + LANES) if is_own else num_rows
+        for row in range(0, last, ROWS):
             place = row * num_columns + first
             _add_tile(rows_N, row * dimension, columns_T, first * dimension, dimension, out_N, place, num_columns)
 
 
 @njit(cache=True, nogil=True, boundscheck=False)
+def _fill_tiles(columns_KD, tiles_TDL):
+    """Columns side by side, and zeros beside the last."""
+    num_columns, dimension = columns_KD.shape
+    for tile in range(len(tiles_TDL)):
+        first = tile * LANES
+        for d in range(dimension):
+            for lane in range(min(LANES, num_columns - first)):
+                tiles_TDL[tile, d, lane] = columns_KD[first + lane, d]
+            for lane in range(num_columns - first, LANES):
+                tiles_TDL[tile, d, lane] = 0
+
+
+@njit(cache=True, nogil=True, boundscheck=False)
+def scale_to_unit(rows_ND, units_ND):
+    """Rows at length 1. NaN and infinity count as 0; a row without direction is the first axis."""
+    for n in range(len(rows_ND)):
+        row_D = rows_ND[n]
+        length = np.sqrt(dot(row_D, row_D))
+        if not np.isfinite(length):
+            row_D = np.where(np.isfinite(row_D), row_D, 0.0)
+            length = np.sqrt(dot(row_D, row_D))
+        if length > 1e-12:
+            for d in range(len(row_D)):
+                units_ND[n, d] = row_D[d] / length
+        else:
+            units_ND[n] = 0.0
+            units_ND[n, :1] = 1.0
+
+
+@njit(cache=True, nogil=True, boundscheck=False)
+def _mirror(out_NN):
+    """Copy the part above the diagonal to below it."""
+    for i in range(out_NN.shape[0]):
+        for j in range(i):
+            out_NN[i, j] = out_NN[j, i]
+
+
+@njit(cache=True, nogil=True, boundscheck=False)
+def dot(left_D, right_D):
+    """The scalar product of two vectors."""
+    unrolled = len(left_D) - len(left_D) % 4
+    sum_0, sum_1, sum_2, sum_3 = 0.0, 0.0, 0.0, 0.0  # four sums at once wait less for each other
+    for d in range(0, unrolled, 4):
+        sum_0 += left_D[d] * right_D[d]
+        sum_1 += left_D[d + 1] * right_D[d + 1]
+        sum_2 += left_D[d + 2] * right_D[d + 2]
+        sum_3 += left_D[d + 3] * right_D[d + 3]
+    for d in range(unrolled, len(left_D)):
+        sum_0 += left_D[d] * right_D[d]
+    return (sum_0 + sum_1) + (sum_2 + sum_3)
+
+
+@njit(cache=True, nogil=True, boundscheck=False)
 def _dots(left_ND, right_ND, out_N):
-    dimension = left_ND.shape[1]
-    unrolled = dimension - dimension % 4
     for n in range(left_ND.shape[0]):
-        sum_0, sum_1, sum_2, sum_3 = 0.0, 0.0, 0.0, 0.0  # four sums at once wait less for each other
-        for d in range(0, unrolled, 4):
-            sum_0 += left_ND[n, d] * right_ND[n, d]
-            sum_1 += left_ND[n, d + 1] * right_ND[n, d + 1]
-            sum_2 += left_ND[n, d + 2] * right_ND[n, d + 2]
-            sum_3 += left_ND[n, d + 3] * right_ND[n, d + 3]
-        for d in range(unrolled, dimension):
-            sum_0 += left_ND[n, d] * right_ND[n, d]
-        out_N[n] = (sum_0 + sum_1) + (sum_2 + sum_3)
+        out_N[n] = dot(left_ND[n], right_ND[n])
 
 
 @njit(cache=True, nogil=True, boundscheck=False)
@@ -151,16 +198,23 @@ def dots(left: NDArray[Any], right: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def products(rows_ND: NDArray[Any], columns_KD: NDArray[Any]) -> NDArray[Any]:
-    """(N, K): the scalar product of every row with every row of the other, in the type of the first."""
+    """(N, K): the scalar product of every row with every row of the other, in the type of the first.
+
+    The other may be the same array, which takes half the time.
+    """
     (num_rows, dimension), num_columns, kind = rows_ND.shape, len(columns_KD), rows_ND.dtype
     if not (num_rows and num_columns and dimension):
         return np.zeros((num_rows, num_columns), kind)
+    is_own = rows_ND is columns_KD
     if num_rows % ROWS:
         rows_ND = np.concatenate((rows_ND, np.zeros((-num_rows % ROWS, dimension), kind)))
-    padded_KD = np.zeros((num_columns + -num_columns % LANES, dimension), kind)
-    padded_KD[:num_columns] = columns_KD
-    tiles_TDL = np.ascontiguousarray(padded_KD.reshape(-1, LANES, dimension).transpose(0, 2, 1))
-    out_NK = np.empty((len(rows_ND), len(padded_KD)), kind)
+    tiles_TDL = np.empty((-(-num_columns // LANES), dimension, LANES), kind)
+    _fill_tiles(np.ascontiguousarray(columns_KD, kind), tiles_TDL)
+    out_NK = np.empty((len(rows_ND), len(tiles_TDL) * LANES), kind)
     rows_N = np.ascontiguousarray(rows_ND).reshape(-1)
-    _multiply(rows_N, tiles_TDL.reshape(-1), dimension, len(rows_ND), len(padded_KD), out_NK.reshape(-1))
-    return out_NK[:num_rows, :num_columns]
+    sizes = dimension, *out_NK.shape
+    _multiply(rows_N, tiles_TDL.reshape(-1), *sizes, is_own, out_NK.reshape(-1))
+    out_NK = out_NK[:num_rows, :num_columns]
+    if is_own:
+        _mirror(out_NK)
+    return out_NK

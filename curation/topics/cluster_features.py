@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curation.vectors.teacher import unit_vectors
-from kernels.features import fill_costs, fill_excess, settle
+from kernels.features import fill_costs, fill_excess, fill_split_gaps, settle
 from kernels.products import dots, products, row_products
 
 MIN_HALF = 5.0
@@ -53,12 +53,9 @@ def cohesion(weights_K: Floats, sums_KD: Floats) -> Floats:
 
 def split_gap(half_weights_K2: Floats, half_sums_K2D: Floats) -> Floats:
     """By how much the halves are more alike within than across, discounted for few members; -1 for too few."""
-    smaller_K = half_weights_K2.min(axis=-1)
-    cross_K = dots(half_sums_K2D[..., 0, :], half_sums_K2D[..., 1, :])
-    cross_K = cross_K / np.maximum(half_weights_K2.prod(axis=-1), 1e-9)
-    gap_K = cohesion(half_weights_K2, half_sums_K2D).min(axis=-1) - cross_K
-    discount_K = np.maximum(1.0, SETTLED_HALF / np.maximum(smaller_K, 1.0))
-    return np.where(smaller_K >= MIN_HALF, gap_K / discount_K, -1.0)
+    gaps_K = np.empty(len(half_weights_K2))
+    fill_split_gaps(half_weights_K2, half_sums_K2D, MIN_HALF, SETTLED_HALF, gaps_K)
+    return gaps_K
 
 
 def highest_pair(scores_KK: Floats) -> tuple[int, int]:
@@ -142,20 +139,29 @@ class Features:
 
     def append(self, cluster: int, members_MD: NDArray[Any], halves_M: NDArray[np.integer]) -> None:
         """One more cluster, of these members in these halves (0, 1; -1: in none); its id must be the highest yet."""
-        row = self._of(np.zeros(1, self._stored_row))
-        row["cluster"][0], row["central_doc_no"][0], row["central_similarity"][0] = cluster, -1, -2.0
-        row["weight"][0], row["sum"][0] = len(members_MD), members_MD.sum(axis=0, dtype=np.float64)
         fade = min(1.0, MAX_HALF_WEIGHT / max(len(members_MD), 1))
-        for half in (0, 1):
-            row["half_weights"][0, half] = np.count_nonzero(halves_M == half) * fade
-            row["half_sums"][0, half] = members_MD[halves_M == half].sum(axis=0, dtype=np.float64) * fade
-        self._append(row)
+        half_weights_2, half_sums_2D = np.zeros(2), np.zeros((2, self.dimension))
+        for half in set(halves_M.tolist()) & {0, 1}:
+            half_weights_2[half] = np.count_nonzero(halves_M == half) * fade
+            half_sums_2D[half] = members_MD[halves_M == half].sum(axis=0, dtype=np.float64) * fade
+        self._append(
+            {
+                "cluster": cluster,
+                "documents": 0,
+                "central_doc_no": -1,
+                "central_similarity": -2.0,
+                "weight": len(members_MD),
+                "half_weights": half_weights_2,
+                "sum": members_MD.sum(axis=0, dtype=np.float64),
+                "half_sums": half_sums_2D,
+            }
+        )
 
-    def _append(self, row: dict[str, NDArray[Any]]) -> None:
+    def _append(self, row: Mapping[str, Any]) -> None:
         if self._size == len(self._places["cluster"]):
             self._places = {name: np.concatenate((column_K, column_K)) for name, column_K in self._places.items()}
         for name, column_K in self._places.items():
-            column_K[self._size] = row[name][0]
+            column_K[self._size] = row[name]
         self._resize(self._size + 1)
         if self._cross_KK is not None:
             self._cross_KK = np.pad(self._cross_KK, (0, 1))
@@ -187,7 +193,7 @@ class Features:
         for one in (row, new):
             one["half_weights"][:], one["half_sums"][:], one["central_similarity"][:] = 0.0, 0.0, -2.0
         self._changed.add(slot)
-        self._append(new)
+        self._append({name: column_1[0] for name, column_1 in new.items()})
 
     def merge(self, winner: int, loser: int) -> None:
         """The slot `loser` joins the slot `winner` and is gone; the two become the halves."""

@@ -302,8 +302,9 @@ class Clusters(FactOwner):
         rows_B, best_B = np.arange(len(slots_BC)), cosines_BC.argmax(axis=1)
         return slots_BC[rows_B, best_B], cosines_BC[rows_B, best_B]
 
-    def _found_in_tick(self, members_MD: NDArray[np.float64], parent: int) -> tuple[int, NDArray[np.float32]]:
-        """A cluster beside another: its slot and its centre. The last member is added with all others of the tick."""
+    def _found_in_tick(self, members_MD: NDArray[np.float64], nearest: int) -> tuple[int, NDArray[np.float32]]:
+        """A cluster beside a slot: its slot and its centre. The last member is added with all others of the tick."""
+        parent = int(self._features.column("cluster")[nearest])
         slot = self._found(members_MD[:-1], np.random.default_rng([self._seed, self._next_id]))
         self._lineage.founded(tick=self._tick, nearest=parent, new=self._next_id - 1)
         return slot, unit_vectors(members_MD.sum(axis=0)[None])[0]

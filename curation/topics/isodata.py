@@ -102,7 +102,7 @@ def _split_round(
             continue
         halves_M = spherical_kmeans(vectors_SD[members_M], 2, rng, restarts=2)
         weights_2 = np.bincount(halves_M, minlength=2).astype(np.float64)
-        if split_gap(weights_2, _sums(vectors_SD[members_M], halves_M, 2)) >= gap:
+        if split_gap(weights_2[None], _sums(vectors_SD[members_M], halves_M, 2)[None])[0] >= gap:
             labels_S[members_M[halves_M == 1]] = k + num_split
             num_split += 1
     return num_split

@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curation.topics.cluster_features import Features, cohesion
-from kernels.novelty import Known, Waiting, join, wait_until_agreed
-from kernels.products import dots, products, row_products
+from kernels.novelty import Known, Waiting, wait_until_agreed
+from kernels.products import products, row_products
 from state.fact_table import FactCell, FactOwner, FactTable, Table
 from state.facts import NUMBER, RAW, Facts, FactSource, Family, packed, single
 
@@ -134,17 +134,17 @@ class Novelty(FactOwner):
 
 
 class Worth:
-    """Whether waiting documents that agree are worth a cluster, against the features at the tick's start and since.
+    """How much is needed for a cluster of its own, against the features at the tick's start and since.
 
-    They are not if the new cluster would be merged at once. When all places are taken, it must also save more squared
-    error than the merge costs that makes room, or clusters would be founded and merged for ever.
+    Waiting documents that agree found none if it would be merged at once. When all places are taken, it must also save
+    more squared error than the merge costs that makes room, or clusters would be founded and merged for ever.
     """
 
     def __init__(self, features: Features, *, max_clusters: int, merge_gap: float) -> None:
         self._features = features
         self._max_clusters = max_clusters
         self._merge_gap = merge_gap
-        self._costs: NDArray[np.float64] | None = None  # of merges at the tick's start, once asked for
+        self._costs: NDArray[np.float64] | None = None  # of merges when the last place was taken, ascending
         self._cohesions_K = features.cohesions()  # they change when a cluster is founded
 
     def usual_cohesion(self) -> float:
@@ -158,32 +158,18 @@ class Worth:
         if new.start < new.stop:
             news_K = cohesion(features.column("weight")[new], features.column("sum")[new])
             self._cohesions_K = np.concatenate((self._cohesions_K, news_K))
-        return Known(features.column("weight"), features.column("sum"), self._cohesions_K, self._merge_gap)
+        sums = features.column("weight"), features.column("sum")
+        return Known(*sums, self._cohesions_K, self._merge_gap, self._least_saved())
 
-    def parent(self, members_MD: NDArray[np.float64]) -> int | None:
-        """The nearest cluster if the members are worth one of their own, else None."""
-        features, weight = self._features, float(len(members_MD))
-        known = self.known()
-        sum_D = members_MD.sum(axis=0)
-        weights_K = np.maximum(known.weights_K, 1e-9)
-        cross_K = row_products(sum_D, known.sums_KD) / (weights_K * weight)
-        own = (float(dots(sum_D, sum_D)) - weight) / (weight * (weight - 1.0))
-        if (cross_K - (known.cohesions_K + own) / 2).max() >= -self._merge_gap:
-            return None
-        nearest = int(cross_K.argmax())
-        room = self._max_clusters - len(features)
-        if room <= 0:
-            if self._costs is None:
-                costs_KK = features.merge_costs()
-                self._costs = costs_KK[np.isfinite(costs_KK)]
-            difference_D = sum_D / weight - known.sums_KD[nearest] / weights_K[nearest]
-            saved = (
-                weight * weights_K[nearest] / (weight + weights_K[nearest]) * float(dots(difference_D, difference_D))
-            )
-            merges = min(-room, len(self._costs) - 1)  # that there are cheaper
-            if len(self._costs) and saved < np.partition(self._costs, merges)[merges]:
-                return None
-        return int(features.column("cluster")[nearest])
+    def _least_saved(self) -> float:
+        """The cost of the merge that makes room for one more cluster; others of this tick need room, too."""
+        room = self._max_clusters - len(self._features)
+        if room > 0:
+            return -np.inf
+        if self._costs is None:
+            costs_KK = self._features.merge_costs()
+            self._costs = np.sort(costs_KK[np.isfinite(costs_KK)])
+        return float(self._costs[min(-room, len(self._costs) - 1)]) if len(self._costs) else -np.inf
 
 
 def found_in_tick(
@@ -197,7 +183,7 @@ def found_in_tick(
     """Found clusters on the novel documents of a tick, in order; which documents wait.
 
     `nearest` has the slot of the nearest centre and the cosine to it: they change for documents that come after a
-    founding and are nearer to the new centre. `found` makes a cluster beside a parent, of members of which the last
+    founding and are nearer to the new centre. `found` makes a cluster beside a slot, of members of which the last
     will be added with all others, at the end of the tick: (its slot, its centre with all members).
     """
     slots_B, similarities_B = nearest
@@ -207,32 +193,28 @@ def found_in_tick(
     if not len(candidates_C):
         return waits_B
     waiting = novelty.meet(embeddings_BD[candidates_C])
-    first, queues_C = len(novelty.numbers), waiting.queues_W[len(novelty.numbers) :]
+    queues_C = waiting.queues_W[len(novelty.numbers) :]
     queues_C[:] = _NEVER
     cosines_CW = products(embeddings_BD[candidates_C], waiting.vectors_WD)
     agrees_CW = cosines_CW >= AGREEMENT * worth.usual_cohesion()
     place = 0
     while True:
-        place = wait_until_agreed(
+        place, parent = wait_until_agreed(
             *(place, candidates_C, agrees_CW, similarities_B, slots_B, thresholds_2, waiting, worth.known()),
             found_documents,
         )
-        if place == len(candidates_C):
+        if parent < 0:
             break
         b = int(candidates_C[place])
         agreeing = np.flatnonzero(agrees_CW[place] & waiting.waits_W)
         members_MD = np.concatenate((waiting.vectors_WD[agreeing], embeddings_BD[b : b + 1])).astype(np.float64)
-        parent = worth.parent(members_MD)
-        if parent is None:
-            join(waiting, first + place, int(similarities_B[b] < thresholds_2[1]))
-        else:
-            np.subtract.at(waiting.counts_2, waiting.queues_W[agreeing], 1)
-            waiting.waits_W[agreeing] = False
-            slot, centre_D = found(members_MD, parent)
-            to_new_B = row_products(centre_D, embeddings_BD[b:])
-            nearer_B = to_new_B > similarities_B[b:]
-            nearer_B[0] = True
-            similarities_B[b:][nearer_B], slots_B[b:][nearer_B] = to_new_B[nearer_B], slot
+        np.subtract.at(waiting.counts_2, waiting.queues_W[agreeing], 1)
+        waiting.waits_W[agreeing] = False
+        slot, centre_D = found(members_MD, parent)
+        to_new_B = row_products(centre_D, embeddings_BD[b:])
+        nearer_B = to_new_B > similarities_B[b:]
+        nearer_B[0] = True
+        similarities_B[b:][nearer_B], slots_B[b:][nearer_B] = to_new_B[nearer_B], slot
         place += 1
     waits_B[candidates_C] = queues_C != _NEVER
     novelty.part(waiting, queues_C != _NEVER)

@@ -170,18 +170,10 @@ def open_teacher(model: str, threads: int, *, for_lessons: bool = False) -> Teac
 
 def unit_vectors(vectors_BD: NDArray[Any]) -> NDArray[np.float32]:
     """Rows scaled to length 1, in float32. NaN and infinity count as 0; a row without direction is the first axis."""
-    from kernels.products import dots  # brings numba, which the configuration does without
+    from kernels.products import scale_to_unit  # brings numba, which the configuration does without
 
-    rows_BD = vectors_BD.astype(np.float64)
-    norms_B = np.sqrt(dots(rows_BD, rows_BD))
-    if not np.isfinite(norms_B).all():
-        rows_BD[~np.isfinite(rows_BD)] = 0.0
-        norms_B = np.sqrt(dots(rows_BD, rows_BD))
-    lost_B = ~(norms_B > 1e-12)
-    rows_BD[lost_B] = 0.0
-    rows_BD[lost_B, :1] = 1.0
-    norms_B[lost_B] = 1.0
-    unit_BD: NDArray[np.float32] = (rows_BD / norms_B[:, None]).astype(np.float32)
+    unit_BD = np.empty(vectors_BD.shape, np.float32)
+    scale_to_unit(np.ascontiguousarray(vectors_BD, np.float64), unit_BD)
     return unit_BD
 
 

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from curation.topics.cluster_features import Features
 from curation.topics.novelty import AGREEMENT, MAX_OUTLIERS, MAX_RECENT, NUM_BINS, Novelty, Worth, found_in_tick
 from curation.vectors.teacher import unit_vectors
-from kernels.novelty import join
-from kernels.products import products
+from kernels.novelty import Known, join
+from kernels.products import dots, products, row_products
 from tests.kept import Kept
 
 DIMENSION = 24
@@ -78,12 +78,12 @@ class Reference:
             agreeing.sort(key=lambda n: (n >= self.first_of_tick, n if n >= self.first_of_tick else 0))
             if len(agreeing) + 1 >= FOUND_DOCUMENTS:
                 members_MD = np.array([*(waiting[n] for n in agreeing), embeddings_BD[b]], np.float64)
-                parent = worth.parent(members_MD)
-                if parent is not None:
+                nearest = nearest_if_worth(members_MD, worth.known())
+                if nearest is not None:
                     for number in agreeing:
                         self.queues[0].pop(number, None)
                         self.queues[1].pop(number, None)
-                    slot, centre_D = found(members_MD, parent)
+                    slot, centre_D = found(members_MD, nearest)
                     for later in range(b, len(embeddings_BD)):
                         cosine = products(embeddings_BD[later : later + 1], centre_D[None])[0, 0]
                         if later == b or cosine > similarities_B[later]:
@@ -99,6 +99,20 @@ class Reference:
         return waits
 
 
+def nearest_if_worth(members_MD: NDArray[np.float64], known: Known) -> int | None:
+    """The nearest cluster if the members are worth one of their own, else None."""
+    weight, sum_D, weights_K = float(len(members_MD)), members_MD.sum(axis=0), np.maximum(known.weights_K, 1e-9)
+    cross_K = row_products(sum_D, known.sums_KD) / (weights_K * weight)
+    own = (float(dots(sum_D, sum_D)) - weight) / (weight * (weight - 1.0))
+    if (cross_K - (known.cohesions_K + own) / 2).max() >= -known.merge_gap:
+        return None
+    nearest = int(cross_K.argmax())
+    other = float(weights_K[nearest])
+    difference_D = sum_D / weight - known.sums_KD[nearest] / other
+    saved = weight * other / (weight + other) * float(dots(difference_D, difference_D))
+    return nearest if saved >= known.least_saved else None
+
+
 class Founder:
     """Clusters that are founded and never learn."""
 
@@ -107,7 +121,7 @@ class Founder:
         for cluster in range(3):
             self.features.append(cluster, around(rng, cluster, 40), np.full(40, -1))
 
-    def found(self, members_MD: NDArray[np.float64], parent: int) -> tuple[int, NDArray[np.float32]]:
+    def found(self, members_MD: NDArray[np.float64], nearest: int) -> tuple[int, NDArray[np.float32]]:
         self.features.append(len(self.features), members_MD[:-1], np.full(len(members_MD) - 1, -1))
         return len(self.features) - 1, unit_vectors(members_MD.sum(axis=0)[None])[0]
 
