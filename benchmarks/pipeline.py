@@ -4,8 +4,9 @@
 
 Real documents are cut from the development corpora at paragraph bounds, written in each format, and go through
 `curate`'s own code, from raw bytes to Parquet on disk. The warm-up (teacher, training) is run once and kept; every run
-is a process of its own, and begins with a copy of the state. The clock runs over whole shards: from the commit of the
-first, which imports what commits need, to that of the last. Commits are waited for, one every 5,000 documents.
+is a process of its own, and begins with a copy of the state. The clock runs over whole shards, from the commit of one
+to that of a later one. It starts after two: the first commits import what they need, and the memory of the process
+grows. Commits are waited for, one every 5,000 documents.
 
 Time is that of the processor in the loop's thread; that of other threads (commits) is a line of its own. Its kinds:
 
@@ -48,9 +49,9 @@ TARGET_BYTES = 3700
 OVERSHOOT = 0.946  # a piece is complete once it has this share of the target; the last paragraph goes beyond
 NUM_WARM_UP = 2048
 NUM_BEFORE = NUM_WARM_UP + 1024  # documents of the warm-up, of which rules reject some
-NUM_SETTLING = 2048  # documents of the largest size that complete the first shard
+NUM_SETTLING = 6000  # documents of the largest size, after which the clock starts with the next shard
 NUM_SHARDS = 3
-NUM_MEASURED = 16_000  # documents of the largest size that are more than so many shards, and of others as many bytes
+NUM_MEASURED = 20_000  # documents of the largest size that are more than so many shards, and of others as many bytes
 
 SIZES = {400: 400, 1100: 1080, 3800: TARGET_BYTES}  # bytes of a document, as named, and the target that gives them
 FORMATS = ("jsonl", "parquet", "arrow")
@@ -183,7 +184,8 @@ def main_of_child(documents: Path, work: Path, *, is_profiled: bool) -> dict[str
     from daemon.signals import StopRequest
     from state.store import Store, state_folder
 
-    config = parse_config({"daemon": {"threads": 1}, "embedding": {"warmup_documents": NUM_WARM_UP}}, "benchmark")
+    embedding = {"warmup_documents": NUM_WARM_UP, "retrain_drop": 1.0}  # one version of the student
+    config = parse_config({"daemon": {"threads": 1}, "embedding": embedding}, "benchmark")
     phases = Profiles() if is_profiled else PhaseClock(time.thread_time)
     store = Store(state_folder(work))
     pipeline = build_restored(config, store, phases=phases)
@@ -197,13 +199,15 @@ def main_of_child(documents: Path, work: Path, *, is_profiled: bool) -> dict[str
     rows = 0
     before: dict[str, float] = {}
     process_s = 0.0
-    num_sequences = pipeline.ledger.sequences
+    shards_before = 0
 
     def on_rows(num_rows: int) -> None:
-        nonlocal rows, process_s
+        nonlocal rows, process_s, shards_before
         rows += num_rows
-        num_shards = (pipeline.ledger.sequences - num_sequences) // config.packing.shuffle_block_rows
-        if not before and num_shards:
+        num_shards = pipeline.ledger.sequences // config.packing.shuffle_block_rows
+        if not before and rows < NUM_SETTLING:
+            shards_before = num_shards
+        elif not before and num_shards > shards_before:
             loop.commit()
             phases.enter("poll")
             if isinstance(phases, Profiles):
@@ -211,8 +215,8 @@ def main_of_child(documents: Path, work: Path, *, is_profiled: bool) -> dict[str
                     profile.clear()
             before.update(phases.seconds)
             process_s = time.process_time()
-            rows = 0
-        if num_shards > NUM_SHARDS:
+            rows, shards_before = 0, num_shards
+        elif before and num_shards - shards_before >= NUM_SHARDS:
             stop.requested = True
 
     is_at_end = loop.run(stop, flush=False, on_rows=on_rows)
