@@ -245,13 +245,14 @@ def _longest_entry(raw: Any, group: int, column: str) -> int:
     import pyarrow.compute as pc
     from pyarrow.parquet import ParquetFile
 
-    longest = 0
     file = ParquetFile(raw, read_dictionary=[column])
-    for batch in file.iter_batches(batch_size=1, row_groups=[group], columns=[column], use_threads=False):
+    for batch in file.iter_batches(batch_size=BLOCK_ROWS, row_groups=[group], columns=[column], use_threads=False):
         values = batch.column(0)
-        if pa.types.is_dictionary(values.type):
-            longest = int(pc.max(pc.binary_length(values.dictionary)).as_py() or 1)
-    return longest
+        if not pa.types.is_dictionary(values.type):
+            break
+        if len(values.dictionary):  # with the first value comes the whole page; rows are numbers of entries here
+            return int(pc.max(pc.binary_length(values.dictionary)).as_py() or 1)
+    return 0
 
 
 def _arrow_rows(file: InputFile, start: int, config: InputConfig) -> Iterator[list[Row]]:

@@ -15,6 +15,7 @@ from uuid import UUID
 
 import fsspec
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 import zstandard
@@ -510,6 +511,22 @@ def test_a_table_that_unpacks_to_too_much_at_once_is_read_in_parts(
             assert row.value == Document(id=str(row.position), text=texts[0])
     for start in (1, 29, 30, 31, 45, 60, 61):
         assert list(map(_shown, _read(path, start))) == list(map(_shown, rows[start:]))
+
+
+def test_the_dictionary_of_a_row_group_is_looked_at_once_for_all_its_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.parquet"
+    texts = [None] * 10 + [f"{number} " * 500 for number in range(5000)]
+    pq.write_table(pa.table({"text": texts}), path, row_group_size=4000)  # a page of a dictionary, then of texts
+    assert {"PLAIN", "RLE_DICTIONARY"} <= set(pq.read_metadata(path).row_group(0).column(0).encodings)
+    lengths, binary_length = [], pc.binary_length
+    monkeypatch.setattr(pc, "binary_length", lambda values: lengths.append(len(values)) or binary_length(values))
+
+    rows = _read(path)
+
+    assert [row.value.text for row in rows if isinstance(row.value, Document)] == texts[10:]
+    assert len(lengths) == 2
 
 
 def test_of_two_columns_with_the_name_of_the_text_the_last_one_counts(tmp_path: Path) -> None:
