@@ -220,6 +220,7 @@ class Events:
         """This worker prepares so many partitions; none while others have them all."""
         self.metrics.set(Metric.PREPARED_PARTITIONS, num_partitions)
         self._become(Status.READY, f"preparing {num_partitions} partitions")
+        self._often(INFO, "shared", {"partitions": num_partitions}, str(num_partitions))
 
     def prepared(self, *, rows: int, num_bytes: int) -> None:
         """So many rows were sent on in a message of that size, and are acknowledged. No line."""

@@ -26,27 +26,28 @@ class PreparedWriter:
     """A plain idempotent producer. Raises `ConfigError` if the topics do not go together, `BrokerUnavailable`."""
 
     def __init__(self, config: KafkaConfig, topics: TopicsConfig) -> None:
-        self._config, self._topic = config, topics.prepared
-        found = describe_topics(config, [topics.documents, topics.prepared])
-        self._max_message_bytes = found[topics.prepared].max_message_bytes
-        self._num_partitions = found[topics.prepared].num_partitions
-        check_counts(topics, found[topics.documents].num_partitions, self._num_partitions)
+        self._config, self._topics, self._topic = config, topics, topics.prepared
         self._producer: KafkaProducer | None = None
+        self._look()
+
+    def _look(self) -> None:
+        """Learn of the topic as it is now."""
+        found = describe_topics(self._config, [self._topics.documents, self._topic])
+        self._max_message_bytes = found[self._topic].max_message_bytes
+        self._num_partitions = found[self._topic].num_partitions
+        check_counts(self._topics, found[self._topics.documents].num_partitions, self._num_partitions)
 
     def send(self, messages: Mapping[int, tuple[bytes, int]]) -> int:
         """At most one message a partition, each with the end of what it covers; returns when all are acknowledged.
 
         The number of bytes. Raises `BrokerUnavailable`: then some may have arrived.
         """
+        if max(messages) >= self._num_partitions:  # partitions were added
+            self._look()
         self._producer = self._producer or connected_producer(self._config, compression_type=None)
         futures, num_bytes = [], 0
         try:
             for partition, (value, end) in messages.items():
-                if partition >= self._num_partitions:
-                    raise ConfigError(
-                        f"topic {self._topic} has {self._num_partitions} partitions, the documents have more by now: "
-                        "`curatord topics create` adds what is missing"
-                    )
                 for part, headers in in_parts(value, end, self._max_message_bytes):
                     num_bytes += len(part)
                     futures.append(self._producer.send(self._topic, part, partition=partition, headers=headers))

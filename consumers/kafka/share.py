@@ -51,7 +51,7 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stretch:
+class Portion:
     """Messages of one partition, and the positions that they cover: also of records that no reader is given."""
 
     partition: TopicPartition
@@ -121,8 +121,8 @@ class Share:
         """Those that are worked on."""
         return sorted(self._heard.places)
 
-    def poll(self, timeout_s: float, max_messages: int) -> list[Stretch]:
-        """The next messages, a stretch a partition; when there are none, what was passed without any.
+    def poll(self, timeout_s: float, max_messages: int) -> list[Portion]:
+        """The next messages, a portion a partition; when there are none, what was passed without any.
 
         Raises `StateError` where a partition cannot be continued exactly, `BrokerUnavailable`.
         """
@@ -143,16 +143,16 @@ class Share:
             self.rewind()  # what was fetched may be half given out
             time.sleep(min(timeout_s, SETTLING_S))
             return []
-        stretches = []
+        portions = []
         for partition, place in self._heard.places.items():
             messages = fetched.get(partition, [])
             end = position_of(self._consumer, partition)
             end = messages[-1].offset + 1 if messages and end is None else end
             if messages or (not fetched and end is not None and end > place.at):
-                stretches.append(
-                    Stretch(partition=partition, first=place.at, next=end or 0, messages=messages, left=place.left)
+                portions.append(
+                    Portion(partition=partition, first=place.at, next=end or 0, messages=messages, left=place.left)
                 )
-        return stretches
+        return portions
 
     def _begin(self) -> None:
         """Find out where new partitions are read on, and say so. Raises `StateError`, `BrokerUnavailable`."""

@@ -25,7 +25,7 @@ from consumers.kafka.positions import source_name
 from consumers.kafka.prepare_again import prepare_again
 from consumers.kafka.prepared_writer import PreparedWriter
 from consumers.kafka.rights import check_rights_of_workers
-from consumers.kafka.share import Mark, Share, Stretch
+from consumers.kafka.share import Mark, Portion, Share
 from consumers.trial import Fatal, first_fatal, set_aside
 from curation.dedup.near import NearDedup
 from curation.quality.judge import Quality
@@ -151,9 +151,9 @@ class Worker:
 
     def step(self) -> None:
         """Poll once, and take what came all the way. Raises `BrokerUnavailable`; then nothing of it counts."""
-        for stretch in self._share.poll(POLL_S, self._config.daemon.poll_documents):
-            is_suspect = stretch.left.lives >= FATAL
-            for part in _cut(stretch, singly=is_suspect):
+        for portion in self._share.poll(POLL_S, self._config.daemon.poll_documents):
+            is_suspect = portion.left.lives >= FATAL
+            for part in _cut(portion, singly=is_suspect):
                 rows = self._tried(part) if is_suspect else self._decoded(part.messages)
                 if not self._send(part, rows):
                     return  # the group moves on, and all is polled again
@@ -161,7 +161,7 @@ class Worker:
     def _decoded(self, messages: Sequence[ConsumerRecord]) -> list[RawDocument]:
         return [row for message in messages for row in rows_of_message(message, self._config.input)]
 
-    def _tried(self, part: Stretch) -> list[RawDocument]:
+    def _tried(self, part: Portion) -> list[RawDocument]:
         """The rows of a message over which lives ended, or of one behind it, without those that end a process."""
         for message in part.messages:  # one at most
             if part.left.alone >= FATAL:
@@ -186,7 +186,7 @@ class Worker:
         self._events.set_aside(row.source, row.position, how)
         return row
 
-    def _send(self, part: Stretch, rows: Sequence[RawDocument]) -> bool:
+    def _send(self, part: Portion, rows: Sequence[RawDocument]) -> bool:
         """Prepare and send them, and move on; False if the group does not let this worker."""
         batch = self._preparer.prepare(rows)
         covers = Covers(source_name(part.partition), part.first, part.next)
@@ -212,19 +212,19 @@ class Worker:
             self._events.config_checked(changed=changed)
 
 
-def _cut(stretch: Stretch, *, singly: bool) -> Iterator[Stretch]:
-    """A stretch in parts that are prepared and sent together, message by message if need be."""
-    first, left, num_bytes = stretch.first, stretch.left, 0
+def _cut(portion: Portion, *, singly: bool) -> Iterator[Portion]:
+    """A portion in parts that are prepared and sent together, message by message if need be."""
+    first, left, num_bytes = portion.first, portion.left, 0
     messages: list[ConsumerRecord] = []
 
-    def part(end: int) -> Stretch:
-        return Stretch(partition=stretch.partition, first=first, next=end, messages=messages, left=left)
+    def part(end: int) -> Portion:
+        return Portion(partition=portion.partition, first=first, next=end, messages=messages, left=left)
 
-    for message in stretch.messages:
+    for message in portion.messages:
         messages.append(message)
         num_bytes += len(message.value or b"")
         if singly or num_bytes >= MAX_POLL_BYTES:
             yield part(message.offset + 1)
             first, left, messages, num_bytes = message.offset + 1, Mark(), [], 0
-    if messages or first < stretch.next:
-        yield part(stretch.next)
+    if messages or first < portion.next:
+        yield part(portion.next)

@@ -1,6 +1,6 @@
 """Failover: three brokers, of which one after another is killed with all that it leads; the shipped time-outs.
 
-    python -m tests.integration.failover --kills 10 --two-for 60
+    python -m tests.integration.failover --kills 10 --two-for 60 --workers 2
 
 Afterwards the topics must be as if nothing had happened, and the owner must have lived through it. The longest time
 without an epoch is given for each kill.
@@ -157,6 +157,7 @@ class Failover:
     lane: Lane
     owner: Instance
     pulse: Pulse
+    workers: list[Instance] = field(default_factory=list)
     kills: list[Kill] = field(default_factory=list)
 
     def kill(self, fault: str) -> None:
@@ -202,17 +203,25 @@ class Failover:
         wait_until(works, "the next epochs", timeout_s=PATIENCE_S)
 
     def assert_alive(self) -> None:
-        assert self.owner.process is not None
-        code = self.owner.process.poll()
-        assert code is None, f"the owner ended with {code}:\n{self.owner.log_path.read_text()[-3000:]}"
+        for instance in (self.owner, *self.workers):
+            assert instance.process is not None
+            code = instance.process.poll()
+            assert code is None, f"{instance.name} ended with {code}:\n{instance.log_path.read_text()[-3000:]}"
 
 
 def fail_over(
-    cluster: MavenCluster, folder: Path, prefix: str, faults: list[str], *, seed: int = 0, two_for_s: float = 0.0
+    cluster: MavenCluster,
+    folder: Path,
+    prefix: str,
+    faults: list[str],
+    *,
+    seed: int = 0,
+    two_for_s: float = 0.0,
+    num_workers: int = 0,
 ) -> tuple[Failover, Report]:
     """Run it; what was done, and what the topics say of it."""
     began = time.monotonic()
-    lane = ShippedLane(cluster.bootstrap, prefix, folder, SETTINGS, session_timeout_s=10.0)
+    lane = ShippedLane(cluster.bootstrap, prefix, folder, SETTINGS, session_timeout_s=10.0, is_prepared=num_workers > 0)
     lane.create_topics()
     rows = [row.value for row in make_rows(seed, int(RATE * (120 + 60 * len(faults) + 2 * two_for_s)))]
     rows = without_new_versions([row for row in rows if isinstance(row, bytes)])
@@ -220,9 +229,11 @@ def fail_over(
     produce_documents(lane.bootstrap, lane.topics["documents"], rows[:WARM_ROWS], partition=0)
     feeder, pulse = Feeder(lane, rows[WARM_ROWS:], RATE), Pulse(owner)
     trainer, report = Trainer(lane), Report(seed=seed)
-    run = Failover(cluster, lane, owner, pulse)
+    workers = [Instance(lane, f"worker-{w}", lane.bootstrap, command="prepare") for w in range(num_workers)]
+    run = Failover(cluster, lane, owner, pulse, workers)
     try:
-        owner.start()
+        for instance in (owner, *workers):
+            instance.start()
         owner.wait_for("student_trained")
         pulse.start()
         feeder.start()
@@ -236,12 +247,13 @@ def fail_over(
         feeder.stopping.set()
         feeder.join()
         owner.wait_for("idle_flushed")
-        owner.stop()
+        for instance in (owner, *workers):
+            assert instance.stop() == 0
     finally:
         feeder.stopping.set()
         pulse.stopping.set()
-        if owner.process is not None:
-            owner.kill()
+        for instance in (owner, *workers):
+            instance.kill()
     report.rows, report.seconds = WARM_ROWS + feeder.sent, time.monotonic() - began
     report.exits.update(owner.exits)
     check(lane, rows[: report.rows], report)
@@ -258,18 +270,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--two-for", type=float, default=60.0, help="seconds that two of three are down at the end")
+    parser.add_argument("--workers", type=int, default=0, help="processes that prepare documents")
     parser.add_argument("--more", action="store_true", help="also the controller, brokers that hang, an empty disk")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--shipped-brokers", action="store_true", help="a dead broker is noticed after 9 s, not 2")
     arguments = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="curatord-failover-"))
     cluster = MavenCluster(session_ms=KAFKAS_SESSION_MS if arguments.shipped_brokers else SESSION_MS)
-    faults = [ROLES[number % len(ROLES)] for number in range(arguments.kills)]
+    roles = (*ROLES, "prepared") if arguments.workers else ROLES
+    faults = [roles[number % len(roles)] for number in range(arguments.kills)]
     if arguments.more:
         faults += MORE
     try:
         run, report = fail_over(
-            cluster, folder, f"failover-{arguments.seed}", faults, seed=arguments.seed, two_for_s=arguments.two_for
+            cluster,
+            folder,
+            f"failover-{arguments.seed}",
+            faults,
+            seed=arguments.seed,
+            two_for_s=arguments.two_for,
+            num_workers=arguments.workers,
         )
     except KafkaError as error:
         sys.exit(f"the cluster did not answer: {error!r}; logs in {folder}")

@@ -203,8 +203,9 @@ def test_the_page_of_metrics_is_the_one_that_the_catalogue_makes() -> None:
 def commands() -> list[tuple[str, list[str]]]:
     """Every `curatord` command line of the deployment files and of the page."""
     found: list[tuple[str, list[str]]] = []
-    unit = (OPS / "systemd" / "curatord.service").read_text(encoding="utf-8")
-    found += [("unit", line.split()) for line in re.findall(r"^Exec\w+=/opt/curatord/bin/curatord (.+)$", unit, re.M)]
+    for unit in (OPS / "systemd").glob("*.service"):
+        lines = re.findall(r"^Exec\w+=/opt/curatord/bin/curatord (.+)$", unit.read_text(encoding="utf-8"), re.M)
+        found += [(unit.name, line.split()) for line in lines]
     dockerfile = (OPS / "docker" / "Dockerfile").read_text(encoding="utf-8")
     found += [("Dockerfile", json.loads(line)) for line in re.findall(r'^CMD (\["run".*\])$', dockerfile, re.M)]
     services = read_yaml(OPS / "docker" / "compose.yaml")["services"]
@@ -346,9 +347,10 @@ def test_supervisors_wait_longer_than_a_drain_may_take_and_restart_what_does_not
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
-def test_systemd_finds_nothing_wrong_with_the_unit(tmp_path: Path) -> None:
-    unit = (OPS / "systemd" / "curatord.service").read_text(encoding="utf-8")
-    path = tmp_path / "curatord.service"
+@pytest.mark.parametrize("name", ["curatord.service", "curatord-prepare@.service"])
+def test_systemd_finds_nothing_wrong_with_the_unit(tmp_path: Path, name: str) -> None:
+    unit = (OPS / "systemd" / name).read_text(encoding="utf-8")
+    path = tmp_path / name.replace("@", "@1")
     path.write_text(unit.replace("/opt/curatord/bin/curatord", "/bin/true"))
 
     result = subprocess.run(["systemd-analyze", "verify", str(path)], capture_output=True, text=True)

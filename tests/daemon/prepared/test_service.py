@@ -11,7 +11,7 @@ from kafka import TopicPartition
 from kafka.consumer.fetcher import ConsumerRecord
 
 from consumers.formats.prepared import Covers, PreparedMessage, decode_message
-from consumers.kafka.share import Mark, Stretch
+from consumers.kafka.share import Mark, Portion
 from curatord.errors import BrokerUnavailable, ConfigError
 from daemon.config import Config
 from daemon.prepared.preparer import Preparer
@@ -37,13 +37,13 @@ def record(offset: int, value: bytes = b'{"text": "some text"}') -> Any:
 class Group:
     """A share of one partition, in memory."""
 
-    stretches: list[Stretch]
+    portions: list[Portion]
     takes: bool = True  # whether it lets this worker move on
     committed: list[int] = field(default_factory=list)
     marks: list[Mark] = field(default_factory=list)
 
-    def poll(self, timeout_s: float, max_messages: int) -> list[Stretch]:
-        return self.stretches
+    def poll(self, timeout_s: float, max_messages: int) -> list[Portion]:
+        return self.portions
 
     def commit(self, positions: Mapping[TopicPartition, int]) -> bool:
         self.committed += positions.values() if self.takes else ()
@@ -77,8 +77,8 @@ def events() -> Events:
     return Events(Metrics(), open_log(LogConfig()), Health(), ServiceManager())
 
 
-def stretch(first: int, end: int, records: Sequence[Any], left: Mark = UNMARKED) -> Stretch:
-    return Stretch(partition=PARTITION, first=first, next=end, messages=records, left=left)
+def portion(first: int, end: int, records: Sequence[Any], left: Mark = UNMARKED) -> Portion:
+    return Portion(partition=PARTITION, first=first, next=end, messages=records, left=left)
 
 
 def worker_of(group: Any, topic: Any, preparer: Preparer, events: Events) -> Worker:
@@ -90,7 +90,7 @@ def sent(topic: Topic, preparer: Preparer) -> list[PreparedMessage]:
 
 
 def test_a_stretch_is_sent_with_what_it_covers_and_then_committed(preparer: Preparer, events: Events) -> None:
-    group, topic = Group([stretch(3, 9, [record(4), record(5, b"{"), record(7)])]), Topic()
+    group, topic = Group([portion(3, 9, [record(4), record(5, b"{"), record(7)])]), Topic()
 
     worker_of(group, topic, preparer, events).step()
 
@@ -101,7 +101,7 @@ def test_a_stretch_is_sent_with_what_it_covers_and_then_committed(preparer: Prep
 
 
 def test_positions_without_a_message_are_told_too(preparer: Preparer, events: Events) -> None:
-    group, topic = Group([stretch(3, 5, [])]), Topic()
+    group, topic = Group([portion(3, 5, [])]), Topic()
 
     worker_of(group, topic, preparer, events).step()
 
@@ -109,7 +109,7 @@ def test_positions_without_a_message_are_told_too(preparer: Preparer, events: Ev
 
 
 def test_nothing_is_committed_that_is_not_acknowledged(preparer: Preparer, events: Events) -> None:
-    group = Group([stretch(0, 1, [record(0)])])
+    group = Group([portion(0, 1, [record(0)])])
 
     with pytest.raises(BrokerUnavailable):
         worker_of(group, Topic(is_away=True), preparer, events).step()
@@ -118,7 +118,7 @@ def test_nothing_is_committed_that_is_not_acknowledged(preparer: Preparer, event
 
 
 def test_a_worker_that_the_group_does_not_let_move_on_stops_there(preparer: Preparer, events: Events) -> None:
-    ahead = stretch(0, 2, [record(0), record(1)], Mark(lives=2))
+    ahead = portion(0, 2, [record(0), record(1)], Mark(lives=2))
     group, topic = Group([ahead], takes=False), Topic()
 
     worker_of(group, topic, preparer, events).step()
@@ -127,7 +127,7 @@ def test_a_worker_that_the_group_does_not_let_move_on_stops_there(preparer: Prep
 
 
 def test_where_two_lives_ended_messages_go_one_by_one_each_with_a_mark(preparer: Preparer, events: Events) -> None:
-    group, topic = Group([stretch(0, 4, [record(0), record(2)], Mark(lives=2))]), Topic()
+    group, topic = Group([portion(0, 4, [record(0), record(2)], Mark(lives=2))]), Topic()
 
     worker_of(group, topic, preparer, events).step()
 
@@ -141,7 +141,7 @@ def test_where_two_lives_ended_messages_go_one_by_one_each_with_a_mark(preparer:
 def test_a_message_that_ended_two_lives_alone_is_a_dead_letter_without_a_trial(
     preparer: Preparer, events: Events
 ) -> None:
-    group, topic = Group([stretch(0, 2, [record(0), record(1)], Mark(lives=4, alone=2))]), Topic()
+    group, topic = Group([portion(0, 2, [record(0), record(1)], Mark(lives=4, alone=2))]), Topic()
 
     worker_of(group, topic, preparer, events).step()
 
