@@ -38,7 +38,7 @@ def keep_freed_memory() -> None:
 
 
 def return_freed_memory() -> None:
-    """Give back what the start of the process needed and batches will not: libraries read their models by detours."""
+    """Give back what batches will not need, as after a training, or a start: libraries read models by detours."""
     if not sys.platform.startswith("linux"):
         return
     malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)

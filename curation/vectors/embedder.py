@@ -20,6 +20,7 @@ from curation.vectors.student import Student, train_student
 from curation.vectors.teacher import EmbeddingConfig, Progress, Teacher, check_teacher, open_teacher
 from curatord.errors import ConfigError
 from kernels.columns import Ragged, bounds_of
+from ops.memory import return_freed_memory
 from state.epoch import Epoch
 from state.facts import DECIMAL, NUMBERS, RAW, Facts, FactSource, Family, single
 from state.token_arrays import Tokens
@@ -95,6 +96,7 @@ class Embedder:
         finally:
             self._teacher = None
             gc.collect()  # a model is a circle of objects, and large
+            return_freed_memory()
 
     def _train(self, documents: Sequence[Tokens], tell: Progress | None) -> Student:
         teacher = self._open_teacher()

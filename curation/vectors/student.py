@@ -150,7 +150,9 @@ def train_student(
     start_table(rows_T, offsets_S1, targets_SD, table_RD)
     words_RE = words(ids_R) if tokens_T.size else None
     if words_RE is not None:
-        table_RD = (table_RD + _mapped(words_RE, rows_T, offsets_S1, targets_SD, table_RD)) / np.float32(2.0)
+        table_RD += _mapped(words_RE, rows_T, offsets_S1, targets_SD, table_RD)
+        table_RD /= np.float32(2.0)
+        del words_RE
     _train(rows_T, offsets_S1, targets_SD, table_RD, seed, progress)
     return Student(ids_R, _quantize(table_RD), vocabulary_size=vocabulary_size, max_tokens=max_tokens)
 
@@ -201,20 +203,27 @@ def _mapped(
     num_documents, num_rows = len(targets_SD), len(words_RE)
     document_T = np.repeat(np.arange(num_documents, dtype=np.int64), np.diff(offsets_S1))
     holders_R = np.bincount(np.unique(document_T * num_rows + rows_T) % num_rows, minlength=num_rows)
-    weighted_RE = (words_RE - words_RE.mean(axis=0)) * np.log((1.0 + num_documents) / holders_R)[:, None]
-    sums_SE = np.stack([weighted_RE[rows_T[start:end]].sum(axis=0) for start, end in pairwise(offsets_S1.tolist())])
+    weighted_RE = words_RE - words_RE.mean(axis=0)
+    weighted_RE *= np.log((1.0 + num_documents) / holders_R).astype(np.float32)[:, None]
+    bounds = pairwise(offsets_S1.tolist())
+    sums_SE = np.stack([weighted_RE[rows_T[start:end]].sum(axis=0, dtype=np.float64) for start, end in bounds])
     sums_SE /= np.linalg.norm(sums_SE, axis=1, keepdims=True) + 1e-9
     ridge = RIDGE * num_documents / words_RE.shape[1]
     covariance_EE = sums_SE.T @ sums_SE + ridge * np.eye(words_RE.shape[1])
-    mapped_RD = weighted_RE @ np.linalg.solve(covariance_EE, sums_SE.T @ targets_SD)
-    scale = np.sqrt(np.square(like_RD, dtype=np.float64).mean() / max(np.square(mapped_RD).mean(), 1e-30))
-    scaled_RD: NDArray[np.float32] = (mapped_RD * scale).astype(np.float32)
-    return scaled_RD
+    mapped_RD: NDArray[np.float32] = weighted_RE @ np.linalg.solve(covariance_EE, sums_SE.T @ targets_SD).astype(
+        np.float32
+    )
+    mapped_RD *= np.float32(np.sqrt(_mean_square(like_RD) / max(_mean_square(mapped_RD), 1e-30)))
+    return mapped_RD
+
+
+def _mean_square(table_RD: NDArray[np.float32]) -> float:
+    return float(np.einsum("rd,rd->", table_RD, table_RD, dtype=np.float64)) / table_RD.size
 
 
 def _quantize(table_RD: NDArray[np.float32]) -> NDArray[np.int8]:
     """int8 by one scale for the whole table, which the normalisation takes out again."""
-    limit = CLIP_DEVIATIONS * float(np.sqrt(np.mean(np.square(table_RD, dtype=np.float64)))) if table_RD.size else 0.0
+    limit = CLIP_DEVIATIONS * float(np.sqrt(_mean_square(table_RD))) if table_RD.size else 0.0
     if not limit > 0.0:
         return np.zeros(table_RD.shape, np.int8)
     quantized_RD: NDArray[np.int8] = np.clip(np.rint(table_RD * (127.0 / limit)), -127, 127).astype(np.int8)
