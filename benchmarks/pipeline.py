@@ -185,7 +185,7 @@ def main_of_child(documents: Path, work: Path, *, is_profiled: bool) -> dict[str
     from state.store import Store, state_folder
 
     embedding = {"warmup_documents": NUM_WARM_UP, "retrain_drop": 1.0}  # one version of the student
-    config = parse_config({"daemon": {"threads": 1}, "embedding": embedding}, "benchmark")
+    config = parse_config({"embedding": embedding}, "benchmark")
     phases = Profiles() if is_profiled else PhaseClock(time.thread_time)
     store = Store(state_folder(work))
     pipeline = build_restored(config, store, phases=phases)

@@ -34,8 +34,6 @@ initial_clusters = 24
 enabled = true
 [packing]
 context_length = 2048
-[daemon]
-threads = 1
 """
 PROCESSORS: tuple[dict[str, str], ...] = (
     {},

@@ -93,7 +93,6 @@ def make_config(prefix: str, bootstrap: str) -> Config:
     topics = {name: f"{prefix}-{name.replace('_', '-')}" for name in TOPICS}
     return parse_config(
         {
-            "daemon": {"threads": 1},
             "embedding": {"warmup_documents": NUM_WARM_UP},
             "kafka": {"bootstrap_servers": bootstrap, "lane": prefix},
             "topics": topics,
@@ -137,7 +136,7 @@ def timed(loop: Loop, broker: Broker, num_documents: int, phases: PhaseClock) ->
 
 def embedded(path: Path, num_documents: int, folder: Path) -> tuple[float, dict[str, float]]:
     """From a file to Parquet."""
-    config = parse_config({"daemon": {"threads": 1}, "embedding": {"warmup_documents": NUM_WARM_UP}}, "benchmark")
+    config = parse_config({"embedding": {"warmup_documents": NUM_WARM_UP}}, "benchmark")
     phases = PhaseClock()
     store = Store(folder / "state")
     pipeline = build(config, store, open_tokenizer(config.tokenizer), phases=phases)

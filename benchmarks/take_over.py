@@ -30,8 +30,6 @@ STEADY_S = 10.0
 NUM_WORDS = 40
 
 SETTINGS = """
-[daemon]
-threads = 1
 [packing]
 shuffle_block_rows = 1
 """

@@ -88,6 +88,7 @@ class Attempts:
         self._open: dict[str, tuple[int, int]] = {}
         self.deaths = 0  # lives that ended over the places that were begun last
         self._is_written = bool(left)
+        self.waiting: Mapping[str, int] = {}  # the first position by source that was begun and is still to be worked on
 
     @property
     def has_suspects(self) -> bool:
@@ -125,6 +126,9 @@ class Attempts:
         if is_covered and not is_low:
             return
         renewed = _joined({}, places, ahead=AHEAD)
+        for source in renewed.keys() & self.waiting.keys():
+            first, end = renewed[source]
+            renewed[source] = min(first, self.waiting[source]), end
         self._open = self._open | renewed if len(self._open | renewed) <= MAX_SOURCES else renewed
         self._write(wait=not is_covered)
 

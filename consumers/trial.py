@@ -80,10 +80,11 @@ def first_fatal(
         return None
     at = [line for line in lines if line.isdecimal()]
     raised = next((line[1:] for line in lines if line.startswith("!")), "")
-    return Fatal(int(at[-1]), raised or _how(code))
+    return Fatal(int(at[-1]), raised or how_it_ended(code))
 
 
-def _how(code: int) -> str:
+def how_it_ended(code: int) -> str:
+    """The exit code of a process in words; negative for a signal."""
     if code >= 0:
         return f"exit code {code}"
     with suppress(ValueError):
@@ -95,7 +96,7 @@ def _work_as_copy(items: Sequence[Item], work: Callable[[Item], object], writing
     """In the copy: name each item and work on it, then leave without cleaning up what is the parent's."""
     code = _FAILED
     try:
-        _become_expendable()
+        become_expendable()
         for index in range(len(items)):
             os.write(writing, b"%d\n" % index)
             work(items[index])
@@ -109,8 +110,8 @@ def _work_as_copy(items: Sequence[Item], work: Callable[[Item], object], writing
         os._exit(code)
 
 
-def _become_expendable() -> None:
-    """The copy dies with its parent, before it where memory runs out, and never by Ctrl-C."""
+def become_expendable() -> None:
+    """This process dies with its parent, before it where memory runs out, and never by Ctrl-C."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     if sys.platform.startswith("linux"):
@@ -119,13 +120,16 @@ def _become_expendable() -> None:
             file.write("1000")
 
 
-def verdict(how: str, *, has_original: bool = False) -> Undecodable:
+IN_A_TRIAL = "the process ended over it in two lives, and a copy of it in a trial"
+IN_A_POOL = "two processes that had it alone to prepare ended over it"
+
+
+def verdict(how: str, *, has_original: bool = False, story: str = IN_A_TRIAL) -> Undecodable:
     """The reason of a row that was set aside, for its dead letter."""
     return Undecodable(
         TOOK_PROCESS_DOWN,
-        f"the process ended over it in two lives, and a copy of it in a trial: {how}. Everything else goes on. This is "
-        "a defect of curatord or of a library, or wants more memory: report it with this row, and replay it when that "
-        "is repaired",
+        f"{story}: {how}. Everything else goes on. This is a defect of curatord or of a library, or wants more memory: "
+        "report it with this row, and replay it when that is repaired",
         has_original=has_original,
     )
 
@@ -135,7 +139,7 @@ def set_feedback_aside(record: RawFeedback, how: str) -> RawFeedback:
     return replace(record, problem=verdict(how))
 
 
-def set_aside(row: RawDocument, how: str) -> RawDocument:
+def set_aside(row: RawDocument, how: str, story: str = IN_A_TRIAL) -> RawDocument:
     """The row as one that is not worked on, with as much of it as a dead letter may carry."""
     value, original = row.value, row.original
     if isinstance(value, bytes):
@@ -144,4 +148,5 @@ def set_aside(row: RawDocument, how: str) -> RawDocument:
         original = msgspec.json.encode(value)
     elif isinstance(value, Retraction):
         original = value.id.encode("utf-8", "replace")
-    return msgspec.structs.replace(row, value=verdict(how, has_original=isinstance(value, bytes)), original=original)
+    found = verdict(how, has_original=isinstance(value, bytes), story=story)
+    return msgspec.structs.replace(row, value=found, original=original)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping
 
 from curation.dedup.exact import ExactDedup
@@ -27,7 +28,6 @@ from daemon.stages.prepare import Prepare
 from daemon.stages.record import Record
 from daemon.stages.ticks import Ticks
 from daemon.stages.verdict_rows import VerdictRows
-from daemon.stages.workers import Workers, num_threads
 from kernels import words
 from ops.blas import use_one_thread
 from ops.phases import PhaseClock
@@ -62,7 +62,7 @@ def build(
     """
     use_one_thread()
     phases, ledger, held, ticks, segments = phases or PhaseClock(), Ledger(), HeldDocuments(), Ticks(), Segments(store)
-    seed, workers = config.output.seed, Workers(num_threads(config.daemon.threads))
+    seed = config.output.seed
     compose = _compose(config, store, tokenizer, progress, held, ledger, phases)
     near_dedup, quality = NearDedup(config.dedup.near), Quality(config.quality, config.language)
     identify = Identify(ledger, segments)
@@ -75,7 +75,7 @@ def build(
         held=held,
         identify=identify,
         decide=Decide(
-            prepare=Prepare(quality=quality, near_dedup=near_dedup, tokenizer=tokenizer, workers=workers),
+            prepare=Prepare(quality=quality, near_dedup=near_dedup, tokenizer=tokenizer),
             exact_dedup=ExactDedup(config.dedup.exact),
             near_dedup=near_dedup,
             hold_out=HoldOut(config.output.holdout, seed),
@@ -122,7 +122,7 @@ def _compose(
         decode=tokenizer.decode,
         vocabulary_size=tokenizer.vocabulary_size,
         seed=seed,
-        threads=num_threads(config.daemon.threads),
+        threads=len(os.sched_getaffinity(0)),
         lessons=store.folder / "lessons.sqlite",
         progress=progress,
     )

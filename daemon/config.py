@@ -37,8 +37,8 @@ from state.snapshot import StateConfig
 class DaemonConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """[daemon]: how the process works. None of it changes what comes out."""
 
-    threads: Annotated[int, msgspec.Meta(ge=0, le=256)] = 0
-    """Threads for the stages that look at one document at a time; 0 takes every core that this process may use."""
+    processes: Annotated[int, msgspec.Meta(ge=0, le=256)] = 0
+    """Processes that decode, measure and tokenize documents before they are decided; 0 does it in this process."""
     poll_documents: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 256
     """Most documents that go through the stages together; a few hundred stay in the processor's cache."""
     epoch_documents: Annotated[int, msgspec.Meta(ge=1, le=10_000_000)] = 5000
@@ -120,6 +120,12 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 NO_VECTORS = 'no vectors and no clusters, for nothing reads them: packing.mode = "best_fit", no bandit, no mixture'
 
 
+# Options of earlier versions, and what takes their place.
+_RENAMED = {
+    "daemon.threads": "daemon.processes says how many processes prepare documents, 0 for none beside the loop",
+}
+
+
 def load_config(path: Path | None) -> Config:
     """The configuration in a file; all defaults without one. Raises `ConfigError` listing every mistake."""
     if path is None:
@@ -151,6 +157,10 @@ def _decode(tree: dict[str, Any], kind: type[msgspec.Struct], path: str, problem
     failed = False
     for name, value in tree.items():
         here = f"{path}.{name}" if path else name
+        if here in _RENAMED:
+            problems.append(f"{here} is no option any more; {_RENAMED[here]}")
+            failed = True
+            continue
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
             problems.append(f"{here} is no option" + (f"; did you mean {near[0]}?" if near else _listed(known)))

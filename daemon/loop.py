@@ -23,6 +23,8 @@ from curatord.errors import BrokerUnavailable, CuratordError, Undecodable
 from daemon.config import DaemonConfig
 from daemon.observer import Observer
 from daemon.pipeline import Pipeline
+from daemon.prepared.ahead import Ahead
+from daemon.prepared.pool import Pool
 from daemon.signals import POLL_S, Interrupted, StopRequest
 from state.epoch import Epoch
 from state.facts import RAW, single
@@ -61,6 +63,7 @@ class Hooks:
     away: Callable[[BrokerUnavailable], None] | None = None
     # Hears source and position of a row that is not worked on any more, and how it ended a life.
     set_aside: Callable[[str, int, str], None] = lambda source, position, how: None
+    pool: Pool | None = None  # where rows are prepared before they are decided; without, that is done as they are
     committing: Executor | None = None  # where epochs are committed, one at a time; without, the loop waits for each
 
 
@@ -82,6 +85,9 @@ class Loop:
         self._identity = identity
         self._clock = clock
         self._hooks = hooks
+        self._inbox: Broker | Ahead = broker
+        if hooks.pool is not None:
+            self._inbox = Ahead(broker, hooks.pool, config.poll_documents, hooks.set_aside)
         committed = broker.committed()
         self._epoch = Epoch(number=1 + (committed.epoch if committed else 0), identity=identity)
         self._handed_over: tuple[Epoch, Future[float]] | None = None  # with the seconds that its commit takes
@@ -92,7 +98,7 @@ class Loop:
 
         `on_rows` hears how many rows were processed.
         """
-        while not self._broker.ended():
+        while not self._inbox.ended():
             on_rows(self.step())
             if stop.requested:
                 self.commit()
@@ -110,7 +116,7 @@ class Loop:
             self.settle()
         self._pipeline.phases.enter("poll")
         wanted = min(self._config.poll_documents, self._config.epoch_documents - self._epoch.num_rows)
-        rows = self._broker.poll(wanted, min(self._config.epoch_s, POLL_S))
+        rows = self._inbox.poll(wanted, min(self._config.epoch_s, POLL_S))
         self._alive_at = self._clock()
         if self._hooks.observer is not None:
             self._hooks.observer.polled(rows)
@@ -200,7 +206,7 @@ class Loop:
 
     def commit(self) -> None:
         """Hand the open epoch over to be committed, if anything changed, and open the next."""
-        self._epoch.positions |= self._broker.passed()
+        self._epoch.positions |= self._inbox.passed()
         self._pipeline.gather(self._epoch)
         self._pipeline.phases.enter("commit")
         if not self._epoch.is_empty():

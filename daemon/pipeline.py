@@ -300,7 +300,6 @@ class Pipeline(FactOwner):
     def close(self) -> None:
         """End all threads."""
         self.compose.retraining.close()
-        self.decide.prepare.workers.close()
 
 
 def _tally(arrivals: Arrivals, epoch: Epoch) -> None:

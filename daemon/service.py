@@ -22,6 +22,7 @@ from daemon.loop import Hooks, Loop, marked
 from daemon.observer import Observer, observed
 from daemon.pipeline import Pipeline
 from daemon.prepared.identity import prepared_identity
+from daemon.prepared.pool import Pool, opened_pool
 from daemon.restore import catch_up, epoch_of, explained, open_state, restore_journalled, snapshots_of, stand_by
 from daemon.signals import Interrupted, StopRequest
 from daemon.stages.deciding_options import differences
@@ -164,14 +165,15 @@ class Service:
         if stop.requested:
             self._events.draining(signal.Signals(stop.signal_number).name)
             return
-        loop = self._take_over(stop)
-        with marked(self._broker.attempts):
-            self._work(loop, stop)
-            self._events.draining(signal.Signals(stop.signal_number).name)
-            if not self._is_away:
-                loop.commit()
+        with opened_pool(self._config, self._pipeline.decide.prepare.tokenizer) as pool:
+            loop = self._take_over(stop, pool)
+            with marked(self._broker.attempts):
+                self._work(loop, stop)
+                self._events.draining(signal.Signals(stop.signal_number).name)
+                if not self._is_away:
+                    loop.commit()
 
-    def _take_over(self, stop: StopRequest) -> Loop:
+    def _take_over(self, stop: StopRequest, pool: Pool | None) -> Loop:
         """Become the owner, and come to where the one before was. Raises `Interrupted` on a request to stop there."""
 
         def tend() -> None:
@@ -214,6 +216,7 @@ class Service:
                 keep_alive=self._broker.keep_alive,
                 away=lambda error: self._wait_for_broker(error, stop),
                 set_aside=self._events.set_aside,
+                pool=pool,
             ),
         )
 

@@ -114,7 +114,8 @@ class FilesBroker:
         self._files = {file.uri: file for file in inputs}
         self._rows: Iterator[RawDocument] = iter(())
         self._current: InputFile | None = None
-        self._finished: list[InputFile] = []  # since the last commit
+        self._finished: list[InputFile] = []  # polled to their end, but not committed to it
+        self._polled: dict[str, int] = {}  # position behind the last row that was polled
         self._num_bytes = sum(file.size for file in inputs)
         self._num_bytes_done = 0  # of the inputs that were read to their end, or need not be
         self._num_bytes_current = 0  # of the input that is being read, unpacked
@@ -137,6 +138,7 @@ class FilesBroker:
         num = self.attempts.begin([(row.source, row.position) for row in rows])
         if num < len(rows):
             self._rows = chain(rows[num:], self._rows)
+        self._polled |= {row.source: row.position + 1 for row in rows[:num]}
         return rows[:num]
 
     def _next_rows(self, max_rows: int) -> list[RawDocument]:
@@ -235,11 +237,14 @@ class FilesBroker:
         self._take_back_letters(epoch)
         for uri, position in epoch.positions.items():
             self._note(epoch, self._files[uri], position, done=False)
-        for file in self._finished:
+        finished, self._finished = self._finished, []
+        for file in finished:
             known = self._progress(file.uri)
             position = self._positions.get(file.uri, 0 if known is None else known.position)
-            self._note(epoch, file, position, done=True)
-        self._finished.clear()
+            if position < self._polled.get(file.uri, 0):
+                self._finished.append(file)  # its last rows wait to be decided
+            else:
+                self._note(epoch, file, position, done=True)
 
     def commit(self, epoch: Epoch) -> None:
         """Stage the outputs, commit to the store, move the outputs to their places.

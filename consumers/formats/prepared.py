@@ -102,8 +102,8 @@ def write_options(*, compressed: bool) -> Any:
     return pa.ipc.IpcWriteOptions(compression=pa.Codec("zstd", compression_level=1) if compressed else None)
 
 
-def decode_message(raw: Any, identity: str, place: str) -> PreparedMessage:
-    """The rows of a stream. `place` is what a refusal names.
+def decode_message(raw: Any, identity: str, place: str, *, max_bytes: int = MAX_UNPACKED) -> PreparedMessage:
+    """The rows of a stream, which unpacks to at most `max_bytes`. `place` is what a refusal names.
 
     Raises `IdentityError` if they were prepared otherwise, `StateError` if they cannot be read.
     """
@@ -113,7 +113,7 @@ def decode_message(raw: Any, identity: str, place: str) -> PreparedMessage:
     covers = None
     try:
         schema = None
-        for batch in record_batches(raw, MAX_UNPACKED, in_all=True):
+        for batch in record_batches(raw, max_bytes, in_all=True):
             if schema is None:
                 schema = batch.schema
                 check_schema(schema, identity, place)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -83,20 +82,6 @@ class Measures:
             languages_B=tuple([self.languages_B[row] for row in rows_B.tolist()]),
             language_scores_B=self.language_scores_B[rows_B],
         )
-
-
-def join_measures(parts: Sequence[Measures]) -> Measures:
-    """The documents of several parts, one behind the other."""
-    if len(parts) == 1:
-        return parts[0]
-    return Measures(
-        values_BR=np.concatenate([part.values_BR for part in parts]),
-        failed_BR=np.concatenate([part.failed_BR for part in parts]),
-        applies_BR=np.concatenate([part.applies_BR for part in parts]),
-        scores_B=np.concatenate([part.scores_B for part in parts]),
-        languages_B=tuple([language for part in parts for language in part.languages_B]),
-        language_scores_B=np.concatenate([part.language_scores_B for part in parts]),
-    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -36,6 +36,7 @@ from daemon.commands.summary import RunNumbers, print_summary, summary
 from daemon.config import Config, load_config
 from daemon.loop import Hooks, Loop, marked
 from daemon.pipeline import Pipeline
+from daemon.prepared.pool import opened_pool
 from daemon.signals import Interrupted, StopRequest
 from daemon.stages.deciding_options import described, differences
 from kernels.cache import are_compiled
@@ -110,6 +111,7 @@ def curate_files(options: Options) -> int:
         CurateProgress(stop) as progress,
         opened(output, config, progress, again=options.again, verdicts_share=verdicts_share) as (store, pipeline),
         ThreadPoolExecutor(max_workers=1, thread_name_prefix="commit") as committing,
+        opened_pool(config, pipeline.decide.prepare.tokenizer) as pool,
     ):
         if options.verdicts is not None:
             prepare_folder(options.verdicts, output)
@@ -119,7 +121,7 @@ def curate_files(options: Options) -> int:
             progress.tell(described(differing, way_out=way_out))
         broker = FilesBroker(inputs, config.input, output, store, options.verdicts)
         identity = encode_identity(config, pipeline.decide.prepare.tokenizer)
-        hooks = Hooks(set_aside=_say_set_aside, committing=committing)
+        hooks = Hooks(set_aside=_say_set_aside, pool=pool, committing=committing)
         loop = Loop(pipeline, broker, config.daemon, identity, time.monotonic, hooks)
         before = pipeline.ledger.rows_read
         pipeline.compile()
@@ -211,8 +213,8 @@ def decide_anew(output: Path, config_path: Path | None) -> str:
 
 def _say_set_aside(source: str, position: int, how: str) -> None:
     show(
-        f"Row {position} of {source} ended two runs before this one, and a trial of it now ({how}). It is set aside as "
-        "a dead letter; see `curatord dead-letters list`",
+        f"Row {position} of {source} ended the processes that worked on it ({how}). It is set aside as a dead letter; "
+        "see `curatord dead-letters list`",
         err=True,
     )
 

@@ -11,11 +11,24 @@ from numpy.typing import NDArray
 from consumers.broker import RawDocument
 from consumers.formats.documents import Arrivals, decode_rows
 from consumers.formats.prepared import DEAD_LETTER, DIGEST, DOCUMENT, RETRACTION, digest_of, schema_of
+from curation.dedup.near import NearDedup
+from curation.quality.judge import Quality
 from curatord.records import DeadLetter, Retraction
 from daemon.config import Config
 from daemon.prepared.columns import Prepared
 from daemon.prepared.identity import prepared_identity
 from daemon.stages.prepare import Prepare
+from packing.tokenizer import open_tokenizer
+
+
+def open_preparer(config: Config) -> Preparer:
+    """All that a configuration needs to prepare. Raises `ConfigError` where it names something that is not there."""
+    stage = Prepare(
+        quality=Quality(config.quality, config.language),
+        near_dedup=NearDedup(config.dedup.near),
+        tokenizer=open_tokenizer(config.tokenizer),
+    )
+    return Preparer(config, stage)
 
 
 class Preparer:

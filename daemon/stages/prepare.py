@@ -1,4 +1,4 @@
-"""Prepare: everything about documents that hangs on each of them alone. Pure, and spread over threads.
+"""Prepare: everything about documents that hangs on each of them alone. Pure.
 
 Where documents are prepared in the loop, a stage asks for its numbers when the stages before have dropped what they
 drop: exact duplicates are never measured, and near-duplicates never tokenized. Documents that come prepared bring
@@ -17,11 +17,10 @@ from consumers.formats.documents import Documents
 from curation.batch import Batch
 from curation.dedup.exact import fingerprint
 from curation.dedup.near import NearDedup
-from curation.quality.judge import Measures, Quality, join_measures
+from curation.quality.judge import Measures, Quality
 from daemon.prepared.columns import Prepared
 from daemon.stages.identify import Run
-from daemon.stages.workers import Workers
-from kernels.columns import Ragged, Texts, bounds_of, join_texts
+from kernels.columns import Ragged, join_texts
 from packing.tokenizer import Tokenizer
 
 
@@ -32,49 +31,37 @@ class Prepare:
     quality: Quality
     near_dedup: NearDedup
     tokenizer: Tokenizer
-    workers: Workers
 
     def all(self, documents: Documents) -> Prepared:
         """Everything about documents, before any of them is decided."""
         texts = documents.texts
-        signatures_BU, has_words_B = self._sign(texts)
+        signatures_BU, has_words_B = self.near_dedup.sign(texts)
         return Prepared(
             keys=fingerprint(texts, documents.urls),
-            measures=self._measure(texts, documents.languages),
+            measures=self.quality.measure(texts, documents.languages),
             signatures_BU=signatures_BU,
             has_words_B=has_words_B,
-            tokens=self._encode(texts),
+            tokens=self.tokenizer.encode_batch(texts),
         )
 
     def measure(self, batch: Batch, run: Run) -> Measures:
         """Languages and rules of the documents of a run that are left."""
         if run.prepared is not None:
             return run.prepared.measures.take(run.rows(batch))
-        return self._measure(batch.texts, batch.languages)
+        return self.quality.measure(batch.texts, batch.languages)
 
     def sign(self, batch: Batch, run: Run) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
         """Signatures for near-duplicates, and which documents have any word: (signatures_BU, has_words_B)."""
         if run.prepared is not None:
             rows_B = run.rows(batch)
             return run.prepared.signatures_BU[rows_B], run.prepared.has_words_B[rows_B]
-        return self._sign(batch.texts)
+        return self.near_dedup.sign(batch.texts)
 
     def encode(self, batch: Batch, run: Run) -> Ragged[Any]:
         """Tokens."""
-        return self._encode(batch.texts) if run.prepared is None else run.prepared.tokens.take(run.rows(batch))
-
-    def _measure(self, texts: Texts, languages: tuple[str, ...]) -> Measures:
-        parts = self.workers.map(lambda part: self.quality.measure(texts.take(part), languages[part]), len(texts))
-        return join_measures(parts)
-
-    def _sign(self, texts: Texts) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-        parts = self.workers.map(lambda part: self.near_dedup.sign(texts.take(part)), len(texts))
-        return np.concatenate([signatures for signatures, _ in parts]), np.concatenate([has for _, has in parts])
-
-    def _encode(self, texts: Texts) -> Ragged[Any]:
-        parts = self.workers.map(lambda part: self.tokenizer.encode_batch(texts.take(part)), len(texts))
-        lengths_B = np.concatenate([part.lengths() for part in parts])
-        return Ragged(np.concatenate([part.values_T for part in parts]), bounds_of(lengths_B))
+        if run.prepared is not None:
+            return run.prepared.tokens.take(run.rows(batch))
+        return self.tokenizer.encode_batch(batch.texts)
 
     def compile(self) -> None:
         """Call every kernel once, so that the time of compiling is not counted against the first documents."""

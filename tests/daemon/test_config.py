@@ -76,11 +76,16 @@ def test_an_unknown_key_is_refused_with_the_nearest_known_one() -> None:
 def test_all_mistakes_are_reported_at_once() -> None:
     with pytest.raises(ConfigError) as caught:
         parse_config(
-            {"daemon": {"threads": "many"}, "packing": {"beta": -1}, "tokeniser": {}, "bandit": {"floor": 0.9}}, "t"
+            {"daemon": {"processes": "many"}, "packing": {"beta": -1}, "tokeniser": {}, "bandit": {"floor": 0.9}}, "t"
         )
 
-    for part in ("daemon.threads", "packing.beta", "tokeniser", "tokenizer", "bandit.floor"):
+    for part in ("daemon.processes", "packing.beta", "tokeniser", "tokenizer", "bandit.floor"):
         assert part in str(caught.value)
+
+
+def test_an_option_of_an_earlier_version_is_refused_with_the_one_in_its_place() -> None:
+    with pytest.raises(ConfigError, match=r"daemon\.threads is no option any more; daemon\.processes says"):
+        parse_config({"daemon": {"threads": 2}}, "test")
 
 
 def test_the_page_of_the_documentation_is_the_one_that_the_code_makes() -> None:

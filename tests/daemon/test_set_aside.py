@@ -59,7 +59,7 @@ def test_the_third_run_sets_the_document_aside_and_everything_else_is_as_without
     assert files_of(output) == files_of(unread / "out")
     assert len(files_of(output)) > 3
     assert json.loads(lives[-1].stdout)["ledger"]["dead"]["took_process_down"] == 1
-    assert f"Row 333 of {tmp_path}/in.jsonl ended two runs" in lives[-1].stderr
+    assert f"Row 333 of {tmp_path}/in.jsonl ended the processes" in lives[-1].stderr
     listed = CliRunner().invoke(
         cli, ["dead-letters", "list", "-o", str(output), "--reason", "took_process_down", "--json"]
     )

@@ -94,7 +94,7 @@ def main() -> None:
     arguments = parser.parse_args()
     broker = MavenBroker()
     folder = Path(tempfile.mkdtemp(prefix="curatord-soak-"))
-    lane = Lane(broker.bootstrap, "soak", folder, "[daemon]\nthreads = 1\n[output]\nmax_wait_s = 5.0\n")
+    lane = Lane(broker.bootstrap, "soak", folder, "[output]\nmax_wait_s = 5.0\n")
     lane.create_topics()
     hostile = [row for row in hostile_rows(CORPORA / "hostile") if len(row) < MAX_HOSTILE_BYTES]
     instance, producer, samples = (

@@ -37,7 +37,6 @@ from tests.simulation.world import make_rows, run, visible
 
 SETTINGS = """
 [daemon]
-threads = 1
 epoch_documents = 200
 epoch_s = 0.25
 [output]

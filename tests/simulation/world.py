@@ -23,6 +23,7 @@ from curatord.sequence import EndOfStream, PackedSequence
 from daemon.app import build, encode_identity
 from daemon.config import Config, parse_config
 from daemon.loop import Hooks, Loop
+from daemon.prepared.pool import Pool
 from daemon.restore import catch_up, take_in
 from daemon.signals import StopRequest
 from packing.tokenizer import Tokenizer, TokenizerConfig, open_tokenizer
@@ -36,7 +37,7 @@ WORDS = (Path(__file__).parents[2] / "LICENSE").read_text().split()  # a text th
 def make_config(**sections: dict[str, object]) -> Config:
     """Small numbers, so that few documents exercise every stage: rows close, blocks complete, clusters move."""
     tree: dict[str, object] = {
-        "daemon": {"threads": 1, "epoch_s": 3600.0},
+        "daemon": {"epoch_s": 3600.0},
         "output": {"holdout": 0.02},
         "embedding": {"warmup_documents": 64, "retrain_drop": 1.0},
         "clusters": {"min_clusters": 2, "initial_clusters": 4, "max_clusters": 12},
@@ -208,6 +209,7 @@ def run(
     flush: bool = True,
     snapshots: Snapshots | None = None,
     committing: Executor | None = None,
+    pool: Pool | None = None,
 ) -> int:
     """Run the daemon over a world until the input has ended, starting again after every crash; how many there were.
 
@@ -226,7 +228,7 @@ def run(
         pipeline.restore(store)
         identity = encode_identity(config, pipeline.decide.prepare.tokenizer)
         try:
-            hooks = Hooks(committing=committing)
+            hooks = Hooks(committing=committing, pool=pool)
             loop = Loop(pipeline, broker, config.daemon, identity, lambda: 0.0, hooks)
             loop.run(StopRequest(), flush=flush, on_rows=partial(cut_behind_snapshot, snapshots, store, broker))
         except Crash as crash:

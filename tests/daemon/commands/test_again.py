@@ -60,7 +60,7 @@ def test_options_that_differ_are_named_with_both_values_and_the_way_to_decide_an
 def test_options_that_do_not_decide_or_are_the_same_are_not_named(curated: Curated, run: Run, tmp_path: Path) -> None:
     documents = curated.folder / "documents.jsonl"
     assert run("retract", "doc-3", "-o", curated.output).exit_code == 0  # without the configuration
-    for config in (curated.config, config_with(tmp_path, "[daemon]\npoll_documents = 7\nthreads = 1\n")):
+    for config in (curated.config, config_with(tmp_path, "[daemon]\npoll_documents = 7\nprocesses = 1\n")):
         result = run("curate", documents, "-o", curated.output, "-c", config)
         assert "new documents only" not in result.output + result.stderr
 

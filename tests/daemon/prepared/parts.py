@@ -14,7 +14,6 @@ from daemon.config import Config
 from daemon.prepared.columns import Reader
 from daemon.prepared.preparer import Preparer
 from daemon.stages.prepare import Prepare
-from daemon.stages.workers import Workers
 from tests.simulation.world import make_config, tokenizer
 
 
@@ -23,7 +22,6 @@ def preparer(config: Config) -> Preparer:
         quality=Quality(config.quality, config.language),
         near_dedup=NearDedup(config.dedup.near),
         tokenizer=tokenizer(),
-        workers=Workers(1),
     )
     return Preparer(config, stage)
 

@@ -1,8 +1,6 @@
-"""The numbers of a document are its own: any number of threads, and any company, gives the same."""
+"""The numbers of a document are its own: any company gives the same."""
 
 from __future__ import annotations
-
-from collections.abc import Iterator
 
 import msgspec
 import numpy as np
@@ -15,10 +13,9 @@ from curation.dedup.near import NearDedup, NearDedupConfig
 from curation.quality.judge import Quality, QualityConfig
 from curation.quality.language import LanguageConfig
 from daemon.stages.prepare import Prepare
-from daemon.stages.workers import MIN_DOCUMENTS, Workers, num_threads
 from tests.simulation.world import WORDS, tokenizer
 
-TEXTS = [" ".join(WORDS[n : n + 5 + n % 50]) for n in range(4 * MIN_DOCUMENTS)]
+TEXTS = [" ".join(WORDS[n : n + 5 + n % 50]) for n in range(128)]
 
 
 def documents_of(texts: list[str]) -> Documents:
@@ -26,16 +23,13 @@ def documents_of(texts: list[str]) -> Documents:
     return decode_rows(rows, 0, InputConfig(), 0).documents
 
 
-@pytest.fixture(params=[1, 2, 3])
-def prepare(request: pytest.FixtureRequest) -> Iterator[Prepare]:
-    workers = Workers(request.param)
-    yield Prepare(
+@pytest.fixture(scope="module")
+def prepare() -> Prepare:
+    return Prepare(
         quality=Quality(QualityConfig(), LanguageConfig()),
         near_dedup=NearDedup(NearDedupConfig()),
         tokenizer=tokenizer(),
-        workers=workers,
     )
-    workers.close()
 
 
 def test_many_documents_have_the_numbers_that_each_has_alone(prepare: Prepare) -> None:
@@ -57,8 +51,3 @@ def test_no_documents_have_no_numbers(prepare: Prepare) -> None:
     nothing = prepare.all(documents_of([]))
 
     assert len(nothing.tokens) == len(nothing.measures) == len(nothing.signatures_BU) == 0
-
-
-def test_there_are_as_many_threads_as_are_wanted_and_one_a_processor_by_itself() -> None:
-    assert num_threads(3) == 3
-    assert num_threads(0) >= 1
