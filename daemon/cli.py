@@ -189,10 +189,24 @@ def run_command(config_path: Path | None, dry_run: bool, max_documents: int, as_
 
 
 @cli.command()
+@click.argument("inputs", nargs=-1, metavar="[INPUT]...")
+@click.option("-o", "--output", type=click.Path(path_type=Path, file_okay=False), help="Folder of the prepared rows.")
 @config_option
 @click.option("--again", is_flag=True, help="Prepare nothing: have all prepared again that the lane has not decided.")
-def prepare(config_path: Path | None, again: bool) -> None:
-    """Prepare documents of a topic for the lane, as one of many workers, until it is stopped."""
+def prepare(inputs: tuple[str, ...], output: Path | None, config_path: Path | None, again: bool) -> None:
+    """Do the work that needs nothing but each document, on any machine.
+
+    Without INPUT: documents of a topic, for the lane, as one of many workers, until it is stopped.
+
+    INPUT is as for `curate`, and `curatord curate FOLDER` then gives what `curatord curate INPUT...` does. Run it with
+    the same inputs on all machines that see the folder, and again after a stop.
+    """
+    if bool(inputs) != (output is not None) or (inputs and again):
+        raise click.UsageError("files are prepared with INPUT and --output, documents of a topic with neither")
+    if output is not None:
+        from daemon.commands.prepare import prepare_files
+
+        sys.exit(prepare_files(inputs, output, find_config(config_path)))
     from daemon.prepared.service import begin_again, run_worker
 
     sys.exit((begin_again if again else run_worker)(find_config(config_path)))

@@ -27,6 +27,7 @@ from consumers.broker import (
     row_bytes,
 )
 from consumers.files.inputs import InputFile
+from consumers.files.prepared_folder import read_prepared
 from consumers.files.readers import read_rows
 from consumers.files.shards import shard_name, verdicts_name, write_holdout, write_sequences, write_table
 from consumers.formats.input_config import InputConfig
@@ -104,11 +105,13 @@ class FilesBroker:
         output: Path,
         store: Store,
         verdicts: Path | None = None,
+        identity: str = "",
     ) -> None:
         self._config = config
         self._output = output
         self._store = store
         self._verdicts = verdicts  # where shards of verdicts go
+        self._identity = identity  # of rows that may come prepared
         self._pending = output / STATE_FOLDER / "pending"
         self._waiting = deque(inputs)
         self._files = {file.uri: file for file in inputs}
@@ -210,6 +213,9 @@ class FilesBroker:
         return dict(self._tallies)
 
     def _read(self, file: InputFile, start: int) -> Iterator[RawDocument]:
+        if file.parts:
+            yield from chain.from_iterable(read_prepared(file, start, self._identity))
+            return
         for rows in read_rows(file, start, self._config):
             for row in rows:
                 yield RawDocument(file.uri, row.position, row.value, row.original)

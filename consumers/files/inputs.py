@@ -48,6 +48,15 @@ _DATASETS = "dataset_dict.json"  # of several splits, each in a folder of its ow
 _MODIFIED_KEYS = ("mtime", "LastModified", "last_modified", "updated", "modified", "created")
 
 
+class Part(msgspec.Struct, frozen=True):
+    """A file with prepared rows of an input, from position `first` on, before `next`."""
+
+    path: str
+    first: int
+    next: int
+    is_last: bool
+
+
 class InputFile(msgspec.Struct, frozen=True, kw_only=True):
     """One thing to read. `uri` is its identity: documents without an id are called `uri:row`.
 
@@ -61,6 +70,7 @@ class InputFile(msgspec.Struct, frozen=True, kw_only=True):
     size: int = 0  # bytes when it was listed; 0 if unknown
     mtime_ns: int = 0  # last change in nanoseconds since 1970; 0 if unknown
     head: bytes = b""  # what was already read of standard input
+    parts: tuple[Part, ...] = ()  # where its rows lie prepared; none: it is read itself
 
     @property
     def is_stdin(self) -> bool:

@@ -141,8 +141,13 @@ def check_schema(schema: Any, identity: str, place: str) -> None:
         if found != columns.field(name).type:
             kind = columns.field(name).type
             raise _damaged(place, f"column {name!r} is {found or 'missing'}, where {kind} is read")
-    made_with = metadata.get(IDENTITY_KEY)
-    if made_with is not None and made_with.decode(errors="replace") != identity:
+    if IDENTITY_KEY in metadata:
+        refuse_differences(metadata[IDENTITY_KEY].decode(errors="replace"), identity, place)
+
+
+def refuse_differences(made_with: str, identity: str, place: str) -> None:
+    """Raise `IdentityError` with both values of all options that differ."""
+    if made_with != identity:
         raise IdentityError(
             f"{place} was prepared with other options:\n{_differences(made_with, identity)}\nSet these options back "
             "(of another tokenizer or other rules: use the curatord that prepared it), or prepare the inputs anew"
@@ -184,7 +189,7 @@ def _covers(metadata: Mapping[bytes, bytes]) -> Covers | None:
     return Covers(metadata[INPUT_KEY].decode(), int(metadata[FIRST_KEY]), int(metadata[NEXT_KEY]))
 
 
-def _differences(made_with: bytes, identity: str) -> str:
+def _differences(made_with: str, identity: str) -> str:
     """The options that differ, a line each."""
     try:
         before = json.loads(made_with)

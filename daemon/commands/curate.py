@@ -21,6 +21,8 @@ import msgspec
 from consumers.broker import RawDocument
 from consumers.files.broker import FilesBroker
 from consumers.files.inputs import InputFile, expand
+from consumers.files.prepared_folder import inputs_of as inputs_of_prepared
+from consumers.files.prepared_folder import is_prepared
 from consumers.files.readers import check_tables
 from curatord.errors import StorageError, UsageError
 from curatord.folder import SHARD_NAME
@@ -36,6 +38,7 @@ from daemon.commands.summary import RunNumbers, print_summary, summary
 from daemon.config import Config, load_config
 from daemon.loop import Hooks, Loop, marked
 from daemon.pipeline import Pipeline
+from daemon.prepared.identity import prepared_identity
 from daemon.prepared.pool import opened_pool
 from daemon.signals import Interrupted, StopRequest
 from daemon.stages.deciding_options import described, differences
@@ -119,7 +122,8 @@ def curate_files(options: Options) -> int:
         if differing:
             way_out = f"To decide anew: {decide_anew(output, options.config_path)}"
             progress.tell(described(differing, way_out=way_out))
-        broker = FilesBroker(inputs, config.input, output, store, options.verdicts)
+        prepared_as = prepared_identity(config, pipeline.decide.prepare.tokenizer)
+        broker = FilesBroker(inputs, config.input, output, store, options.verdicts, prepared_as)
         identity = encode_identity(config, pipeline.decide.prepare.tokenizer)
         hooks = Hooks(set_aside=_say_set_aside, pool=pool, committing=committing)
         loop = Loop(pipeline, broker, config.daemon, identity, time.monotonic, hooks)
@@ -156,6 +160,11 @@ def _inputs(options: Options, config: Config, passed_over: Counter[str], left_ou
     """The inputs of a run. What a folder holds beside them, and what cannot be opened, is noted."""
     if options.again is None:
         unopened = None if options.strict else left_out
+        prepared = [argument for argument in options.arguments if is_prepared(Path(argument))]
+        if prepared and len(prepared) < len(options.arguments):
+            raise UsageError(f"{prepared[0]} holds prepared rows: curate it by itself, and other inputs by another run")
+        if prepared:
+            return [file for argument in prepared for file in inputs_of_prepared(Path(argument))]
         inputs = expand(
             options.arguments, options.shuffle_seed, exclude=options.output, skipped=passed_over, left_out=unopened
         )

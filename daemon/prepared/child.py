@@ -9,8 +9,6 @@ from consumers.formats.prepared import encode_message
 from consumers.trial import become_expendable
 from curatord.errors import CuratordError
 from daemon.prepared.preparer import open_preparer
-from ops.blas import use_one_thread
-from ops.memory import keep_freed_memory
 
 READY, FAILED = b"ready", b"!"  # answers that are no batch; an error may stand behind the second
 
@@ -18,8 +16,6 @@ READY, FAILED = b"ready", b"!"  # answers that are no batch; an error may stand 
 def main(descriptor: int) -> None:
     """Get a configuration, say that all is there, then answer lists of rows with batches until the parent leaves."""
     become_expendable()
-    use_one_thread()
-    keep_freed_memory()
     with Connection(descriptor) as parent, suppress(EOFError, BrokenPipeError, ConnectionResetError):
         try:
             preparer = open_preparer(parent.recv())

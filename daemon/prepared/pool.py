@@ -18,7 +18,7 @@ from multiprocessing import Pipe
 
 from numba.core import config as numba_config
 
-from consumers.broker import RawDocument
+from consumers.broker import PreparedRow, RawDocument
 from consumers.formats.prepared import decode_message
 from consumers.trial import IN_A_POOL, how_it_ended, set_aside
 from curatord.errors import StateError
@@ -102,7 +102,14 @@ class Pool:
         self._is_closed = False
 
     def prepare(self, rows: Sequence[RawDocument]) -> Future[list[RawDocument]]:
-        """The same rows prepared, in their order. Rows over which an error is raised come back as they are."""
+        """The same rows prepared, in their order.
+
+        Rows that are prepared already come back as they are, and those over which an error is raised.
+        """
+        if any(isinstance(row.value, PreparedRow) for row in rows):
+            done: Future[list[RawDocument]] = Future()
+            done.set_result(list(rows))
+            return done
         return self._threads.submit(self._prepare, rows)
 
     def _prepare(self, rows: Sequence[RawDocument]) -> list[RawDocument]:

@@ -18,16 +18,24 @@ from daemon.config import Config
 from daemon.prepared.columns import Prepared
 from daemon.prepared.identity import prepared_identity
 from daemon.stages.prepare import Prepare
+from ops.blas import use_one_thread
+from ops.memory import keep_freed_memory
 from packing.tokenizer import open_tokenizer
 
 
 def open_preparer(config: Config) -> Preparer:
-    """All that a configuration needs to prepare. Raises `ConfigError` where it names something that is not there."""
+    """All that a configuration needs to prepare, compiled.
+
+    Raises `ConfigError` where it names something that is not there.
+    """
+    use_one_thread()
+    keep_freed_memory()
     stage = Prepare(
         quality=Quality(config.quality, config.language),
         near_dedup=NearDedup(config.dedup.near),
         tokenizer=open_tokenizer(config.tokenizer),
     )
+    stage.compile()
     return Preparer(config, stage)
 
 

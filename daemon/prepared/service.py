@@ -27,20 +27,13 @@ from consumers.kafka.prepared_writer import PreparedWriter
 from consumers.kafka.rights import check_rights_of_workers
 from consumers.kafka.share import Mark, Portion, Share
 from consumers.trial import Fatal, first_fatal, set_aside
-from curation.dedup.near import NearDedup
-from curation.quality.judge import Quality
 from curatord.errors import BrokerUnavailable, ConfigError, CuratordError
 from daemon.commands.screen import PATIENCE_S, show
 from daemon.config import Config, changed_options, load_config
 from daemon.observer import observed
-from daemon.prepared.preparer import Preparer
+from daemon.prepared.preparer import Preparer, open_preparer
 from daemon.signals import POLL_S, StopRequest
-from daemon.stages.prepare import Prepare
-from daemon.stages.workers import Workers, num_threads
-from ops.blas import use_one_thread
 from ops.events import Events
-from ops.memory import keep_freed_memory
-from packing.tokenizer import open_tokenizer
 
 LAG_INTERVAL_S = 5.0
 RETRY_S = 0.5
@@ -92,20 +85,6 @@ def _load(config_path: Path | None) -> Config:
             "`curatord topics create` make it, and restart the lane, which reads it then"
         )
     return config
-
-
-def open_preparer(config: Config) -> Preparer:
-    """Everything that is needed to prepare, compiled. Raises `ConfigError`."""
-    use_one_thread()
-    keep_freed_memory()
-    stage = Prepare(
-        quality=Quality(config.quality, config.language),
-        near_dedup=NearDedup(config.dedup.near),
-        tokenizer=open_tokenizer(config.tokenizer),
-        workers=Workers(num_threads(config.daemon.threads)),
-    )
-    stage.compile()
-    return Preparer(config, stage)
 
 
 def _connect(config: Config, preparer: Preparer, events: Events) -> Worker:

@@ -42,7 +42,6 @@ buffer_documents = 8
 )
 FEW = """
 [daemon]
-threads = 1
 epoch_s = 0.25
 [output]
 max_wait_s = 1.0

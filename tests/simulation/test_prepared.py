@@ -13,8 +13,7 @@ import pytest
 from consumers.formats.prepared import Covers, encode_message
 from consumers.memory import CrashPoint, World
 from curatord.errors import StateError
-from daemon.prepared.preparer import Preparer
-from daemon.prepared.service import open_preparer
+from daemon.prepared.preparer import Preparer, open_preparer
 from tests.simulation.test_simulation import NUM_ROWS, config_of, undisturbed
 from tests.simulation.world import ByChance, make_config, new_world, outcome, run, run_with_standbys
 

@@ -20,8 +20,7 @@ from consumers.kafka.positions import Positions
 from consumers.kafka.prepared_inbox import PreparedInbox
 from consumers.kafka.topics import TopicsConfig
 from curatord.errors import IdentityError
-from daemon.prepared.preparer import Preparer
-from daemon.prepared.service import open_preparer
+from daemon.prepared.preparer import Preparer, open_preparer
 from state.store import Store
 from tests.simulation.world import make_config
 

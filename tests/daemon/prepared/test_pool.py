@@ -82,10 +82,16 @@ def test_only_the_row_that_ends_its_processes_is_set_aside(pool: Pool) -> None:
 
 
 def test_rows_over_which_an_error_is_raised_come_back_as_they_were(pool: Pool) -> None:
-    rows = [RawDocument("in", 0, PreparedRow(None, 0, 0))]  # of which there is nothing to prepare
+    rows = [RawDocument("in", "no number", b"{}")]  # type: ignore[arg-type]
 
     assert pool.prepare(rows).result() == rows
     assert len(pool.prepare(documents(3)).result()) == 3
+
+
+def test_rows_that_are_prepared_already_are_left_alone(pool: Pool) -> None:
+    rows = [RawDocument("in", 0, PreparedRow(None, 0, 0))]
+
+    assert pool.prepare(rows).result() == rows
 
 
 def test_a_configuration_that_cannot_be_used_is_told_by_the_first_rows() -> None:

@@ -14,8 +14,8 @@ from consumers.formats.prepared import Covers, PreparedMessage, decode_message
 from consumers.kafka.share import Mark, Portion
 from curatord.errors import BrokerUnavailable, ConfigError
 from daemon.config import Config
-from daemon.prepared.preparer import Preparer
-from daemon.prepared.service import Worker, open_preparer, run_worker
+from daemon.prepared.preparer import Preparer, open_preparer
+from daemon.prepared.service import Worker, run_worker
 from ops.events import Events
 from ops.health import Health
 from ops.log import LogConfig, open_log
