@@ -131,6 +131,9 @@ class PreparedInbox(KafkaInbox):
         timeout_ms = int(1000 * min(LAG_TIMEOUT_S, self._kafka.request_timeout_s))
         try:
             ends = self._documents_reader.end_offsets(partitions, timeout_ms=timeout_ms) if partitions else {}
+        except KeyError:  # the client does not know of partitions that were added: the next one does
+            self._documents_reader.close()
+            self._documents_reader, ends = None, {}
         except KafkaError as error:
             raise BrokerUnavailable(f"the cluster does not answer: {error}") from error
         return {

@@ -42,7 +42,8 @@ class PreparedWriter:
 
         The number of bytes. Raises `BrokerUnavailable`: then some may have arrived.
         """
-        if max(messages) >= self._num_partitions:  # partitions were added
+        if max(messages) >= self._num_partitions:  # some were added, of which a producer learns late
+            self.close()
             self._look()
         self._producer = self._producer or connected_producer(self._config, compression_type=None)
         futures, num_bytes = [], 0

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from kafka.consumer.fetcher import ConsumerRecord
 
 from consumers.attempts import FATAL
-from consumers.broker import MAX_POLL_BYTES, RawDocument
+from consumers.broker import RawDocument
 from consumers.formats.prepared import Covers, encode_message
 from consumers.kafka.clients import check_lane_rights
 from consumers.kafka.inbox import message_set_aside, rows_of_message
@@ -36,6 +36,7 @@ from daemon.signals import POLL_S, StopRequest
 from ops.events import Events
 
 LAG_INTERVAL_S = 5.0
+PORTION_BYTES = 8 << 20  # of messages that become one: rows of a few bytes are prepared to many times as much
 RETRY_S = 0.5
 
 
@@ -102,6 +103,7 @@ class Worker:
         self._share, self._writer, self._preparer = share, writer, preparer
         self._config, self._events = config, events
         self._measured_at = -LAG_INTERVAL_S
+        self._num_shared = -1  # partitions, as it was told last
 
     def work(self, stop: StopRequest, config_path: Path | None = None) -> None:
         """Until a stop is asked for. Raises where a restart repairs nothing."""
@@ -179,7 +181,9 @@ class Worker:
             return
         self._measured_at = time.monotonic()
         self._events.lag_measured(self._share.lag())
-        self._events.shared(len(self._share.partitions))
+        if len(self._share.partitions) != self._num_shared:
+            self._num_shared = len(self._share.partitions)
+            self._events.shared(self._num_shared)
 
     def _check_config(self, config_path: Path | None) -> None:
         """HUP, as in the lane."""
@@ -202,7 +206,7 @@ def _cut(portion: Portion, *, singly: bool) -> Iterator[Portion]:
     for message in portion.messages:
         messages.append(message)
         num_bytes += len(message.value or b"")
-        if singly or num_bytes >= MAX_POLL_BYTES:
+        if singly or num_bytes >= PORTION_BYTES:
             yield part(message.offset + 1)
             first, left, messages, num_bytes = message.offset + 1, Mark(), [], 0
     if messages or first < portion.next:
