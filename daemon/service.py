@@ -8,7 +8,7 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable
-from contextlib import closing, suppress
+from contextlib import closing, nullcontext, suppress
 from pathlib import Path
 
 from consumers.broker import Lane, LaneBroker
@@ -165,7 +165,8 @@ class Service:
         if stop.requested:
             self._events.draining(signal.Signals(stop.signal_number).name)
             return
-        with opened_pool(self._config, self._pipeline.decide.prepare.tokenizer) as pool:
+        config, tokenizer = self._config, self._pipeline.decide.prepare.tokenizer
+        with nullcontext() if config.topics.prepared else opened_pool(config, tokenizer) as pool:
             loop = self._take_over(stop, pool)
             with marked(self._broker.attempts):
                 self._work(loop, stop)

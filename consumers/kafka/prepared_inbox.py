@@ -27,6 +27,7 @@ from consumers.prepared import Coverage
 from curatord.errors import BrokerUnavailable
 
 POLL_MESSAGES = 32  # each holds some hundred rows
+MAX_UNPACKED = 4 << 30  # bytes of one message; a worker bounds it by the documents that it holds
 
 
 class PreparedInbox(KafkaInbox):
@@ -87,7 +88,8 @@ class PreparedInbox(KafkaInbox):
             return []
         place = f"{source_name(record)}@{record.offset}"
         source = source_name(self._documents(partition))
-        rows = self._coverage.take(decode_message(value, self._identity, place), source, place)
+        message = decode_message(value, self._identity, place, max_bytes=MAX_UNPACKED)
+        rows = self._coverage.take(message, source, place)
         parts.forget(self._coverage.reached[source])
         return rows
 
