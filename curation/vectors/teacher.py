@@ -66,7 +66,7 @@ class Teacher:
     Each document is encoded by itself, on one thread, without padding: neither the number of threads nor what else is
     in the call matters to its vector. Computes in bfloat16 where the processor multiplies it natively (cosine to
     float32 0.9999, three times the speed). For lessons, of which the student learns no more than a rough picture, whole
-    numbers of 8 bits will do elsewhere (cosine 0.97, twice the speed), if the processor and the model are fit for them.
+    numbers of 8 bits will do elsewhere (cosine 0.99, twice the speed), if the processor and the model are fit for them.
 
     Raises ValueError if the model cannot be loaded.
     """
