@@ -18,6 +18,7 @@ from typing import Any, Protocol
 import msgspec
 
 from consumers.attempts import Attempts
+from consumers.formats.columns import TableRow
 from curatord.errors import Undecodable
 from curatord.records import Document, Retraction
 from state.epoch import Change, Committed, Epoch
@@ -51,7 +52,7 @@ class RawDocument(msgspec.Struct, frozen=True, gc=False):
 
     source: str  # the input it came from: a file, a topic partition
     position: int  # its place there
-    value: bytes | Document | Retraction | Undecodable | PreparedRow
+    value: bytes | Document | Retraction | Undecodable | PreparedRow | TableRow
     original: bytes = b""  # beginning of what could not be read, where it is at hand
     index: int | None = None  # place in a message that holds many
     key: str = ""  # of the message, and the id of a document that has none of its own
@@ -63,7 +64,7 @@ class RawDocument(msgspec.Struct, frozen=True, gc=False):
 def row_bytes(row: RawDocument) -> int:
     """Bytes of a row, about."""
     value = row.value
-    if isinstance(value, PreparedRow):
+    if isinstance(value, (PreparedRow, TableRow)):
         return value.num_bytes
     return len(value) if isinstance(value, bytes) else len(value.text) if isinstance(value, Document) else 0
 

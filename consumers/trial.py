@@ -22,6 +22,7 @@ from typing import NoReturn, TypeVar
 import msgspec
 
 from consumers.broker import RawDocument, RawFeedback
+from consumers.formats.columns import TableRow
 from consumers.formats.undecodable import TOOK_PROCESS_DOWN
 from curatord.errors import CuratordError, Undecodable
 from curatord.records import Document, Retraction
@@ -144,8 +145,8 @@ def set_aside(row: RawDocument, how: str, story: str = IN_A_TRIAL) -> RawDocumen
     value, original = row.value, row.original
     if isinstance(value, bytes):
         original = value
-    elif isinstance(value, Document):
-        original = msgspec.json.encode(value)
+    elif isinstance(value, (Document, TableRow)):
+        original = msgspec.json.encode(value if isinstance(value, Document) else value.document())
     elif isinstance(value, Retraction):
         original = value.id.encode("utf-8", "replace")
     found = verdict(how, has_original=isinstance(value, bytes), story=story)

@@ -20,7 +20,9 @@ from consumers.files.inputs import InputFile, Kind
 from consumers.files.json_values import BOM, HEAD_BYTES, holds_lines, values_of
 from consumers.files.parquet_pages import largest_page, largest_repeated
 from consumers.formats.arrow_sizes import record_batches
+from consumers.formats.columns import TableRow
 from consumers.formats.input_config import DEFAULT_INPUT, InputConfig
+from consumers.formats.plain_tables import plain_columns
 from consumers.formats.tables import (
     MAX_UNPACKED,
     check_schema,
@@ -43,7 +45,7 @@ class Row(msgspec.Struct, frozen=True, gc=False):
     """One row: JSON still to be decoded, a document from a columnar or text file, or what is wrong with the row."""
 
     position: int
-    value: bytes | Document | Undecodable
+    value: bytes | Document | TableRow | Undecodable
     original: bytes = b""  # the beginning of what could not be read, where it is at hand
 
 
@@ -288,6 +290,10 @@ def _arrow_rows(file: InputFile, start: int, config: InputConfig) -> Iterator[li
 
 def _batch_rows(batch: Any, first: int, config: InputConfig, id_problem: str = "") -> Iterator[list[Row]]:
     """The rows of a batch, the first at position `first`; in parts, where they unpack to too much for one list."""
+    if not id_problem and (columns := plain_columns(batch, config.fields, config.max_document_bytes)):
+        sizes = columns.texts.num_bytes().tolist()
+        yield [Row(first + at, TableRow(columns, at, size)) for at, size in enumerate(sizes)]
+        return
     try:
         values = documents_of(batch, config.fields, config.max_document_bytes, id_problem)
         rows = [Row(at, value) for at, value in enumerate(values, first)]

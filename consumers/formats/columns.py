@@ -1,14 +1,16 @@
 """JSON records to columns: the texts of many in one buffer, and what stands beside them, with no dict in between.
 
 Only plain records are read here (`kernels.json_records`). `consumers.formats.codec` decodes all others, and would find
-in these just the same.
+in these just the same. Rows of tables that are columns already (`consumers.formats.plain_tables`) join them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -34,6 +36,20 @@ class Columns:
     languages: list[str]
     timestamps_us: list[int]  # 0 without
 
+    def take(self, rows: list[int]) -> Columns:
+        """Some of the records, over the same buffer."""
+        names = (self.ids, self.urls, self.sources, self.languages)
+        ids, urls, sources, languages = ([values[row] for row in rows] for values in names)
+        return Columns(
+            is_read_B=self.is_read_B[rows],
+            texts=self.texts.take(rows),
+            ids=ids,
+            urls=urls,
+            sources=sources,
+            languages=languages,
+            timestamps_us=[self.timestamps_us[row] for row in rows],
+        )
+
     def replaced(self, documents: Mapping[int, Document]) -> Columns:
         """The same with these documents in their places."""
         ids, urls, sources = self.ids.copy(), self.urls.copy(), self.sources.copy()
@@ -42,7 +58,7 @@ class Columns:
             ids[b], urls[b], sources[b] = document.id or "", document.url, document.source
             languages[b], timestamps_us[b] = document.language, document.timestamp_us
         return Columns(
-            is_read_B=self.is_read_B,
+            is_read_B=self.is_read_B.copy(),
             texts=self.texts.replaced({b: document.text for b, document in documents.items()}),
             ids=ids,
             urls=urls,
@@ -50,6 +66,56 @@ class Columns:
             languages=languages,
             timestamps_us=timestamps_us,
         )
+
+
+class TableRow(msgspec.Struct, frozen=True, gc=False):
+    """A row of a table: its place among columns, which the rows of a part of the table share."""
+
+    columns: Columns
+    row: int
+    num_bytes: int  # of the text
+
+    def document(self) -> Document:
+        """The row as a record of its own."""
+        columns, row = self.columns, self.row
+        return Document(
+            id=columns.ids[row] or None,
+            text=columns.texts[row],
+            url=columns.urls[row],
+            source=columns.sources[row],
+            language=columns.languages[row],
+            timestamp_us=columns.timestamps_us[row],
+        )
+
+    def __reduce__(self) -> Any:
+        """To another process goes the record: not all that share its columns."""
+        return self.document().__reduce__()
+
+
+def with_rows(columns: Columns, table_rows: Mapping[int, TableRow]) -> Columns:
+    """The same with rows of tables in these places. The texts are copied unless all are of one part of one table."""
+    parts = list({id(row.columns): row.columns for row in table_rows.values()}.values())
+    if len(parts) == 1 and len(table_rows) == len(columns.ids):
+        return parts[0].take([row.row for row in table_rows.values()])
+    starts_B, ends_B = columns.texts.starts_B.copy(), columns.texts.ends_B.copy()
+    buffers = [columns.texts.buffer_N[: ends_B.max(initial=0)]]
+    num_bytes = len(buffers[0])
+    for part in parts:
+        places = [place for place, row in table_rows.items() if row.columns is part]
+        texts = part.texts.take([table_rows[place].row for place in places])
+        first, last = int(texts.starts_B.min()), int(texts.ends_B.max())
+        starts_B[places], ends_B[places] = texts.starts_B - first + num_bytes, texts.ends_B - first + num_bytes
+        buffers.append(part.texts.buffer_N[first:last])
+        num_bytes += last - first
+    buffer_N = np.concatenate([*buffers, np.frombuffer(PADDING, np.uint8)])
+    buffer_N.flags.writeable = False  # as that of `join_texts`: kernels are compiled for one kind
+    joined = columns.replaced({})
+    joined.is_read_B[list(table_rows)] = True
+    for place, row in table_rows.items():
+        part, at = row.columns, row.row
+        joined.ids[place], joined.urls[place], joined.sources[place] = part.ids[at], part.urls[at], part.sources[at]
+        joined.languages[place], joined.timestamps_us[place] = part.languages[at], part.timestamps_us[at]
+    return replace(joined, texts=Texts(buffer_N, starts_B, ends_B))
 
 
 def read_columns(records: Sequence[bytes], fields: FieldNames, *, max_document_bytes: int) -> Columns:

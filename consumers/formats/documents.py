@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from consumers.broker import PreparedRow, RawDocument
 from consumers.formats.codec import decode_document
-from consumers.formats.columns import Columns, read_columns
+from consumers.formats.columns import Columns, TableRow, read_columns, with_rows
 from consumers.formats.dead_letters import dead_letter
 from consumers.formats.fields import MAX_ID_BYTES
 from consumers.formats.input_config import InputConfig
@@ -89,6 +89,9 @@ def decode_rows(
     """All rows, in order. Never raises on content."""
     records = [row.value if isinstance(row.value, bytes) else b"" for row in rows]
     columns = read_columns(records, config.fields, max_document_bytes=config.max_document_bytes)
+    table_rows = {place: row.value for place, row in enumerate(rows) if isinstance(row.value, TableRow)}
+    if table_rows:
+        columns = with_rows(columns, table_rows)
     others: dict[int, Retraction | DeadLetter] = {}
     decoded: dict[int, Document] = {}
     for place in np.flatnonzero(~columns.is_read_B).tolist():
@@ -155,8 +158,8 @@ def scoped_id(scope: str, doc_id: str) -> str:
 
 def _decode(row: RawDocument, config: InputConfig) -> Document | Retraction | Undecodable:
     """One row, exactly."""
-    if isinstance(row.value, PreparedRow):
-        raise TypeError("a prepared row is decoded already")
+    if isinstance(row.value, (PreparedRow, TableRow)):
+        raise TypeError("columns are decoded already")
     if not isinstance(row.value, bytes):
         return row.value
     try:

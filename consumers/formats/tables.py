@@ -117,10 +117,10 @@ def documents_of(
     Raises Undecodable without a text column of strings; the rows do for a table that is small only while it is packed.
     """
     present = batch.schema.names
-    paths = _paths(batch.schema, fields)
+    paths = paths_of(batch.schema, fields)
     if fields.text not in paths:
         raise Undecodable("no_text", no_text(fields, present))
-    columns = {name: _column(batch, path) for name, path in paths.items()}
+    columns = {name: column_at(batch, path) for name, path in paths.items()}
     # A column of nulls or of runs may have any number of rows in no bytes at all; strings take four bytes each.
     if not _is_text(columns[fields.text].type):
         kind = columns[fields.text].type
@@ -157,7 +157,7 @@ def _documents(
             yield error.with_traceback(None)
 
 
-def _paths(schema: Any, fields: FieldNames) -> dict[str, tuple[str, ...]]:
+def paths_of(schema: Any, fields: FieldNames) -> dict[str, tuple[str, ...]]:
     """Where the fields are that the schema has: a column of that name or, behind its dots, a member of structs."""
     found = {}
     for name in fields.all:
@@ -184,7 +184,7 @@ def _path(schema: Any, name: str) -> tuple[str, ...]:
     return path
 
 
-def _column(batch: Any, path: tuple[str, ...]) -> Any:
+def column_at(batch: Any, path: tuple[str, ...]) -> Any:
     """The column at the end of a way, without the clothes of an extension type."""
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -225,7 +225,7 @@ def check_schema(schema: Any, fields: FieldNames) -> None:
 
 def columns_to_read(schema: Any, fields: FieldNames) -> list[str]:
     """The columns that have a meaning, and one value a row: lists and structs would be unpacked for nothing."""
-    paths = _paths(schema, fields)
+    paths = paths_of(schema, fields)
     return [".".join(path) for name, path in paths.items() if not _is_nested(_kind_at(schema, path))]
 
 

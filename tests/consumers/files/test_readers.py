@@ -29,6 +29,7 @@ from consumers.files.json_values import HEAD_BYTES
 from consumers.files.readers import Row, check_tables, read_rows
 from consumers.formats import tables
 from consumers.formats.codec import decode_document
+from consumers.formats.columns import TableRow
 from consumers.formats.fields import FieldNames
 from consumers.formats.input_config import InputConfig
 from curatord.errors import Undecodable, UsageError
@@ -37,7 +38,11 @@ from curatord.records import Document
 
 def _read(path: Path | str, start: int = 0, **options: Any) -> list[Row]:
     (file,) = expand([str(path)])
-    return [row for rows in read_rows(file, start, InputConfig(**options)) for row in rows]
+    return [
+        Row(row.position, row.value.document()) if isinstance(row.value, TableRow) else row
+        for rows in read_rows(file, start, InputConfig(**options))
+        for row in rows
+    ]
 
 
 def _shown(row: Row) -> tuple[int, Any]:
@@ -626,9 +631,9 @@ def test_files_behind_urls_are_read_like_local_ones() -> None:
     try:
         filesystem.pipe("/reading/a.jsonl.gz", gzip.compress(b'{"text":"a"}\n{"text":"b"}\n'))
         filesystem.pipe("/reading/b.parquet", sink.getvalue())
-        first, second = expand(["memory://reading"])
+        first, _ = expand(["memory://reading"])
         assert [row.value for rows in read_rows(first) for row in rows] == [b'{"text":"a"}', b'{"text":"b"}']
-        assert [row.value for rows in read_rows(second) for row in rows] == [Document(id=None, text="c")]
+        assert [row.value for row in _read("memory://reading/b.parquet")] == [Document(id=None, text="c")]
     finally:
         filesystem.rm("/reading", recursive=True)
 
