@@ -33,10 +33,11 @@ def find(high_S, low_S, numbers_S, keys_B2, found_B):
 
 
 @njit(cache=True, nogil=True, boundscheck=False)
-def find_or_insert(high_S, low_S, numbers_S, keys_B2, doc_nos_B, wanted_B, found_B):
+def find_or_insert(high_S, low_S, numbers_S, keys_B2, doc_nos_B, wanted_B, oldest_B, found_B):
     """In order: found_B[i] = number already there (also from earlier in this call), else -1 and the key is inserted.
 
-    Rows whose wanted_B is not set are skipped with -1. Returns how many new slots were taken.
+    A number below oldest_B[i] counts as absent. Rows whose wanted_B is not set are skipped with -1. Returns how many
+    new slots were taken.
     """
     taken = 0
     for i in range(len(keys_B2)):
@@ -50,7 +51,7 @@ def find_or_insert(high_S, low_S, numbers_S, keys_B2, doc_nos_B, wanted_B, found
             low_S[slot] = keys_B2[i, 1]
             numbers_S[slot] = uint32(doc_nos_B[i])
             taken += 1
-        elif numbers_S[slot] == uint32(ABSENT):
+        elif numbers_S[slot] == uint32(ABSENT) or np.int64(numbers_S[slot]) < oldest_B[i]:
             numbers_S[slot] = uint32(doc_nos_B[i])
         else:
             found_B[i] = np.int64(numbers_S[slot])
@@ -83,3 +84,16 @@ def rehash(old_high_S, old_low_S, old_numbers_S, high_S, low_S, numbers_S):
             numbers_S[slot] = old_numbers_S[i]
             moved += 1
     return moved
+
+
+@njit(cache=True, nogil=True, boundscheck=False)
+def rows_of(high_S, low_S, numbers_S, rows_N3):
+    """Every key that has a number, with it; how many they are."""
+    num_rows = 0
+    for i in range(len(low_S)):
+        if (low_S[i] != 0 or high_S[i] != 0) and numbers_S[i] != uint32(ABSENT):
+            rows_N3[num_rows, 0] = high_S[i]
+            rows_N3[num_rows, 1] = low_S[i]
+            rows_N3[num_rows, 2] = numbers_S[i]
+            num_rows += 1
+    return num_rows

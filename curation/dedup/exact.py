@@ -17,7 +17,8 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-from curation.dedup.hash_index import HashIndex
+from curation.dedup.key_index import KeyIndex
+from curation.dedup.retracted import Retracted
 from kernels.characters import character_properties, find_composing
 from kernels.columns import Texts
 from kernels.nfc import nfc
@@ -134,26 +135,29 @@ def fingerprint(texts: Texts, urls: Sequence[str]) -> Keys:
 
 
 class ExactDedup:
-    """The keys of all documents seen and not retracted."""
+    """The keys of all documents seen, and neither retracted nor forgotten."""
 
-    def __init__(self, config: ExactDedupConfig) -> None:
+    def __init__(
+        self, config: ExactDedupConfig, retracted: Retracted | None = None, *, forget_after: int = 0
+    ) -> None:
         self._config = config
-        self._texts = HashIndex()
-        self._urls = HashIndex()
+        retracted = retracted or Retracted()
+        self.texts = KeyIndex("texts", retracted, forget_after=forget_after)
+        self.urls = KeyIndex("urls", retracted, forget_after=forget_after)
 
     def find_duplicates(self, doc_nos_B: NDArray[np.int64], keys: Keys) -> Duplicates:
         """Which documents are there already; the others take their keys, in order."""
         wanted_B = np.full(len(doc_nos_B), self._config.enabled)
-        by_text_B = self._texts.find_or_insert(keys.texts_B2, doc_nos_B, wanted_B)
+        by_text_B = self.texts.find_or_insert(keys.texts_B2, doc_nos_B, wanted_B)
         has_url_B = keys.urls_B2.any(axis=1) & (by_text_B < 0) & self._config.urls
-        by_url_B = self._urls.find_or_insert(keys.urls_B2, doc_nos_B, has_url_B)
+        by_url_B = self.urls.find_or_insert(keys.urls_B2, doc_nos_B, has_url_B)
         return Duplicates(by_text_B=by_text_B, by_url_B=by_url_B)
 
     def drop(self, doc_nos_B: NDArray[np.int64], keys: Keys) -> None:
         """Forget retracted documents: their text may come again."""
-        self._texts.drop(keys.texts_B2, doc_nos_B)
+        self.texts.drop(keys.texts_B2, doc_nos_B)
         has_url_B = keys.urls_B2.any(axis=1)
-        self._urls.drop(keys.urls_B2[has_url_B], doc_nos_B[has_url_B])
+        self.urls.drop(keys.urls_B2[has_url_B], doc_nos_B[has_url_B])
 
     def restore(
         self,
@@ -164,9 +168,9 @@ class ExactDedup:
     ) -> None:
         """Put back the keys that documents took and were not retracted with."""
         took_url_B = took_url_B & keys.urls_B2.any(axis=1)
-        self._texts.assign(keys.texts_B2[took_text_B], doc_nos_B[took_text_B])
-        self._urls.assign(keys.urls_B2[took_url_B], doc_nos_B[took_url_B])
+        self.texts.assign(keys.texts_B2[took_text_B], doc_nos_B[took_text_B])
+        self.urls.assign(keys.urls_B2[took_url_B], doc_nos_B[took_url_B])
 
     def num_bytes(self) -> int:
-        """Memory of the indices."""
-        return self._texts.num_bytes() + self._urls.num_bytes()
+        """Memory of the tables."""
+        return self.texts.num_bytes() + self.urls.num_bytes()

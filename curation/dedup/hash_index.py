@@ -1,4 +1,4 @@
-"""HashIndex: 128-bit keys to document numbers, in memory, rebuilt from the facts at start."""
+"""HashIndex: 128-bit keys to document numbers, in memory."""
 
 from __future__ import annotations
 
@@ -56,15 +56,24 @@ class HashIndex:
         return found_B
 
     def find_or_insert(
-        self, keys_B2: NDArray[np.uint64], doc_nos_B: NDArray[np.int64], wanted_B: NDArray[np.bool_] | None = None
+        self,
+        keys_B2: NDArray[np.uint64],
+        doc_nos_B: NDArray[np.int64],
+        wanted_B: NDArray[np.bool_] | None = None,
+        oldest_B: NDArray[np.int64] | None = None,
     ) -> NDArray[np.int64]:
-        """In order: the number that a key already has, or -1 and it gets `doc_nos_B`. Unwanted rows are skipped."""
+        """In order: the number that a key already has, or -1 and it gets `doc_nos_B`. Unwanted rows are skipped.
+
+        A number below that of `oldest_B` counts as none.
+        """
         if wanted_B is None:
             wanted_B = np.ones(len(keys_B2), np.bool_)
+        if oldest_B is None:
+            oldest_B = np.zeros(len(keys_B2), np.int64)
         self._reserve(len(keys_B2))
         found_B = np.empty(len(keys_B2), np.int64)
         self._num_taken += kernel.find_or_insert(
-            self._high_S, self._low_S, self._numbers_S, keys_B2, doc_nos_B, wanted_B, found_B
+            self._high_S, self._low_S, self._numbers_S, keys_B2, doc_nos_B, wanted_B, oldest_B, found_B
         )
         return found_B
 
@@ -82,3 +91,24 @@ class HashIndex:
     def num_bytes(self) -> int:
         """Memory of the table."""
         return self._high_S.nbytes + self._low_S.nbytes + self._numbers_S.nbytes
+
+    def rows(self) -> NDArray[np.uint64]:
+        """Every key that has a number, with it, [N, 3], sorted."""
+        rows_N3 = np.empty((self._num_taken, 3), np.uint64)
+        num_rows = kernel.rows_of(self._high_S, self._low_S, self._numbers_S, rows_N3)
+        return sorted_rows(rows_N3[:num_rows])
+
+    def clear(self) -> None:
+        """Forget all keys, and keep the memory for those to come."""
+        for array in (self._high_S, self._low_S, self._numbers_S):
+            array.fill(0)
+        self._num_taken = 0
+
+
+def sorted_rows(rows_N3: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Rows of keys and numbers in their order; those of one key come in the order of their numbers."""
+    rows_N3 = rows_N3[np.argsort(rows_N3[:, 0], kind="stable")]
+    is_tie_N = rows_N3[1:, 0] == rows_N3[:-1, 0]
+    if (rows_N3[1:, 1] != rows_N3[:-1, 1])[is_tie_N].any():  # the first halves of two keys are equal
+        rows_N3 = rows_N3[np.lexsort((rows_N3[:, 2], rows_N3[:, 1], rows_N3[:, 0]))]
+    return rows_N3

@@ -25,9 +25,10 @@ from msgspec import Meta
 from numpy.typing import NDArray
 
 from curation.dedup.removal_guard import RemovalGuard
+from curation.dedup.survivors import Survivors
 from kernels import minhash
 from kernels.columns import Texts
-from kernels.lsh import SignatureIndex
+from kernels.lsh import Documents
 from kernels.sketch import BINS_A_BYTE
 
 IDENTITY_OPTIONS = ("sketch_bins", "num_bands", "band_rows", "shingle_words")
@@ -68,18 +69,20 @@ class Matches:
 class NearDedup:
     """Survivors so far, by signature."""
 
-    def __init__(self, config: NearDedupConfig) -> None:
+    def __init__(self, config: NearDedupConfig, *, forget_after: int = 0) -> None:
         self.config = config
         self.guard = RemovalGuard(window_documents=config.guard_window_documents, max_excess=config.guard_max_excess)
-        self._index = SignatureIndex(sketch_bytes=config.sketch_bins // BINS_A_BYTE, num_bands=config.num_bands)
+        self.survivors = Survivors(
+            sketch_bytes=config.sketch_bins // BINS_A_BYTE, num_bands=config.num_bands, forget_after=forget_after
+        )
 
     def __len__(self) -> int:
         """Number of survivors."""
-        return len(self._index)
+        return len(self.survivors)
 
     def num_bytes(self) -> int:
         """Memory of the index in bytes."""
-        return self._index.num_bytes()
+        return self.survivors.num_bytes()
 
     def sign(self, texts: Texts) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
         """Signatures of UTF-8 texts in a padded buffer, and which have any word: (signatures_BU, has_words_B).
@@ -105,7 +108,14 @@ class NearDedup:
         on increasing from the last survivor's.
         """
         sketches_BQ, tags_BT, symbols_B = self._split(signatures_BU)
-        found = self._index.match(doc_nos_B, sketches_BQ, tags_BT, symbols_B, has_words_B, self.config.min_similarity)
+        documents = Documents(
+            np.ascontiguousarray(doc_nos_B),
+            np.ascontiguousarray(sketches_BQ),
+            np.ascontiguousarray(tags_BT),
+            symbols_B,
+            has_words_B,
+        )
+        found = self.survivors.match(documents, self.config.min_similarity)
         return Matches(
             doc_nos_B=found.doc_nos_B,
             similarities_B=found.similarities_B,
@@ -123,7 +133,7 @@ class NearDedup:
 
     def drop(self, doc_no: int) -> bool:
         """Free a survivor's place, so that later copies are new again; whether it was a survivor."""
-        return self._index.drop(doc_no)
+        return self.survivors.drop(doc_no)
 
     def restore(self, doc_nos_B: NDArray[np.int64], signatures_BP: NDArray[np.uint8]) -> None:
         """Put many survivors back, in increasing order of document numbers."""
@@ -133,7 +143,7 @@ class NearDedup:
                 f"signatures of shape {signatures_BP.shape} for {len(doc_nos_B)} documents; "
                 f"this index holds {num_bytes} bytes a document"
             )
-        self._index.insert(doc_nos_B, *self._split(signatures_BP))
+        self.survivors.insert(doc_nos_B, *self._split(signatures_BP))
 
 
 def join_signatures(

@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from kernels import lsh
-from kernels.lsh import SignatureIndex
+from curation.dedup.survivors import Survivors
 from kernels.sketch import compare
 
 MIN_SIMILARITY = 0.76
@@ -98,7 +98,7 @@ def plain_search(documents: Documents, dropped: dict[int, int] | None = None) ->
 
 
 def search_in_batches(
-    index: SignatureIndex, documents: Documents, *, batch: int, dropped: dict[int, int] | None = None
+    index: Survivors, documents: Documents, *, batch: int, dropped: dict[int, int] | None = None
 ) -> list[tuple[int, float, list[int]]]:
     results: list[tuple[int, float, list[int]]] = []
     cuts = sorted({*range(0, len(documents), batch), *(dropped or {}), len(documents)})
@@ -107,13 +107,26 @@ def search_in_batches(
             index.drop(dropped[first])
         part = documents.take(first, end)
         doc_nos_B = np.arange(part.first, part.first + len(part))
-        found = index.match(doc_nos_B, *part.columns(), np.ones(len(part), np.bool_), MIN_SIMILARITY)
+        found = match(index, doc_nos_B, *part.columns())
         results += zip(found.doc_nos_B.tolist(), found.similarities_B.tolist(), found.tags_BR.tolist(), strict=True)
     return results
 
 
-def new_index() -> SignatureIndex:
-    return SignatureIndex(sketch_bytes=SKETCH_BYTES, num_bands=NUM_BANDS)
+def match(
+    index: Survivors,
+    doc_nos_B: NDArray[np.int64],
+    sketches_BQ: NDArray[np.uint8],
+    tags_BT: NDArray[np.uint32],
+    symbols_B: NDArray[np.uint32],
+    eligible_B: NDArray[np.bool_] | None = None,
+) -> lsh.Found:
+    if eligible_B is None:
+        eligible_B = np.ones(len(doc_nos_B), np.bool_)
+    return index.match(lsh.Documents(doc_nos_B, sketches_BQ, tags_BT, symbols_B, eligible_B), MIN_SIMILARITY)
+
+
+def new_index() -> Survivors:
+    return Survivors(sketch_bytes=SKETCH_BYTES, num_bands=NUM_BANDS)
 
 
 @pytest.mark.parametrize("num_tags", [30, 3000, 1 << 32])
@@ -166,7 +179,7 @@ def test_documents_that_are_not_eligible_neither_match_nor_are_matched() -> None
     index = new_index()
     one = families(1, 1)
     same = tuple(column.repeat(4, axis=0) for column in one.columns())
-    found = index.match(np.arange(4), *same, np.array([False, True, False, True]), MIN_SIMILARITY)  # type: ignore[call-arg]
+    found = match(index, np.arange(4), *same, eligible_B=np.array([False, True, False, True]))
     assert found.doc_nos_B.tolist() == [-1, -1, -1, 1]
     assert len(index) == 1
 
@@ -179,57 +192,6 @@ def test_document_numbers_must_increase() -> None:
     for doc_nos in ([4, 5], [6, 6], [9, 7]):
         with pytest.raises(ValueError, match="must increase"):
             index.insert(np.array(doc_nos), *two.columns())
-
-
-@pytest.mark.parametrize("kind", ["anywhere", "few homes", "at the end"])
-def test_every_entry_is_found_after_the_table_has_grown(kind: str) -> None:
-    rng = np.random.default_rng(7)
-    for capacity in [*range(8, 200, 3), 20_000]:
-        count = int(capacity * rng.uniform(0.1, 0.8))
-        if kind == "anywhere":
-            hashes = rng.integers(0, 2**32, count)
-        elif kind == "few homes":
-            hashes = rng.choice(np.array([0, 2**31, 2**32 - 1, 2**32 - 2**20]), min(count, 2000))
-        else:
-            hashes = 2**32 - 1 - rng.integers(0, 2**30, min(count, 2000))
-        entries = [np.uint64(int(h) << 32 | (i + 1)) for i, h in enumerate(hashes.tolist())]
-        table_C = np.zeros(capacity, np.uint64)
-        for entry in entries:
-            lsh.enter(table_C, entry)
-        for _ in range(3):
-            old_capacity = len(table_C)
-            table_C.resize(int(old_capacity * 1.2) + 1, refcheck=False)
-            lsh.spread(table_C, old_capacity)
-            assert sorted(table_C[table_C != 0].tolist()) == sorted(map(int, entries))
-            assert_reachable(table_C)
-
-
-def assert_reachable(table_C: NDArray[np.uint64]) -> None:
-    """Between the home of an entry and its place there is no empty place."""
-    taken = np.flatnonzero(table_C)
-    homes = np.array([lsh.home(table_C[place], len(table_C)) for place in taken.tolist()], np.int64)
-    distances = (taken - homes) % len(table_C)
-    empty_before = np.concatenate(([0], np.cumsum(table_C == 0), [0]))
-    around = empty_before[-2]
-    gaps = empty_before[taken] - empty_before[homes] + np.where(taken < homes, around, 0)
-    assert (gaps == 0).all()
-    assert (distances < len(table_C)).all()
-
-
-def test_entries_without_a_slot_are_left_out_when_gaps_close() -> None:
-    rng = np.random.default_rng(8)
-    for kind in ("anywhere", "few tags"):
-        tags = rng.integers(1, 2**32 if kind == "anywhere" else 5, 600)
-        table_C = np.zeros(900, np.uint64)
-        for slot, tag in enumerate(tags.tolist()):
-            lsh.enter(table_C, np.uint64(tag << 32 | (slot + 1)))
-        new_slots_S = np.where(rng.random(600) < 0.5, -1, np.arange(1000, 1600))
-        lsh.renumber(table_C, new_slots_S)
-        lsh.spread(table_C, len(table_C))
-        living = np.flatnonzero(new_slots_S >= 0)
-        expected = [int(tags[slot]) << 32 | int(new_slots_S[slot]) + 1 for slot in living.tolist()]
-        assert sorted(table_C[table_C != 0].tolist()) == sorted(expected)
-        assert_reachable(table_C)
 
 
 @pytest.mark.parametrize("num_tags", [200, 1 << 32])
@@ -248,7 +210,7 @@ def test_restored_survivors_match_like_the_first_ones(num_tags: int) -> None:
 
 def test_work_is_bounded_though_every_document_shares_tags_with_all() -> None:
     rng = np.random.default_rng(5)
-    index = SignatureIndex(sketch_bytes=SKETCH_BYTES, num_bands=NUM_BANDS)
+    index = Survivors(sketch_bytes=SKETCH_BYTES, num_bands=NUM_BANDS)
     template_T = rng.integers(1, 1 << 32, NUM_TAGS, dtype=np.uint32)
     most = []
     for first in range(0, 40_000, 10_000):
@@ -256,7 +218,7 @@ def test_work_is_bounded_though_every_document_shares_tags_with_all() -> None:
         tags_BT = rng.integers(1, 1 << 32, (10_000, NUM_TAGS), dtype=np.uint32)
         tags_BT = np.where(rng.random(tags_BT.shape) < 0.5, template_T, tags_BT)
         doc_nos_B, symbols_B = np.arange(first, first + 10_000), np.zeros(10_000, np.uint32)
-        found = index.match(doc_nos_B, sketches_BQ, tags_BT, symbols_B, np.ones(10_000, np.bool_), MIN_SIMILARITY)
+        found = match(index, doc_nos_B, sketches_BQ, tags_BT, symbols_B)
         assert (found.doc_nos_B < 0).all()
         most.append(found.work_B.max())
     # Entries of other buckets that stand between are few, at the loads of the table.
@@ -266,11 +228,11 @@ def test_work_is_bounded_though_every_document_shares_tags_with_all() -> None:
 
 def test_memory_stays_below_640_bytes_a_document() -> None:
     rng = np.random.default_rng(0)
-    index = SignatureIndex(sketch_bytes=256, num_bands=25)
+    index = Survivors(sketch_bytes=256, num_bands=25)
     for first in range(0, 150_000, 10_000):
         sketches_BQ = rng.integers(0, 256, (10_000, 256), dtype=np.uint8)
         tags_BT = rng.integers(1, 1 << 32, (10_000, 64), dtype=np.uint32)
         doc_nos_B, symbols_B = np.arange(first, first + 10_000), np.zeros(10_000, np.uint32)
-        index.match(doc_nos_B, sketches_BQ, tags_BT, symbols_B, np.ones(10_000, np.bool_), MIN_SIMILARITY)
+        match(index, doc_nos_B, sketches_BQ, tags_BT, symbols_B)
         assert len(index) == first + 10_000
         assert index.num_bytes() <= 640 * len(index) + 200_000

@@ -1,0 +1,111 @@
+"""KeyIndex: which document has a key, the newest keys in memory, all others on disk.
+
+A key on disk counts for as long as its document was not taken back, and until it is forgotten.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from curation.dedup.hash_index import HashIndex, sorted_rows
+from curation.dedup.retracted import Retracted
+from curation.dedup.tier import Tier
+from kernels import sorted_rows as kernel
+
+Keys = NDArray[np.uint64]
+Numbers = NDArray[np.int64]
+
+
+class KeyIndex:
+    """128-bit keys to numbers of documents, which only increase.
+
+    `forget_after` is the age, in documents, from which a number counts no more; 0 for never.
+    """
+
+    def __init__(self, kind: str, retracted: Retracted, *, forget_after: int = 0) -> None:
+        self.tier = Tier(kind, width=3)
+        self._hot = HashIndex()
+        self._retracted = retracted
+        self._forget_after = forget_after
+
+    def _oldest(self, doc_nos_B: Numbers) -> Numbers:
+        """The oldest document that each may know of."""
+        return np.maximum(doc_nos_B - self._forget_after, 0) if self._forget_after else np.zeros_like(doc_nos_B)
+
+    def _find_sealed(self, keys_B2: Keys, wanted_B: NDArray[np.bool_], oldest_B: Numbers) -> Numbers:
+        found_B = np.full(len(keys_B2), -1, np.int64)
+        if len(self.tier.columns_RC):
+            bits = self._retracted.bits
+            kernel.find_newest(
+                self.tier.columns_RC, np.ascontiguousarray(keys_B2), wanted_B, bits, oldest_B, found_B
+            )
+        return found_B
+
+    def find(self, keys_B2: Keys) -> Numbers:
+        """Newest number of each key, -1 where there is none."""
+        found_B = self._hot.find(keys_B2)
+        sealed_B = self._find_sealed(keys_B2, found_B < 0, np.zeros(len(keys_B2), np.int64))
+        return np.where(found_B < 0, sealed_B, found_B)
+
+    def find_or_insert(self, keys_B2: Keys, doc_nos_B: Numbers, wanted_B: NDArray[np.bool_]) -> Numbers:
+        """In order: the number that a key already has, or -1 and it gets `doc_nos_B`. Unwanted rows are skipped."""
+        oldest_B = self._oldest(doc_nos_B)
+        sealed_B = self._find_sealed(keys_B2, wanted_B, oldest_B)
+        found_B = self._hot.find_or_insert(keys_B2, doc_nos_B, wanted_B & (sealed_B < 0), oldest_B)
+        return np.maximum(found_B, sealed_B)
+
+    def assign(self, keys_B2: Keys, doc_nos_B: Numbers) -> None:
+        """Set the number of each key, replacing what was there."""
+        self._hot.assign(keys_B2, doc_nos_B)
+
+    def drop(self, keys_B2: Keys, doc_nos_B: Numbers) -> None:
+        """Free the keys in memory that still belong to these documents; on disk the retraction says it."""
+        self._hot.drop(keys_B2, doc_nos_B)
+
+    def rows(self) -> NDArray[np.uint64]:
+        """The rows of a seal."""
+        return self._hot.rows()
+
+    def seal(self, folder: Path, next_doc_no: int) -> None:
+        """Everything in memory goes to disk, which must be committed."""
+        oldest = int(self._oldest(np.array([next_doc_no]))[0])
+        self.tier.seal(self.rows(), folder, next_doc_no, oldest=oldest, gone_P=self._retracted.bits)
+        self._hot.clear()
+
+    def num_bytes(self) -> int:
+        """Memory of the table."""
+        return self._hot.num_bytes()
+
+
+class IdIndex(KeyIndex):
+    """Keys of ids. On disk are all documents that ever came under an id, for people who ask.
+
+    One that was withheld has a row, too, by which it is found by people only.
+    """
+
+    def __init__(self, retracted: Retracted) -> None:
+        super().__init__("ids", retracted)
+        self._rows: list[NDArray[np.uint64]] = []
+
+    def note(self, keys_B2: Keys, doc_nos_B: Numbers, withheld_B: NDArray[np.bool_]) -> None:
+        """Documents came under these ids; those that were not withheld are the newest of them."""
+        self.assign(keys_B2[~withheld_B], doc_nos_B[~withheld_B])
+        numbers_B = doc_nos_B.astype(np.uint64) | withheld_B.astype(np.uint64) << np.uint64(kernel.WITHHELD)
+        self._rows.append(np.concatenate((keys_B2, numbers_B[:, None]), axis=1))
+
+    def rows(self) -> NDArray[np.uint64]:
+        """All documents that came since the last seal."""
+        return sorted_rows(np.concatenate([np.zeros((0, 3), np.uint64), *self._rows]))
+
+    def seal(self, folder: Path, next_doc_no: int) -> None:
+        """As above; nothing is ever left out."""
+        self.tier.seal(self.rows(), folder, next_doc_no, oldest=0, gone_P=np.zeros(0, np.uint8))
+        self._rows.clear()
+        self._hot.clear()
+
+    def num_bytes(self) -> int:
+        """Memory of the table and of the rows to come."""
+        return super().num_bytes() + sum(rows.nbytes for rows in self._rows)

@@ -1,0 +1,233 @@
+"""The table of the newest survivors: which of them have a tag. Open addressing, linear probing, one table for all bands.
+
+An entry has 8 bytes: the tag, which also says where probing begins, and the slot + 1 (0 is an empty place). As places
+follow the order of the tags, the table grows where it stands: its entries are spread over the longer array from the last
+to the first, in sequence, so the peak is the new size and growing costs 9 ns an entry. Dropped survivors keep slot and
+entries, marked dead, until another takes their place in the bucket or their gaps are closed. Forgotten ones, whose
+numbers are below `oldest`, count as dead.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from llvmlite import ir
+from numba import njit, types, uint32, uint64
+from numba.extending import intrinsic
+
+leaf = njit(cache=True, nogil=True, boundscheck=False, _nrt=False)
+
+BLOCK: Final = 4096  # places of the table that one step of its growth lifts
+
+
+@intrinsic
+def prefetch(typing_context, array, index):
+    """Ask for the cache line of `array[index]`."""
+
+    def codegen(context, builder, signature, args):
+        pointer = context.make_array(signature.args[0])(context, builder, args[0]).data
+        pointer = builder.bitcast(builder.gep(pointer, [args[1]]), ir.IntType(8).as_pointer())
+        i32 = ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [pointer.type, i32, i32, i32])
+        function = builder.module.declare_intrinsic("llvm.prefetch", [pointer.type], kind)
+        builder.call(function, [pointer, ir.Constant(i32, 0), ir.Constant(i32, 3), ir.Constant(i32, 1)])
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64), codegen
+
+
+@leaf
+def home_of_tag(tag, capacity):
+    """Where probing begins for a tag: scaled to the capacity, so that places follow the order of the tags."""
+    return np.int64((uint64(tag) * uint64(capacity)) >> uint64(32))
+
+
+@leaf
+def home(entry, capacity):
+    """Where probing begins for an entry."""
+    return home_of_tag(entry >> uint64(32), capacity)
+
+
+@leaf
+def enter(table_C, entry):
+    """Put an entry into the first empty place from its home on."""
+    place = home(entry, len(table_C))
+    while table_C[place] != uint64(0):
+        place += 1
+        if place == len(table_C):
+            place = 0
+    table_C[place] = entry
+
+
+@leaf
+def make_entry(tag, slot):
+    """The tag above, the slot + 1 below."""
+    return uint64(tag) << uint64(32) | uint64(slot + 1)
+
+
+@njit(cache=True, nogil=True, boundscheck=False)
+def renumber(table_C, new_slots_S):
+    """Give entries the new slots of their documents. Those of slot -1 keep their tag only; `spread` leaves them out."""
+    for place in range(len(table_C)):
+        entry = table_C[place]
+        if entry != uint64(0):
+            slot = new_slots_S[np.int64(entry & uint64(0xFFFFFFFF)) - 1]
+            table_C[place] = make_entry(entry >> uint64(32), slot)
+
+
+@njit(cache=True, nogil=True, boundscheck=False)
+def spread(table_C, old_capacity):
+    """Give the entries in `table_C[:old_capacity]` their places in the whole of `table_C`, whose rest is empty.
+
+    Blocks of whole runs of entries are lifted and entered again from the last to the first. An entry's new home is not
+    before its old one, and so not before its run: what is entered never lands among runs still to come, but for what
+    wraps around the end, and that is lifted again with the run it joined.
+    """
+    lifted = np.empty(2 * BLOCK, np.uint64)
+    if table_C[0] != uint64(0) and table_C[old_capacity - 1] != uint64(0):
+        # The last run goes on at the beginning: its head has homes at the end, and is lifted before all others.
+        head = 0
+        while table_C[head] != uint64(0):
+            head += 1
+        lifted = np.empty(head, np.uint64)
+        lifted[:] = table_C[:head]
+        table_C[:head] = uint64(0)
+        for i in range(head):
+            enter(table_C, lifted[i])
+    end = old_capacity
+    while end < len(table_C) and table_C[end] != uint64(0):
+        end += 1
+    while end > 0:
+        start = max(0, end - BLOCK)
+        while start > 0 and table_C[start - 1] != uint64(0):
+            start -= 1
+        if end - start > len(lifted):
+            lifted = np.empty(end - start, np.uint64)
+        num_lifted = 0
+        for place in range(start, end):
+            entry = table_C[place]
+            table_C[place] = uint64(0)
+            lifted[num_lifted] = entry
+            num_lifted += entry & uint64(0xFFFFFFFF) != uint64(0)
+        for i in range(num_lifted):
+            enter(table_C, lifted[i])
+        end = start
+
+
+@njit(cache=True, nogil=True, boundscheck=False)
+def enter_tags(table_C, tags_BR, first):
+    """Enter the documents of slot `first` and following in every band in which they have a tag."""
+    num_bands = tags_BR.shape[1]
+    for row in range(len(tags_BR) + 1):
+        if row < len(tags_BR):
+            for band in range(num_bands):
+                prefetch(table_C, home_of_tag(tags_BR[row, band], len(table_C)))
+        if row > 0:
+            for band in range(num_bands):
+                tag = tags_BR[row - 1, band]
+                if tag != uint32(0):
+                    enter(table_C, make_entry(tag, first + row - 1))
+
+
+@leaf
+def is_taken(table_C, doc_nos_S, oldest, place):
+    """Whether an entry of a living survivor stands there."""
+    entry = table_C[place]
+    return entry != uint64(0) and doc_nos_S[np.int64(entry & uint64(0xFFFFFFFF)) - 1] >= oldest
+
+
+@leaf
+def read_bucket(table_C, doc_nos_S, oldest, tag, bucket, slots, first):
+    """Living survivors with this tag, `bucket` at most, go to `slots[first:]`: (number, a place for one more, steps).
+
+    The place is that of a dead one if there is any, else the next empty one.
+    """
+    place = home_of_tag(tag, len(table_C))
+    num_found, free, steps = 0, np.int64(-1), 0
+    while num_found < bucket:
+        entry = table_C[place]
+        steps += 1
+        if entry == uint64(0):
+            if free < 0:
+                free = place
+            break
+        if entry >> uint64(32) == uint64(tag):
+            slot = np.int64(entry & uint64(0xFFFFFFFF)) - 1
+            if doc_nos_S[slot] >= oldest:
+                slots[first + num_found] = slot
+                num_found += 1
+            elif free < 0:
+                free = place
+        place += 1
+        if place == len(table_C):
+            place = 0
+    return num_found, free, steps
+
+
+@njit(cache=True, nogil=True, boundscheck=False)
+def find_slot(doc_nos_S, num_slots, doc_no):
+    """Slot of a survivor by binary search, -1 if it is none or was dropped."""
+    low, high = 0, num_slots
+    while low < high:
+        middle = (low + high) // 2
+        value = doc_nos_S[middle]
+        if max(value, ~value) < doc_no:
+            low = middle + 1
+        else:
+            high = middle
+    return low if low < num_slots and doc_nos_S[low] == doc_no else -1
+
+
+@njit(cache=True, nogil=True, boundscheck=False)
+def close_gaps(sketches_SQ, symbols_S, doc_nos_S, num_slots, new_slots_S):
+    """Move the living together, in order; how many they are. The new slot of each, or -1, goes to `new_slots_S`."""
+    kept = 0
+    for slot in range(num_slots):
+        new_slots_S[slot] = -1
+        if doc_nos_S[slot] >= 0:
+            if kept < slot:
+                sketches_SQ[kept] = sketches_SQ[slot]
+                symbols_S[kept] = symbols_S[slot]
+                doc_nos_S[kept] = doc_nos_S[slot]
+            new_slots_S[slot] = kept
+            kept += 1
+    return kept
+
+
+@njit(cache=True, nogil=True, boundscheck=False)
+def entries_of(table_C, first_row, words_N):
+    """Every entry as tag and row, where slot 0 is `first_row`; how many they are."""
+    num_words = 0
+    for place in range(len(table_C)):
+        entry = table_C[place]
+        if entry != uint64(0):
+            words_N[num_words] = entry + uint64(first_row) - uint64(1)
+            num_words += 1
+    return num_words
+
+
+@leaf
+def first_row_not_before(survivors_S2, oldest):
+    """The first survivor on disk with a document number of at least `oldest`."""
+    low, high = 0, len(survivors_S2)
+    while low < high:
+        middle = (low + high) // 2
+        if np.int64(survivors_S2[middle, 0]) < oldest:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+@njit(cache=True, nogil=True, boundscheck=False)
+def mark_gone(survivors_S2, doc_nos_B, gone_P):
+    """Set the bits of the survivors on disk that have these document numbers; how many were not set."""
+    num_marked = 0
+    for i in range(len(doc_nos_B)):
+        row = first_row_not_before(survivors_S2, doc_nos_B[i])
+        if row < len(survivors_S2) and np.int64(survivors_S2[row, 0]) == doc_nos_B[i]:
+            bit = np.uint8(1 << (row & 7))
+            num_marked += gone_P[row >> 3] & bit == 0
+            gone_P[row >> 3] |= bit
+    return num_marked
