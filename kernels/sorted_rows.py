@@ -161,22 +161,28 @@ def _is_before(a_NW, i, b_NW, j):
 
 
 @njit(cache=True, nogil=True, boundscheck=False)
-def merge(a_NW, b_NW, oldest, gone_P, merged_NW):
-    """Rows of two runs, but for those whose number is below `oldest` or gone; how many they are.
+def merge(a_NW, b_NW, places_2, oldest, gone_P, merged_NW):
+    """Go on merging two runs from `places_2`, to the end or until `merged_NW` is full; how many rows it has.
 
-    The number is the lower half of a row's last word.
+    Rows are left out whose number, the lower half of their last word, is below `oldest`, or gone.
     """
     last = a_NW.shape[1] - 1
-    i, j, kept = 0, 0, 0
-    while i < len(a_NW) or j < len(b_NW):
-        from_a = j == len(b_NW) or (i < len(a_NW) and _is_before(a_NW, i, b_NW, j))
-        number = np.int64((a_NW[i, last] if from_a else b_NW[j, last]) & uint64(0xFFFFFFFF))
-        if number >= oldest and not is_set(gone_P, number):
+    i, j, kept = places_2[0], places_2[1], 0
+    while kept < len(merged_NW) and (i < len(a_NW) or j < len(b_NW)):
+        if last == 0 and i < len(a_NW) and j < len(b_NW):
+            # Without a branch on which is next, for that cannot be foreseen.
+            a, b = a_NW[i, 0], b_NW[j, 0]
+            from_a = a < b
+            merged_NW[kept, 0] = min(a, b)
+        else:
+            from_a = j == len(b_NW) or (i < len(a_NW) and _is_before(a_NW, i, b_NW, j))
             for word in range(last + 1):
                 merged_NW[kept, word] = a_NW[i, word] if from_a else b_NW[j, word]
-            kept += 1
         i += from_a
         j += not from_a
+        number = np.int64(merged_NW[kept, last] & uint64(0xFFFFFFFF))
+        kept += number >= oldest and not is_set(gone_P, number)
+    places_2[0], places_2[1] = i, j
     return kept
 
 

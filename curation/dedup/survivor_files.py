@@ -16,47 +16,85 @@ from numpy.typing import NDArray
 
 from curatord.errors import StateError
 
+GROWTH_PARTS = 4  # a file that is full grows by so much of itself
+MIN_GROWTH = 1 << 16  # rows
+
 
 class SurvivorFiles:
     """The rows of all survivors that were sealed, mapped."""
 
     def __init__(self, sketch_bytes: int) -> None:
-        self._sketch_bytes = sketch_bytes
-        self.sketches_SQ = _frozen(np.zeros((0, sketch_bytes), np.uint8))
-        self.survivors_S2 = _frozen(np.zeros((0, 2), np.uint32))  # document number, symbols
+        self._num_rows = 0
+        self._sketches = _GrowingFile("sketches", np.uint8, sketch_bytes)
+        self._survivors = _GrowingFile("survivors", np.uint32, 2)
 
     def __len__(self) -> int:
-        return len(self.survivors_S2)
+        return self._num_rows
+
+    @property
+    def sketches_SQ(self) -> NDArray[np.uint8]:
+        """Sketches."""
+        return self._sketches.rows[: self._num_rows]
+
+    @property
+    def survivors_S2(self) -> NDArray[np.uint32]:
+        """Document number and symbols."""
+        return self._survivors.rows[: self._num_rows]
 
     def open(self, folder: Path, num_rows: int) -> None:
         """The first rows of the files. Raises `StateError` if there are fewer."""
-        self.sketches_SQ = _mapped(folder / "sketches", np.uint8, num_rows, self._sketch_bytes)
-        self.survivors_S2 = _mapped(folder / "survivors", np.uint32, num_rows, 2)
+        for file in (self._sketches, self._survivors):
+            file.open(folder, num_rows)
+        self._num_rows = num_rows
 
     def append(self, folder: Path, sketches_SQ: NDArray[np.uint8], survivors_S2: NDArray[np.uint32]) -> None:
         """More rows, which are on the disk then."""
-        for name, rows, row_bytes in (("sketches", sketches_SQ, self._sketch_bytes), ("survivors", survivors_S2, 8)):
-            with (folder / name).open("r+b" if (folder / name).exists() else "w+b") as file:
-                file.truncate(len(self) * row_bytes)
-                file.seek(0, os.SEEK_END)
-                file.write(np.ascontiguousarray(rows).data)
-                file.flush()
-                os.fsync(file.fileno())
-        self.open(folder, len(self) + len(survivors_S2))
+        self._sketches.write(folder, sketches_SQ, self._num_rows)
+        self._survivors.write(folder, survivors_S2, self._num_rows)
+        self._num_rows += len(survivors_S2)
 
 
-def _mapped(path: Path, kind: type[np.generic], num_rows: int, columns: int) -> NDArray[Any]:
-    size = num_rows * columns * np.dtype(kind).itemsize
-    if not num_rows:
-        return _frozen(np.zeros((0, columns), kind))
-    try:
-        with path.open("rb") as file:
-            memory = mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ)
-    except (OSError, ValueError) as error:
-        raise StateError(f"{path} cannot be read, or lost its end: {error}") from error
-    if hasattr(mmap, "MADV_RANDOM"):
-        memory.madvise(mmap.MADV_RANDOM)
-    return np.frombuffer(memory, kind, count=num_rows * columns).reshape(num_rows, columns)
+class _GrowingFile:
+    """Rows of one kind. The file has room for more, so that its mapping, and the pages known to it, last."""
+
+    def __init__(self, name: str, kind: type[np.generic], columns: int) -> None:
+        self._name, self._kind, self._columns = name, kind, columns
+        self._row_bytes = columns * np.dtype(kind).itemsize
+        self.rows = _frozen(np.zeros((0, columns), kind))
+
+    def open(self, folder: Path, num_rows: int) -> None:
+        """Map the whole file, if any of its rows count."""
+        path = folder / self._name
+        if not num_rows:
+            self.rows = _frozen(np.zeros((0, self._columns), self._kind))
+            return
+        try:
+            with path.open("rb") as file:
+                memory = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        except (OSError, ValueError) as error:
+            raise StateError(f"{path} cannot be read: {error}") from error
+        capacity = len(memory) // self._row_bytes
+        if capacity < num_rows:
+            raise StateError(f"{path} lost its end")
+        if hasattr(mmap, "MADV_RANDOM"):  # the neighbours of what is read are not wanted
+            memory.madvise(mmap.MADV_RANDOM)
+        words = np.frombuffer(memory, self._kind, count=capacity * self._columns)
+        self.rows = words.reshape(capacity, self._columns)
+
+    def write(self, folder: Path, rows: NDArray[Any], first: int) -> None:
+        """These become the rows from `first` on."""
+        if not len(rows):
+            return
+        path, needed = folder / self._name, first + len(rows)
+        with path.open("r+b" if path.exists() else "w+b") as file:
+            file.seek(first * self._row_bytes)
+            file.write(np.ascontiguousarray(rows).data)
+            if needed > len(self.rows):
+                file.truncate((needed + max(needed // GROWTH_PARTS, MIN_GROWTH)) * self._row_bytes)
+            file.flush()
+            os.fsync(file.fileno())
+        if needed > len(self.rows):
+            self.open(folder, needed)
 
 
 def _frozen(array: NDArray[Any]) -> NDArray[Any]:

@@ -1,14 +1,17 @@
 """A tier: all rows of one kind that are no longer in memory, in a few runs on disk.
 
-Rows are sealed as a run when they are many. A run is merged with the one before it unless that is many times as long,
-so there are few, and a row is written a few times in its life. Runs are never changed: those that replace them are
+Rows are sealed as a run when they are many. A run is merged with those before it that are less than twice as long, so
+there are few, and a row is written a few times in its life (O'Neil and others: The log-structured merge-tree, 1996). Runs are never changed: those that replace them are
 named by the next manifest, and they are deleted after that (`curation.dedup.sealed`).
 """
 
 from __future__ import annotations
 
 import mmap
+from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +21,8 @@ from kernels import sorted_rows as kernel
 from ops.memory import lookup_table
 from state.durable import sync
 
-RATIO = 4  # a run is merged into one that is less than so many times as long
+RATIO = 2  # a run is merged into one that is less than so many times as long
+BLOCK_ROWS = 1 << 16  # that are merged at a time
 
 
 class Tier:
@@ -46,48 +50,20 @@ class Tier:
 
         Runs that are merged lose the rows whose number is below `oldest`, or gone.
         """
-        newer_NW, empty_NW = rows_NW, np.zeros((0, self._width), np.uint64)
-        merged: list[RunFile] = []
-        while self.runs and len(self.runs[-1]) < RATIO * len(newer_NW):
-            older = self.runs.pop()
-            path = folder / f"{self.kind}-{number}-{len(merged)}.run"
-            merged.append(self._write(path, older.rows(), newer_NW, oldest, gone_P))
-            newer_NW = merged[-1].rows()
-        if not merged and len(rows_NW):
-            merged.append(self._write(folder / f"{self.kind}-{number}-0.run", empty_NW, rows_NW, oldest, gone_P))
-        for step in merged[:-1]:
-            step.path.unlink()
-        self.runs += [run for run in merged[-1:] if len(run)]
-
-    def _write(
-        self,
-        path: Path,
-        older_NW: NDArray[np.uint64],
-        newer_NW: NDArray[np.uint64],
-        oldest: int,
-        gone_P: NDArray[np.uint8],
-    ) -> RunFile:
-        """The merged rows as a file that is on the disk."""
-        most = len(older_NW) + len(newer_NW)
-        num_cell_bits = kernel.cell_bits(most)
-        num_rest_bits = self._value_bits - num_cell_bits if self._value_bits else kernel.REST_BITS
-        header = make_header(most, self._width, num_cell_bits, num_rest_bits)
-        rests, rows, end = (int(header[name][0]) for name in ("rests", "rows", "end"))
-        with path.open("w+b") as file:
-            file.truncate(end)
-            memory = mmap.mmap(file.fileno(), 0)
-            words = np.frombuffer(memory, np.uint64, offset=rows).reshape(most, self._width)
-            num_rows = kernel.merge(older_NW, newer_NW, oldest, gone_P, words)
-            cells = np.frombuffer(memory, np.uint32, count=(1 << num_cell_bits) + 1, offset=CELLS)
-            packed = np.frombuffer(memory, np.uint64, count=(rows - rests) // 8, offset=rests)
-            kernel.fill_directory(words[:num_rows], num_cell_bits, num_rest_bits, cells, packed)
-            header["num_rows"], header["end"] = num_rows, rows + 8 * self._width * num_rows
-            memory[: HEADER.itemsize] = header.tobytes()
-            del words, cells, packed
-            memory.close()
-            file.truncate(int(header["end"][0]))
-        sync(path)
-        return RunFile(path)
+        first, size = len(self.runs), len(rows_NW)
+        while first > 0 and len(self.runs[first - 1]) < RATIO * size:
+            first -= 1
+            size += len(self.runs[first])
+        parts = [run.rows() for run in self.runs[first:]] + [rows_NW]
+        merging = _Merging(folder / f"{self.kind}-{number}.run", oldest, gone_P if gone_P.any() else gone_P[:0])
+        while len(parts) > 2:
+            newer_NW, older_NW = parts.pop(), parts.pop()
+            parts.append(merging.between(older_NW, newer_NW))
+        parts = [np.zeros((0, self._width), np.uint64)] * (2 - len(parts)) + parts
+        del self.runs[first:]
+        if size:
+            run = merging.final(*parts, value_bits=self._value_bits)
+            self.runs += [run] if len(run) else []
 
     def hold(self, budget: int) -> None:
         """Hold directories in memory, the newest first, as far as the bytes reach."""
@@ -107,6 +83,58 @@ class Tier:
     def directory_bytes(self) -> int:
         """Size of all directories, wherever they lie."""
         return sum(len(run.directory) for run in self.runs)
+
+
+@dataclass(frozen=True, slots=True)
+class _Merging:
+    """Runs become one."""
+
+    path: Path
+    oldest: int
+    gone_P: NDArray[np.uint8]
+
+    def between(self, older_NW: NDArray[np.uint64], newer_NW: NDArray[np.uint64]) -> NDArray[np.uint64]:
+        """The rows of two, in a file without a name."""
+        with TemporaryFile(dir=self.path.parent) as file:
+            num_rows = self._write(file, older_NW, newer_NW)
+            width = newer_NW.shape[1]
+            if not num_rows:
+                return np.zeros((0, width), np.uint64)
+            memory = mmap.mmap(file.fileno(), 8 * width * num_rows, access=mmap.ACCESS_READ)
+        return np.frombuffer(memory, np.uint64).reshape(num_rows, width)
+
+    def final(self, older_NW: NDArray[np.uint64], newer_NW: NDArray[np.uint64], *, value_bits: int) -> RunFile:
+        """The rows of two as a run that is on the disk."""
+        most, width = len(older_NW) + len(newer_NW), newer_NW.shape[1]
+        num_cell_bits = kernel.cell_bits(most)
+        num_rest_bits = value_bits - num_cell_bits if value_bits else kernel.REST_BITS
+        header = make_header(most, width, num_cell_bits, num_rest_bits)
+        rests, rows = int(header["rests"][0]), int(header["rows"][0])
+        with self.path.open("w+b") as file:
+            file.seek(rows)
+            num_rows = self._write(file, older_NW, newer_NW)
+            header["num_rows"], header["end"] = num_rows, rows + 8 * width * num_rows
+            file.truncate(int(header["end"][0]))
+            memory = mmap.mmap(file.fileno(), 0)
+            words = np.frombuffer(memory, np.uint64, offset=rows).reshape(num_rows, width)
+            cells = np.frombuffer(memory, np.uint32, count=(1 << num_cell_bits) + 1, offset=CELLS)
+            packed = np.frombuffer(memory, np.uint64, count=(rows - rests) // 8, offset=rests)
+            kernel.fill_directory(words, num_cell_bits, num_rest_bits, cells, packed)
+            memory[: HEADER.itemsize] = header.tobytes()
+            del words, cells, packed
+            memory.close()
+        sync(self.path)
+        return RunFile(self.path)
+
+    def _write(self, file: BinaryIO, older_NW: NDArray[np.uint64], newer_NW: NDArray[np.uint64]) -> int:
+        """The merged rows, from where the file stands; how many they are."""
+        places_2, num_rows = np.zeros(2, np.int64), 0
+        block_NW = np.empty((BLOCK_ROWS, newer_NW.shape[1]), np.uint64)
+        while kept := kernel.merge(older_NW, newer_NW, places_2, self.oldest, self.gone_P, block_NW):
+            file.write(block_NW[:kept].data)
+            num_rows += kept
+        file.flush()
+        return num_rows
 
 
 def _columns(run: RunFile) -> list[int]:
