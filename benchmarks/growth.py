@@ -22,10 +22,11 @@ from numpy.typing import NDArray
 
 from curation.dedup.exact import ExactDedup, ExactDedupConfig, Keys
 from curation.dedup.key_index import IdIndex
+from curation.dedup.manifest import FOLDER, IDS, manifest_of
 from curation.dedup.near import NearDedup, NearDedupConfig, join_signatures
 from curation.dedup.retracted import Retracted
-from curation.dedup.sealing import Indices, manifest_of
 from curation.dedup.run_file import RunFile
+from curation.dedup.sealing import Indices
 from kernels.minhash import count_tags
 from state.store import Store
 
@@ -75,7 +76,9 @@ def make_signatures(first, sketches_BW, tags_BT, originals_B):
         for word in range(sketches_BW.shape[1]):
             sketches_BW[row, word] = mixed(uint64(original) * uint64(128) + uint64(word))
         for tag in range(tags_BT.shape[1]):
-            tags_BT[row, tag] = uint32(mixed(uint64(original) * uint64(128) + uint64(64 + tag)) >> uint64(32)) | uint32(1)
+            tags_BT[row, tag] = uint32(mixed(uint64(original) * uint64(128) + uint64(64 + tag)) >> uint64(32)) | uint32(
+                1
+            )
         if original == number:
             continue
         changed = MAX_CHANGED * (mixed(uint64(number) ^ uint64(0xBEEF)) >> uint64(11)) / 2.0**53
@@ -142,9 +145,11 @@ class Slice:
     decisions: xxhash.xxh3_64 = field(default_factory=xxhash.xxh3_64)
 
 
-def make_indices(memory: int) -> Indices:
+def make_indices(store: Store, memory: int) -> Indices:
     retracted = Retracted()
-    return Indices(IdIndex(retracted), ExactDedup(ExactDedupConfig(), retracted), NearDedup(CONFIG), retracted, memory)
+    return Indices(
+        store, IdIndex(retracted), ExactDedup(ExactDedupConfig(), retracted), NearDedup(CONFIG), retracted, memory
+    )
 
 
 def take(indices: Indices, documents: Documents, found: Slice) -> NDArray[np.uint8]:
@@ -178,11 +183,13 @@ def memory_of_process() -> dict[str, int]:
 
 def run(arguments: argparse.Namespace) -> None:
     store = Store(arguments.folder / "state")
-    indices = make_indices(arguments.memory)
-    indices.open(store, np.zeros(0, np.int64))
+    indices = make_indices(store, arguments.memory)
+    indices.open(np.zeros(0, np.int64))
     begun = indices.sealed_documents
-    print("| documents | us a document | keys | near | seal | bytes a document | of it near | anonymous MB | "
-          "disk | runs of tags | missed | wrong | decisions |")
+    print(
+        "| documents | us a document | keys | near | seal | bytes a document | of it near | anonymous MB | "
+        "disk | runs of tags | missed | wrong | decisions |"
+    )
     print("|" + "---:|" * 13)
     found = Slice()
     for first in range(begun, arguments.documents, COMMIT):
@@ -191,7 +198,7 @@ def run(arguments: argparse.Namespace) -> None:
         end = first + COMMIT
         if not arguments.in_memory and indices.is_due(end):
             began = time.process_time()
-            indices.seal(store, end)
+            indices.seal(end)
             found.seal += time.process_time() - began
         if end % arguments.slice == 0:
             disk = sum(path.stat().st_size for path in (store.folder / "runs").glob("*"))
@@ -214,8 +221,8 @@ def reopen(arguments: argparse.Namespace) -> None:
     """A restart over what was sealed, and an id that is looked up."""
     store = Store(arguments.folder / "state")
     began = time.process_time()
-    indices = make_indices(arguments.memory)
-    documents = indices.open(store, np.zeros(0, np.int64))
+    indices = make_indices(store, arguments.memory)
+    documents = indices.open(np.zeros(0, np.int64))
     opened = time.process_time() - began
     print(f"restart over {documents:,} sealed documents: {opened:.2f} CPU-s; memory {indices.num_bytes() >> 20} MB")
     numbers = np.random.default_rng(0).integers(0, documents, 200)
@@ -223,7 +230,7 @@ def reopen(arguments: argparse.Namespace) -> None:
     for number in numbers.tolist():
         keys_B2 = np.empty((1, 2), np.uint64)
         make_keys(number, 1, keys_B2)
-        runs = [RunFile(store.folder / "runs" / name) for name in manifest_of(store).runs["ids"]]
+        runs = map(RunFile, manifest_of(store).files(store.folder / FOLDER, IDS))
         rows = np.concatenate([run.find(int(keys_B2[0, 0])) for run in runs])
         assert rows[:, 2].tolist() == [number]
     print(f"an id, from the files: {(time.process_time() - began) / len(numbers) * 1e6:.0f} us")

@@ -7,7 +7,10 @@ import os
 from collections.abc import Callable, Mapping
 
 from curation.dedup.exact import ExactDedup
+from curation.dedup.key_index import IdIndex
 from curation.dedup.near import IDENTITY_OPTIONS, NearDedup
+from curation.dedup.retracted import Retracted
+from curation.dedup.sealing import Indices
 from curation.quality.judge import Quality
 from curation.selection.bandit import Bandit
 from curation.selection.mixture import Mixture
@@ -64,20 +67,20 @@ def build(
     phases, ledger, held, ticks, segments = phases or PhaseClock(), Ledger(), HeldDocuments(), Ticks(), Segments(store)
     seed = config.output.seed
     compose = _compose(config, store, tokenizer, progress, held, ledger, phases)
-    near_dedup, quality = NearDedup(config.dedup.near), Quality(config.quality, config.language)
-    identify = Identify(ledger, segments)
-    verdict_rows = VerdictRows(share=verdicts_share, seed=seed)
+    quality, indices = Quality(config.quality, config.language), _indices(config, store)
+    identify, verdict_rows = Identify(ledger, segments, indices.ids), VerdictRows(share=verdicts_share, seed=seed)
     return Pipeline(
         config=config,
         phases=phases,
         ledger=ledger,
         segments=segments,
+        indices=indices,
         held=held,
         identify=identify,
         decide=Decide(
-            prepare=Prepare(quality=quality, near_dedup=near_dedup, tokenizer=tokenizer),
-            exact_dedup=ExactDedup(config.dedup.exact),
-            near_dedup=near_dedup,
+            prepare=Prepare(quality=quality, near_dedup=indices.near, tokenizer=tokenizer),
+            exact_dedup=indices.exact,
+            near_dedup=indices.near,
             hold_out=HoldOut(config.output.holdout, seed),
             held=held,
             ledger=ledger,
@@ -103,6 +106,19 @@ def build(
             learns_rewards=config.bandit.enabled,
             max_dead_letter_bytes=config.dead_letters.max_bytes,
         ),
+    )
+
+
+def _indices(config: Config, store: Store) -> Indices:
+    """All that finds documents of before."""
+    retracted, forget_after = Retracted(), config.state.forget_after
+    return Indices(
+        store=store,
+        ids=IdIndex(retracted),
+        exact=ExactDedup(config.dedup.exact, retracted, forget_after=forget_after),
+        near=NearDedup(config.dedup.near, forget_after=forget_after),
+        retracted=retracted,
+        memory=config.state.memory,
     )
 
 
@@ -182,6 +198,7 @@ def identity(config: Config, tokenizer: Tokenizer) -> dict[str, str]:
         "embedding.mode": config.embedding.mode,
         "embedding.model": config.embedding.model,
         "embedding.student_tokens": str(config.embedding.student_tokens),
+        **({"state.forget_after": str(config.state.forget_after)} if config.state.forget_after else {}),
     }
 
 
@@ -200,9 +217,9 @@ def check_identity(config: Config, tokenizer: Tokenizer, committed: Committed, p
     made_with = json.loads(committed.identity)
     wanted = identity(config, tokenizer)
     differences = [
-        f"  - {name}: it was made with {made_with.get(name)}, now it is {value}"
-        for name, value in wanted.items()
-        if made_with.get(name) != value
+        f"  - {name}: it was made with {made_with.get(name)}, now it is {wanted.get(name)}"
+        for name in {**wanted, **made_with}
+        if made_with.get(name) != wanted.get(name)
     ]
     if differences:
         listed = "\n".join(differences)

@@ -218,6 +218,7 @@ class Loop:
                 self._handed_over = epoch, committing.submit(self._commit, epoch)
             else:
                 self._committed(epoch, self._commit(epoch))
+            self._pipeline.seal_if_due(self.settle)
         self._began = self._clock()
 
     def settle(self) -> None:

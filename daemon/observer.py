@@ -182,6 +182,7 @@ def _measured(pipeline: Pipeline) -> Gauges:
     return {
         **pipeline.ledger.measured(),
         **pipeline.held.measured(),
+        **pipeline.indices.measured(),
         **pipeline.compose.retraining.measured(),
         **clusters,
         **pipeline.compose.bandit.measured(list(largest)[:MAX_CLUSTERS]),

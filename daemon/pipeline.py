@@ -17,6 +17,7 @@ import numpy as np
 
 from consumers.broker import PreparedRow, RawDocument, RawFeedback
 from consumers.formats.documents import Arrivals, decode_rows
+from curation.dedup.sealing import Indices
 from curation.ticks import NONE_ACCEPTED, Accepted
 from curatord.records import DeadLetter, Retraction
 from curatord.sequence import EndOfStream
@@ -32,13 +33,14 @@ from ops.memory import keep_freed_memory, keep_objects, return_freed_memory
 from ops.phases import PhaseClock
 from packing.emission import Emission
 from packing.held import HeldDocuments
+from packing.placements import index_placements
 from state.common_facts import DEAD_LETTERS, NEXT_ORDINAL, RETRACTED, TICKED
 from state.epoch import Change, Epoch
 from state.fact_table import FactCell, FactOwner, Table, gather_changes, restore_stages
 from state.facts import FactSource
 from state.ledger import LEDGER, Ledger
 from state.outcomes import LaterReason
-from state.segments import DOCUMENTS, Segment, Segments, read_segments
+from state.segments import DOCUMENTS, Segment, Segments, first_segment_after, read_segments
 from state.store import Store
 from state.tally import Tally
 
@@ -53,6 +55,7 @@ class Pipeline(FactOwner):
     phases: PhaseClock
     ledger: Ledger
     segments: Segments
+    indices: Indices
     held: HeldDocuments
     identify: Identify
     decide: Decide
@@ -220,6 +223,7 @@ class Pipeline(FactOwner):
         if doc_no < 0:
             return
         segment, row = self.segments.find(doc_no, epoch)
+        self.indices.retracted.add((doc_no,))
         self.decide.withdraw(segment, row)
         self.ticks.waiting.remove(doc_no)
         self.compose.mixture.remove(doc_no)
@@ -247,21 +251,30 @@ class Pipeline(FactOwner):
         epoch.stamp()
 
     def load(self, store: Store, beat: Callable[[], None] = lambda: None) -> None:
-        """Build what takes long, the indices, from the stored facts; `restore` does the rest.
+        """Build what takes long, the indices, from their files and the facts since; `restore` does the rest.
 
         `beat` is called all the time.
         """
         ticked = TICKED.get(store, None) or 0
-        retracted = read_retracted(store)
-        for segment in read_segments(store):
+        sealed = self.identify.next_doc_no = self.indices.open(np.fromiter(RETRACTED.keys(store), np.int64))
+        for segment in read_segments(store, first_segment_after(store, ticked, sealed)):
             beat()
-            self._index(segment, retracted, ticked)
+            self._index(segment, ticked)
+            self.seal_if_due()
+        index_placements(store)
         self._is_loaded = True
+
+    def seal_if_due(self, settle: Callable[[], None] = lambda: None) -> None:
+        """Move the indices to disk if they hold much in memory. `settle` waits until all that they hold is committed."""
+        if self.indices.is_due(self.identify.next_doc_no):
+            settle()
+            self.indices.seal(self.identify.next_doc_no)
 
     def follow(self, changes: Iterable[Change], store: Store) -> None:
         """Another process committed an epoch, which the store has already: bring the indices along."""
         changes = tuple(changes)
-        retracted = frozenset(doc_no for doc_no, _ in RETRACTED.changed(changes))
+        retracted = [doc_no for doc_no, _ in RETRACTED.changed(changes)]
+        self.indices.retracted.add(retracted)
         nothing_open = Epoch(number=0, identity="")
         for doc_no in retracted:
             if doc_no < self.identify.next_doc_no:
@@ -270,14 +283,17 @@ class Pipeline(FactOwner):
                 self.decide.withdraw(segment, row)
         for _, added in DOCUMENTS.changed(changes):
             if added is not None:
-                self._index(added, retracted, 0)
+                self._index(added, 0)
         for _, ticked in TICKED.changed(changes):
             if ticked is not None:
                 self.ticks.follow(ticked)
+        self.seal_if_due()
 
-    def _index(self, segment: Segment, retracted: frozenset[int], ticked: int) -> None:
-        self.identify.index(segment, retracted)
-        self.decide.index(segment, retracted)
+    def _index(self, segment: Segment, ticked: int) -> None:
+        if segment.first >= self.indices.sealed_documents:
+            alive_B = ~self.indices.retracted.among(segment.doc_nos())
+            self.identify.index(segment, alive_B)
+            self.decide.index(segment, alive_B)
         self.ticks.index(segment, ticked)
 
     def restore(self, store: Store) -> None:
@@ -286,7 +302,7 @@ class Pipeline(FactOwner):
             self.load(store)
         self.compose.embedder.restore(store)
         restore_stages((self, *self._owners()), store)
-        self.ticks.restore_waiting(read_retracted(store))
+        self.ticks.restore_waiting(self.indices.retracted)
         self.compose.restore_holders(self.ticks.waiting.until())
         self.ledger.check(self.held.unemitted_tokens())
 
@@ -314,8 +330,3 @@ def _tally(arrivals: Arrivals, epoch: Epoch) -> None:
     for at, problem in arrivals.id_problems.items():
         row = arrivals.rows[at]
         epoch.tallies[row.source].add(Tally(lost_ids=1, lost_id=f"row {row.position}: {problem}"))
-
-
-def read_retracted(store: Store) -> frozenset[int]:
-    """Numbers of the documents that were taken back."""
-    return frozenset(RETRACTED.keys(store))

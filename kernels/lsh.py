@@ -237,9 +237,7 @@ def match_and_insert(documents, min_similarity, forget_after, bucket, budget, ho
         found.work_B[row] = work + num_candidates
         if best >= 0:
             is_cold = best < num_cold
-            found.doc_nos_B[row] = (
-                np.int64(cold.survivors_S2[best, 0]) if is_cold else hot.doc_nos_S[best - num_cold]
-            )
+            found.doc_nos_B[row] = np.int64(cold.survivors_S2[best, 0]) if is_cold else hot.doc_nos_S[best - num_cold]
             found.similarities_B[row] = best_above / best_below
             continue
         for j in range(num_bytes):
@@ -252,9 +250,7 @@ def match_and_insert(documents, min_similarity, forget_after, bucket, budget, ho
             tag, place = tags_BT[row, band], places_T[band]
             if not is_full and is_taken(hot.table_C, hot.doc_nos_S, oldest, place):
                 # By another band of this document: look again.
-                num_hot, place, _ = read_bucket(
-                    hot.table_C, hot.doc_nos_S, oldest, tag, bucket, rows, band * bucket
-                )
+                num_hot, place, _ = read_bucket(hot.table_C, hot.doc_nos_S, oldest, tag, bucket, rows, band * bucket)
                 num_found, _ = read_runs(
                     cold, first_row, firsts_TR[band], ends_TR[band], bucket, rows, band * bucket, num_hot
                 )

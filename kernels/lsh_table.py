@@ -1,9 +1,9 @@
 """The table of the newest survivors: which of them have a tag. Open addressing, linear probing, one table for all bands.
 
 An entry has 8 bytes: the tag, which also says where probing begins, and the slot + 1 (0 is an empty place). As places
-follow the order of the tags, the table grows where it stands: its entries are spread over the longer array from the last
-to the first, in sequence, so the peak is the new size and growing costs 9 ns an entry. Dropped survivors keep slot and
-entries, marked dead, until another takes their place in the bucket or their gaps are closed. Forgotten ones, whose
+follow the order of the tags, the table grows where it stands: its entries are spread over the longer array from the
+last to the first, in sequence, so the peak is the new size and growing costs 9 ns an entry. Dropped survivors keep slot
+and entries, marked dead, until another takes their place in the bucket or their gaps are closed. Forgotten ones, whose
 numbers are below `oldest`, count as dead.
 """
 

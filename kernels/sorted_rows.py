@@ -1,18 +1,18 @@
-"""Sorted rows of 64-bit words, too many for memory, and a directory that tells where a row stands, or that it is not there.
+"""Sorted rows of words, too many for memory, and a directory that tells where a row stands, or that it is not there.
 
-Rows are sorted by all their words. The upper bits of the first word, its *value*, are cut in two. The first part names
-a *cell*, of which there are about as many that each has 8 to 16 rows; an array has the number of the first row of each.
-The second part of every row, the *rest*, is kept, packed to its bits. So a value is looked for in the rests of one cell:
-two cache lines, which may be asked for ahead. Of a value of 32 bits nothing is lost: what is found there is there, and
-the directory is a set as small as a Bloom filter, without its errors. Of longer values REST_BITS beyond the cell are
-kept, and one of some hundred rows that are looked for in vain is read in vain.
+Rows of 64-bit words are sorted by all their words. The upper bits of the first word, its *value*, are cut in two. The
+first part names a *cell*; there are so many that each has 8 to 16 rows, and an array has the number of the first row of
+each. The second part of every row, the *rest*, is kept, packed to its bits. So a value is looked for in the rests of a
+cell: two cache lines, which may be asked for ahead. Of a value of 32 bits nothing is lost: the directory is a set as
+small as a Bloom filter, without its errors. Of longer values REST_BITS beyond the cell are kept, and one in some
+hundred that are not there is looked for in the rows.
 
 A run of rows is a row of an array: addresses, which one kernel can follow into any number of files.
 
-Cost: 20 to 40 ns a value that is looked for, 5 ns a row that is merged. Memory: 7 to 14 bits a row.
+Cost: 20 to 40 ns a value that is looked for, 5 to 10 ns a row that is merged. Memory: 8 to 14 bits a row.
 
-Like the upper half of Elias and Fano's code (P. Elias: Efficient storage and retrieval by content and address of static
-files, 1974), with whole numbers in place of bits to count.
+Like the code of P. Elias (Efficient storage and retrieval by content and address of static files, 1974), with whole
+numbers in place of bits to count.
 """
 
 from __future__ import annotations
@@ -191,7 +191,7 @@ WITHHELD: Final = 32  # the bit of a number that is found by people only
 
 @njit(cache=True, nogil=True, boundscheck=False)
 def find_newest(runs_RC, keys_B2, wanted_B, gone_P, oldest_B, found_B):
-    """found_B[i] = the highest number under keys_B2[i] in any run that is neither gone nor older than its oldest, or -1.
+    """found_B[i] = the highest number under keys_B2[i] in any run that is neither gone nor below oldest_B[i], or -1.
 
     Rows are [first half of the key, second half, number]; a later run has higher numbers.
     """

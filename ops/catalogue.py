@@ -187,6 +187,8 @@ class Metric(StrEnum):
     LAST_SNAPSHOT = ("last_snapshot_timestamp_seconds", "When was the latest snapshot made?")
     RESTORE_REMAINING = ("restore_remaining_epochs", "Is a restore progressing?")
     RESTORES = ("restores_total", "How often was the state restored?")
+    INDEX_BYTES = ("index_bytes", "How much memory do the indices of documents seen take?")
+    INDEX_WANTED_BYTES = ("index_wanted_bytes", "With which state.memory would every look-up begin in memory?")
     STATE_FREE_BYTES = ("state_disk_free_bytes", "Will the disk of the state fill up?")
 
     STATUS = ("status", "What is the process doing? 1 for the one that it does.", "status", 8)

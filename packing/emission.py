@@ -11,7 +11,7 @@ from curatord.sequence import HEAD_PRESENT, TAIL_PRESENT, PackedSequence
 from kernels.columns import bounds_of
 from packing.held import HeldDocuments
 from packing.pieces import lengths
-from packing.placements import PLACEMENTS, Placements
+from packing.placements import Placements, place
 from packing.rows import Rows
 from state.epoch import Epoch
 from state.ledger import Ledger
@@ -89,7 +89,7 @@ class Emission:
             lengths=lengths_S.astype(np.uint32).tobytes(),
             numbers=pieces_S["numbers"].tobytes(),
         )
-        PLACEMENTS.put(epoch, (rows.generation, first), fact)
+        place(fact, epoch)
 
 
 def _spans(bounds: list[int]) -> tuple[list[int], list[int]]:

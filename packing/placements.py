@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import msgspec
@@ -11,7 +12,8 @@ from numpy.typing import NDArray
 
 from state.document_numbers import DOCUMENT, Numbers, numbers_from
 from state.epoch import Epoch
-from state.facts import NUMBERS, Facts, FactSource, Family, packed
+from state.facts import NOTHING, NUMBER, NUMBERS, Codec, Facts, FactSource, Family, packed
+from state.store import Store
 
 RECENT_BLOCKS = 16  # decoded facts at hand: the ranks of a step report neighbouring sequences
 
@@ -32,6 +34,54 @@ class Placements(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
 PLACEMENTS = Facts(
     Family("placements", "where each piece of up to 1,024 sequences came from"), NUMBERS, packed(Placements)
 )
+
+_BLOCK_BITS = 12
+# By a block of documents, generation, and the number of the first sequence: where the documents of a block went.
+_PLACED: Facts[tuple[int, tuple[int, int]], None] = Facts(
+    Family("placed", "that some of 4,096 consecutive documents went into sequences of a fact of placements"),
+    Codec(
+        lambda key: NUMBER.encode(key[0]) + NUMBERS.encode(key[1]),
+        lambda row: (NUMBER.decode(row[:8]), NUMBERS.decode(row[8:])),
+    ),
+    NOTHING,
+)
+
+
+def _rows_placed(fact: Placements) -> Iterator[bytes]:
+    """Keys by which the fact is found from its documents."""
+    blocks = np.unique(np.frombuffer(fact.doc_nos, np.int64) >> _BLOCK_BITS)
+    return (_PLACED.row((block, (fact.generation, fact.first_seq_no))) for block in blocks.tolist())
+
+
+def place(fact: Placements, epoch: Epoch) -> None:
+    """These sequences come out with the epoch."""
+    PLACEMENTS.put(epoch, (fact.generation, fact.first_seq_no), fact)
+    epoch.extend(_PLACED.family.name, ((row, b"") for row in _rows_placed(fact)))
+
+
+def _is_indexed(committed: FactSource) -> bool:
+    """Whether placements are found by document: not in a state of before that was."""
+    row = next((row for _, fact in PLACEMENTS.items(committed) for row in _rows_placed(fact)), None)
+    return row is None or committed.get(_PLACED.family.name, row) is not None
+
+
+def index_placements(store: Store) -> None:
+    """Bring a state of an earlier version along, once."""
+    if not store.read_only and not _is_indexed(store):
+        store.apply(
+            (_PLACED.family.name, row, b"") for _, fact in PLACEMENTS.items(store) for row in _rows_placed(fact)
+        )
+
+
+def placements_of(committed: FactSource, doc_no: int) -> Iterator[Placements]:
+    """The facts that may have pieces of a document, by generation and sequence."""
+    if not _is_indexed(committed):
+        yield from (fact for _, fact in PLACEMENTS.items(committed))
+        return
+    for row, _ in committed.items(_PLACED.family.name, NUMBER.encode(doc_no >> _BLOCK_BITS)):
+        fact = PLACEMENTS.get(committed, _PLACED.key.decode(row)[1])
+        assert fact is not None
+        yield fact
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -48,8 +48,8 @@ class FactSource(Protocol):
     def get(self, family: str, key: bytes) -> bytes | None:
         """One fact."""
 
-    def items(self, family: str, prefix: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
-        """The facts whose keys begin so, in the order of their keys."""
+    def items(self, family: str, prefix: bytes = b"", start: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
+        """The facts whose keys begin so and are not below `start`, in the order of their keys."""
 
     def at_or_before(self, family: str, key: bytes) -> tuple[bytes, bytes] | None:
         """The fact with the last key that is not above `key`."""
@@ -127,9 +127,10 @@ class Facts(Generic[K, V]):
         value = committed.get(self.family.name, self.row(key))
         return None if value is None else self.value.decode(value)
 
-    def items(self, committed: FactSource) -> Iterator[tuple[K, V]]:
-        """All committed facts, in the order of their keys as bytes."""
-        for row, value in committed.items(self.family.name, self.prefix):
+    def items(self, committed: FactSource, first: K | None = None) -> Iterator[tuple[K, V]]:
+        """All committed facts, or those from a key on, in the order of their keys as bytes."""
+        start = b"" if first is None else self.row(first)
+        for row, value in committed.items(self.family.name, self.prefix, start):
             yield self._key_of(row), self.value.decode(value)
 
     def keys(self, committed: FactSource) -> Iterator[K]:

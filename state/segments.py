@@ -8,7 +8,6 @@ small ones, and they compress well.
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -210,21 +209,15 @@ class Segments:
 
     def __init__(self, committed: FactSource) -> None:
         self._committed = committed
-        self._firsts: list[int] = []
-        self._recent: tuple[int, Segment] | None = None  # lookups come in runs of neighbours
-
-    def add(self, first: int) -> None:
-        """A segment that begins with this document exists from now on."""
-        self._firsts.append(first)
+        self._recent: Segment | None = None  # lookups come in runs of neighbours
 
     def find(self, doc_no: int, epoch: Epoch) -> tuple[Segment, int]:
         """The segment of a document and its row there."""
-        first = self._firsts[bisect_right(self._firsts, doc_no) - 1]
-        if self._recent is None or self._recent[0] != first:
-            segment = DOCUMENTS.opened(epoch, first) or DOCUMENTS.get(self._committed, first)
-            assert segment is not None
-            self._recent = (first, segment)
-        return self._recent[1], doc_no - first
+        if self._recent is None or not self._recent.first <= doc_no < self._recent.first + len(self._recent):
+            found = DOCUMENTS.at_or_before(self._committed, epoch, doc_no)
+            assert found is not None
+            self._recent = found[1]
+        return self._recent, doc_no - self._recent.first
 
     def text_key(self, doc_no: int, epoch: Epoch) -> bytes:
         """The key of a document's text."""
@@ -232,9 +225,22 @@ class Segments:
         return segment.text_keys[16 * row : 16 * (row + 1)]
 
 
-def read_segments(committed: FactSource) -> Iterator[Segment]:
-    """All segments, oldest first."""
-    return (segment for _, segment in DOCUMENTS.items(committed))
+def read_segments(committed: FactSource, first: int = 0) -> Iterator[Segment]:
+    """The segments that begin with this document or later, oldest first."""
+    return (segment for _, segment in DOCUMENTS.items(committed, first))
+
+
+def segment_at(committed: FactSource, doc_no: int) -> Segment | None:
+    """The last segment that begins with this document or earlier."""
+    found = DOCUMENTS.at_or_before(committed, Epoch(number=0, identity=""), doc_no) if doc_no >= 0 else None
+    return None if found is None else found[1]
+
+
+def first_segment_after(committed: FactSource, ticked: int, at_most: int) -> int:
+    """Where the segments begin that may have ordinals of `ticked` or more, `at_most` if that comes first."""
+    while (segment := segment_at(committed, at_most - 1)) is not None and segment.last_ordinal >= ticked:
+        at_most = segment.first
+    return at_most
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -285,11 +291,7 @@ def verdict_of(segment: Segment, row: int) -> Verdict:
 
 def find_document(committed: FactSource, doc_no: int) -> Verdict | None:
     """The document with this number."""
-    best: Segment | None = None
-    for segment in read_segments(committed):
-        if segment.first > doc_no:
-            break
-        best = segment
-    if best is None or doc_no >= best.first + len(best):
+    segment = segment_at(committed, doc_no)
+    if segment is None or doc_no >= segment.first + len(segment):
         return None
-    return verdict_of(best, doc_no - best.first)
+    return verdict_of(segment, doc_no - segment.first)

@@ -33,12 +33,21 @@ _READ_BYTES = 1 << 20
 
 
 class StateConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """[state]: where the service keeps its state. Only the service uses it."""
+    """[state]: where the service keeps its state, and how much of it is in memory."""
 
+    memory: Annotated[int, msgspec.Meta(ge=16 << 20)] = 2 << 30
+    """Bytes of memory for the indices of documents seen. The newest documents take up to 120 MB, all others about 35
+    bytes each, for as long as there is room; beyond it, look-ups read from disk what the system does not keep in
+    memory."""
+    forget_after: Annotated[int, msgspec.Meta(ge=0)] = 0
+    """Documents after which a text, an address and a near-duplicate may come again: matches are looked for among so
+    many documents before, and older ones take no memory. 0 forgets nothing. Ids are never forgotten: redeliveries,
+    new versions and retractions are recognised at any age. Part of identity."""
     dir: str = "curatord-state"
-    """Folder of this process's own copy of the state; a lost one is restored from snapshots and the journal."""
+    """Folder of the service's own copy of the state; a lost one is restored from snapshots and the journal. `curate`
+    keeps it in its output folder."""
     snapshot_dir: str = ""
-    """Folder for snapshots, on another disk than `dir`; "" makes none, and the journal is never cut."""
+    """Folder for the service's snapshots, on another disk than `dir`; "" makes none, and the journal is never cut."""
     snapshot_interval_s: Annotated[float, msgspec.Meta(gt=0)] = 3600.0
     """Seconds between snapshots."""
 

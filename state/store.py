@@ -170,14 +170,14 @@ class Store:
             return None
         return Committed(epoch=int(number), identity=identity.decode())
 
-    def items(self, family: str, prefix: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
-        """All committed facts of a family whose keys begin so, in the order of their keys."""
+    def items(self, family: str, prefix: bytes = b"", start: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
+        """All committed facts of a family whose keys begin so, from `start` on, in the order of their keys."""
         rows = self._families.get(family)
         if rows is None:
             return
         # The iterator of `Rdict.items` ends at a damaged block as if there was nothing more.
         place = rows.iter()
-        place.seek(prefix)
+        place.seek(max(prefix, start))
         while place.valid():
             key = place.key()
             if not key.startswith(prefix):
@@ -234,7 +234,7 @@ class Store:
 
     def num_bytes(self) -> int:
         """Size of the files on disk."""
-        return sum(path.stat().st_size for path in self.folder.iterdir() if path.is_file())
+        return sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file())
 
     def close(self) -> None:
         """Release the lock. Families and handles must be gone before the database, or the lock stays.

@@ -44,10 +44,10 @@ class Kept:
         """One fact."""
         return self.families.get(family, {}).get(key)
 
-    def items(self, family: str, prefix: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
+    def items(self, family: str, prefix: bytes = b"", start: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
         """The facts whose keys begin so, in order."""
         rows = self.families.get(family, {})
-        return ((key, rows[key]) for key in sorted(rows) if key.startswith(prefix))
+        return ((key, rows[key]) for key in sorted(rows) if key.startswith(prefix) and key >= start)
 
     def at_or_before(self, family: str, key: bytes) -> tuple[bytes, bytes] | None:
         """The fact with the last key that is not above `key`."""

@@ -20,7 +20,6 @@ LONG_FUNCTIONS = {
 
 LONG_MODULES = {
     "curation/selection/bandit.py",
-    "kernels/lsh.py",
     "kernels/text_masks.py",
 }
 

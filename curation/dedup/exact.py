@@ -137,9 +137,7 @@ def fingerprint(texts: Texts, urls: Sequence[str]) -> Keys:
 class ExactDedup:
     """The keys of all documents seen, and neither retracted nor forgotten."""
 
-    def __init__(
-        self, config: ExactDedupConfig, retracted: Retracted | None = None, *, forget_after: int = 0
-    ) -> None:
+    def __init__(self, config: ExactDedupConfig, retracted: Retracted | None = None, *, forget_after: int = 0) -> None:
         self._config = config
         retracted = retracted or Retracted()
         self.texts = KeyIndex("texts", retracted, forget_after=forget_after)

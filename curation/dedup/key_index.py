@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curation.dedup.hash_index import HashIndex, sorted_rows
+from curation.dedup.manifest import IDS
 from curation.dedup.retracted import Retracted
 from curation.dedup.tier import Tier
 from kernels import sorted_rows as kernel
@@ -39,9 +40,7 @@ class KeyIndex:
         found_B = np.full(len(keys_B2), -1, np.int64)
         if len(self.tier.columns_RC):
             bits = self._retracted.bits
-            kernel.find_newest(
-                self.tier.columns_RC, np.ascontiguousarray(keys_B2), wanted_B, bits, oldest_B, found_B
-            )
+            kernel.find_newest(self.tier.columns_RC, np.ascontiguousarray(keys_B2), wanted_B, bits, oldest_B, found_B)
         return found_B
 
     def find(self, keys_B2: Keys) -> Numbers:
@@ -87,7 +86,7 @@ class IdIndex(KeyIndex):
     """
 
     def __init__(self, retracted: Retracted) -> None:
-        super().__init__("ids", retracted)
+        super().__init__(IDS, retracted)
         self._rows: list[NDArray[np.uint64]] = []
 
     def note(self, keys_B2: Keys, doc_nos_B: Numbers, withheld_B: NDArray[np.bool_]) -> None:

@@ -17,7 +17,10 @@ from numpy.typing import NDArray
 from curatord.errors import StateError
 
 HEADER = np.dtype(
-    [("magic", "S8"), *((name, "<i8") for name in ("num_rows", "width", "cell_bits", "rest_bits", "rests", "rows", "end"))]
+    [
+        ("magic", "S8"),
+        *((name, "<i8") for name in ("num_rows", "width", "cell_bits", "rest_bits", "rests", "rows", "end")),
+    ]
 )
 MAGIC = b"curunv1"
 CELLS = HEADER.itemsize  # where the cells begin
@@ -47,7 +50,11 @@ class RunFile:
             raise StateError(f"{path} cannot be read: {error}") from error
         if len(self._memory) >= HEADER.itemsize:
             (self.header,) = np.frombuffer(self._memory, HEADER, count=1)
-        if len(self._memory) < HEADER.itemsize or self.header["magic"] != MAGIC or self.header["end"] != len(self._memory):
+        if (
+            len(self._memory) < HEADER.itemsize
+            or self.header["magic"] != MAGIC
+            or self.header["end"] != len(self._memory)
+        ):
             raise StateError(f"{path} is not what was written there")
         if hasattr(mmap, "MADV_RANDOM"):  # the neighbours of what is read are not wanted
             self._memory.madvise(mmap.MADV_RANDOM)

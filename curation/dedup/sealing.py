@@ -14,58 +14,41 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from curation.dedup.exact import ExactDedup
 from curation.dedup.key_index import IdIndex
+from curation.dedup.manifest import FOLDER, MANIFEST, NOTHING_SEALED, Manifest, manifest_of
 from curation.dedup.near import NearDedup
 from curation.dedup.retracted import Retracted
 from curation.dedup.tier import Tier
 from curatord.errors import StateError
+from ops.catalogue import Metric
+from ops.readings import Gauges
 from state.durable import sync
-from state.facts import FactSource, packed, single
 from state.store import Store, explain_storage
 
-FOLDER: Final = "runs"  # in the folder of the state
 MAX_HOT_DOCUMENTS: Final = 1 << 17  # a restart, and `explain`, read so many again at most
 HOT_BYTES: Final = 900  # memory of a document that is not sealed, in all indices
-
-
-class Manifest(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
-    """Fact: the files of the indices, and what they tell of."""
-
-    documents: int  # all with a lower number
-    survivors: int
-    runs: dict[str, list[str]]  # kind -> files, oldest first
-
-
-MANIFEST = single("runs", packed(Manifest))
-_NOTHING = Manifest(documents=0, survivors=0, runs={})
-
-
-def manifest_of(committed: FactSource) -> Manifest:
-    """What was sealed."""
-    return MANIFEST.get(committed, None) or _NOTHING
 
 
 @dataclass(slots=True)
 class Indices:
     """All that finds documents of before, within a budget of bytes."""
 
+    store: Store
     ids: IdIndex
     exact: ExactDedup
     near: NearDedup
     retracted: Retracted
     memory: int
-    max_hot_documents: int = MAX_HOT_DOCUMENTS
     sealed_documents: int = 0
 
     @property
     def hot_documents(self) -> int:
         """Documents in memory beyond which they are sealed."""
-        return min(self.max_hot_documents, self.memory // 2 // HOT_BYTES)
+        return min(MAX_HOT_DOCUMENTS, self.memory // 2 // HOT_BYTES)
 
     def _tiers(self) -> tuple[Tier, ...]:
         return self.ids.tier, self.exact.texts.tier, self.exact.urls.tier, self.near.survivors.tier
@@ -74,10 +57,10 @@ class Indices:
         """Whether there are many documents in memory."""
         return next_doc_no - self.sealed_documents >= self.hot_documents
 
-    def seal(self, store: Store, next_doc_no: int) -> None:
+    def seal(self, next_doc_no: int) -> None:
         """Everything in memory, all of which is committed, goes to disk. Raises `StorageError`."""
-        folder = store.folder / FOLDER
-        before = frozenset(name for names in manifest_of(store).runs.values() for name in names)
+        store, folder = self.store, self.store.folder / FOLDER
+        before = manifest_of(store).names()
         try:
             folder.mkdir(exist_ok=True)
             for index in (self.ids, self.exact.texts, self.exact.urls):
@@ -93,21 +76,21 @@ class Indices:
         store.apply([(MANIFEST.family.name, MANIFEST.row(None), MANIFEST.value.encode(manifest))])
         self._clean(folder, manifest, before)
 
-    def open(self, store: Store, retracted: NDArray[np.int64]) -> int:
-        """What was sealed; how many documents that is. Those that follow must be taken in again."""
+    def open(self, retracted: NDArray[np.int64]) -> int:
+        """Go on with the files of the manifest; the number of documents that they tell of. Later ones must be taken in."""
         self.retracted.add(retracted.tolist())
-        manifest, folder = manifest_of(store), store.folder / FOLDER
+        manifest, folder = manifest_of(self.store), self.store.folder / FOLDER
         try:
             for tier in self._tiers()[:-1]:
-                tier.open([folder / name for name in manifest.runs.get(tier.kind, [])])
-            survivors, names = self.near.survivors, manifest.runs.get(self.near.survivors.tier.kind, [])
-            survivors.open(folder, names, manifest.survivors, retracted)
+                tier.open(manifest.files(folder, tier.kind))
+            survivors = self.near.survivors
+            survivors.open(folder, manifest.files(folder, survivors.tier.kind), manifest.survivors, retracted)
         except StateError:
             for tier in self._tiers():
                 tier.open([])
             self.near.survivors.open(folder, [], 0, retracted)
-            manifest = _NOTHING
-        if not store.read_only:
+            manifest = NOTHING_SEALED
+        if not self.store.read_only:
             self._clean(folder, manifest, frozenset())
         self.sealed_documents = manifest.documents
         self._hold()
@@ -122,7 +105,7 @@ class Indices:
 
     def _clean(self, folder: Path, manifest: Manifest, before: frozenset[str]) -> None:
         """Delete the files that neither this manifest nor the one before names."""
-        named = {name for names in manifest.runs.values() for name in names} | before
+        named = manifest.names() | before
         with suppress(OSError):
             for path in folder.glob("*.run"):
                 if path.name not in named:
@@ -134,6 +117,7 @@ class Indices:
         tables = self.ids.num_bytes() + self.exact.num_bytes() + self.near.num_bytes() + self.retracted.num_bytes()
         return directories + tables
 
-    def wanted_bytes(self) -> int:
-        """The budget with which all directories are in memory."""
-        return self.hot_documents * HOT_BYTES + sum(tier.directory_bytes() for tier in self._tiers())
+    def measured(self) -> Gauges:
+        """Memory of all indices, and the budget with which no directory would have to lie on disk alone."""
+        whole = self.hot_documents * HOT_BYTES + sum(tier.directory_bytes() for tier in self._tiers())
+        return {Metric.INDEX_BYTES: self.num_bytes(), Metric.INDEX_WANTED_BYTES: whole}

@@ -134,9 +134,9 @@ class Survivors:
         self._table.values.fill(0)
         self.num_slots = 0
 
-    def open(self, folder: Path, names: list[str], num_rows: int, retracted: NDArray[np.int64]) -> None:
+    def open(self, folder: Path, runs: list[Path], num_rows: int, retracted: NDArray[np.int64]) -> None:
         """The survivors of a manifest. Raises `StateError` if they are not there as they were written."""
-        self.tier.open([folder / name for name in names])
+        self.tier.open(runs)
         self._files.open(folder, num_rows)
         if num_rows:
             self._newest = int(self._files.survivors_S2[-1, 0])

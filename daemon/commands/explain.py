@@ -12,19 +12,22 @@ from typing import Any
 import click
 import numpy as np
 
+from curation.dedup.manifest import manifest_of, sealed_under
 from curation.quality.rules import RULES, explain_reason
 from curatord.errors import StateError, UsageError
 from daemon.commands.read_state import Damage, HeldPiece, buffered_documents, held_pieces, opened_for_reading
 from daemon.commands.screen import show
-from packing.placements import PLACEMENTS
+from packing.placements import placements_of
 from packing.sampled import SAMPLED
 from state.common_facts import DEAD_LETTERS, RETRACTED, TICKED
 from state.document_numbers import named, numbers_from
 from state.outcomes import LATER_REASONS, LaterReason, Stage
-from state.segments import Verdict, read_segments, verdict_of
+from state.segments import Verdict, find_document, read_segments, segment_at, verdict_of
 from state.store import Store
 
 NUM_SIMILAR = 3
+HINTED_DOCUMENTS = 100_000  # the newest, among which ids are looked for that look like an unknown one
+MAX_DOC_NO = (1 << 63) - 1
 COLUMN = 12
 
 
@@ -65,7 +68,7 @@ def explain(doc_id: str, output: Path, *, as_json: bool) -> None:
     """Print the way of a document. Raises `UsageError` if the id was never read, `StateError` if damage hides it."""
     damage = Damage()
     with opened_for_reading(output) as store:
-        verdicts = list(_find(store, doc_id, damage))
+        verdicts = list(find_versions(store, doc_id, damage))
         if not verdicts:
             raise _unknown(store, doc_id, output, damage)
         stories = [_story(store, verdict, damage) for verdict in verdicts]
@@ -78,9 +81,15 @@ def explain(doc_id: str, output: Path, *, as_json: bool) -> None:
         show(f"curatord: the state is damaged, so something may be missing above: {problem}", err=True)
 
 
-def _find(store: Store, doc_id: str, damage: Damage) -> Iterator[Verdict]:
+def find_versions(store: Store, doc_id: str, damage: Damage) -> Iterator[Verdict]:
     """Every document that was read under this id, oldest first; more than one after a new version."""
-    for segment in damage.as_far_as_readable(read_segments(store)):
+    unsealed = manifest_of(store).documents
+    try:
+        found = [find_document(store, doc_no) for doc_no in sealed_under(store, doc_id)]
+    except StateError:  # files that are not there, as after a restore, or damaged
+        found, unsealed = [], 0
+    yield from (verdict for verdict in found if verdict is not None and verdict.doc_id == doc_id)
+    for segment in damage.as_far_as_readable(read_segments(store, unsealed)):
         if doc_id in segment.ids:
             yield from (verdict_of(segment, row) for row, other in enumerate(segment.ids) if other == doc_id)
 
@@ -99,7 +108,9 @@ def _unknown(store: Store, doc_id: str, output: Path, damage: Damage) -> UsageEr
                 f"({letter.reason}: {letter.message})"
             )
     tail = doc_id.rsplit("/", 1)[-1]
-    similar = {other for segment in read_segments(store) for other in segment.ids if tail and tail in other}
+    newest = segment_at(store, MAX_DOC_NO)
+    first = max(0, newest.first - HINTED_DOCUMENTS) if newest is not None else 0
+    similar = {other for segment in read_segments(store, first) for other in segment.ids if tail and tail in other}
     nearest = sorted(similar, key=lambda other: (len(other), other))[:NUM_SIMILAR]
     hint = f"; there is {', '.join(map(repr, nearest))}" if nearest else ""
     return UsageError(f"no document with the id {doc_id!r} was ever read into {output}{hint}")
@@ -108,7 +119,7 @@ def _unknown(store: Store, doc_id: str, output: Path, damage: Damage) -> UsageEr
 def find_placements(store: Store, doc_no: int, damage: Damage) -> list[Placement]:
     """Every sequence that has a piece of the document."""
     found = []
-    for _, fact in damage.as_far_as_readable(PLACEMENTS.items(store)):
+    for fact in damage.as_far_as_readable(placements_of(store, doc_no)):
         doc_nos = np.frombuffer(fact.doc_nos, np.int64)
         segments = np.flatnonzero(doc_nos == doc_no)
         if not len(segments):
@@ -160,9 +171,9 @@ def _id_of(store: Store, doc_no: int, damage: Damage) -> str:
     """The id of a document by its number; "" for none."""
     if doc_no < 0:
         return ""
-    for segment in damage.as_far_as_readable(read_segments(store)):
-        if segment.first <= doc_no < segment.first + len(segment):
-            return segment.ids[doc_no - segment.first]
+    for verdict in damage.as_far_as_readable(find_document(store, number) for number in (doc_no,)):
+        if verdict is not None:
+            return verdict.doc_id
     return f"document number {doc_no}, which cannot be read"
 
 
@@ -277,7 +288,7 @@ def describe_retraction(doc_id: str, output: Path) -> str:
     """The result of a retraction."""
     damage = Damage()
     with opened_for_reading(output) as store:
-        verdicts = list(_find(store, doc_id, damage))
+        verdicts = list(find_versions(store, doc_id, damage))
         if not verdicts:
             return f"{doc_id}: never read. If an older version of it arrives later, it will be withheld."
         placements = find_placements(store, verdicts[-1].doc_no, damage)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from daemon.commands.screen import show
 from state.common_facts import TICKED
 from state.epoch import META
 from state.ledger import LEDGER, OUTCOMES, Ledger
-from state.segments import read_segments
+from state.segments import Segment, first_segment_after, read_segments, segment_at
 from state.store import Store
 
 MAX_PROBLEMS = 20
@@ -100,7 +101,7 @@ def _state_report(store: Store) -> StateReport:
 def _held(store: Store, retracted: set[int], from_ordinal: int, damage: Damage) -> dict[str, int]:
     """Documents that wait, by what they wait for."""
     waiting = 0
-    for segment in damage.as_far_as_readable(read_segments(store)):
+    for segment in damage.as_far_as_readable(_unticked(store, from_ordinal)):
         accepted_B = segment.having(lambda stage, reason: not stage)
         late_B = segment.column("ordinals", np.int64) >= from_ordinal
         waiting += len(set(segment.doc_nos()[accepted_B & late_B].tolist()) - retracted)
@@ -110,6 +111,13 @@ def _held(store: Store, retracted: set[int], from_ordinal: int, damage: Damage) 
     held = {"tick": waiting, "balance buffer": len(buffered_documents(store, damage))}
     held |= {place: len(documents) for place, documents in sorted(places.items())}
     return {place: count for place, count in held.items() if count}
+
+
+def _unticked(store: Store, ticked: int) -> Iterator[Segment]:
+    """The segments that may have documents of an ordinal that no tick has taken."""
+    newest = segment_at(store, (1 << 63) - 1)
+    if newest is not None:
+        yield from read_segments(store, first_segment_after(store, ticked, newest.first + len(newest)))
 
 
 def _state_lines(report: StateReport, output: Path) -> list[str]:

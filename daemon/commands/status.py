@@ -27,6 +27,7 @@ from daemon.stages.deciding_options import differences
 from state.safe_points import read_safe_points
 
 DEGRADED = 1
+MB = 1_000_000
 _SAMPLE = re.compile(r"^(?:curatord_)?(\w+?)(?:\{(.*)\})? ([-+.e\dinfa]+)$", re.MULTILINE | re.IGNORECASE)
 _LABEL = re.compile(r'\w+="([^"]*)"')
 
@@ -194,6 +195,11 @@ def _lines(config: Config, status: Status) -> Iterator[str]:
         yield f"Run       {run.run_id} may read again from sequence {run.safe_seq_no:,} of generation {run.generation}"
     if status.headroom is not None:
         yield f"Headroom  {status.headroom:,.0f} sequences until retention reaches the first that a run may need"
+    if "index_bytes" in metrics:
+        used, wanted = metrics["index_bytes"][""], metrics.get("index_wanted_bytes", {}).get("", 0.0)
+        yield f"Indices   {used / MB:,.0f} MB of {config.state.memory / MB:,.0f} MB (state.memory)"
+        if wanted > config.state.memory:
+            yield f"          look-ups read from disk; with state.memory = {wanted:,.0f} they would not"
     if "process_open_fds" in metrics and "process_max_fds" in metrics:
         yield f"Files     {metrics['process_open_fds']['']:,.0f} open of {metrics['process_max_fds']['']:,.0f}"
     phases = {name: spent for name, spent in metrics.get("loop_seconds_total", {}).items() if spent}

@@ -82,6 +82,7 @@ class Summary:
     documents_held: int
     documents_buffered: int  # of them, in the balance buffers of the mixture
     tokens_held: int
+    index_bytes: int  # memory of the indices of all documents seen
     generations: tuple[Generation, ...]
     rows: int
     rows_flushed: int
@@ -127,6 +128,7 @@ def summary(
         documents_held=len(pipeline.held),
         documents_buffered=len(pipeline.compose.mixture.held()),
         tokens_held=pipeline.held.unemitted_tokens(),
+        index_bytes=pipeline.indices.num_bytes(),
         generations=pipeline.compose.packer.generations,
         rows=stats.rows,
         rows_flushed=stats.rows_flushed,
@@ -305,6 +307,7 @@ def _fact_lines(result: Summary) -> list[Text]:
         facts["Left out"] = passed_over_line(Counter(result.passed_over))
     if result.unchanged_inputs:
         facts["Inputs"] = f"{result.unchanged_inputs:,} did not change since they were read"
+    facts["Indices"] = f"{result.index_bytes / 1e6:,.0f} MB of memory for all documents seen"
     facts["Time"] = f"{result.rows_this_run:,} rows in {result.seconds:.1f} s, {rate:,.0f} a second in all{training}"
     return [Text.assemble((f"{name:<{NAME_WIDTH}}", "bold"), fact) for name, fact in facts.items()]
 

@@ -165,10 +165,9 @@ class Decide:
         self.near_dedup.drop(segment.first + row)
         self.hold_out.withdraw(segment.ids[row])
 
-    def index(self, segment: Segment, retracted: frozenset[int]) -> None:
+    def index(self, segment: Segment, alive_B: NDArray[np.bool_]) -> None:
         """Put the documents of a segment back into the indices, but for those that were retracted."""
         doc_nos_B = segment.doc_nos()
-        alive_B = np.array([doc_no not in retracted for doc_no in doc_nos_B.tolist()], np.bool_)
         # A document that came under a known address still took its text; one with a known text took nothing.
         took_text_B = alive_B & segment.having(lambda stage, _: stage != Stage.DOCUMENTS)
         took_text_B &= segment.having(lambda _, reason: reason != Reason.SAME_TEXT)
@@ -179,7 +178,6 @@ class Decide:
         if signed_B.any():
             signatures_BP = np.frombuffer(segment.signatures, np.uint8).reshape(int(signed_B.sum()), -1)
             self.near_dedup.restore(doc_nos_B[signed_B & alive_B], signatures_BP[alive_B[signed_B]])
-        self.record.segments.add(segment.first)
 
 
 def _count(counts: dict[str, int], names: Sequence[str], more: NDArray[np.int64]) -> None:

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from consumers.formats.documents import Arrivals, Documents
 from curation.batch import Batch
 from curation.dedup.exact import Keys, fingerprint
-from curation.dedup.hash_index import HashIndex, hash_keys
+from curation.dedup.hash_index import hash_keys
+from curation.dedup.key_index import IdIndex
 from curatord.records import DeadLetter, Retraction
 from daemon.prepared.columns import Prepared
 from state.common_facts import TOMBSTONES
@@ -85,7 +86,7 @@ def _as_bytes(keys_B2: NDArray[np.uint64]) -> list[bytes]:
     return keys
 
 
-def _gather(arrivals: Arrivals, prepared: Prepared | None, known_ids: HashIndex) -> _Poll:
+def _gather(arrivals: Arrivals, prepared: Prepared | None, known_ids: IdIndex) -> _Poll:
     documents = arrivals.documents
     batch = Batch(
         ordinals_B=arrivals.first_ordinal + arrivals.places_B,
@@ -113,10 +114,10 @@ def _gather(arrivals: Arrivals, prepared: Prepared | None, known_ids: HashIndex)
 class Identify(FactOwner):
     """All ids seen and not retracted, and the tombstones of those that were."""
 
-    def __init__(self, ledger: Ledger, segments: Segments) -> None:
+    def __init__(self, ledger: Ledger, segments: Segments, ids: IdIndex) -> None:
         self._ledger = ledger
         self._segments = segments
-        self._ids = HashIndex()
+        self._ids = ids
         self._tombstones = FactTable(TOMBSTONES)
         self.next_doc_no = 0
 
@@ -233,10 +234,9 @@ class Identify(FactOwner):
 
     def note(self, run: Run) -> None:
         """The run was decided: its ids are known from now on."""
-        known_B = ~run.withheld_B
-        self._ids.assign(run.id_keys_B2[known_B], run.batch.doc_nos_B[known_B])
+        self._ids.note(run.id_keys_B2, run.batch.doc_nos_B, run.withheld_B)
         self.next_doc_no += len(run.batch)
-        for key in run.id_keys_B2[known_B] if self._tombstones else ():
+        for key in run.id_keys_B2[~run.withheld_B] if self._tombstones else ():
             self._tombstones.pop(key.tobytes(), None)
 
     def forget(self, retraction: Retraction) -> int:
@@ -253,10 +253,8 @@ class Identify(FactOwner):
         """A document of an earlier run was taken back: its id is free, unless a newer version has it already."""
         self._ids.drop(segment.keys("id_keys")[row : row + 1], np.array([segment.first + row]))
 
-    def index(self, segment: Segment, retracted: frozenset[int]) -> None:
+    def index(self, segment: Segment, alive_B: NDArray[np.bool_]) -> None:
         """Put the ids of a segment back; segments come oldest first, so the newest version stays."""
-        doc_nos_B = segment.doc_nos()
-        known_B = segment.having(lambda stage, reason: (stage, reason) != (Stage.DOCUMENTS, Reason.RETRACTED))
-        known_B &= [doc_no not in retracted for doc_no in doc_nos_B.tolist()]
-        self._ids.assign(segment.keys("id_keys")[known_B], doc_nos_B[known_B])
+        withheld_B = segment.having(lambda stage, reason: (stage, reason) == (Stage.DOCUMENTS, Reason.RETRACTED))
+        self._ids.note(segment.keys("id_keys"), segment.doc_nos(), withheld_B | ~alive_B)
         self.next_doc_no = segment.first + len(segment)

@@ -46,7 +46,6 @@ class Record:
             sources=batch.sources,
             num_bytes_B=num_bytes_B,
         )
-        self.segments.add(segment.first)
         DOCUMENTS.put(epoch, segment.first, segment)
         self.verdict_rows.note(segment, batch.texts, epoch)
         self.examples.note(segment, outcomes, batch.texts)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from curation.dedup.retracted import Retracted
 from curation.ticks import Accepted, TickBuffer, boundaries
 from state.common_facts import TICKED
 from state.fact_table import FactCell, FactOwner, Table
@@ -50,13 +51,13 @@ class Ticks(FactOwner):
         while self._unticked and self._unticked[0].last_ordinal < ticked:
             self._unticked.popleft()
 
-    def restore_waiting(self, retracted: frozenset[int]) -> None:
+    def restore_waiting(self, retracted: Retracted) -> None:
         """Documents that no tick has taken wait again."""
         for segment in self._unticked:
             ordinals_B = segment.column("ordinals", np.int64)
             doc_nos_B = segment.doc_nos()
             waits_B = (ordinals_B >= self._ticked.value) & segment.having(lambda stage, reason: not stage)
-            waits_B &= [doc_no not in retracted for doc_no in doc_nos_B.tolist()]
+            waits_B &= ~retracted.among(doc_nos_B)
             rows_B = np.flatnonzero(waits_B)
             sources = segment.column("source_index", np.uint32)[rows_B]
             self.waiting.add(

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from kernels import lsh
 from curation.dedup.survivors import Survivors
+from kernels import lsh
 from kernels.sketch import compare
 
 MIN_SIMILARITY = 0.76
@@ -178,8 +178,8 @@ def test_a_dropped_document_makes_room_for_its_next_copy() -> None:
 def test_documents_that_are_not_eligible_neither_match_nor_are_matched() -> None:
     index = new_index()
     one = families(1, 1)
-    same = tuple(column.repeat(4, axis=0) for column in one.columns())
-    found = match(index, np.arange(4), *same, eligible_B=np.array([False, True, False, True]))
+    sketches_BQ, tags_BT, symbols_B = (column.repeat(4, axis=0) for column in one.columns())
+    found = match(index, np.arange(4), sketches_BQ, tags_BT, symbols_B, np.array([False, True, False, True]))
     assert found.doc_nos_B.tolist() == [-1, -1, -1, 1]
     assert len(index) == 1
 

@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from packing.placements import PLACEMENTS, PlacementIndex, Placements
+from packing.placements import PLACEMENTS, PlacementIndex, Placements, index_placements, place, placements_of
 from state.document_numbers import make_numbers
 from state.epoch import Epoch
 from state.store import Store
@@ -16,7 +16,7 @@ from state.store import Store
 Block = list[int]  # segments of each of consecutive sequences; 0 of a filler
 
 
-def put_block(epoch: Epoch, generation: int, first: int, block: Block) -> None:
+def block_of(generation: int, first: int, block: Block) -> Placements:
     """Segment i of sequence n starts at 100 n + i, in the cluster n."""
     sequences = first + np.repeat(np.arange(len(block)), block)
     within = np.concatenate([np.arange(count) for count in block])
@@ -29,7 +29,37 @@ def put_block(epoch: Epoch, generation: int, first: int, block: Block) -> None:
         lengths=np.ones(len(sequences), np.uint32).tobytes(),
         numbers=make_numbers(sequences, 0, 0.5).tobytes(),
     )
-    PLACEMENTS.put(epoch, (generation, first), fact)
+    return fact
+
+
+def place_block(epoch: Epoch, generation: int, first: int, block: Block) -> None:
+    place(block_of(generation, first, block), epoch)
+
+
+def test_a_document_leads_to_its_sequences_also_in_a_state_of_before(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    old, new = Epoch(number=1, identity=""), Epoch(number=2, identity="")
+    blocks = [block_of(generation, first, [1] * 100) for generation in (1, 2) for first in range(0, 9000, 100)]
+    for fact in blocks:
+        PLACEMENTS.put(old, (fact.generation, fact.first_seq_no), fact)
+    store.apply(old.changes())
+    place(block_of(3, 5000, [0, 0, 1]), new)  # fillers, and the document of sequence 5002
+    store.apply(new.changes())
+
+    def found(doc_no: int) -> set[tuple[int, int]]:
+        return {
+            (fact.generation, fact.first_seq_no)
+            for fact in placements_of(store, doc_no)
+            if doc_no in np.frombuffer(fact.doc_nos, np.int64)
+        }
+
+    for _ in range(2):
+        assert found(5002) == {(1, 5000), (2, 5000), (3, 5000)}
+        assert found(8999) == {(1, 8900), (2, 8900)}
+        assert not found(20_000)
+        index_placements(store)
+    assert len(list(placements_of(store, 8999))) < 20  # of 181
+    store.close()
 
 
 def test_segments_of_any_sequences_are_found(tmp_path: Path) -> None:
@@ -49,7 +79,7 @@ def test_segments_of_any_sequences_are_found(tmp_path: Path) -> None:
             if number == num_committed:
                 store.apply(epoch.changes())
                 epoch = Epoch(number=2, identity="")
-            put_block(epoch, generation, len(counts), block)
+            place_block(epoch, generation, len(counts), block)
             counts += block
 
         placed = PlacementIndex(store).find(generation, np.array(sorted(wanted), np.int64), epoch)

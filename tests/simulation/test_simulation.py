@@ -13,10 +13,16 @@ import msgspec
 import pytest
 
 from consumers.memory import CrashPoint, World
+from curation.dedup import sealing
+from curation.dedup.manifest import manifest_of
 from curation.vectors import retraining
 from curatord.errors import JournalUnusable
+from daemon.commands.explain import find_versions
+from daemon.commands.read_state import Damage
 from daemon.config import Config
+from state.segments import read_segments
 from state.snapshot import Snapshots
+from state.store import Store, state_folder
 from tests.simulation.world import (
     ByChance,
     Outcome,
@@ -94,9 +100,18 @@ def test_batch_sizes_leave_no_trace(tmp_path: Path, batch: int, selecting: bool)
     assert outcome(world) == undisturbed(0, selecting)
 
 
-def test_a_crash_at_any_point_of_any_commit_leaves_no_trace(tmp_path: Path, simulation_seed: int) -> None:
+def seal_often(monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
+    """Two of three seeds take their indices from memory to disk every some documents."""
+    monkeypatch.setattr(sealing, "MAX_HOT_DOCUMENTS", (60, 250, sealing.MAX_HOT_DOCUMENTS)[seed % 3])
+
+
+def test_a_crash_at_any_point_of_any_commit_leaves_no_trace(
+    tmp_path: Path, simulation_seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     rng = random.Random(simulation_seed)
     selecting = simulation_seed % 2 == 1
+    expected = undisturbed(simulation_seed % 4, selecting)
+    seal_often(monkeypatch, simulation_seed)
     world = new_world(simulation_seed % 4, NUM_ROWS, tmp_path)
     config = config_of(selecting, poll_documents=rng.randrange(1, 200), epoch_documents=rng.randrange(20, 300))
     crashes = {epoch: rng.choice(list(CrashPoint)) for epoch in range(1, 60) if rng.random() < 0.3}
@@ -105,13 +120,17 @@ def test_a_crash_at_any_point_of_any_commit_leaves_no_trace(tmp_path: Path, simu
     wipes = simulation_seed % 3 == 2
     num_crashes = run(world, config, tmp_path, crashes=crashes, wipes=wipes, committing=committing)
 
-    assert outcome(world) == undisturbed(simulation_seed % 4, selecting)
+    assert outcome(world) == expected
     assert num_crashes == sum(epoch <= len(world.journal) for epoch in crashes if epoch > NUM_WARM_EPOCHS)
 
 
-def test_a_standby_that_followed_goes_on_as_the_owner_would_have(tmp_path: Path, simulation_seed: int) -> None:
+def test_a_standby_that_followed_goes_on_as_the_owner_would_have(
+    tmp_path: Path, simulation_seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     rng = random.Random(simulation_seed)
     selecting = simulation_seed % 2 == 1
+    expected = undisturbed(simulation_seed % 4, selecting)
+    seal_often(monkeypatch, simulation_seed)
     world = new_world(simulation_seed % 4, NUM_ROWS, tmp_path / "warm")
     config = config_of(selecting, poll_documents=rng.randrange(20, 200), epoch_documents=rng.randrange(40, 300))
     crashes = {epoch: rng.choice(list(CrashPoint)) for epoch in range(1, 60) if rng.random() < 0.2}
@@ -119,14 +138,16 @@ def test_a_standby_that_followed_goes_on_as_the_owner_would_have(tmp_path: Path,
     committing = ByChance(simulation_seed) if simulation_seed % 4 else None
     num_crashes = run_with_standbys(world, config, tmp_path, crashes, committing=committing)
 
-    assert outcome(world) == undisturbed(simulation_seed % 4, selecting)
+    assert outcome(world) == expected
     assert num_crashes == sum(epoch <= len(world.journal) for epoch in crashes if epoch > NUM_WARM_EPOCHS)
 
 
 def test_a_lost_disk_comes_back_from_a_snapshot_and_the_journal_that_was_cut_behind_it(
-    tmp_path: Path, snapshot_seed: int
+    tmp_path: Path, snapshot_seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rng = random.Random(snapshot_seed)
+    expected = undisturbed(snapshot_seed % 4, True)
+    seal_often(monkeypatch, snapshot_seed)
     world = new_world(snapshot_seed % 4, NUM_ROWS, tmp_path / "lane")
     config = config_of(True, poll_documents=rng.randrange(20, 200), epoch_documents=rng.randrange(40, 150))
     crashes = {epoch: rng.choice(list(CrashPoint)) for epoch in range(4, 60) if rng.random() < 0.3}
@@ -137,11 +158,35 @@ def test_a_lost_disk_comes_back_from_a_snapshot_and_the_journal_that_was_cut_beh
     else:
         run(world, config, tmp_path / "lane", crashes=crashes, wipes=True, snapshots=snapshots)
 
-    assert outcome(world) == undisturbed(snapshot_seed % 4, True)
+    assert outcome(world) == expected
     ((_, older), (_, _)) = reversed(list(snapshots.usable()))
     assert world.journal_start == older.journal_offset > world.journal[0].next_offset
     with pytest.raises(JournalUnusable, match="begins at offset"):
         run(world, config, tmp_path / "another")
+
+
+def test_explain_finds_in_sealed_files_the_documents_that_a_scan_finds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seal_often(monkeypatch, 1)
+    world = new_world(1, NUM_ROWS, tmp_path)
+    run(world, config_of(selecting=False, epoch_documents=100), tmp_path, flush=False)
+    store = Store(state_folder(tmp_path), read_only=True)
+    segments = list(read_segments(store))
+    assert manifest_of(store).documents > NUM_ROWS / 2
+
+    expected: dict[str, list[int]] = {}
+    for segment in segments:
+        for doc_no, doc_id in enumerate(segment.ids, segment.first):
+            expected.setdefault(doc_id, []).append(doc_no)
+
+    assert max(map(len, expected.values())) > 1
+    for doc_id, doc_nos in expected.items():
+        assert [verdict.doc_no for verdict in find_versions(store, doc_id, Damage())] == doc_nos
+    next((store.folder / "runs").glob("ids-*")).unlink()
+    for doc_id, doc_nos in list(expected.items())[:5]:
+        assert [verdict.doc_no for verdict in find_versions(store, doc_id, Damage())] == doc_nos
+    store.close()
 
 
 def test_a_crash_before_and_after_the_warm_up_leaves_no_trace(tmp_path: Path) -> None:

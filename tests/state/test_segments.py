@@ -103,7 +103,6 @@ def test_documents_are_found_committed_or_in_the_open_epoch(tmp_path: Path) -> N
     committed, opened = Epoch(number=1, identity=""), Epoch(number=2, identity="")
     for epoch, first, count in ((committed, 0, 4), (committed, 4, 1), (opened, 5, 3)):
         DOCUMENTS.put(epoch, first, segment_of(first, count))
-        segments.add(first)
     store.apply(committed.changes())
 
     found = {doc_no: segments.find(doc_no, opened) for doc_no in range(8)}

@@ -34,7 +34,7 @@ class Lane:
     folder: Path
     forget_after: int
     index: Survivors = field(init=False)
-    manifest: tuple[list[str], int] = ([], 0)
+    manifest: tuple[list[Path], int] = ([], 0)
     tail: dict[int, tuple[bytes, list[int], int]] = field(default_factory=dict)  # since the last seal
     dropped: list[int] = field(default_factory=list)
 
@@ -61,7 +61,7 @@ class Lane:
     def seal(self, number: int) -> None:
         self.index.seal(self.folder, number)
         self.index.tier.hold(number % 2 * 10_000)  # some in memory, some not
-        self.manifest = [run.path.name for run in self.index.tier.runs], self.index.num_rows
+        self.manifest = [run.path for run in self.index.tier.runs], self.index.num_rows
         self.tail.clear()
 
     def restart(self) -> None:
@@ -80,7 +80,12 @@ class Lane:
 
 @pytest.mark.parametrize("forget_after", [0, 70])
 @settings(max_examples=60, deadline=None)
-@given(seed=st.integers(0, 1000), num_tags=st.sampled_from([30, 300, 1 << 32]), steps=STEPS, bucket=st.sampled_from([3, 32]))
+@given(
+    seed=st.integers(0, 1000),
+    num_tags=st.sampled_from([30, 300, 1 << 32]),
+    steps=STEPS,
+    bucket=st.sampled_from([3, 32]),
+)
 def test_decisions_are_those_of_an_index_in_memory(
     forget_after: int, seed: int, num_tags: int, steps: list[tuple[str, int]], bucket: int
 ) -> None:

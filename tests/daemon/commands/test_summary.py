@@ -15,7 +15,8 @@ def screen(preset: str, ledger: Ledger, *, slow_because: str = "") -> str:
     summary = Summary(
         rows_this_run=10, seconds=1.0, training_seconds=0.0, student_versions=1, unchanged_inputs=0,
         ledger={name: getattr(ledger, name) for name in Ledger.__struct_fields__}, preset=preset, near_duplicates=(),
-        clusters=(), num_clusters=0, documents_held=0, documents_buffered=0, tokens_held=0, generations=(),
+        clusters=(), num_clusters=0, documents_held=0, documents_buffered=0, tokens_held=0, index_bytes=0,
+        generations=(),
         rows=1, rows_flushed=0,
         padding=0.0, padding_flushed=0.0, documents_cut=0, documents_split=0, documents_per_sequence=1.0, coherence=0.0,
         lossless=True, loss=None, tokenizer_slow_because=slow_because, superseded={}, passed_over={}, warnings=(),

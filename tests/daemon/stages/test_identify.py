@@ -10,6 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from curation.dedup.key_index import IdIndex
+from curation.dedup.retracted import Retracted
 from curatord.errors import Undecodable
 from curatord.records import Document, Retraction
 from daemon.stages.identify import Identify, Run
@@ -34,7 +36,7 @@ class Door:
 
     def __post_init__(self) -> None:
         self.segments = Segments(self.store)
-        self.intake = Identify(self.ledger, self.segments)
+        self.intake = Identify(self.ledger, self.segments, IdIndex(Retracted()))
 
     def read(self, values: Sequence[Document | Retraction | Undecodable], made_us: int = 0) -> list[Run]:
         """One poll."""
@@ -63,7 +65,6 @@ class Door:
             sources=run.batch.sources,
             num_bytes_B=run.batch.texts.num_bytes(),
         )
-        self.segments.add(first)
         DOCUMENTS.put(self.epoch, first, segment)
 
 
@@ -161,11 +162,11 @@ def test_ids_come_back_from_segments_the_newest_version_last(store: Store) -> No
     door = Door(store)
     door.read([value(("a", "one")), value(("b", "one"))])
     door.read([value(("a", "two"))])
-    again = Identify(Ledger(), door.segments)
+    again = Identify(Ledger(), door.segments, IdIndex(Retracted()))
 
     for number in range(2):
         segment, _ = door.segments.find(2 * number, door.epoch)
-        again.index(segment, frozenset([1]))
+        again.index(segment, segment.doc_nos() != 1)
 
     assert [again.doc_no_of(doc_id) for doc_id in "abc"] == [2, -1, -1]
     assert again.next_doc_no == 3

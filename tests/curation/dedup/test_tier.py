@@ -1,0 +1,55 @@
+"""A tier keeps few runs, and holds their directories within a budget."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+from curation.dedup.tier import RATIO, Tier
+
+NOTHING_GONE = np.zeros(0, np.uint8)
+
+
+def sealed(folder: Path, *, num_seals: int, rows_each: int) -> Tier:
+    """A tier of 32-bit values that was sealed many times."""
+    rng = np.random.default_rng(2)
+    tier = Tier("tags", width=1, value_bits=32)
+    for number in range(num_seals):
+        words = rng.integers(0, 1 << 32, rows_each, dtype=np.uint64) << np.uint64(32) | np.uint64(number)
+        tier.seal(np.sort(words)[:, None], folder, number, oldest=0, gone_P=NOTHING_GONE)
+    return tier
+
+
+def test_runs_are_few_and_each_is_longer_than_the_next(tmp_path: Path) -> None:
+    tier = sealed(tmp_path, num_seals=45, rows_each=300)
+    lengths = [len(run) for run in tier.runs]
+    assert sum(lengths) == 45 * 300
+    assert all(older >= RATIO * newer for older, newer in pairwise(lengths))
+    assert len(lengths) <= 6
+    assert all((np.diff(run.rows()[:, 0].astype(np.float64)) >= 0).all() for run in tier.runs)
+
+
+def test_directories_are_in_memory_as_far_as_the_budget_reaches(tmp_path: Path) -> None:
+    tier = sealed(tmp_path, num_seals=7, rows_each=2000)
+    sizes = [len(run.directory) for run in tier.runs]
+    assert len(sizes) == 3
+    for budget, held in (
+        (0, 0),
+        (sizes[2], sizes[2]),
+        (sizes[2] + sizes[1], sizes[2] + sizes[1]),
+        (1 << 30, sum(sizes)),
+    ):
+        tier.hold(budget)
+        assert tier.held_bytes == held <= budget
+        assert [len(run.directory) for run in tier.runs] == sizes
+
+
+def test_a_run_that_loses_every_row_is_none(tmp_path: Path) -> None:
+    tier = sealed(tmp_path, num_seals=1, rows_each=100)
+    tier.seal(np.zeros((1, 1), np.uint64) + np.uint64(90), tmp_path, 90, oldest=50, gone_P=NOTHING_GONE)
+    assert [len(run) for run in tier.runs] == [100, 1]
+    late = np.sort(np.arange(200, dtype=np.uint64) << np.uint64(40) | np.uint64(95))[:, None]
+    tier.seal(late, tmp_path, 95, oldest=96, gone_P=NOTHING_GONE)
+    assert not tier.runs
