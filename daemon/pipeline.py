@@ -265,7 +265,7 @@ class Pipeline(FactOwner):
         self._is_loaded = True
 
     def seal_if_due(self, settle: Callable[[], None] = lambda: None) -> None:
-        """Move the indices to disk if they hold much in memory. `settle` waits until all that they hold is committed."""
+        """Move the indices to disk if they hold much in memory; `settle` waits until that is committed."""
         if self.indices.is_due(self.identify.next_doc_no):
             settle()
             self.indices.seal(self.identify.next_doc_no)

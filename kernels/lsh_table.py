@@ -1,4 +1,4 @@
-"""The table of the newest survivors: which of them have a tag. Open addressing, linear probing, one table for all bands.
+"""The table of the newest survivors: which of them have a tag. Open addressing, linear probing, one for all bands.
 
 An entry has 8 bytes: the tag, which also says where probing begins, and the slot + 1 (0 is an empty place). As places
 follow the order of the tags, the table grows where it stands: its entries are spread over the longer array from the

@@ -1,6 +1,6 @@
-"""The manifest of the indices' files, and the documents of an id from these files alone: for commands that compute nothing.
+"""The manifest of the indices' files, and the documents of an id from these files alone, for commands.
 
-The manifest is in the store of one process alone, as its files are.
+It imports no kernel. The manifest is in the store of one process alone, as its files are.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""Sealing: the indices of all documents ever seen keep to a budget of memory, and restarts need not read all facts.
+"""Sealing: the indices of all documents ever seen keep to a budget of memory, and a start need not read all facts.
 
-The newest documents stand in memory. When they are many, and everything is committed, they are sealed: their rows go to
-runs on disk, and a *manifest* in the store, and in the store alone, says which files count and how many documents they
-tell of. A restart opens those files and takes in the segments of the documents since. Files that no manifest names are
-of a process that ended between the two, or of an older state; they are deleted. A manifest whose files are not there, as
-after a restore from a snapshot, counts for nothing: the indices are made again from the segments.
+The newest documents stand in memory. When they are many, and everything is committed, they are sealed: their rows go
+to runs on disk, and a *manifest* in the store, and in the store alone, says which files count and how many documents
+they tell of. A restart opens those files and takes in the segments of the documents since. Files that no manifest names
+are of a process that ended between the two, or of an older state; they are deleted. A manifest whose files are not
+there, as after a restore from a snapshot, counts for nothing: the indices are made again from the segments.
 """
 
 from __future__ import annotations
@@ -59,8 +59,8 @@ class Indices:
 
     def seal(self, next_doc_no: int) -> None:
         """Everything in memory, all of which is committed, goes to disk. Raises `StorageError`."""
-        store, folder = self.store, self.store.folder / FOLDER
-        before = manifest_of(store).names()
+        folder = self.store.folder / FOLDER
+        before = manifest_of(self.store).names()
         try:
             folder.mkdir(exist_ok=True)
             for index in (self.ids, self.exact.texts, self.exact.urls):
@@ -73,11 +73,14 @@ class Indices:
         self._hold()
         runs = {tier.kind: [run.path.name for run in tier.runs] for tier in self._tiers()}
         manifest = Manifest(documents=next_doc_no, survivors=self.near.survivors.num_rows, runs=runs)
-        store.apply([(MANIFEST.family.name, MANIFEST.row(None), MANIFEST.value.encode(manifest))])
+        self._tell(manifest)
         self._clean(folder, manifest, before)
 
+    def _tell(self, manifest: Manifest) -> None:
+        self.store.apply([(MANIFEST.family.name, MANIFEST.row(None), MANIFEST.value.encode(manifest))])
+
     def open(self, retracted: NDArray[np.int64]) -> int:
-        """Go on with the files of the manifest; the number of documents that they tell of. Later ones must be taken in."""
+        """Go on with the files of the manifest; how many documents they tell of. Later ones must be taken in."""
         self.retracted.add(retracted.tolist())
         manifest, folder = manifest_of(self.store), self.store.folder / FOLDER
         try:
@@ -91,6 +94,8 @@ class Indices:
             self.near.survivors.open(folder, [], 0, retracted)
             manifest = NOTHING_SEALED
         if not self.store.read_only:
+            if manifest != manifest_of(self.store):
+                self._tell(manifest)
             self._clean(folder, manifest, frozenset())
         self.sealed_documents = manifest.documents
         self._hold()

@@ -32,13 +32,13 @@ class SurvivorFiles:
         return self._num_rows
 
     @property
-    def sketches_SQ(self) -> NDArray[np.uint8]:
-        """Sketches."""
+    def sketches(self) -> NDArray[np.uint8]:
+        """Sketches, [S, Q]."""
         return self._sketches.rows[: self._num_rows]
 
     @property
-    def survivors_S2(self) -> NDArray[np.uint32]:
-        """Document number and symbols."""
+    def numbers(self) -> NDArray[np.uint32]:
+        """Document number and symbols, [S, 2]."""
         return self._survivors.rows[: self._num_rows]
 
     def open(self, folder: Path, num_rows: int) -> None:

@@ -80,7 +80,7 @@ class Survivors:
             work_B=np.zeros(len(doc_nos_B), np.int64),
         )
         hot = Hot(self._table.values, self._sketches.values, self._symbols.values, self._doc_nos.values)
-        cold = Cold(self.tier.columns_RC, self._files.sketches_SQ, self._files.survivors_S2, self._gone_P)
+        cold = Cold(self.tier.columns_RC, self._files.sketches, self._files.numbers, self._gone_P)
         self.num_slots = lsh.match_and_insert(
             documents, min_similarity, self._forget_after, lsh.BUCKET, lsh.BUDGET, hot, cold, self.num_slots, found
         )
@@ -113,7 +113,7 @@ class Survivors:
 
     def drop_sealed(self, doc_nos_B: NDArray[np.int64]) -> int:
         """Of these documents those on disk are survivors no more; how many they are."""
-        num_marked = int(lsh_table.mark_gone(self._files.survivors_S2, doc_nos_B, self._gone_P))
+        num_marked = int(lsh_table.mark_gone(self._files.numbers, doc_nos_B, self._gone_P))
         self._num_gone += num_marked
         return num_marked
 
@@ -126,7 +126,7 @@ class Survivors:
         num_words = lsh_table.entries_of(self._table.values, self.num_rows, words_N)
         words_N = words_N[:num_words]
         words_N.sort()
-        oldest = int(lsh_table.first_row_not_before(self._files.survivors_S2, self._newest - self._forget_after))
+        oldest = int(lsh_table.first_row_not_before(self._files.numbers, self._newest - self._forget_after))
         self.tier.seal(words_N[:, None], folder, number, oldest=oldest, gone_P=self._gone_P)
         survivors_S2 = np.stack((self._doc_nos.values[slots].astype(np.uint32), self._symbols.values[slots]), axis=1)
         self._files.append(folder, self._sketches.values[slots], survivors_S2)
@@ -139,7 +139,7 @@ class Survivors:
         self.tier.open(runs)
         self._files.open(folder, num_rows)
         if num_rows:
-            self._newest = int(self._files.survivors_S2[-1, 0])
+            self._newest = int(self._files.numbers[-1, 0])
         self._extend_gone()
         self.drop_sealed(retracted)
 

@@ -1,8 +1,9 @@
 """A tier: all rows of one kind that are no longer in memory, in a few runs on disk.
 
 Rows are sealed as a run when they are many. A run is merged with those before it that are less than twice as long, so
-there are few, and a row is written a few times in its life (O'Neil and others: The log-structured merge-tree, 1996). Runs are never changed: those that replace them are
-named by the next manifest, and they are deleted after that (`curation.dedup.sealed`).
+there are few, and a row is written a few times in its life (O'Neil and others: The log-structured merge-tree, 1996).
+Runs are never changed: those that replace them are named by the next manifest, and they are deleted after that
+(`curation.dedup.sealing`).
 """
 
 from __future__ import annotations

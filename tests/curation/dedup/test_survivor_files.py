@@ -24,19 +24,19 @@ def test_rows_come_back_and_go_on_where_a_manifest_ends(tmp_path: Path) -> None:
     again = SurvivorFiles(64)
     again.open(tmp_path, 30)  # the last ten were not told of
     appended(again, tmp_path, range(70, 75))
-    assert again.survivors_S2[:, 0].tolist() == [*range(10, 40), *range(70, 75)]
-    assert again.sketches_SQ[:, 5].tolist() == [*range(10, 40), *range(70, 75)]
-    assert not again.sketches_SQ.flags.writeable
+    assert again.numbers[:, 0].tolist() == [*range(10, 40), *range(70, 75)]
+    assert again.sketches[:, 5].tolist() == [*range(10, 40), *range(70, 75)]
+    assert not again.sketches.flags.writeable
 
 
 def test_a_mapping_lasts_while_there_is_room(tmp_path: Path) -> None:
     files = SurvivorFiles(64)
     appended(files, tmp_path, range(1, 5))
-    before = files.survivors_S2
+    before = files.numbers
     appended(files, tmp_path, range(5, 9))
-    assert np.shares_memory(before, files.survivors_S2)
+    assert np.shares_memory(before, files.numbers)
     appended(files, tmp_path, range(9, MIN_GROWTH + 20))
-    assert files.survivors_S2[:, 1].tolist() == [3 * number for number in range(1, MIN_GROWTH + 20)]
+    assert files.numbers[:, 1].tolist() == [3 * number for number in range(1, MIN_GROWTH + 20)]
 
 
 def test_files_that_lost_their_end_are_refused(tmp_path: Path) -> None:
