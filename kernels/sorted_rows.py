@@ -25,7 +25,7 @@ from numba import njit, types, uint32, uint64
 from numba.extending import intrinsic
 
 ROWS_A_CELL: Final = 8  # at least, but for the smallest runs
-REST_BITS: Final = 8  # of values that are not kept whole
+REST_BITS: Final = 12  # of values that are not kept whole
 
 # Columns of a run.
 CELL_BITS, REST, CELLS, RESTS, ROWS, NUM_COLUMNS = range(6)
