@@ -8,6 +8,7 @@ small ones, and they compress well.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -214,10 +215,21 @@ class Segments:
     def find(self, doc_no: int, epoch: Epoch) -> tuple[Segment, int]:
         """The segment of a document and its row there."""
         if self._recent is None or not self._recent.first <= doc_no < self._recent.first + len(self._recent):
-            found = DOCUMENTS.at_or_before(self._committed, epoch, doc_no)
-            assert found is not None
-            self._recent = found[1]
+            self._recent = self._read(doc_no, epoch)
         return self._recent, doc_no - self._recent.first
+
+    def _read(self, doc_no: int, epoch: Epoch) -> Segment:
+        row, family = DOCUMENTS.row(doc_no), DOCUMENTS.family.name
+        for rows in epoch.unwritten(family):
+            firsts = list(rows)  # ascending, as documents come
+            if firsts and firsts[0] <= row:
+                value = rows[firsts[bisect_right(firsts, row) - 1]]
+                break
+        else:
+            found = self._committed.at_or_before(family, row)
+            value = None if found is None else found[1]
+        assert value is not None
+        return DOCUMENTS.value.decode(value)
 
     def text_key(self, doc_no: int, epoch: Epoch) -> bytes:
         """The key of a document's text."""

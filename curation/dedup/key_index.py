@@ -16,6 +16,8 @@ from curation.dedup.retracted import Retracted
 from curation.dedup.tier import Tier
 from kernels import sorted_rows as kernel
 
+BYTES_OF_ROW = 16 + 8 + 1
+
 Keys = NDArray[np.uint64]
 Numbers = NDArray[np.int64]
 
@@ -32,26 +34,31 @@ class KeyIndex:
         self._retracted = retracted
         self._forget_after = forget_after
 
-    def _oldest(self, doc_nos_B: Numbers) -> Numbers:
-        """The oldest document that each may know of."""
-        return np.maximum(doc_nos_B - self._forget_after, 0) if self._forget_after else np.zeros_like(doc_nos_B)
+    def _oldest(self, doc_nos_B: Numbers) -> Numbers | None:
+        """The oldest document that each may know of; None for all of them."""
+        return np.maximum(doc_nos_B - self._forget_after, 0) if self._forget_after else None
 
-    def _find_sealed(self, keys_B2: Keys, wanted_B: NDArray[np.bool_], oldest_B: Numbers) -> Numbers:
-        found_B = np.full(len(keys_B2), -1, np.int64)
-        if len(self.tier.columns_RC):
-            bits = self._retracted.bits
-            kernel.find_newest(self.tier.columns_RC, np.ascontiguousarray(keys_B2), wanted_B, bits, oldest_B, found_B)
+    def _find_sealed(self, keys_B2: Keys, wanted_B: NDArray[np.bool_], oldest_B: Numbers | None) -> Numbers:
+        found_B = np.empty(len(keys_B2), np.int64)
+        if oldest_B is None:
+            oldest_B = np.zeros(len(keys_B2), np.int64)
+        kernel.find_newest(
+            self.tier.columns_RC, np.ascontiguousarray(keys_B2), wanted_B, self._retracted.bits, oldest_B, found_B
+        )
         return found_B
 
     def find(self, keys_B2: Keys) -> Numbers:
         """Newest number of each key, -1 where there is none."""
         found_B = self._hot.find(keys_B2)
-        sealed_B = self._find_sealed(keys_B2, found_B < 0, np.zeros(len(keys_B2), np.int64))
-        return np.where(found_B < 0, sealed_B, found_B)
+        if not self.tier.runs:
+            return found_B
+        return np.where(found_B < 0, self._find_sealed(keys_B2, found_B < 0, None), found_B)
 
     def find_or_insert(self, keys_B2: Keys, doc_nos_B: Numbers, wanted_B: NDArray[np.bool_]) -> Numbers:
         """In order: the number that a key already has, or -1 and it gets `doc_nos_B`. Unwanted rows are skipped."""
         oldest_B = self._oldest(doc_nos_B)
+        if not self.tier.runs:
+            return self._hot.find_or_insert(keys_B2, doc_nos_B, wanted_B, oldest_B)
         sealed_B = self._find_sealed(keys_B2, wanted_B, oldest_B)
         found_B = self._hot.find_or_insert(keys_B2, doc_nos_B, wanted_B & (sealed_B < 0), oldest_B)
         return np.maximum(found_B, sealed_B)
@@ -70,7 +77,7 @@ class KeyIndex:
 
     def seal(self, folder: Path, next_doc_no: int) -> None:
         """Everything in memory goes to disk, which must be committed."""
-        oldest = int(self._oldest(np.array([next_doc_no]))[0])
+        oldest = max(0, next_doc_no - self._forget_after) if self._forget_after else 0
         self.tier.seal(self.rows(), folder, next_doc_no, oldest=oldest, gone_P=self._retracted.bits)
         self._hot.clear()
 
@@ -87,17 +94,21 @@ class IdIndex(KeyIndex):
 
     def __init__(self, retracted: Retracted) -> None:
         super().__init__(IDS, retracted)
-        self._rows: list[NDArray[np.uint64]] = []
+        self._rows: list[tuple[Keys, Numbers, NDArray[np.bool_]]] = []
 
     def note(self, keys_B2: Keys, doc_nos_B: Numbers, withheld_B: NDArray[np.bool_]) -> None:
         """Documents came under these ids; those that were not withheld are the newest of them."""
-        self.assign(keys_B2[~withheld_B], doc_nos_B[~withheld_B])
-        numbers_B = doc_nos_B.astype(np.uint64) | withheld_B.astype(np.uint64) << np.uint64(kernel.WITHHELD)
-        self._rows.append(np.concatenate((keys_B2, numbers_B[:, None]), axis=1))
+        known_B = ~withheld_B
+        self.assign(keys_B2[known_B], doc_nos_B[known_B])
+        self._rows.append((keys_B2, doc_nos_B, withheld_B))
 
     def rows(self) -> NDArray[np.uint64]:
         """All documents that came since the last seal."""
-        return sorted_rows(np.concatenate([np.zeros((0, 3), np.uint64), *self._rows]))
+        parts = [np.zeros((0, 3), np.uint64)]
+        for keys_B2, doc_nos_B, withheld_B in self._rows:
+            numbers_B = doc_nos_B.astype(np.uint64) | withheld_B.astype(np.uint64) << np.uint64(kernel.WITHHELD)
+            parts.append(np.concatenate((keys_B2, numbers_B[:, None]), axis=1))
+        return sorted_rows(np.concatenate(parts))
 
     def seal(self, folder: Path, next_doc_no: int) -> None:
         """As above; nothing is ever left out."""
@@ -107,4 +118,4 @@ class IdIndex(KeyIndex):
 
     def num_bytes(self) -> int:
         """Memory of the table and of the rows to come."""
-        return super().num_bytes() + sum(rows.nbytes for rows in self._rows)
+        return super().num_bytes() + BYTES_OF_ROW * sum(len(doc_nos_B) for _, doc_nos_B, _ in self._rows)
