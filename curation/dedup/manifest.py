@@ -5,7 +5,6 @@ It imports no kernel. The manifest is in the store of one process alone, as its 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -46,11 +45,13 @@ def manifest_of(store: Store) -> Manifest:
     return MANIFEST.get(store, None) or NOTHING_SEALED
 
 
-def sealed_under(store: Store, doc_id: str) -> Iterator[int]:
+def sealed_under(store: Store, doc_id: str) -> list[int]:
     """The documents in sealed files that came under an id, oldest first. Raises `StateError` if a file is not there."""
     digest = xxhash.xxh3_128_digest(doc_id.encode("utf-8", "surrogatepass"))
     first, second = (int.from_bytes(half, "little") for half in (digest[:8], digest[8:]))
-    for path in manifest_of(store).files(store.folder / FOLDER, IDS):
-        for row in RunFile(path).find(first).tolist():
-            if row[1] == second:
-                yield row[2] & _DOC_NO
+    rows = [
+        row
+        for path in manifest_of(store).files(store.folder / FOLDER, IDS)
+        for row in RunFile(path).find(first).tolist()
+    ]
+    return sorted(row[2] & _DOC_NO for row in rows if row[1] == second)
