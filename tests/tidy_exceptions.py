@@ -52,8 +52,6 @@ CALLED_FROM_OUTSIDE = {
     "curation/vectors/whole_numbers.py forward",
     # asyncio's protocol
     "ops/http_limits.py eof_received",
-    # the broker of the simulation
-    "consumers/memory.py MemoryBroker",
 }
 DEAD: set[str] = set()
 

@@ -53,18 +53,20 @@ def run_worker(config_path: Path | None) -> int:
     Raises `ConfigError` if topics or rights are missing, `StateError` where documents are missing.
     """
     config = _load(config_path)
-    with observed(config) as events, StopRequest(config.daemon.drain_timeout_s).installed() as stop:
+    with observed(config) as events:
         preparer = open_preparer(config)
         preparer.prepare([])
-        while not stop.requested:
-            try:
-                worker = _connect(config, preparer, events)
-            except BrokerUnavailable as error:
-                events.broker_away(str(error))
-                stop.wait(RETRY_S)
-                continue
-            worker.work(stop, config_path)
-        events.draining(signal.Signals(stop.signal_number).name)
+        # Not before: until then there is nothing to be drained, and TERM ends the process at once.
+        with StopRequest(config.daemon.drain_timeout_s).installed() as stop:
+            while not stop.requested:
+                try:
+                    worker = _connect(config, preparer, events)
+                except BrokerUnavailable as error:
+                    events.broker_away(str(error))
+                    stop.wait(RETRY_S)
+                    continue
+                worker.work(stop, config_path)
+            events.draining(signal.Signals(stop.signal_number).name)
     return 0
 
 

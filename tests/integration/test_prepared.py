@@ -29,7 +29,7 @@ from tests.integration.torture import SETTINGS, cutting, undisturbed, visible_in
 from tests.integration.world import end_offsets, produce_documents, read_topic, wait_until
 
 SELECTING = (
-    SETTINGS.replace("max_wait_s = 45.0", "max_wait_s = 3600.0")
+    SETTINGS.replace("max_wait_s = 45.0", "max_wait_s = 3600.0").replace("[daemon]", "[daemon]\nprocesses = 1")
     + """
 [bandit]
 enabled = true
@@ -93,7 +93,8 @@ def test_a_lane_changes_to_workers_that_are_killed_and_frozen_and_back(lane: Lan
             instance.start()
         _feed_among_faults(workers, documents[540:1100], 540)
         wait_for_lane(lane, 1100)
-        assert [instance.stop() for instance in (*workers, owner)] == [0] * 4
+        assert {worker.stop() for worker in workers} <= {0, -signal.SIGTERM}  # which ends one that still starts
+        assert owner.stop() == 0
         messages = read_topic(lane.bootstrap, prepared)
 
         del lane.topics["prepared"]

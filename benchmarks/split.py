@@ -1,0 +1,139 @@
+"""The split: CPU of a worker and of a lane behind it, against the pipeline that does both; bytes between them.
+
+    python -m benchmarks.split [--documents 5120] [--repeats 3]
+
+Documents of 3.8 KB, in messages of 256. The lane runs over the broker in memory and commits to its store: what a
+transaction of Kafka costs comes on top. All variants in turn, in one process on one core.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import msgspec
+import zstandard
+
+from benchmarks.pipeline import chunks
+from consumers.broker import RawDocument
+from consumers.formats.messages import rows_of
+from consumers.formats.prepared import Covers, decode_message, encode_message
+from consumers.memory import MemoryBroker, World
+from consumers.prepared import Coverage
+from daemon.app import build, encode_identity
+from daemon.config import Config, parse_config
+from daemon.loop import Loop
+from daemon.prepared.preparer import Preparer, open_preparer
+from daemon.signals import StopRequest
+from packing.tokenizer import Tokenizer, open_tokenizer
+from state.store import Store, state_folder
+
+SOURCE = "documents-0"
+MESSAGE_ROWS = 256
+NUM_WARM = 1024
+SETTINGS: dict[str, Any] = {"embedding": {"warmup_documents": 128}, "daemon": {"epoch_s": 3600.0}}
+
+
+def stretches(first: int, end: int) -> Iterator[tuple[int, int]]:
+    """Positions, a message each."""
+    for start in range(first, end, MESSAGE_ROWS):
+        yield start, min(end, start + MESSAGE_ROWS)
+
+
+def cpu_us(work: Callable[[], object], num_documents: int) -> float:
+    """Microseconds of this thread a document."""
+    began = time.thread_time()
+    work()
+    return 1e6 * (time.thread_time() - began) / num_documents
+
+
+def prepare(preparer: Preparer, config: Config, lines: list[bytes], first: int, *, encoded: bool) -> list[bytes]:
+    """The documents from `first` on as messages, or only the pure part of it."""
+    messages = []
+    for start, end in stretches(first, len(lines)):
+        rows = [row for at in range(start, end) for row in rows_of(SOURCE, at, None, lines[at], [], 0, config.input)]
+        batch = preparer.prepare(rows)
+        if encoded:
+            messages.append(encode_message(batch, Covers(SOURCE, start, end)))
+    return messages
+
+
+def read(messages: list[bytes], identity: str) -> None:
+    """Messages to rows, as the lane's inbox does it."""
+    coverage = Coverage(lambda source: None)
+    for message in messages:
+        coverage.take(decode_message(message, identity, "a message"), SOURCE, "a message")
+
+
+def run_lane(world: World, config: Config, tokenizer: Tokenizer, folder: Path) -> float:
+    """Seconds of CPU of the loop over all that is left to be read."""
+    store = Store(state_folder(folder))
+    broker = MemoryBroker(world, store)
+    pipeline = build(config, store, tokenizer)
+    pipeline.restore(store)
+    pipeline.compile()
+    loop = Loop(pipeline, broker, config.daemon, encode_identity(config, tokenizer), time.monotonic)
+    began = time.thread_time()
+    loop.run(StopRequest(), flush=False)
+    spent = time.thread_time() - began
+    pipeline.close()
+    store.close()
+    return spent
+
+
+def main() -> None:
+    """Measure, and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--documents", type=int, default=5120)
+    parser.add_argument("--repeats", type=int, default=3)
+    options = parser.parse_args()
+    config = parse_config(SETTINGS, "benchmark")
+    tokenizer, preparer = open_tokenizer(config.tokenizer), open_preparer(config)
+    texts = islice(chunks(), NUM_WARM + options.documents)
+    lines = [msgspec.json.encode({"id": f"d{number}", "text": text}) for number, text in enumerate(texts)]
+    documents = [RawDocument(SOURCE, at, line) for at, line in enumerate(lines)]
+    num = len(lines) - NUM_WARM
+    spent: dict[str, list[float]] = {}
+    with tempfile.TemporaryDirectory(prefix="curatord-split-") as name:
+        warm, folder = World(documents=documents[:NUM_WARM]), Path(name)
+        run_lane(warm, config, tokenizer, folder / "warm")
+        messages = prepare(preparer, config, lines, NUM_WARM, encoded=True)
+        outcomes = set()
+        for repeat in range(options.repeats):
+            for what in ("embedded", "lane"):
+                place = folder / f"{what}-{repeat}"
+                shutil.copytree(folder / "warm", place)
+                world = World(documents=documents, journal=list(warm.journal), num_read=NUM_WARM)
+                if what == "lane":
+                    world.prepared, world.prepared_with = messages, preparer.identity
+                spent.setdefault(what, []).append(1e6 * run_lane(world, config, tokenizer, place) / num)
+                outcomes.add(tuple(sequence.tokens_T.tobytes() for sequence in world.sequences))
+                shutil.rmtree(place)
+            for what, encoded in (("pure part", False), ("worker", True)):
+                work = partial(prepare, preparer, config, lines, NUM_WARM, encoded=encoded)
+                spent.setdefault(what, []).append(cpu_us(work, num))
+            spent.setdefault("reading messages, of the lane", []).append(
+                cpu_us(partial(read, messages, preparer.identity), num)
+            )
+    packed = zstandard.ZstdCompressor(level=1)
+    inputs = sum(len(packed.compress(b"".join(lines[start:end]))) for start, end in stretches(NUM_WARM, len(lines)))
+    print("| | µs of CPU a document: median | all |\n|---|---:|---|")
+    for what, costs in spent.items():
+        print(f"| {what} | {median(costs):.0f} | {' '.join(f'{cost:.0f}' for cost in costs)} |")
+    prepared = sum(map(len, messages))
+    print(
+        f"\nThe sequences are {'equal' if len(outcomes) == 1 else 'NOT EQUAL'}. {num:,} documents: "
+        f"{prepared / num:,.0f} bytes prepared, {inputs / num:,.0f} as JSON in zstd-1, {prepared / inputs:.2f} times."
+    )
+
+
+if __name__ == "__main__":
+    main()
