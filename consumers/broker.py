@@ -64,9 +64,11 @@ class RawDocument(msgspec.Struct, frozen=True, gc=False):
 def row_bytes(row: RawDocument) -> int:
     """Bytes of a row, about."""
     value = row.value
+    if isinstance(value, bytes):
+        return len(value)
     if isinstance(value, (PreparedRow, TableRow)):
         return value.num_bytes
-    return len(value) if isinstance(value, bytes) else len(value.text) if isinstance(value, Document) else 0
+    return len(value.text) if isinstance(value, Document) else 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,11 +27,12 @@ ROW_GROUP_TOKENS = 1 << 20
 # First all low bytes of the ids, then all second ones...: what is left to compress is mostly zeros.
 TOKEN_ENCODING = {"input_ids.list.element": "BYTE_STREAM_SPLIT"}
 SCHEMA_VERSION = b"1"
+LARGE_PART = 256  # numbers of a sequence; of fewer, looking where they lie costs more than copying them
 
 
 def _list_column(parts: Sequence[NDArray[np.generic]], kind: type[np.int32 | np.float32]) -> Array:
     """One list a sequence."""
-    values = joined(parts)
+    values = joined(parts) if len(parts[0]) > LARGE_PART else np.concatenate(parts)
     if values.dtype == np.uint32 and kind is np.int32:
         values = values.view(np.int32)  # ids are far below 2**31
     return lists(numbers(values.astype(kind, copy=False)), np.fromiter(map(len, parts), np.int32, count=len(parts)))

@@ -50,7 +50,9 @@ def strings(values: Sequence[str | None], *, large: bool = False) -> Array:
 def joined(parts: Sequence[NDArray[Any]]) -> NDArray[Any]:
     """The parts one behind the other; without a copy where they follow one another in one array."""
     whole, kind = parts[0].base, parts[0].dtype
-    if not all(part.base is whole and part.dtype == kind and part.flags.c_contiguous for part in parts):
+    if not isinstance(whole, np.ndarray) or [
+        part for part in parts if part.base is not whole or part.dtype != kind or not part.flags.c_contiguous
+    ]:
         return np.concatenate(parts)
     buffers = [pa.py_buffer(part) for part in parts if part.size]
     if any(before.address + before.size != after.address for before, after in pairwise(buffers)):
