@@ -68,10 +68,14 @@ def _forget(mark: bytes, *, wait: bool) -> None:
 
 
 class Attempts:
-    """Places over which earlier lives ended, and those of this one. `left` is the mark of the life before."""
+    """Places over which earlier lives ended, and those of this one. `left` is the mark of the life before.
 
-    def __init__(self, keep: Keep = _forget, left: bytes = b"") -> None:
+    Of `sources` alone, where they are named, this life reads anything.
+    """
+
+    def __init__(self, keep: Keep = _forget, left: bytes = b"", sources: frozenset[str] | None = None) -> None:
         self._keep = keep
+        self._sources = sources
         mark = _decode(left)
         self.cut_short = tuple(stretch for stretch in mark.stretches if stretch.is_open)
         self.ended = mark.ended  # how the life before ended, if it could say so
@@ -92,8 +96,8 @@ class Attempts:
 
     @property
     def has_suspects(self) -> bool:
-        """Whether a life ended over something that is not committed yet."""
-        return bool(self._suspects)
+        """Whether a life ended over something that is to be read, and not committed yet."""
+        return bool(self._suspects) if self._sources is None else not self._sources.isdisjoint(self._suspects)
 
     def begin(self, places: Sequence[tuple[str, int]]) -> int:
         """Write (source, position) down, in the order of the work; how many of them are to be taken together.

@@ -1,16 +1,21 @@
-"""The imports of trainers: the records on the topics, the sequence format and the stream that reads it."""
+"""The imports of trainers: records, sequences, the stream that reads them; and `prepare`, for engines."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from curatord.prepared import prepare
     from curatord.sequence import PackedSequence
     from curatord.stream import PackedStream
 
 __version__ = "0.2.0"
-__all__ = ["PackedSequence", "PackedStream"]
+__all__ = ["PackedSequence", "PackedStream", "prepare"]
 
-_FIRST_USED = {"PackedSequence": "curatord.sequence", "PackedStream": "curatord.stream"}
+_FIRST_USED = {
+    "PackedSequence": "curatord.sequence",
+    "PackedStream": "curatord.stream",
+    "prepare": "curatord.prepared",
+}
 
 
 def __getattr__(name: str) -> object:

@@ -3,24 +3,22 @@
 import runpy
 import sys
 from importlib.util import find_spec
-from pathlib import Path
 from typing import NoReturn
 
 from curatord import __version__
 from curatord.errors import install_with
+from curatord.root import application_root
 
 # One light package and one heavy one of the `daemon` extra: enough to tell that it is not installed.
 REQUIRED = ("click", "rocksdict", "numba", "faiss")
 
 
 def main() -> None:
-    """Run the application from `curatord/_app` when installed, from the checkout otherwise."""
+    """Run the application."""
     missing = [name for name in REQUIRED if find_spec(name) is None]
     if missing:
         _say_what_is_missing(missing, sys.argv[1:])
-    installed = Path(__file__).parent / "_app"
-    root = installed if installed.is_dir() else Path(__file__).parent.parent
-    sys.path.insert(0, str(root))
+    sys.path.insert(0, str(application_root()))
     runpy.run_module("daemon", run_name="__main__", alter_sys=True)
 
 

@@ -131,7 +131,7 @@ class FilesBroker:
         self._numbers = {uri: progress.number for uri, progress in inputs_read(store).items()}
         self._recover()
         self._mark = output / STATE_FOLDER / "attempt"
-        self.attempts = Attempts(self._keep, _read_mark(self._mark))
+        self.attempts = Attempts(self._keep, _read_mark(self._mark), frozenset(self._files))
 
     last_commit = CommitReport()
 

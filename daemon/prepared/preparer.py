@@ -44,13 +44,13 @@ class Preparer:
 
     def __init__(self, config: Config, stage: Prepare) -> None:
         self._config = config
-        self._stage = stage
+        self.stage = stage
         self.identity = prepared_identity(config, stage.tokenizer)
 
     def prepare(self, rows: Sequence[RawDocument]) -> Any:
         """A pyarrow.RecordBatch with a row for each of these, in their order."""
         arrivals = decode_rows(rows, 0, self._config.input, self._config.dead_letters.max_bytes)
-        prepared = self._stage.all(arrivals.documents)
+        prepared = self.stage.all(arrivals.documents)
         return self._batch(arrivals, prepared)
 
     def _batch(self, arrivals: Arrivals, prepared: Prepared) -> Any:
@@ -63,7 +63,7 @@ class Preparer:
             **_of_others(arrivals),
             DIGEST: [digest_of(self.identity)] * len(arrivals),
         }
-        if not self._stage.tokenizer.lossless:
+        if not self.stage.tokenizer.lossless:
             columns["text"] = _spread(arrivals, list(arrivals.documents.texts))
         nothing = [None] * len(arrivals)
         arrays = []

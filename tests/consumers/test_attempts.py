@@ -116,3 +116,17 @@ def test_the_exception_that_ended_a_life_is_told() -> None:
     life.attempts.died(ValueError("so it was"))
 
     assert Life(life).attempts.ended == "ValueError: so it was"
+
+
+def test_suspects_of_sources_that_this_life_does_not_read_hold_nothing_up_and_stay_suspects() -> None:
+    first = Life()
+    first.begin(100, 164, "a")
+
+    elsewhere = Attempts(left=first.mark, sources=frozenset({"b"}))
+    again = Attempts(left=first.mark, sources=frozenset({"a", "b"}))
+
+    assert not elsewhere.has_suspects
+    assert elsewhere.begin([("b", 0)]) == 1
+    assert again.has_suspects
+    assert again.begin([("a", 100)]) == 1
+    assert again.deaths == 1
