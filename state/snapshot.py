@@ -37,8 +37,7 @@ class StateConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     memory: Annotated[int, msgspec.Meta(ge=16 << 20)] = 2 << 30
     """Bytes of memory for the indices of documents seen. The newest documents take up to 120 MB, all others about 35
-    bytes each, for as long as there is room; beyond it, look-ups read from disk what the system does not keep in
-    memory."""
+    bytes each while there is room; beyond it look-ups begin on disk."""
     forget_after: Annotated[int, msgspec.Meta(ge=0)] = 0
     """Documents after which a text, an address and a near-duplicate may come again: matches are looked for among so
     many documents before, and older ones take no memory. 0 forgets nothing. Ids are never forgotten: redeliveries,
