@@ -29,7 +29,7 @@ from tests.integration.torture import SETTINGS, cutting, undisturbed, visible_in
 from tests.integration.world import end_offsets, produce_documents, read_topic, wait_until
 
 SELECTING = (
-    SETTINGS.replace("max_wait_s = 45.0", "max_wait_s = 3600.0").replace("[daemon]", "[daemon]\nprocesses = 1")
+    SETTINGS.replace("max_wait_s = 45.0", "max_wait_s = 3600.0")
     + """
 [bandit]
 enabled = true
