@@ -26,11 +26,17 @@ CuratordError                  exit  1   anything below; never raised itself
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class CuratordError(Exception):
     """The root. `exit_code` is what the command ends with."""
 
     exit_code = 1
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Made without its constructor, which may ask for more: rows that cannot be read travel between processes."""
+        return Exception.__new__, (type(self), *self.args), self.__dict__
 
 
 class UsageError(CuratordError):

@@ -88,6 +88,16 @@ def test_rows_over_which_an_error_is_raised_come_back_as_they_were(pool: Pool) -
     assert len(pool.prepare(documents(3)).result()) == 3
 
 
+def test_rows_that_a_reader_could_not_read_are_told_as_it_told_them(pool: Pool) -> None:
+    rows = [*documents(1), RawDocument("in", 1, Undecodable("damaged_file", "what follows here is lost"))]
+
+    *_, last = pool.prepare(rows).result()
+
+    assert isinstance(last.value, PreparedRow)
+    assert last.value.batch.column("reason")[last.value.row].as_py() == "damaged_file"
+    assert last.value.batch.column("message")[last.value.row].as_py() == "what follows here is lost"
+
+
 def test_rows_that_are_prepared_already_are_left_alone(pool: Pool) -> None:
     rows = [RawDocument("in", 0, PreparedRow(None, 0, 0))]
 
