@@ -164,7 +164,11 @@ def _inputs(options: Options, config: Config, passed_over: Counter[str], left_ou
         if prepared and len(prepared) < len(options.arguments):
             raise UsageError(f"{prepared[0]} holds prepared rows: curate it by itself, and other inputs by another run")
         if prepared:
-            return [file for argument in prepared for file in inputs_of_prepared(Path(argument))]
+            files: dict[str, InputFile] = {}
+            for folder in prepared:
+                for file in inputs_of_prepared(Path(folder)):
+                    files.setdefault(file.uri, file)
+            return list(files.values())
         inputs = expand(
             options.arguments, options.shuffle_seed, exclude=options.output, skipped=passed_over, left_out=unopened
         )

@@ -13,9 +13,10 @@ from pathlib import Path
 
 from consumers.broker import PreparedRow, RawDocument, row_bytes
 from consumers.files.inputs import InputFile, expand
-from consumers.files.prepared_folder import Entry, PartWriter, claimed, parts_of, register
+from consumers.files.prepared_folder import Entry, PartWriter, claimed, is_prepared, parts_of, register
 from consumers.files.readers import read_rows
 from consumers.formats.prepared import schema_of
+from curatord.errors import UsageError
 from daemon.commands.curate_progress import LINE_INTERVAL_S
 from daemon.commands.screen import INTERRUPTED, show
 from daemon.config import Config, load_config
@@ -34,6 +35,9 @@ def prepare_files(arguments: Sequence[str], output: Path, config_path: Path | No
     """Prepare all inputs that no other process is at; the exit code."""
     raise_open_files()
     config = load_config(config_path)
+    prepared = [argument for argument in arguments if is_prepared(Path(argument))]
+    if prepared:
+        raise UsageError(f"{prepared[0]} holds prepared rows: give it to `curatord curate`")
     files = expand(arguments, exclude=output)
     preparer = open_preparer(config)
     processes = config.daemon.processes or len(os.sched_getaffinity(0))
