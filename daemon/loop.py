@@ -248,6 +248,11 @@ class Loop:
         self._broker.attempts.committed(epoch.positions)
 
     @property
+    def has_rows_ahead(self) -> bool:
+        """Whether rows were polled that are not decided."""
+        return isinstance(self._inbox, Ahead) and self._inbox.has_rows
+
+    @property
     def epoch(self) -> Epoch:
         """The open epoch."""
         return self._epoch

@@ -256,7 +256,7 @@ class Service:
             except BrokerUnavailable as error:  # nothing was given out: the next poll goes on there
                 self._wait_for_broker(error, stop)
                 continue
-            if num_rows:
+            if num_rows or loop.has_rows_ahead:
                 idle_since, flushed, num_stuck = self._clock(), False, 0
                 touched_at = idle_since
             elif self._clock() - touched_at >= TOUCH_S:

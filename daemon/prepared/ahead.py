@@ -63,7 +63,7 @@ class Ahead:
         """Poll until every process has a chunk and finds another."""
         while len(self._chunks) < 2 * self._pool.processes and sum(c.num_bytes for c in self._chunks) < MAX_BYTES:
             self._inbox.attempts.waiting = self._waiting()
-            rows = self._inbox.poll(self._chunk_rows, 0.0 if self._chunks or self._ready else timeout_s)
+            rows = self._inbox.poll(self._chunk_rows, 0.0 if self.has_rows else timeout_s)
             if not rows:
                 return
             self._chunks.append(_Chunk(rows, self._pool.prepare(rows), sum(map(row_bytes, rows))))
@@ -76,10 +76,15 @@ class Ahead:
                 first.setdefault(row.source, row.position)
         return first
 
+    @property
+    def has_rows(self) -> bool:
+        """Whether rows are on their way."""
+        return bool(self._chunks or self._ready)
+
     def ended(self) -> bool:
         """Every row there will ever be came out."""
-        return not self._chunks and not self._ready and self._inbox.ended()
+        return not self.has_rows and self._inbox.ended()
 
     def passed(self) -> dict[str, int]:
         """As the inbox says, which does not know of rows on their way."""
-        return {} if self._chunks or self._ready else self._inbox.passed()
+        return {} if self.has_rows else self._inbox.passed()

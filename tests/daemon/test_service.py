@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
+from concurrent.futures import Future
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -91,6 +93,66 @@ def test_an_outage_is_no_end_of_the_input(tmp_path: Path) -> None:
     store, process, stop = Store(state_folder(tmp_path / "state")), Process(), StopRequest()
     pipeline = build(config, store, tokenizer())
     broker = AfterAnOutage(world, store, process, stop)
+
+    Service(broker, pipeline, store, config, process.events, clock=process.clock).serve(stop)
+    pipeline.close()
+    store.close()
+
+    assert [line["event"] for line in process.lines()].count("idle_flushed") == 1
+    assert outcome(world) == outcome(expected)
+
+
+class AtItsEnd(MemoryBroker):
+    """A topic that a process reads until nothing came for three polls. Each that finds nothing takes 20 s."""
+
+    def __init__(self, world: World, store: Store, process: Process, stop: StopRequest) -> None:
+        super().__init__(world, store)
+        self._process, self._stop = process, stop
+        self._empty = 0
+
+    def poll(self, max_rows: int, timeout_s: float) -> list[RawDocument]:
+        rows = super().poll(max_rows, timeout_s)
+        if not rows and timeout_s:  # nothing is on its way
+            self._process.clock.now += 20
+            self._empty += 1
+            self._stop.requested = self._empty > 3
+            self._stop.signal_number = signal.SIGTERM
+        return rows
+
+
+class LatePool:
+    """A pool whose processes have nothing at the first two looks for it, which take 20 s each."""
+
+    processes = 2
+
+    def __init__(self, process: Process) -> None:
+        self._process = process
+
+    def prepare(self, rows: list[RawDocument]) -> Future[list[RawDocument]]:
+        process = self._process
+
+        class Late(Future[list[RawDocument]]):
+            looks = 0
+
+            def result(self, timeout: float | None = None) -> list[RawDocument]:
+                process.clock.now += 20
+                self.looks += 1
+                if self.looks < 3:
+                    raise TimeoutError
+                return rows
+
+        return Late()
+
+
+def test_rows_that_a_pool_prepares_are_no_end_of_the_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = new_world(0, 300, tmp_path / "state")
+    expected = new_world(0, 300, tmp_path / "expected")
+    config = make_config(output={"max_wait_s": 10.0}, state={"dir": str(tmp_path / "state")})
+    run(expected, config, tmp_path / "expected")
+    store, process, stop = Store(state_folder(tmp_path / "state")), Process(), StopRequest()
+    monkeypatch.setattr("daemon.service.opened_pool", lambda *_: nullcontext(LatePool(process)))
+    pipeline = build(config, store, tokenizer())
+    broker = AtItsEnd(world, store, process, stop)
 
     Service(broker, pipeline, store, config, process.events, clock=process.clock).serve(stop)
     pipeline.close()
