@@ -268,14 +268,6 @@ def test_what_is_kept_open_goes_on_as_if_it_had_never_stopped(tmp_path: Path) ->
     assert outcome(world) == undisturbed(1, True)
 
 
-def test_threads_leave_no_trace(tmp_path: Path) -> None:
-    world = new_world(2, NUM_ROWS, tmp_path)
-
-    run(world, config_of(False, threads=3), tmp_path)
-
-    assert outcome(world) == undisturbed(2, False)
-
-
 def test_sequences_are_dense_and_within_their_length() -> None:
     for selecting in (False, True):
         sequences = undisturbed(3, selecting).sequences
