@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -96,7 +97,9 @@ class Pool:
         self._config = config
         self._identity = identity
         self._boot = boot
-        self._threads = ThreadPoolExecutor(processes, thread_name_prefix="prepare")
+        # Processes inherit it: a request to stop that comes to all is for the parent, also while they begin.
+        blocking = signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM)
+        self._threads = ThreadPoolExecutor(processes, "prepare", signal.pthread_sigmask, blocking)
         self._own = threading.local()
         self._children: list[Child] = []
         self._is_closed = False

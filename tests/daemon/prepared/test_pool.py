@@ -113,6 +113,16 @@ def test_a_configuration_that_cannot_be_used_is_told_by_the_first_rows() -> None
     one.close()
 
 
+def test_a_process_that_hears_of_a_stop_while_it_begins_goes_on() -> None:
+    stops = "import os, signal; [os.kill(os.getpid(), number) for number in (signal.SIGINT, signal.SIGTERM)]; "
+    one = Pool(make_config(), 1, usual().identity, stops + BOOT)
+
+    prepared = one.prepare(documents(2)).result()
+    one.close()
+
+    assert all(isinstance(row.value, PreparedRow) for row in prepared)
+
+
 def test_processes_end_with_the_pool_and_it_takes_nothing_more() -> None:
     config = Config()
     with opened_pool(config, tokenizer()) as none:
