@@ -30,6 +30,7 @@ from consumers.formats.prepared import DIGEST, check_schema, fields, refuse_diff
 from consumers.formats.tables import MAX_UNPACKED, first_line
 from curatord.errors import StateError, Undecodable, UsageError
 from state.durable import sync
+from state.store import explain_storage
 
 MANIFEST = "prepared.json"
 _LOCK = ".lock"
@@ -175,7 +176,9 @@ def _batches(path: str, identity: str) -> Iterator[Any]:
                     check_schema(batch.schema, identity, path)
                 yield batch
     except (Undecodable, pa.ArrowException, OSError, ValueError, KeyError) as error:
-        raise StateError(f"{path} cannot be read: {first_line(error)}. Prepare its input anew") from error
+        raise StateError(
+            f"{path} cannot be read: {first_line(error)}. Delete it, and prepare its input again"
+        ) from error
 
 
 def register(folder: Path, files: Sequence[InputFile], identity: str) -> list[Entry]:
@@ -257,7 +260,7 @@ def _locked(path: Path, *, wait: bool = True) -> Iterator[bool]:
 
 
 class PartWriter:
-    """One part, which is there when it is finished."""
+    """One part, which is there when it is finished. Raises `StorageError` where it cannot be written."""
 
     def __init__(self, folder: Path, number: int, first: int, schema: Any) -> None:
         import pyarrow as pa
@@ -265,20 +268,33 @@ class PartWriter:
         self._folder, self._number, self._first = folder, number, first
         # Another process of this machine does not write it, for this one has the claim.
         self._path = folder / f".{number:06d}-{socket.gethostname()}.unfinished"
-        self._stream = pa.ipc.new_stream(str(self._path), schema, options=write_options(compressed=True))
+        with self._explained():
+            self._stream = pa.ipc.new_stream(str(self._path), schema, options=write_options(compressed=True))
         self.num_rows = 0
         self.next = first
 
     def write(self, batch: Any, following: int) -> None:
         """The next rows, before position `following`."""
-        self._stream.write_batch(batch)
+        with self._explained():
+            self._stream.write_batch(batch)
         self.num_rows += len(batch)
         self.next = following
 
     def finish(self, *, is_last: bool) -> None:
         """Give it its name."""
-        self._stream.close()
-        sync(self._path)
         end = "-end" if is_last else ""
-        self._path.replace(self._folder / f"{self._number:06d}-{self._first:012d}-{self.next:012d}{end}.arrow")
-        sync(self._folder)
+        with self._explained():
+            self._stream.close()
+            sync(self._path)
+            self._path.replace(self._folder / f"{self._number:06d}-{self._first:012d}-{self.next:012d}{end}.arrow")
+            sync(self._folder)
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Leave nothing of a part that cannot be written. Raises `StorageError`."""
+        try:
+            yield
+        except OSError as error:
+            with suppress(OSError):
+                self._path.unlink()
+            raise explain_storage(error, self._folder) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import msgspec
@@ -12,7 +13,7 @@ import pytest
 from consumers.broker import RawDocument
 from consumers.files.inputs import InputFile, Part, expand
 from consumers.files.prepared_folder import PartWriter, contiguous, inputs_of, is_prepared, read_prepared, register
-from curatord.errors import IdentityError, StateError, UsageError
+from curatord.errors import IdentityError, StateError, StorageError, UsageError
 from tests.daemon.conftest import write_documents
 from tests.daemon.prepared.parts import usual
 
@@ -115,3 +116,19 @@ def test_a_folder_of_other_files_holds_no_prepared_rows(tmp_path: Path) -> None:
     assert not is_prepared(tmp_path)
     with pytest.raises(UsageError, match="something else"):
         register(tmp_path, [], "{}")
+
+
+def test_a_part_for_which_there_is_no_room_leaves_nothing_and_says_where(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("consumers.files.prepared_folder.sync", full)
+    batch = usual().prepare(ROWS)
+    part = PartWriter(tmp_path, 0, 0, batch.schema)
+    part.write(batch, 60)
+
+    with pytest.raises(StorageError, match=f"the disk of {tmp_path} is full.*run the same command again"):
+        part.finish(is_last=True)
+    assert not list(tmp_path.iterdir())
