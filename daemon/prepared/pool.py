@@ -22,7 +22,7 @@ from numba.core import config as numba_config
 from consumers.broker import PreparedRow, RawDocument
 from consumers.formats.prepared import decode_message
 from consumers.trial import IN_A_POOL, how_it_ended, set_aside
-from curatord.errors import StateError
+from curatord.errors import CuratordError, StateError
 from daemon.config import Config
 from daemon.prepared.child import FAILED
 from daemon.prepared.identity import prepared_identity
@@ -59,8 +59,13 @@ class Child:
         try:
             self._parent.send(config)
             answer = self._parent.recv_bytes()
-        except (EOFError, OSError):
-            answer = FAILED + f"it ended, {self._how()}".encode()
+        except (EOFError, OSError) as error:
+            self.close()
+            # No fault of the state: memory may have run out, and be there at the next start.
+            raise CuratordError(
+                f"a process that prepares rows ended before it began, {self._how()}. Start again; if that was for want "
+                "of memory, with fewer daemon.processes"
+            ) from error
         if answer.startswith(FAILED):
             self.close()
             raise StateError(f"a process that prepares rows cannot begin: {answer[1:].decode()}")

@@ -12,7 +12,7 @@ import pytest
 
 from consumers.broker import PreparedRow, RawDocument
 from consumers.formats.undecodable import TOOK_PROCESS_DOWN
-from curatord.errors import StateError, Undecodable
+from curatord.errors import CuratordError, StateError, Undecodable
 from daemon.config import Config
 from daemon.prepared.pool import BOOT, Pool, opened_pool
 from tests.daemon.prepared.parts import usual
@@ -111,6 +111,16 @@ def test_a_configuration_that_cannot_be_used_is_told_by_the_first_rows() -> None
     with pytest.raises(StateError, match=r"cannot begin: .*no such file"):
         one.prepare(documents(1)).result()
     one.close()
+
+
+def test_a_process_that_is_killed_while_it_begins_is_no_fault_of_the_state() -> None:
+    one = Pool(make_config(), 1, usual().identity, "import os; os.kill(os.getpid(), 9)")
+
+    with pytest.raises(CuratordError, match=r"before it began, signal 9 \(SIGKILL\)\. Start again") as raised:
+        one.prepare(documents(1)).result()
+    one.close()
+
+    assert raised.value.exit_code == 1  # so that a supervisor starts it again
 
 
 def test_a_process_that_hears_of_a_stop_while_it_begins_goes_on() -> None:
