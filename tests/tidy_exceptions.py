@@ -37,9 +37,6 @@ CALLED_FROM_OUTSIDE = {
     "consumers/kafka/membership.py on_partitions_assigned",
     "consumers/kafka/membership.py on_partitions_lost",
     "consumers/kafka/membership.py on_partitions_revoked",
-    "consumers/kafka/share.py on_partitions_assigned",
-    "consumers/kafka/share.py on_partitions_lost",
-    "consumers/kafka/share.py on_partitions_revoked",
     # transformers' trainer callbacks
     "curatord/adapters/huggingface.py on_epoch_begin",
     "curatord/adapters/huggingface.py on_save",

@@ -12,9 +12,9 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any
+from typing import Any, Protocol
 
-from kafka import ConsumerRebalanceListener, TopicPartition
+from kafka import ConsumerRebalanceListener, KafkaConsumer, TopicPartition
 from kafka.errors import (
     CorruptRecordError,
     KafkaError,
@@ -39,20 +39,46 @@ JOINING_S = 0.5
 NOTE_TIMEOUT_MS = 2000
 
 
-class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # kafka-python has no types
-    """Notes what the group decides."""
+class Member(Protocol):
+    """A member of a group, which hears on the client's thread, within a poll, what the group decides."""
 
-    def __init__(self, membership: Membership) -> None:
-        self._membership = membership
+    def hear_assigned(self, assigned: list[TopicPartition]) -> None:
+        """These partitions are its own from now on."""
+
+    def hear_lost(self, partitions: list[TopicPartition]) -> None:
+        """These went to another member."""
+
+
+class Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # kafka-python has no types
+    """Tells a member what the group decides."""
+
+    def __init__(self, member: Member) -> None:
+        self._member = member
 
     def on_partitions_assigned(self, assigned: list[TopicPartition]) -> None:
-        self._membership.hear_assigned(assigned)
+        self._member.hear_assigned(assigned)
 
     def on_partitions_revoked(self, revoked: list[TopicPartition]) -> None:
-        self._membership.hear_lost(revoked)
+        self._member.hear_lost(revoked)
 
     def on_partitions_lost(self, lost: list[TopicPartition]) -> None:
-        self._membership.hear_lost(lost)
+        self._member.hear_lost(lost)
+
+
+def connected_member(config: KafkaConfig, group: str, assignor: Any) -> KafkaConsumer:
+    """A client that may join a group, which divides partitions by this assignor. Raises `BrokerUnavailable`."""
+    return connected_consumer(
+        config,
+        group_id=group,
+        # Only this makes the fetch of committed offsets wait for those of an open transaction (KIP-447).
+        isolation_level="read_committed",
+        partition_assignment_strategy=[assignor],
+        session_timeout_ms=int(config.session_timeout_s * 1000),
+        # A standby hears at its next heartbeat that the owner left.
+        heartbeat_interval_ms=int(config.session_timeout_s * 1000 / 10),
+        max_poll_interval_ms=MAX_POLL_INTERVAL_MS,
+        metadata_max_age_ms=METADATA_AGE_MS,
+    )
 
 
 class Membership:
@@ -69,22 +95,11 @@ class Membership:
         self._lost = False
         self._snapshot = ConsumerGroupMetadata(group_id=config.lane)
         self._polled_at = time.monotonic()
-        self._consumer = connected_consumer(
-            config,
-            group_id=config.lane,
-            # Only this makes the fetch of committed offsets wait for those of an open transaction (KIP-447).
-            isolation_level="read_committed",
-            partition_assignment_strategy=[AllToOne()],
-            session_timeout_ms=int(config.session_timeout_s * 1000),
-            # A standby hears at its next heartbeat that the owner left.
-            heartbeat_interval_ms=int(config.session_timeout_s * 1000 / 10),
-            max_poll_interval_ms=MAX_POLL_INTERVAL_MS,
-            metadata_max_age_ms=METADATA_AGE_MS,
-        )
+        self._consumer = connected_member(config, config.lane, AllToOne())
 
     def join(self) -> None:
         """Ask for the lane; until then this is only a client."""
-        self._consumer.subscribe([self._topic], listener=_Listener(self))
+        self._consumer.subscribe([self._topic], listener=Listener(self))
 
     def hear_assigned(self, assigned: list[TopicPartition]) -> None:
         """On the client's thread: place new partitions, and read none of them before the state is there."""

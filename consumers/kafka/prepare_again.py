@@ -21,6 +21,7 @@ from consumers.kafka.clients import (
     unreachable,
 )
 from consumers.kafka.connection import KafkaConfig
+from consumers.kafka.positions import source_name
 from consumers.kafka.topics import TopicsConfig
 from curatord.errors import UsageError
 
@@ -50,7 +51,7 @@ def prepare_again(kafka: KafkaConfig, topics: TopicsConfig) -> dict[str, int]:
     finally:
         admin.close()
         reader.close()
-    return {f"{partition.topic}-{partition.partition}": at for partition, at in start.items()}
+    return {source_name(partition): at for partition, at in start.items()}
 
 
 def starts(

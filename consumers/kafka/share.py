@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 import msgspec
-from kafka import ConsumerRebalanceListener, TopicPartition
+from kafka import TopicPartition
 from kafka.consumer.fetcher import ConsumerRecord
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.errors import (
@@ -28,9 +28,9 @@ from kafka.errors import (
 )
 from kafka.structs import OffsetAndMetadata
 
-from consumers.kafka.clients import connected_admin, connected_consumer, group_offsets, passes, position_of
+from consumers.kafka.clients import connected_admin, group_offsets, passes, position_of
 from consumers.kafka.connection import KafkaConfig
-from consumers.kafka.membership import JOINING_S, MAX_POLL_INTERVAL_MS, METADATA_AGE_MS, SETTLING_S
+from consumers.kafka.membership import JOINING_S, SETTLING_S, Listener, connected_member
 from consumers.kafka.positions import source_name
 from curatord.errors import BrokerUnavailable, StateError
 
@@ -61,22 +61,6 @@ class Portion:
     left: Mark
 
 
-class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # kafka-python has no types
-    """Notes what the group decides, on the client's thread, while the worker waits in a poll."""
-
-    def __init__(self, share: Share) -> None:
-        self._share = share
-
-    def on_partitions_assigned(self, assigned: list[TopicPartition]) -> None:
-        self._share.hear_assigned(assigned)
-
-    def on_partitions_revoked(self, revoked: list[TopicPartition]) -> None:
-        self._share.hear_lost(revoked)
-
-    def on_partitions_lost(self, lost: list[TopicPartition]) -> None:
-        self._share.hear_lost(lost)
-
-
 @dataclass(slots=True)
 class _Heard:
     """Partitions by what is known of them."""
@@ -91,17 +75,8 @@ class Share:
     def __init__(self, config: KafkaConfig, topic: str) -> None:
         self._config, self._topic = config, topic
         self._heard = _Heard()
-        self._consumer = connected_consumer(
-            config,
-            group_id=config.workers,
-            isolation_level="read_committed",
-            partition_assignment_strategy=[CooperativeStickyAssignor()],
-            session_timeout_ms=int(config.session_timeout_s * 1000),
-            heartbeat_interval_ms=int(config.session_timeout_s * 1000 / 10),
-            max_poll_interval_ms=MAX_POLL_INTERVAL_MS,
-            metadata_max_age_ms=METADATA_AGE_MS,
-        )
-        self._consumer.subscribe([topic], listener=_Listener(self))
+        self._consumer = connected_member(config, config.workers, CooperativeStickyAssignor())
+        self._consumer.subscribe([topic], listener=Listener(self))
 
     def hear_assigned(self, assigned: list[TopicPartition]) -> None:
         """On the client's thread: read nothing of new partitions before their places are known."""
