@@ -26,6 +26,18 @@ MAGIC = b"curunv1"
 CELLS = HEADER.itemsize  # where the cells begin
 
 
+def mapped(path: Path) -> mmap.mmap:
+    """A whole file, to be read here and there. Raises `StateError`."""
+    try:
+        with path.open("rb") as file:
+            memory = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    except (OSError, ValueError) as error:
+        raise StateError(f"{path} cannot be read: {error}") from error
+    if hasattr(mmap, "MADV_RANDOM"):  # the neighbours of what is read are not wanted
+        memory.madvise(mmap.MADV_RANDOM)
+    return memory
+
+
 def make_header(num_rows: int, width: int, cell_bits: int, rest_bits: int) -> NDArray[np.void]:
     """The header of a run of so many rows of `width` words, with the places of its parts."""
 
@@ -43,11 +55,7 @@ class RunFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        try:
-            with path.open("rb") as file:
-                self._memory = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        except (OSError, ValueError) as error:
-            raise StateError(f"{path} cannot be read: {error}") from error
+        self._memory = mapped(path)
         if len(self._memory) >= HEADER.itemsize:
             (self.header,) = np.frombuffer(self._memory, HEADER, count=1)
         if (
@@ -56,8 +64,6 @@ class RunFile:
             or self.header["end"] != len(self._memory)
         ):
             raise StateError(f"{path} is not what was written there")
-        if hasattr(mmap, "MADV_RANDOM"):  # the neighbours of what is read are not wanted
-            self._memory.madvise(mmap.MADV_RANDOM)
         self.directory = self.mapped_directory()
 
     def __len__(self) -> int:

@@ -6,7 +6,6 @@ process that ended before it could tell of them, and is written over.
 
 from __future__ import annotations
 
-import mmap
 import os
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from curation.dedup.run_file import mapped
 from curatord.errors import StateError
 
 GROWTH_PARTS = 4  # a file that is full grows by so much of itself
@@ -68,16 +68,10 @@ class _GrowingFile:
         if not num_rows:
             self.rows = _frozen(np.zeros((0, self._columns), self._kind))
             return
-        try:
-            with path.open("rb") as file:
-                memory = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        except (OSError, ValueError) as error:
-            raise StateError(f"{path} cannot be read: {error}") from error
+        memory = mapped(path)
         capacity = len(memory) // self._row_bytes
         if capacity < num_rows:
             raise StateError(f"{path} lost its end")
-        if hasattr(mmap, "MADV_RANDOM"):  # the neighbours of what is read are not wanted
-            memory.madvise(mmap.MADV_RANDOM)
         words = np.frombuffer(memory, self._kind, count=capacity * self._columns)
         self.rows = words.reshape(capacity, self._columns)
 
