@@ -18,7 +18,7 @@ from consumers.broker import CommitReport, RawDocument
 from curatord import __version__
 from curatord.errors import CuratordError
 from daemon.commands.losses import MAX_DEAD_SHARE
-from daemon.config import Config, show_config
+from daemon.config import Config, changed_options, load_config, show_config
 from daemon.pipeline import Pipeline
 from ops.catalogue import MAX_CLUSTERS, Metric
 from ops.events import EpochCommitted, Events
@@ -70,6 +70,16 @@ def config_hash(config: Config) -> str:
     """Twelve digits that differ when any option does, but for those that are each process's own: folders, addresses."""
     shared = msgspec.structs.replace(config, state=StateConfig(), metrics=MetricsConfig())
     return hashlib.sha256(show_config(shared, comments=False).encode()).hexdigest()[:12]
+
+
+def check_config(config: Config, path: Path | None, events: Events) -> None:
+    """HUP: tell what the file would change at a restart. Nothing is taken over while the process runs."""
+    try:
+        changed = changed_options(config, load_config(path))
+    except CuratordError as error:
+        events.config_checked(changed=(), problem=str(error))
+    else:
+        events.config_checked(changed=changed)
 
 
 class Observer:

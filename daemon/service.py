@@ -15,11 +15,11 @@ from consumers.broker import Lane, LaneBroker
 from consumers.kafka.broker import KafkaBroker
 from consumers.kafka.clients import check_lane_rights
 from consumers.kafka.outputs import open_outputs
-from curatord.errors import BrokerUnavailable, CorruptSequence, CuratordError, StorageError
+from curatord.errors import BrokerUnavailable, CorruptSequence, StorageError
 from daemon.app import build, check_identity, encode_identity
-from daemon.config import NO_VECTORS, Config, changed_options, load_config
+from daemon.config import NO_VECTORS, Config, load_config
 from daemon.loop import Hooks, Loop, marked
-from daemon.observer import Observer, observed
+from daemon.observer import Observer, check_config, observed
 from daemon.pipeline import Pipeline
 from daemon.prepared.identity import prepared_identity
 from daemon.prepared.pool import Pool, opened_pool
@@ -337,13 +337,4 @@ class Service:
         """Housekeeping common to owner and standby."""
         self._events.beat()
         if stop.take_hangup():
-            self._check_config()
-
-    def _check_config(self) -> None:
-        """HUP: what the file would change at a restart. Nothing is taken over while the process runs."""
-        try:
-            changed = changed_options(self._config, load_config(self._config_path))
-        except CuratordError as error:
-            self._events.config_checked(changed=(), problem=str(error))
-        else:
-            self._events.config_checked(changed=changed)
+            check_config(self._config, self._config_path, self._events)

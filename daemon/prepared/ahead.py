@@ -7,7 +7,7 @@ that every process has one and finds the next; none is while an earlier life end
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotYet
 from dataclasses import dataclass
@@ -22,9 +22,9 @@ MAX_BYTES = 256 << 20  # of rows on their way
 
 @dataclass(frozen=True, slots=True)
 class _Chunk:
-    rows: list[RawDocument]
     prepared: Future[list[RawDocument]]
     num_bytes: int
+    first: dict[str, int]  # the first position of each source
 
 
 class Ahead:
@@ -66,15 +66,14 @@ class Ahead:
             rows = self._inbox.poll(self._chunk_rows, 0.0 if self.has_rows else timeout_s)
             if not rows:
                 return
-            self._chunks.append(_Chunk(rows, self._pool.prepare(rows), sum(map(row_bytes, rows))))
+            self._chunks.append(_Chunk(self._pool.prepare(rows), sum(map(row_bytes, rows)), _first(rows)))
 
     def _waiting(self) -> dict[str, int]:
         """The first position of each source that has not come out."""
-        first: dict[str, int] = {}
-        for rows in (self._ready, *(chunk.rows for chunk in self._chunks)):
-            for row in rows:
-                first.setdefault(row.source, row.position)
-        return first
+        waiting = _first(self._ready)
+        for chunk in self._chunks:
+            waiting = chunk.first | waiting
+        return waiting
 
     @property
     def has_rows(self) -> bool:
@@ -88,3 +87,11 @@ class Ahead:
     def passed(self) -> dict[str, int]:
         """As the inbox says, which does not know of rows on their way."""
         return {} if self.has_rows else self._inbox.passed()
+
+
+def _first(rows: Iterable[RawDocument]) -> dict[str, int]:
+    """The first position of each source."""
+    first: dict[str, int] = {}
+    for row in rows:
+        first.setdefault(row.source, row.position)
+    return first

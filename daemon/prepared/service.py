@@ -29,8 +29,8 @@ from consumers.kafka.share import Mark, Portion, Share
 from consumers.trial import Fatal, first_fatal, set_aside
 from curatord.errors import BrokerUnavailable, ConfigError, CuratordError
 from daemon.commands.screen import PATIENCE_S, show
-from daemon.config import Config, changed_options, load_config
-from daemon.observer import observed
+from daemon.config import Config, load_config
+from daemon.observer import check_config, observed
 from daemon.prepared.preparer import Preparer, open_preparer
 from daemon.signals import POLL_S, StopRequest
 from ops.events import Events
@@ -114,7 +114,7 @@ class Worker:
             while not stop.requested:
                 self._events.beat()
                 if stop.take_hangup():
-                    self._check_config(config_path)
+                    check_config(self._config, config_path, self._events)
                 try:
                     self.step()
                     self._measure_lag()
@@ -186,15 +186,6 @@ class Worker:
         if len(self._share.partitions) != self._num_shared:
             self._num_shared = len(self._share.partitions)
             self._events.shared(self._num_shared)
-
-    def _check_config(self, config_path: Path | None) -> None:
-        """HUP, as in the lane."""
-        try:
-            changed = changed_options(self._config, load_config(config_path))
-        except CuratordError as error:
-            self._events.config_checked(changed=(), problem=str(error))
-        else:
-            self._events.config_checked(changed=changed)
 
 
 def _cut(portion: Portion, *, singly: bool) -> Iterator[Portion]:

@@ -62,13 +62,21 @@ def test_an_empty_state_takes_no_journal_whose_beginning_is_gone(tmp_path: Path)
     store.close()
 
 
-class AfterAnOutage(MemoryBroker):
-    """A cluster that is just back: the first poll gives nothing, though messages wait. Each poll takes 20 s."""
+class Stopping(MemoryBroker):
+    """Asks its process to stop when polls found nothing often enough."""
 
     def __init__(self, world: World, store: Store, process: Process, stop: StopRequest) -> None:
         super().__init__(world, store)
         self._process, self._stop = process, stop
         self._empty = 0
+
+    def _stop_after(self, num: int) -> None:
+        self._stop.requested = self._empty > num
+        self._stop.signal_number = signal.SIGTERM
+
+
+class AfterAnOutage(Stopping):
+    """A cluster that is just back: the first poll gives nothing, though messages wait. Each poll takes 20 s."""
 
     def poll(self, max_rows: int, timeout_s: float) -> list[RawDocument]:
         self._process.clock.now += 20
@@ -77,8 +85,7 @@ class AfterAnOutage(MemoryBroker):
             return []
         rows = super().poll(max_rows, timeout_s)
         self._empty += not rows
-        self._stop.requested = self._empty > 4
-        self._stop.signal_number = signal.SIGTERM
+        self._stop_after(4)
         return rows
 
     def lag(self) -> dict[str, int]:
@@ -102,21 +109,15 @@ def test_an_outage_is_no_end_of_the_input(tmp_path: Path) -> None:
     assert outcome(world) == outcome(expected)
 
 
-class AtItsEnd(MemoryBroker):
+class AtItsEnd(Stopping):
     """A topic that a process reads until nothing came for three polls. Each that finds nothing takes 20 s."""
-
-    def __init__(self, world: World, store: Store, process: Process, stop: StopRequest) -> None:
-        super().__init__(world, store)
-        self._process, self._stop = process, stop
-        self._empty = 0
 
     def poll(self, max_rows: int, timeout_s: float) -> list[RawDocument]:
         rows = super().poll(max_rows, timeout_s)
         if not rows and timeout_s:  # nothing is on its way
             self._process.clock.now += 20
             self._empty += 1
-            self._stop.requested = self._empty > 3
-            self._stop.signal_number = signal.SIGTERM
+            self._stop_after(3)
         return rows
 
 
