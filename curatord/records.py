@@ -18,6 +18,7 @@ MAX_STEP = 1 << 53  # counts beyond this are not exact in a double
 MAX_SEQ_NO = 1 << 62
 MAX_WORLD = 1 << 16
 MAX_REWARD = 1e12
+MAX_SCORER_BYTES = 64
 
 
 class Document(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,13 +92,19 @@ class Feedback(msgspec.Struct, frozen=True, kw_only=True):
 class Reward(msgspec.Struct, frozen=True, kw_only=True):
     """A reward from anything that is no trainer (a scorer, an evaluation): for one cluster or for one document.
 
-    It is in any unit, but in one unit for all: what counts is which clusters have more of it than others.
-    Raises ValueError unless exactly one of the two is named and the reward is a number of at most 1e12 either way.
+    It is in any unit, but in one unit for all of one scorer: what counts is which clusters have more of it than others.
+    A scorer that measures with a model says with which checkpoint of it, as a number that grows from one to the next
+    (its step, or the time at which it was written): the same document by the same checkpoint counts once, and one
+    by an older checkpoint counts less.
+    Raises ValueError unless exactly one of the two is named, the reward is a number of at most 1e12 either way, and
+    scorer and checkpoint are within their limits.
     """
 
     reward: float
     cluster: int | None = None
     doc_id: str | None = None
+    scorer: str = ""  # who measured it: "influence", "perplexity", a name of one's own; "" for the only one
+    checkpoint: int | None = None
     version: int = WIRE_VERSION
 
     def __post_init__(self) -> None:
@@ -109,6 +116,10 @@ class Reward(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError(f"a reward is between -{MAX_REWARD:g} and {MAX_REWARD:g}, not {self.reward:g}")
         if self.cluster is not None:
             _check_range("cluster", self.cluster, (1 << 31) - 1)
+        if len(self.scorer.encode("utf-8", "surrogatepass")) > MAX_SCORER_BYTES:
+            raise ValueError(f"a scorer has a name of at most {MAX_SCORER_BYTES} bytes")
+        if self.checkpoint is not None:
+            _check_range("checkpoint", self.checkpoint, (1 << 63) - 1)
 
 
 class SafePoint(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,11 +1,12 @@
 """Feedback of trainers and scorers, from the bytes of a message.
 
 A message holds one record. MessagePack, as `curatord.records.encode_feedback` writes it. JSON, for any program that can
-produce a line of it: `{"cluster": 3, "reward": 0.2}`, `{"doc_id": "a", "reward": 0.2}`, `{"end_of_stream": true}` or
-`{"run_id": "r", "generation": 0, "safe_seq_no": 4096}`; a `Feedback` in JSON has its arrays in base64. The fields tell
-the kinds apart: with `safe_seq_no` a `SafePoint`, with `end_of_stream` an `EndRequest`, with `run_id` alone a
-`Feedback`, else a `Reward`. Fields that are not known are passed over, so that a sender may say more; a version that is
-not known is refused, since there the known fields may mean something else.
+produce a line of it: `{"cluster": 3, "reward": 0.2}`, `{"doc_id": "a", "reward": 0.2, "scorer": "influence",
+"checkpoint": 1200}`, `{"end_of_stream": true}` or `{"run_id": "r", "generation": 0, "safe_seq_no": 4096}`; a `Feedback`
+in JSON has its arrays in base64. The fields tell the kinds apart: with `safe_seq_no` a `SafePoint`, with
+`end_of_stream` an `EndRequest`, with `run_id` alone a `Feedback`, else a `Reward`. Fields that are not known are passed
+over, so that a sender may say more; a version that is not known is refused, since there the known fields may mean
+something else.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ def decode_feedback(raw: bytes | None) -> FeedbackRecord:
     """The record in the value of one message. Raises Undecodable, and nothing else, for any bytes.
 
     >>> decode_feedback(b'{"cluster": 3, "reward": 0.25}')
-    Reward(reward=0.25, cluster=3, doc_id=None, version=1)
+    Reward(reward=0.25, cluster=3, doc_id=None, scorer='', checkpoint=None, version=1)
     """
     if not raw:
         raise Undecodable("feedback_empty", "no value, where a record was expected")

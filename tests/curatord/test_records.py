@@ -38,6 +38,7 @@ def _feedback(num_segments: list[int], losses: list[float], targets: list[int]) 
         _feedback([2, 1], [1.5, 2.5, 0.25], [10, 20, 30]),
         Reward(reward=0.5, cluster=3),
         Reward(reward=-1.0, doc_id="a"),
+        Reward(reward=0.1, doc_id="a", scorer="influence", checkpoint=1200),
         DeadLetter(
             reason="not_json", message="m", source="s", position=1, index=0, original=b"\xff\x00", truncated=False
         ),
@@ -67,6 +68,8 @@ def test_a_reward_names_exactly_one_target_and_is_finite() -> None:
             Reward(reward=1.0, **fields)
     with pytest.raises(ValueError, match="finite"):
         Reward(reward=float("nan"), cluster=1)
+    with pytest.raises(ValueError, match="64 bytes"):
+        Reward(reward=1.0, cluster=1, scorer="é" * 33)
 
 
 @pytest.mark.parametrize(
@@ -88,7 +91,10 @@ def test_feedback_with_a_number_out_of_its_range_is_refused_by_name(field: str, 
         msgspec.structs.replace(_feedback([1], [1.0], [1]), **{field: value})
 
 
-@pytest.mark.parametrize("fields", [{"reward": 1e13, "cluster": 1}, {"reward": 1.0, "cluster": -1}])
+@pytest.mark.parametrize(
+    "fields",
+    [{"reward": 1e13, "cluster": 1}, {"reward": 1.0, "cluster": -1}, {"reward": 1.0, "cluster": 1, "checkpoint": -1}],
+)
 def test_a_reward_out_of_its_range_is_refused(fields: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="between"):
         Reward(**fields)

@@ -46,6 +46,7 @@ def refused(raw: bytes | None) -> Undecodable:
         feedback([2, 0, 3]),
         feedback([]),
         Reward(reward=-0.5, cluster=0),
+        Reward(reward=2.0, doc_id="a", scorer="influence", checkpoint=1200),
         SafePoint(run_id="run", generation=0, safe_seq_no=4096),
         SafePoint(run_id="run", generation=3, safe_seq_no=-1),
         EndRequest(end_of_stream=True),
