@@ -4,6 +4,7 @@
 - The group's metadata are a snapshot of the latest `poll`. The live ones become generation -1 after an eviction, and a
   broker checks no membership for those: a process that lost the lane could commit.
 - A rebalance goes on only within `poll`: polling with a zero timeout restarts the join for ever.
+- A rebalance that new metadata ask for is forgotten when its answer comes between two polls: it is asked for again.
 - Partitions that are taken away end the process; their records may be in an open epoch already.
 """
 
@@ -81,6 +82,24 @@ def connected_member(config: KafkaConfig, group: str, assignor: Any) -> KafkaCon
     )
 
 
+def is_joining(consumer: KafkaConsumer) -> bool:
+    """Whether the group moves on, and this member is not in its next generation yet."""
+    coordinator = consumer._coordinator
+    return bool(coordinator.rejoining or coordinator.need_rejoin())
+
+
+def joining_timeout_s(consumer: KafkaConsumer, timeout_s: float) -> float:
+    """How long to poll. While a member joins, it waits for the answer.
+
+    An answer between two polls is dropped, and the join begun anew: with a timeout of 0 for ever. If new metadata were
+    its reason, it would not even be begun anew, and the member stay outside without a heartbeat.
+    """
+    if not is_joining(consumer):
+        return timeout_s
+    consumer._coordinator.request_rejoin()
+    return max(timeout_s, JOINING_S)
+
+
 class Membership:
     """A member of the group that reads the input topic.
 
@@ -137,7 +156,7 @@ class Membership:
     @property
     def is_joining(self) -> bool:
         """Whether the group moves on, and this member is not in its next generation yet."""
-        return bool(self._consumer._coordinator.need_rejoin())
+        return is_joining(self._consumer)
 
     def _is_member(self) -> bool:
         return self._snapshot.generation_id >= 1 and bool(self._snapshot.member_id)
@@ -159,9 +178,7 @@ class Membership:
 
         Raises `StateError` where the input cannot be continued exactly, `BrokerUnavailable` on what does not pass.
         """
-        # A join that is answered between two polls is dropped, and begun anew: with 0 for ever.
-        if self.is_joining:
-            timeout_s = max(timeout_s, JOINING_S)
+        timeout_s = joining_timeout_s(self._consumer, timeout_s)
         try:
             fetched = self._consumer.poll(int(timeout_s * 1000), max_records=max_records)
             self._snapshot, self._polled_at = self._consumer.group_metadata(), time.monotonic()

@@ -30,7 +30,7 @@ from kafka.structs import OffsetAndMetadata
 
 from consumers.kafka.clients import connected_admin, group_offsets, passes, position_of
 from consumers.kafka.connection import KafkaConfig
-from consumers.kafka.membership import JOINING_S, SETTLING_S, Listener, connected_member
+from consumers.kafka.membership import SETTLING_S, Listener, connected_member, joining_timeout_s
 from consumers.kafka.positions import source_name
 from curatord.errors import BrokerUnavailable, StateError
 
@@ -101,8 +101,7 @@ class Share:
 
         Raises `StateError` where a partition cannot be continued exactly, `BrokerUnavailable`.
         """
-        if self._consumer._coordinator.need_rejoin():
-            timeout_s = max(timeout_s, JOINING_S)  # a join that is answered between two polls is begun anew
+        timeout_s = joining_timeout_s(self._consumer, timeout_s)
         self._begin()
         try:
             fetched = self._consumer.poll(int(timeout_s * 1000), max_records=max_messages)

@@ -5,6 +5,7 @@ A test of a defect fails when upstream has repaired it: then look at the guard t
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -14,6 +15,7 @@ from kafka.admin import MemberToRemove
 from kafka.errors import CommitFailedError, KafkaTimeoutError
 from kafka.structs import OffsetAndMetadata
 
+from consumers.kafka.membership import is_joining, joining_timeout_s
 from tests.integration.broker import Broker
 from tests.integration.maven_broker import MavenBroker
 from tests.integration.proxy import Proxy
@@ -35,6 +37,14 @@ def transactional_producer(bootstrap: str, transactional_id: str, **options: obj
 @contextmanager
 def member(bootstrap: str, group: str, topic: str) -> Iterator[KafkaConsumer]:
     """A consumer that has joined its group and owns the topic."""
+    with subscriber(bootstrap, group, topic) as consumer:
+        wait_until(lambda: joined(consumer), "the assignment")
+        yield consumer
+
+
+@contextmanager
+def subscriber(bootstrap: str, group: str, topic: str) -> Iterator[KafkaConsumer]:
+    """A consumer that has not joined its group yet."""
     consumer = KafkaConsumer(
         bootstrap_servers=bootstrap,
         group_id=group,
@@ -46,10 +56,15 @@ def member(bootstrap: str, group: str, topic: str) -> Iterator[KafkaConsumer]:
     )
     try:
         consumer.subscribe([topic])
-        wait_until(lambda: consumer.poll(timeout_ms=100) or consumer.assignment(), "the assignment")
         yield consumer
     finally:
         consumer.close(autocommit=False)
+
+
+def joined(consumer: KafkaConsumer) -> bool:
+    """Polls once, and tells whether the consumer owns partitions now."""
+    consumer.poll(timeout_ms=int(joining_timeout_s(consumer, 0.1) * 1000))
+    return bool(consumer.assignment()) and not is_joining(consumer)
 
 
 def offset(number: int, metadata: str = "") -> OffsetAndMetadata:
@@ -145,6 +160,26 @@ def test_an_evicted_member_may_commit_with_live_metadata_but_not_with_a_snapshot
                 producer.send_offsets_to_transaction({partition: offset(66)}, snapshot)
             producer.abort_transaction()
             assert owner.committed(partition) == 88
+
+
+def test_a_join_for_new_metadata_is_forgotten_when_its_answer_comes_between_two_polls(broker: Broker, prefix: str):
+    """Guard: a member that has begun to join, and needs not, asks for it again before it polls."""
+    with subscriber(broker.bootstrap, prefix, prefix) as consumer:
+        wait_until(lambda: consumer.poll(timeout_ms=500) or consumer.group_metadata().generation_id > 0, "the group")
+        create_topics(broker.bootstrap, {prefix: 1})
+        coordinator = consumer._coordinator
+
+        def is_forgotten() -> bool:
+            """Whether the join has begun within a poll too short for its answer, and is over."""
+            consumer.poll(timeout_ms=1)
+            time.sleep(0.1)
+            return bool(coordinator._metadata_snapshot.get(prefix)) and not coordinator.need_rejoin()
+
+        wait_until(is_forgotten, "the join to be answered between two polls")
+        for _ in range(5):
+            consumer.poll(timeout_ms=200)
+        assert not consumer.assignment()
+        wait_until(lambda: joined(consumer), "the assignment")
 
 
 @pytest.mark.parametrize("codec", ["gzip", "lz4", "zstd", "snappy"])
