@@ -28,6 +28,7 @@ SCENARIOS = {
     "embedding-clusters": "benchmarks.embedding_clusters",
     "drift": "benchmarks.drift",
     "bandit-mixture": "benchmarks.bandit_mixture",
+    "influence": "benchmarks.influence",
     "packing": "benchmarks.packing",
     "sequence-codec": "benchmarks.sequence_codec",
     "stream-client": "benchmarks.stream_client",

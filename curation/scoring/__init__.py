@@ -1,0 +1,1 @@
+"""Scoring: documents by a model that is being trained, apart from the lane."""
