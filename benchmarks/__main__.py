@@ -35,6 +35,7 @@ SCENARIOS = {
     "pipeline": "benchmarks.pipeline",
     "linear-time": "benchmarks.linear_time",
     "web": "benchmarks.web",
+    "value": "benchmarks.value",
     "service": "benchmarks.service",
     "take-over": "benchmarks.take_over",
     "processors": "benchmarks.processors",
