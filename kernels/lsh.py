@@ -33,17 +33,11 @@ import numpy as np
 from numba import njit, uint32, uint64
 from numpy.typing import NDArray
 
-from kernels.lsh_table import first_row_not_before, home_of_tag, is_taken, leaf, make_entry, prefetch, read_bucket
+from kernels.addresses import load_64, prefetch_address
+from kernels.lsh_table import home_of_tag, is_taken, leaf, make_entry, prefetch, read_bucket
+from kernels.sealed_survivors import first_row_not_before, is_sketch_whole, number_of
 from kernels.sketch import compare
-from kernels.sorted_rows import (
-    ROWS,
-    find_rows,
-    is_set,
-    load_64,
-    prefetch_address,
-    prefetch_cell,
-    prefetch_rests,
-)
+from kernels.sorted_rows import ROWS, are_whole, find_rows, is_set, prefetch_cell, prefetch_rests
 
 BUCKET: Final = 32  # survivors that are found under one tag
 BUDGET: Final = 64  # candidates that a document is compared with
@@ -63,8 +57,9 @@ class Cold(NamedTuple):
 
     runs_RC: NDArray[np.int64]  # a row of a run is a tag in the upper half, the row of a survivor in the lower
     sketches_SQ: NDArray[np.uint8]
-    survivors_S2: NDArray[np.uint32]  # document number, symbols
+    survivors_S4: NDArray[np.uint32]  # document number, symbols, and two checksums: `kernels.sealed_survivors`
     gone_P: NDArray[np.uint8]  # bits, by row
+    damaged_1: NDArray[np.int64]  # a row that is not as it was written; -1: none was met
 
 
 class Documents(NamedTuple):
@@ -106,6 +101,9 @@ def read_runs(cold, first_row, firsts_R, ends_R, bucket, rows, at, num_found):
     """
     steps = 0
     for run in range(len(firsts_R)):
+        size = 8 * (ends_R[run] - firsts_R[run])
+        if size and not are_whole(cold.runs_RC, run, cold.runs_RC[run, ROWS] + 8 * firsts_R[run], size):
+            continue
         for place in range(firsts_R[run], ends_R[run]):
             row = np.int64(load_64(cold.runs_RC[run, ROWS] + 8 * place) & uint64(0xFFFFFFFF))
             steps += 1
@@ -150,7 +148,7 @@ def match_and_insert(documents, min_similarity, forget_after, bucket, budget, ho
     """
     doc_nos_B, tags_BT, symbols_B = documents.doc_nos_B, documents.tags_BT, documents.symbols_B
     num_bytes, num_tags, num_bands = documents.sketches_BQ.shape[1], tags_BT.shape[1], found.tags_BR.shape[1]
-    num_cold, num_runs = len(cold.survivors_S2), len(cold.runs_RC)
+    num_cold, num_runs = len(cold.survivors_S4), len(cold.runs_RC)
     queries, stored = documents.sketches_BQ.reshape(-1), hot.sketches_SQ.reshape(-1)
     stored_cold = cold.sketches_SQ.reshape(-1)
     rows = np.empty(num_tags * bucket, np.int64)  # of each band in turn
@@ -165,9 +163,9 @@ def match_and_insert(documents, min_similarity, forget_after, bucket, budget, ho
         if row < 0 or not documents.eligible_B[row]:
             continue
         oldest = max(np.int64(0), doc_nos_B[row] - forget_after)
-        if first_row == 0 and num_cold > 0 and cold.survivors_S2[0, 0] < oldest:
-            first_row = first_row_not_before(cold.survivors_S2, oldest)
-        while first_row < num_cold and cold.survivors_S2[first_row, 0] < oldest:
+        if first_row == 0 and num_cold > 0 and number_of(cold.survivors_S4, 0, cold.damaged_1) < oldest:
+            first_row = first_row_not_before(cold.survivors_S4, oldest, cold.damaged_1)
+        while first_row < num_cold and number_of(cold.survivors_S4, first_row, cold.damaged_1) < oldest:
             first_row += 1
         for band in range(num_bands):
             find_in_runs(cold, tags_BT[row, band], firsts_TR[band], ends_TR[band])
@@ -222,13 +220,15 @@ def match_and_insert(documents, min_similarity, forget_after, bucket, budget, ho
             candidate = candidates[i]
             slot = candidate - num_cold
             if slot < 0:
+                if not is_sketch_whole(cold, candidate):
+                    continue
                 above, below = compare(
                     queries, row * num_bytes, stored_cold, candidate * num_bytes, num_bytes, min_similarity
                 )
             else:
                 above, below = compare(queries, row * num_bytes, stored, slot * num_bytes, num_bytes, min_similarity)
             if above >= min_similarity * below:
-                symbols = cold.survivors_S2[candidate, 1] if slot < 0 else hot.symbols_S[slot]
+                symbols = cold.survivors_S4[candidate, 1] if slot < 0 else hot.symbols_S[slot]
                 if have_other_symbols(symbols_B[row], symbols):
                     continue
                 lead = above * best_below - best_above * below
@@ -237,7 +237,7 @@ def match_and_insert(documents, min_similarity, forget_after, bucket, budget, ho
         found.work_B[row] = work + num_candidates
         if best >= 0:
             is_cold = best < num_cold
-            found.doc_nos_B[row] = np.int64(cold.survivors_S2[best, 0]) if is_cold else hot.doc_nos_S[best - num_cold]
+            found.doc_nos_B[row] = np.int64(cold.survivors_S4[best, 0]) if is_cold else hot.doc_nos_S[best - num_cold]
             found.similarities_B[row] = best_above / best_below
             continue
         for j in range(num_bytes):

@@ -205,29 +205,3 @@ def entries_of(table_C, first_row, words_N):
             words_N[num_words] = entry + uint64(first_row) - uint64(1)
             num_words += 1
     return num_words
-
-
-@leaf
-def first_row_not_before(survivors_S2, oldest):
-    """The first survivor on disk with a document number of at least `oldest`."""
-    low, high = 0, len(survivors_S2)
-    while low < high:
-        middle = (low + high) // 2
-        if np.int64(survivors_S2[middle, 0]) < oldest:
-            low = middle + 1
-        else:
-            high = middle
-    return low
-
-
-@njit(cache=True, nogil=True, boundscheck=False)
-def mark_gone(survivors_S2, doc_nos_B, gone_P):
-    """Set the bits of the survivors on disk that have these document numbers; how many were not set."""
-    num_marked = 0
-    for i in range(len(doc_nos_B)):
-        row = first_row_not_before(survivors_S2, doc_nos_B[i])
-        if row < len(survivors_S2) and np.int64(survivors_S2[row, 0]) == doc_nos_B[i]:
-            bit = np.uint8(1 << (row & 7))
-            num_marked += gone_P[row >> 3] & bit == 0
-            gone_P[row >> 3] |= bit
-    return num_marked

@@ -7,7 +7,8 @@ cell: two cache lines, which may be asked for ahead. Of a value of 32 bits nothi
 small as a Bloom filter, without its errors. Of longer values REST_BITS beyond the cell are kept, and one in some
 hundred that are not there is looked for in the rows.
 
-A run of rows is a row of an array: addresses, which one kernel can follow into any number of files.
+A run of rows is a row of an array: addresses, which one kernel can follow into any number of files. Rows are read when
+the block that they are in was found whole (`kernels.checksums`); a damaged one has no rows, and its run says so.
 
 Cost: 20 to 40 ns a value that is looked for, 5 to 10 ns a row that is merged. Memory: 8 to 14 bits a row.
 
@@ -20,15 +21,16 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
-from llvmlite import ir
-from numba import njit, types, uint32, uint64
-from numba.extending import intrinsic
+from numba import njit, uint32, uint64
+
+from kernels.addresses import load_32, load_64, prefetch_address
+from kernels.checksums import BLOCK_BYTES, is_block_whole
 
 ROWS_A_CELL: Final = 8  # at least, but for the smallest runs
 REST_BITS: Final = 12  # of values that are not kept whole
 
-# Columns of a run.
-CELL_BITS, REST, CELLS, RESTS, ROWS, NUM_COLUMNS = range(6)
+# Columns of a run. From FILE on, WORDS of 64 bits are in blocks with checksums.
+CELL_BITS, REST, CELLS, RESTS, ROWS, FILE, WORDS, SUMS, SEEN, NUM_COLUMNS = range(10)
 
 leaf = njit(cache=True, nogil=True, boundscheck=False, _nrt=False)
 
@@ -36,45 +38,6 @@ leaf = njit(cache=True, nogil=True, boundscheck=False, _nrt=False)
 def cell_bits(num_rows: int) -> int:
     """Bits of a value that name a cell."""
     return max(1, (num_rows // ROWS_A_CELL).bit_length() - 1)
-
-
-def _at(builder, address, bits):
-    return builder.inttoptr(address, ir.IntType(bits).as_pointer())
-
-
-@intrinsic
-def load_64(typing_context, address):
-    """The word at an address."""
-
-    def codegen(context, builder, signature, args):
-        return builder.load(_at(builder, args[0], 64))
-
-    return types.uint64(types.int64), codegen
-
-
-@intrinsic
-def load_32(typing_context, address):
-    """The half word at an address."""
-
-    def codegen(context, builder, signature, args):
-        return builder.load(_at(builder, args[0], 32))
-
-    return types.uint32(types.int64), codegen
-
-
-@intrinsic
-def prefetch_address(typing_context, address):
-    """Ask for the cache line of an address."""
-
-    def codegen(context, builder, signature, args):
-        pointer = _at(builder, args[0], 8)
-        i32 = ir.IntType(32)
-        kind = ir.FunctionType(ir.VoidType(), [pointer.type, i32, i32, i32])
-        function = builder.module.declare_intrinsic("llvm.prefetch", [pointer.type], kind)
-        builder.call(function, [pointer, ir.Constant(i32, 0), ir.Constant(i32, 3), ir.Constant(i32, 1)])
-        return context.get_dummy_value()
-
-    return types.void(types.int64), codegen
 
 
 @leaf
@@ -120,6 +83,17 @@ def find_rows(runs_RC, run, word):
         num_equal += rest == wanted
         place += bits
     return begin + num_lower, begin + num_lower + num_equal
+
+
+@leaf
+def are_whole(runs_RC, run, address, num_bytes):
+    """Whether bytes of a run are as they were written."""
+    first = (address - runs_RC[run, FILE]) // BLOCK_BYTES
+    last = (address + num_bytes - 1 - runs_RC[run, FILE]) // BLOCK_BYTES
+    whole = True
+    for block in range(first, last + 1):
+        whole &= is_block_whole(runs_RC[run, FILE], block, runs_RC[run, WORDS], runs_RC[run, SUMS], runs_RC[run, SEEN])
+    return whole
 
 
 @njit(cache=True, nogil=True, boundscheck=False)
@@ -211,6 +185,8 @@ def find_newest(runs_RC, keys_B2, wanted_B, gone_P, oldest_B, found_B):
             continue
         for run in range(num_runs - 1, -1, -1):
             first, end = find_rows(runs_RC, run, keys_B2[i, 0])
+            if end > first and not are_whole(runs_RC, run, runs_RC[run, ROWS] + 24 * first, 24 * (end - first)):
+                continue
             for row in range(end - 1, first - 1, -1):
                 at = runs_RC[run, ROWS] + 24 * row
                 if load_64(at) != keys_B2[i, 0] or load_64(at + 8) != keys_B2[i, 1]:

@@ -45,6 +45,7 @@ class KeyIndex:
         kernel.find_newest(
             self.tier.columns_RC, np.ascontiguousarray(keys_B2), wanted_B, self._retracted.bits, oldest_B, found_B
         )
+        self.tier.check()
         return found_B
 
     def find(self, keys_B2: Keys) -> Numbers:

@@ -1,9 +1,10 @@
 """A run: a file of sorted rows that is never changed, and its directory (`kernels.sorted_rows`).
 
-    header, the first row of each cell, the rests, the rows themselves: each from a multiple of 64 bytes on
+    header, the first row of each cell, the rests, the rows themselves: each from a multiple of 64 bytes on; checksums
 
 The file is mapped: the system keeps in memory what is read, as far as there is room. The directory, which every look-up
-reads, may be held in memory of our own.
+reads, may be held in memory of our own. Each block of 4 KiB has a checksum (`kernels.checksums`), which is held against
+it when it is first read: a start need not read all that was ever seen.
 """
 
 from __future__ import annotations
@@ -19,11 +20,21 @@ from curatord.errors import StateError
 HEADER = np.dtype(
     [
         ("magic", "S8"),
-        *((name, "<i8") for name in ("num_rows", "width", "cell_bits", "rest_bits", "rests", "rows", "end")),
+        *((name, "<i8") for name in ("num_rows", "width", "cell_bits", "rest_bits", "rests", "rows", "sums", "end")),
     ]
 )
-MAGIC = b"curunv1"
-CELLS = HEADER.itemsize  # where the cells begin
+MAGIC = b"curunv2"
+CELLS = 2 * 64  # where the cells begin
+# As in kernels.checksums, which a command that looks for one id does not load.
+BLOCK_WORDS, SEED, FACTOR = 512, 0x243F6A8885A308D3, 0x9E3779B97F4A7C15
+
+
+def explain_damage(path: Path, where: str) -> StateError:
+    """The error of a file of the indices that is not as it was written, with the way out."""
+    return StateError(
+        f"{path} is damaged: {where} is not as it was written. Check the disk, delete the folder {path.parent}, and "
+        "start again: the indices are made anew from the documents in the state"
+    )
 
 
 def mapped(path: Path) -> mmap.mmap:
@@ -38,16 +49,26 @@ def mapped(path: Path) -> mmap.mmap:
     return memory
 
 
-def make_header(num_rows: int, width: int, cell_bits: int, rest_bits: int) -> NDArray[np.void]:
-    """The header of a run of so many rows of `width` words, with the places of its parts."""
+def num_blocks_of(num_bytes: int) -> int:
+    """Blocks of a file, the last of which may be shorter."""
+    return -(-num_bytes // (8 * BLOCK_WORDS))
+
+
+def make_header(num_rows: int, width: int, cell_bits: int, rest_bits: int, most: int = 0) -> NDArray[np.void]:
+    """The header of a run of so many rows of `width` words, with the places of its parts.
+
+    The directory has room for `most` rows, if those are more.
+    """
+    most = max(most, num_rows)
 
     def aligned(place: int) -> int:
         return -(-place // 64) * 64
 
     rests = aligned(CELLS + 4 * ((1 << cell_bits) + 1))
-    rows = aligned(rests + 8 * (-(-num_rows * rest_bits // 64) + 1))
-    end = rows + 8 * width * num_rows
-    return np.array([(MAGIC, num_rows, width, cell_bits, rest_bits, rests, rows, end)], HEADER)
+    rows = aligned(rests + 8 * (-(-most * rest_bits // 64) + 1))
+    sums = rows + 8 * width * num_rows
+    end = sums + 8 * num_blocks_of(sums)
+    return np.array([(MAGIC, num_rows, width, cell_bits, rest_bits, rests, rows, sums, end)], HEADER)
 
 
 class RunFile:
@@ -64,6 +85,11 @@ class RunFile:
             or self.header["end"] != len(self._memory)
         ):
             raise StateError(f"{path} is not what was written there")
+        sums = int(self.header["sums"])
+        self.words = np.frombuffer(self._memory, np.uint64, count=sums // 8)  # all that have checksums
+        self.sums_K = np.frombuffer(self._memory, np.uint64, count=num_blocks_of(sums), offset=sums)
+        self.seen_K1 = np.zeros(len(self.sums_K) + 1, np.uint8)  # as kernels.checksums writes it
+        self._check_block(0)
         self.directory = self.mapped_directory()
 
     def __len__(self) -> int:
@@ -79,18 +105,42 @@ class RunFile:
         words = np.frombuffer(self._memory, np.uint64, count=num_rows * width, offset=int(self.header["rows"]))
         return words.reshape(num_rows, width)
 
+    def explain(self, block: int) -> StateError:
+        """The error of a damaged block."""
+        first = 8 * BLOCK_WORDS * block
+        return explain_damage(self.path, f"something from byte {first:,} to {first + 8 * BLOCK_WORDS:,}")
+
+    def _check_block(self, block: int) -> None:
+        """Raise `StateError` if a block is not as it was written."""
+        words = self.words[BLOCK_WORDS * block : BLOCK_WORDS * (block + 1)]
+        factors = np.arange(1, len(words) + 1, dtype=np.uint64) * np.uint64(FACTOR) | np.uint64(1)
+        found = ((words ^ (words >> np.uint64(32))) * factors).sum(dtype=np.uint64, initial=np.uint64(SEED))
+        if found != self.sums_K[block]:
+            raise self.explain(block)
+
+    def _check_rows(self, first: int, end: int) -> None:
+        width, rows = int(self.header["width"]), int(self.header["rows"]) // 8
+        for block in range(
+            (rows + width * first) // BLOCK_WORDS, (rows + width * max(end, first + 1) - 1) // BLOCK_WORDS + 1
+        ):
+            self._check_block(block)
+
     def find(self, word: int) -> NDArray[np.uint64]:
-        """The rows that begin with a word: by halving, for one that is looked for on its own."""
+        """The rows that begin with a word: by halving, for one that is looked for on its own. Raises `StateError`."""
         rows_NW = self.rows()
 
         def first_not_below(limit: int) -> int:
             low, high = 0, len(rows_NW)
             while low < high:
                 middle = (low + high) // 2
+                self._check_rows(middle, middle + 1)
                 if int(rows_NW[middle, 0]) < limit:
                     low = middle + 1
                 else:
                     high = middle
             return low
 
-        return rows_NW[first_not_below(word) : first_not_below(word + 1)]
+        first, end = first_not_below(word), first_not_below(word + 1)
+        if end > first:
+            self._check_rows(first, end)
+        return rows_NW[first:end]

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from curation.dedup.survivor_files import SurvivorFiles
 from curation.dedup.tier import Tier
-from kernels import lsh, lsh_table
+from kernels import lsh, lsh_table, sealed_survivors
 from kernels.growing import GrowingArray
 from kernels.lsh import Cold, Documents, Found, Hot
 
@@ -68,7 +68,7 @@ class Survivors:
     def match(self, documents: Documents, min_similarity: float) -> Found:
         """Of each document the best survivor before it; those without a match, if eligible, are survivors from then on.
 
-        Of equally good ones the oldest is named.
+        Of equally good ones the oldest is named. Raises `StateError` for files that are damaged, as all that read them.
         """
         doc_nos_B = documents.doc_nos_B
         self._check_increasing(doc_nos_B)
@@ -80,10 +80,13 @@ class Survivors:
             work_B=np.zeros(len(doc_nos_B), np.int64),
         )
         hot = Hot(self._table.values, self._sketches.values, self._symbols.values, self._doc_nos.values)
-        cold = Cold(self.tier.columns_RC, self._files.sketches, self._files.numbers, self._gone_P)
+        files = self._files
+        cold = Cold(self.tier.columns_RC, files.sketches, files.numbers, self._gone_P, files.damaged_1)
         self.num_slots = lsh.match_and_insert(
             documents, min_similarity, self._forget_after, lsh.BUCKET, lsh.BUDGET, hot, cold, self.num_slots, found
         )
+        self.tier.check()
+        files.check()
         return found
 
     def insert(
@@ -113,7 +116,9 @@ class Survivors:
 
     def drop_sealed(self, doc_nos_B: NDArray[np.int64]) -> int:
         """Of these documents those on disk are survivors no more; how many they are."""
-        num_marked = int(lsh_table.mark_gone(self._files.numbers, doc_nos_B, self._gone_P))
+        files = self._files
+        num_marked = int(sealed_survivors.mark_gone(files.numbers, doc_nos_B, self._gone_P, files.damaged_1))
+        files.check()
         self._num_gone += num_marked
         return num_marked
 
@@ -126,10 +131,12 @@ class Survivors:
         num_words = lsh_table.entries_of(self._table.values, self.num_rows, words_N)
         words_N = words_N[:num_words]
         words_N.sort()
-        oldest = int(lsh_table.first_row_not_before(self._files.numbers, self._newest - self._forget_after))
+        files, forgotten = self._files, self._newest - self._forget_after
+        oldest = int(sealed_survivors.first_row_not_before(files.numbers, forgotten, files.damaged_1))
+        files.check()
         self.tier.seal(words_N[:, None], folder, number, oldest=oldest, gone_P=self._gone_P)
         survivors_S2 = np.stack((self._doc_nos.values[slots].astype(np.uint32), self._symbols.values[slots]), axis=1)
-        self._files.append(folder, self._sketches.values[slots], survivors_S2)
+        files.append(folder, self._sketches.values[slots], survivors_S2)
         self._extend_gone()
         self._table.values.fill(0)
         self.num_slots = 0

@@ -17,7 +17,8 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from curation.dedup.run_file import CELLS, HEADER, RunFile, make_header
+from curation.dedup.run_file import CELLS, HEADER, RunFile, make_header, num_blocks_of
+from kernels import checksums
 from kernels import sorted_rows as kernel
 from ops.memory import lookup_table
 from state.durable import sync
@@ -41,20 +42,30 @@ class Tier:
         self.held_bytes = 0
 
     def open(self, paths: list[Path]) -> None:
-        """The runs of a manifest. Raises `StateError` if one is not there as it was written."""
+        """The runs of a manifest. Raises `StateError` if the directory of one is not as it was written."""
         self.runs = [RunFile(path) for path in paths]
+        for run in self.runs:
+            _check(run, num_blocks_of(int(run.header["rows"])))
+
+    def check(self) -> None:
+        """Raise `StateError` if a kernel met rows that are not as they were written."""
+        for run in self.runs:
+            if run.seen_K1[-1] == checksums.DAMAGED:
+                raise run.explain(int(np.argmax(run.seen_K1 == checksums.DAMAGED)))
 
     def seal(
         self, rows_NW: NDArray[np.uint64], folder: Path, number: int, *, oldest: int, gone_P: NDArray[np.uint8]
     ) -> None:
         """Sorted rows become the newest run; `number` tells its file from those before.
 
-        Runs that are merged lose the rows whose number is below `oldest`, or gone.
+        Runs that are merged lose the rows whose number is below `oldest`, or gone. Raises `StateError` if one of them
+        is damaged.
         """
         first, size = len(self.runs), len(rows_NW)
         while first > 0 and len(self.runs[first - 1]) < RATIO * size:
             first -= 1
             size += len(self.runs[first])
+            _check(self.runs[first], len(self.runs[first].sums_K))
         parts = [run.rows() for run in self.runs[first:]] + [rows_NW]
         merging = _Merging(folder / f"{self.kind}-{number}.run", oldest, gone_P if gone_P.any() else gone_P[:0])
         while len(parts) > 2:
@@ -114,15 +125,19 @@ class _Merging:
         with self.path.open("w+b") as file:
             file.seek(rows)
             num_rows = self._write(file, older_NW, newer_NW)
-            header["num_rows"], header["end"] = num_rows, rows + 8 * width * num_rows
+            header = make_header(num_rows, width, num_cell_bits, num_rest_bits, most)
+            sums = int(header["sums"][0])
             file.truncate(int(header["end"][0]))
             memory = mmap.mmap(file.fileno(), 0)
-            words = np.frombuffer(memory, np.uint64, offset=rows).reshape(num_rows, width)
+            words = np.frombuffer(memory, np.uint64, count=width * num_rows, offset=rows).reshape(num_rows, width)
             cells = np.frombuffer(memory, np.uint32, count=(1 << num_cell_bits) + 1, offset=CELLS)
             packed = np.frombuffer(memory, np.uint64, count=(rows - rests) // 8, offset=rests)
             kernel.fill_directory(words, num_cell_bits, num_rest_bits, cells, packed)
             memory[: HEADER.itemsize] = header.tobytes()
-            del words, cells, packed
+            everything = np.frombuffer(memory, np.uint64, count=sums // 8)
+            sums_K = np.frombuffer(memory, np.uint64, count=num_blocks_of(sums), offset=sums)
+            checksums.sum_blocks(everything.ctypes.data, len(everything), sums_K)
+            del words, cells, packed, everything, sums_K
             memory.close()
         sync(self.path)
         return RunFile(self.path)
@@ -138,6 +153,13 @@ class _Merging:
         return num_rows
 
 
+def _check(run: RunFile, num_blocks: int) -> None:
+    """Raise `StateError` if the first blocks of a run are not as they were written."""
+    block = int(checksums.first_damaged(run.words.ctypes.data, len(run.words), run.sums_K[:num_blocks]))
+    if block >= 0:
+        raise run.explain(block)
+
+
 def _columns(run: RunFile) -> list[int]:
     """A run as kernels take it: numbers of bits, and addresses."""
     directory, header = run.directory.ctypes.data, run.header
@@ -145,4 +167,6 @@ def _columns(run: RunFile) -> list[int]:
     columns[kernel.CELL_BITS], columns[kernel.REST] = int(header["cell_bits"]), int(header["rest_bits"])
     columns[kernel.CELLS], columns[kernel.RESTS] = directory, directory + int(header["rests"]) - CELLS
     columns[kernel.ROWS] = run.rows().ctypes.data
+    columns[kernel.FILE], columns[kernel.WORDS] = run.words.ctypes.data, len(run.words)
+    columns[kernel.SUMS], columns[kernel.SEEN] = run.sums_K.ctypes.data, run.seen_K1.ctypes.data
     return columns

@@ -16,7 +16,7 @@ def directory(rows_NW: NDArray[np.uint64]) -> tuple[NDArray[np.int64], tuple[NDA
     cells = np.zeros((1 << cell_bits) + 1, np.uint32)
     rests = np.zeros(len(rows_NW) * rest_bits // 64 + 2, np.uint64)
     sorted_rows.fill_directory(rows_NW, cell_bits, rest_bits, cells, rests)
-    columns = [cell_bits, rest_bits, cells.ctypes.data, rests.ctypes.data, rows_NW.ctypes.data]
+    columns = [cell_bits, rest_bits, cells.ctypes.data, rests.ctypes.data, rows_NW.ctypes.data, 0, 0, 0, 0]
     return np.array([columns], np.int64), (cells, rests, rows_NW)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,10 +16,11 @@ from curation.dedup import sealing
 from curation.dedup.exact import ExactDedup, ExactDedupConfig, Keys
 from curation.dedup.hash_index import hash_keys
 from curation.dedup.key_index import IdIndex
-from curation.dedup.manifest import FOLDER, manifest_of
+from curation.dedup.manifest import FOLDER, manifest_of, sealed_under
 from curation.dedup.near import NearDedup, NearDedupConfig
 from curation.dedup.retracted import Retracted
 from curation.dedup.sealing import Indices
+from curatord.errors import StateError
 from kernels.columns import join_texts
 from ops.catalogue import Metric
 from state.store import Store
@@ -152,3 +155,42 @@ def test_memory_is_told_and_the_budget_kept(tmp_path: Path) -> None:
     assert measured[Metric.INDEX_BYTES] == indices.num_bytes()
     assert len(indices.near.survivors) == 4 * count
     store.close()
+
+
+def flipped(content: bytes, rng: np.random.Generator) -> bytes:
+    """One bit of what is used of a file is another."""
+    damaged = bytearray(content)
+    damaged[int(rng.integers(len(content.rstrip(b"\0"))))] ^= 1 << int(rng.integers(8))
+    return bytes(damaged)
+
+
+@pytest.mark.parametrize("kind", ["ids-", "texts-", "tags-", "survivors", "sketches"])
+def test_a_bit_that_flipped_on_the_disk_changes_no_decision_unseen(tmp_path: Path, kind: str) -> None:
+    texts, ids = similar_pages()[:300], [f"id-{number}" for number in range(2000)]
+    store = Store(tmp_path / "whole")
+    lane = Lane(store)
+    lane.come(ids)
+    lane.match(texts)
+    lane.indices.seal(lane.next_doc_no)
+    lane = Lane(store)
+    decided = lane.match(texts), lane.come(ids).tolist(), sealed_under(store, "id-7")
+    store.close()
+    rng, told = np.random.default_rng(1), 0
+    for number in range(20):
+        folder = tmp_path / str(number)
+        shutil.copytree(tmp_path / "whole", folder)
+        (path,) = (path for path in (folder / FOLDER).iterdir() if path.name.startswith(kind))
+        path.write_bytes(flipped(path.read_bytes(), rng))
+        store, why = Store(folder), ""
+        lane = Lane(store)
+        try:
+            if lane.next_doc_no:  # else the indices are made anew
+                assert (lane.match(texts), lane.come(ids).tolist(), sealed_under(store, "id-7")) == decided
+        except StateError as error:
+            why = str(error)
+            shutil.rmtree(path.parent)
+        told += bool(why) or not lane.next_doc_no
+        assert not why or re.search(rf"{kind}.* is damaged: .* delete the folder {path.parent}", why)
+        assert not why or Lane(store).next_doc_no == 0
+        store.close()
+    assert told >= 5  # of the others nothing was read that counts

@@ -6,8 +6,10 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from curation.dedup.tier import RATIO, Tier
+from curatord.errors import StateError
 
 NOTHING_GONE = np.zeros(0, np.uint8)
 
@@ -53,3 +55,18 @@ def test_a_run_that_loses_every_row_is_none(tmp_path: Path) -> None:
     late = np.sort(np.arange(200, dtype=np.uint64) << np.uint64(40) | np.uint64(95))[:, None]
     tier.seal(late, tmp_path, 95, oldest=96, gone_P=NOTHING_GONE)
     assert not tier.runs
+
+
+def test_a_run_that_was_damaged_is_not_merged_into_another(tmp_path: Path) -> None:
+    tier = sealed(tmp_path, num_seals=1, rows_each=2000)
+    content = bytearray(tier.runs[0].path.read_bytes())
+    content[int(tier.runs[0].header["rows"]) + 9_000] ^= 4
+    tier.runs[0].path.write_bytes(content)
+    with pytest.raises(StateError, match=r"tags-0.run is damaged: something from byte"):
+        sealed_again(tier, tmp_path)
+
+
+def sealed_again(tier: Tier, folder: Path) -> None:
+    """As many rows once more, so that the run is merged."""
+    words = np.arange(2000, dtype=np.uint64) << np.uint64(40)
+    tier.seal(words[:, None], folder, 1, oldest=0, gone_P=NOTHING_GONE)

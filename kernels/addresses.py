@@ -1,0 +1,67 @@
+"""Memory by its address: files that are mapped, any number of which one kernel follows."""
+
+from __future__ import annotations
+
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+
+def _at(builder, address, bits):
+    return builder.inttoptr(address, ir.IntType(bits).as_pointer())
+
+
+@intrinsic
+def load_64(typing_context, address):
+    """The word at an address."""
+
+    def codegen(context, builder, signature, args):
+        return builder.load(_at(builder, args[0], 64))
+
+    return types.uint64(types.int64), codegen
+
+
+@intrinsic
+def load_32(typing_context, address):
+    """The half word at an address."""
+
+    def codegen(context, builder, signature, args):
+        return builder.load(_at(builder, args[0], 32))
+
+    return types.uint32(types.int64), codegen
+
+
+@intrinsic
+def load_8(typing_context, address):
+    """The byte at an address."""
+
+    def codegen(context, builder, signature, args):
+        return builder.load(_at(builder, args[0], 8))
+
+    return types.uint8(types.int64), codegen
+
+
+@intrinsic
+def store_8(typing_context, address, value):
+    """Write the byte at an address."""
+
+    def codegen(context, builder, signature, args):
+        builder.store(args[1], _at(builder, args[0], 8))
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.uint8), codegen
+
+
+@intrinsic
+def prefetch_address(typing_context, address):
+    """Ask for the cache line of an address."""
+
+    def codegen(context, builder, signature, args):
+        pointer = _at(builder, args[0], 8)
+        i32 = ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [pointer.type, i32, i32, i32])
+        function = builder.module.declare_intrinsic("llvm.prefetch", [pointer.type], kind)
+        builder.call(function, [pointer, ir.Constant(i32, 0), ir.Constant(i32, 3), ir.Constant(i32, 1)])
+        return context.get_dummy_value()
+
+    return types.void(types.int64), codegen
