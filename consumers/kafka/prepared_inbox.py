@@ -13,9 +13,10 @@ from typing import Any
 from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import KafkaError
 
+from consumers.attempts import FATAL
 from consumers.broker import MAX_POLL_BYTES, RawDocument, row_bytes
 from consumers.formats.input_config import InputConfig
-from consumers.formats.prepared import decode_message
+from consumers.formats.prepared import PreparedMessage, decode_message
 from consumers.kafka.clients import connected_consumer
 from consumers.kafka.connection import KafkaConfig
 from consumers.kafka.inbox import LAG_TIMEOUT_S, KafkaInbox
@@ -24,7 +25,8 @@ from consumers.kafka.parts import Parts
 from consumers.kafka.positions import Positions, source_name
 from consumers.kafka.topics import TopicsConfig
 from consumers.prepared import Coverage
-from curatord.errors import BrokerUnavailable
+from consumers.trial import first_fatal
+from curatord.errors import BrokerUnavailable, StateError
 
 POLL_MESSAGES = 32  # each holds some hundred rows
 MAX_UNPACKED = 4 << 30  # bytes of one message; a worker bounds it by the documents that it holds
@@ -74,12 +76,19 @@ class PreparedInbox(KafkaInbox):
         if not self._fetched:
             self._fetched.extend(self._membership.poll(timeout_s, POLL_MESSAGES))
         num_bytes = 0
-        while self._fetched and len(self._rows) < max_rows and num_bytes < MAX_POLL_BYTES:
-            rows = self._take(self._fetched.popleft())
+        num = self.attempts.begin([(source_name(record), record.offset) for record in self._fetched])
+        is_suspect = num > 0 and self.attempts.deaths >= FATAL
+        while num and len(self._rows) < max_rows and num_bytes < MAX_POLL_BYTES:
+            record, num = self._fetched.popleft(), num - 1
+            rows = self._take(record, is_suspect=is_suspect)
             num_bytes += sum(map(row_bytes, rows))
             self._rows.extend(rows)
 
-    def _take(self, record: Any) -> list[RawDocument]:
+    def _take(self, record: Any, *, is_suspect: bool) -> list[RawDocument]:
+        """The new rows of the message that a record completes; a suspect one is decoded in a copy of the process first.
+
+        Raises `StateError` for one that ends the copy: its rows are not known, and none is ever skipped.
+        """
         partition = TopicPartition(record.topic, record.partition)
         parts = self._parts.setdefault(partition, Parts())
         value = parts.add(record)
@@ -88,7 +97,18 @@ class PreparedInbox(KafkaInbox):
             return []
         place = f"{source_name(record)}@{record.offset}"
         source = source_name(self._documents(partition))
-        message = decode_message(value, self._identity, place, max_bytes=MAX_UNPACKED)
+
+        def decode(message: bytes) -> PreparedMessage:
+            return decode_message(message, self._identity, place, max_bytes=MAX_UNPACKED)
+
+        fatal = first_fatal([value], decode, beat=self._keep_alive) if is_suspect else None
+        if fatal is not None:
+            raise StateError(
+                f"{place} ended two processes that read it, and a copy of this one: {fatal.how}. It is damaged, or a "
+                "library has a defect. Nothing is skipped by itself: `curatord prepare --again` has its documents "
+                "prepared once more. See docs/operating.md#prepared-gap"
+            )
+        message = decode(value)
         rows = self._coverage.take(message, source, place)
         parts.forget(self._coverage.reached[source])
         return rows

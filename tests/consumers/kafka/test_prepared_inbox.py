@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+import signal
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,15 +13,17 @@ import pytest
 from kafka import TopicPartition
 from kafka.consumer.fetcher import ConsumerRecord
 
+from consumers.attempts import Attempts
 from consumers.broker import RawDocument
 from consumers.formats.input_config import InputConfig
-from consumers.formats.prepared import Covers, encode_message
+from consumers.formats.prepared import Covers, PreparedMessage, decode_message, encode_message
+from consumers.kafka import prepared_inbox
 from consumers.kafka.connection import KafkaConfig
 from consumers.kafka.parts import FRAME_BYTES, in_parts
 from consumers.kafka.positions import Positions
 from consumers.kafka.prepared_inbox import PreparedInbox
 from consumers.kafka.topics import TopicsConfig
-from curatord.errors import IdentityError
+from curatord.errors import IdentityError, StateError
 from daemon.prepared.preparer import Preparer, open_preparer
 from state.store import Store
 from tests.simulation.world import make_config
@@ -52,6 +56,9 @@ class Group:
         return polled
 
     def check_lane(self) -> None:
+        pass
+
+    def keep_alive(self) -> None:
         pass
 
 
@@ -120,3 +127,37 @@ def test_rows_of_another_configuration_are_refused_with_both_values(store: Store
 
     with pytest.raises(IdentityError, match=r"(?s)prepared-0@10 .*shingle_words: it was prepared with 4, now it is 5"):
         inbox_of(Group(records_of(other, 10, 0, 3)), store, preparer).poll(100, 0)
+
+
+def test_a_message_that_ends_its_readers_is_refused_by_the_third_with_a_way_out(
+    store: Store, preparer: Preparer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    marks = [b""]
+    records = [record for n in range(4) for record in records_of(preparer, 10 + n, 2 * n, 2 * n + 2)]
+
+    def life() -> PreparedInbox:
+        inbox = inbox_of(Group(list(records)), store, preparer)
+        inbox.attempts = Attempts(lambda mark, wait: marks.append(mark), marks[-1])
+        return inbox
+
+    def ends(how: Callable[[], object]) -> None:
+        def deadly(value: bytes, identity: str, place: str, *, max_bytes: int) -> PreparedMessage:
+            if place == "prepared-0@12":
+                how()
+            return decode_message(value, identity, place, max_bytes=max_bytes)
+
+        monkeypatch.setattr(prepared_inbox, "decode_message", deadly)
+
+    def kill() -> None:  # of this process an exception makes no difference: the mark is left open by both
+        raise SystemError
+
+    ends(kill)
+    for _ in range(2):
+        with pytest.raises(SystemError):
+            life().poll(100, 0)
+    ends(lambda: os.kill(os.getpid(), signal.SIGKILL))
+    with pytest.raises(StateError, match=r"prepared-0@12 ended two processes.*SIGKILL.*prepare --again"):
+        life().poll(100, 0)
+    monkeypatch.undo()
+    third = life()  # as after an update
+    assert [row.position for _ in range(4) for row in third.poll(100, 0)] == [0, 2, 4, 6]
