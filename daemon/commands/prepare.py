@@ -38,7 +38,8 @@ def prepare_files(arguments: Sequence[str], output: Path, config_path: Path | No
     prepared = [argument for argument in arguments if is_prepared(Path(argument))]
     if prepared:
         raise UsageError(f"{prepared[0]} holds prepared rows: give it to `curatord curate`")
-    files = expand(arguments, exclude=output)
+    left_out: list[str] = []
+    files = expand(arguments, exclude=output, left_out=left_out)
     preparer = open_preparer(config)
     processes = config.daemon.processes or len(os.sched_getaffinity(0))
     entries = register(output, files, preparer.identity)
@@ -56,6 +57,12 @@ def prepare_files(arguments: Sequence[str], output: Path, config_path: Path | No
     show(f"{work.num_rows:,} rows of {done} inputs were prepared into {output}, {work.num_done} of them before.")
     if elsewhere:
         show(f"{len(elsewhere)} inputs are being prepared by other processes, first {elsewhere[0]}.")
+    if left_out:
+        show(
+            f"Warning: {len(left_out)} of the files found could not be opened, and the rest was prepared without, "
+            f"first {left_out[0]}. Repair or remove it, and run this again",
+            err=True,
+        )
     show(f"Next: curatord curate {output} -o OUTPUT")
     return 0
 

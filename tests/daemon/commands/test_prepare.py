@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -97,6 +98,21 @@ def test_inputs_that_are_there_are_not_prepared_again(folder: Path, run: Run) ->
     assert "0 rows of 3 inputs were prepared" in result.output
     assert "3 of them before" in result.output
     assert {path.name: path.stat().st_mtime_ns for path in (folder / "rows").glob("*.arrow")} == before
+
+
+def test_a_file_of_a_folder_that_cannot_be_opened_is_told_and_left_out_as_in_curate(
+    folder: Path, tmp_path: Path, run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "in").mkdir()
+    write_documents(tmp_path / "in" / "a.jsonl", range(5))
+    (tmp_path / "in" / os.fsdecode(b"caf\xe9.jsonl")).write_text("{}")
+    assert prepare_files([str(tmp_path / "in")], tmp_path / "rows", folder / "curatord.toml") == 0
+    told = capsys.readouterr().err
+    assert "1 of the files found could not be opened" in told
+    assert "UTF-8" in told
+    assert [Path(file.uri).name for file in inputs_of(tmp_path / "rows")] == ["a.jsonl"]
+    curated = run("curate", tmp_path / "in", "-o", tmp_path / "out", "-c", folder / "curatord.toml")
+    assert "1 input could not be opened" in curated.output
 
 
 def test_an_input_that_another_process_has_is_left_to_it(folder: Path, tmp_path: Path, run: Run) -> None:
