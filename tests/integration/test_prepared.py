@@ -229,3 +229,38 @@ def test_a_document_that_ends_workers_is_set_aside_and_stops_nothing(lane: Lane)
     refused = run("validate", "-c", lane.config("other", lane.bootstrap)).exception
     assert isinstance(refused, IdentityError)
     assert "dedup.near.shingle_words: it was prepared with 5, now it is 4" in str(refused)
+
+
+def test_partitions_that_are_added_while_workers_run_are_prepared_and_decided(lane: Lane) -> None:
+    lane.settings = FEW
+    config = lane.config("a", lane.bootstrap)
+    assert run("topics", "create", "--yes", "--partitions", 1, "-c", config).exit_code == 0
+    hasty = ("tests.hasty",)
+    owner = Instance(lane, "a", lane.bootstrap, hasty)
+    workers = [Instance(lane, name, lane.bootstrap, hasty, command="prepare") for name in ("v", "w")]
+    documents = [b'{"id": "%d", "text": "some text of number %d"}' % (number, number) for number in range(60)]
+    try:
+        for instance in (owner, *workers):
+            instance.start()
+        produce(lane, documents[:20])
+        wait_for_lane(lane, 20)
+        with KafkaAdminClient(bootstrap_servers=lane.bootstrap) as admin:  # the documents' topic is another team's
+            admin.create_partitions({lane.topics["documents"]: 3})
+        added = run("topics", "create", "--yes", "-c", config)
+        assert added.exit_code == 0, added.output
+        for number in (1, 2):
+            produce_documents(
+                lane.bootstrap, lane.topics["documents"], documents[20 * number : 20 * number + 20], partition=number
+            )
+        names = [f"{lane.topics['documents']}-{number}" for number in range(3)]
+        wait_until(
+            lambda: all(positions(lane, lane.prefix).get(name) == 20 for name in names), "the lane at 20 in each"
+        )
+        assert [instance.stop() for instance in (owner, *workers)] == [0, 0, 0]
+    finally:
+        for instance in (owner, *workers):
+            instance.kill()
+
+    found = audit(lane, len(documents))
+    assert found.anomalies == []
+    assert found.journal.ledger.rows_read == len(documents)
