@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,7 +65,10 @@ class Kept:
     cpu_us: float  # a document
 
 
-def keep_with_bandit(stream: Topics, config: BanditConfig) -> Kept:
+def keep_with_bandit(
+    stream: Topics, config: BanditConfig, *, rewarded: Literal["probed", "admitted"] = "probed"
+) -> Kept:
+    """Rewards are given to probes, or, as by a trainer or its scorer, to what was admitted."""
     bandit = Bandit(config)
     admitted, propensities, cpu = [], [], 0.0
     for start in range(0, len(stream.clusters_N), TICK):
@@ -73,8 +77,8 @@ def keep_with_bandit(stream: Topics, config: BanditConfig) -> Kept:
         num_tokens_B = np.ones(len(clusters_B), np.int64)
         began = time.process_time()
         admission = bandit.sample(clusters_B, stream.keys_N[tick], num_tokens_B)
-        probed_B = admission.probed_B
-        bandit.learn(clusters_B[probed_B], stream.qualities_N[tick][probed_B])
+        rewarded_B = admission.probed_B if rewarded == "probed" else admission.admitted_B
+        bandit.learn(clusters_B[rewarded_B], stream.qualities_N[tick][rewarded_B])
         bandit.tick()
         cpu += time.process_time() - began
         admitted.append(admission.admitted_B)
@@ -220,7 +224,8 @@ def main() -> None:
         for seed in range(5):
             stream = topics(seed=seed, drift_every=drift_every)
             oracle = stream.oracle(0.5)
-            ours, baseline = keep_with_bandit(stream, BanditConfig(enabled=True)), keep_with_ucb(stream)
+            config = BanditConfig(enabled=True, reward=("scorer",))
+            ours, baseline = keep_with_bandit(stream, config), keep_with_ucb(stream)
             print(
                 f"{drift_every if drift_every < 10**9 else 'never':>12} {seed:>4} {ours.quality / oracle:>7.1%} "
                 f"{baseline.quality / oracle:>6.1%} {ours.quality / baseline.quality:>6.2f} {ours.share:>6.1%} "
@@ -252,7 +257,7 @@ def main() -> None:
         ("rho 1, 5 uses", MixtureConfig(max_uses=5)),
     ):
         print(f"  mixture {name:<16} {emit(stream_of_128, config).cpu_us:.2f}")
-    for name, bandit_config in (("off", BanditConfig()), ("on", BanditConfig(enabled=True))):
+    for name, bandit_config in (("off", BanditConfig()), ("on", BanditConfig(enabled=True, reward=("scorer",)))):
         stream = topics(seed=0, num_clusters=128, num_documents=100_000)
         print(f"  bandit {name:<17} {keep_with_bandit(stream, bandit_config).cpu_us:.2f}")
 

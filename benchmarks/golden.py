@@ -24,7 +24,7 @@ from benchmarks.web import CORPORA, shuffled_copy
 
 CONFIGS = {
     "bandit and mixture off": "",
-    "bandit and mixture on": "[bandit]\nenabled = true\n[mixture]\nrho = 0.5\nmax_uses = 2\n",
+    "bandit and mixture on": '[bandit]\nenabled = true\nreward = ["rules"]\n[mixture]\nrho = 0.5\nmax_uses = 2\n',
 }
 WARM_UP = "[embedding]\nwarmup_documents = 1024\n"
 # Of the summary: how long a run took, and what of the machine.

@@ -32,6 +32,7 @@ retrain_drop = 1.0
 initial_clusters = 24
 [bandit]
 enabled = true
+reward = ["rules"]
 [packing]
 context_length = 2048
 """

@@ -1,7 +1,7 @@
 """Batch: documents on their way through the stages, as one byte buffer and columns.
 
 Shape legend, used wherever a batch goes: B documents, N bytes of text, K hash permutations, R quality rules,
-T tokens, D embedding dimensions.
+M models that score, T tokens, D embedding dimensions.
 """
 
 from __future__ import annotations
@@ -63,8 +63,10 @@ class Tick:
     doc_nos_B: NDArray[np.int64]
     keys_B: NDArray[np.uint64]  # hash of the document id: the source of randomness, never the position
     sources: tuple[str, ...]
+    languages: tuple[str, ...]
     num_tokens_B: NDArray[np.int64]
     qualities_B: NDArray[np.float32]  # 0 (worst) to 1
+    scores_BM: NDArray[np.float32]  # by models; NaN where unknown
     embeddings_BD: NDArray[np.float32]  # unit vectors
     clusters_B: NDArray[np.int32]  # stable cluster ids
     propensities_B: NDArray[np.float32]  # admission probability
@@ -82,8 +84,10 @@ class Tick:
             doc_nos_B=self.doc_nos_B[mask_B],
             keys_B=self.keys_B[mask_B],
             sources=tuple(source for source, kept in zip(self.sources, mask_B.tolist(), strict=True) if kept),
+            languages=tuple(language for language, kept in zip(self.languages, mask_B.tolist(), strict=True) if kept),
             num_tokens_B=self.num_tokens_B[mask_B],
             qualities_B=self.qualities_B[mask_B],
+            scores_BM=self.scores_BM[mask_B],
             embeddings_BD=self.embeddings_BD[mask_B],
             clusters_B=self.clusters_B[mask_B],
             propensities_B=self.propensities_B[mask_B],

@@ -18,13 +18,18 @@ TICK_ORDINALS = 512
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Accepted:
-    """B documents that were accepted, in the order of their ordinals; their tokens are held."""
+    """B documents that were accepted, in the order of their ordinals, with the scores of M models.
+
+    Their tokens are held.
+    """
 
     ordinals_B: NDArray[np.int64]
     doc_nos_B: NDArray[np.int64]
     keys_B: NDArray[np.uint64]  # hash of the document's id: the source of randomness, never the position
     sources: tuple[str, ...]
+    languages: tuple[str, ...]
     qualities_B: NDArray[np.float32]  # 0 (worst) to 1
+    scores_BM: NDArray[np.float32]  # by models, in the order of their names; NaN where unknown
     num_tokens_B: NDArray[np.int64]
 
     def __len__(self) -> int:
@@ -37,7 +42,9 @@ class Accepted:
             doc_nos_B=self.doc_nos_B[rows_B],
             keys_B=self.keys_B[rows_B],
             sources=tuple([self.sources[row] for row in rows_B.tolist()]),
+            languages=tuple([self.languages[row] for row in rows_B.tolist()]),
             qualities_B=self.qualities_B[rows_B],
+            scores_BM=self.scores_BM[rows_B],
             num_tokens_B=self.num_tokens_B[rows_B],
         )
 
@@ -51,7 +58,9 @@ def join_accepted(parts: Sequence[Accepted]) -> Accepted:
         doc_nos_B=np.concatenate([part.doc_nos_B for part in parts]),
         keys_B=np.concatenate([part.keys_B for part in parts]),
         sources=tuple([source for part in parts for source in part.sources]),
+        languages=tuple([language for part in parts for language in part.languages]),
         qualities_B=np.concatenate([part.qualities_B for part in parts]),
+        scores_BM=np.concatenate([part.scores_BM for part in parts]),
         num_tokens_B=np.concatenate([part.num_tokens_B for part in parts]),
     )
 
@@ -61,7 +70,9 @@ NONE_ACCEPTED = Accepted(
     doc_nos_B=np.zeros(0, np.int64),
     keys_B=np.zeros(0, np.uint64),
     sources=(),
+    languages=(),
     qualities_B=np.zeros(0, np.float32),
+    scores_BM=np.zeros((0, 0), np.float32),
     num_tokens_B=np.zeros(0, np.int64),
 )
 

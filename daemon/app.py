@@ -14,6 +14,7 @@ from curation.dedup.sealing import Indices
 from curation.quality.judge import Quality
 from curation.selection.bandit import Bandit
 from curation.selection.mixture import Mixture
+from curation.selection.reward_sources import PROGRESS, DocumentRewards, default_source_floor, is_damped
 from curation.selection.rewards import Rewards
 from curation.topics.clusters import Clusters
 from curation.vectors.embedder import Embedder
@@ -64,10 +65,11 @@ def build(
     Raises `ConfigError` where the configuration names something that is not there.
     """
     use_one_thread()
-    phases, ledger, held, ticks, segments = phases or PhaseClock(), Ledger(), HeldDocuments(), Ticks(), Segments(store)
-    seed = config.output.seed
-    compose = _compose(config, store, tokenizer, progress, held, ledger, phases)
     quality, indices = Quality(config.quality, config.language), _indices(config, store)
+    phases, ledger, held, segments = phases or PhaseClock(), Ledger(), HeldDocuments(), Segments(store)
+    ticks, seed = Ticks(quality.model_names), config.output.seed
+    embedding = _embedding(config, store, tokenizer, progress)
+    compose = _compose(config, store, embedding, held, ledger, phases, quality.model_names)
     identify, verdict_rows = Identify(ledger, segments, indices.ids), VerdictRows(share=verdicts_share, seed=seed)
     return Pipeline(
         config=config,
@@ -103,7 +105,7 @@ def build(
             clusters=compose.clusters,
             waiting=ticks.waiting,
             doc_no_of=identify.doc_no_of,
-            learns_rewards=config.bandit.enabled,
+            learns_losses=config.bandit.enabled and PROGRESS in config.bandit.reward,
             max_dead_letter_bytes=config.dead_letters.max_bytes,
         ),
     )
@@ -122,22 +124,15 @@ def _indices(config: Config, store: Store) -> Indices:
     )
 
 
-def _compose(
-    config: Config,
-    store: Store,
-    tokenizer: Tokenizer,
-    progress: Callable[[int, int], None] | None,
-    held: HeldDocuments,
-    ledger: Ledger,
-    phases: PhaseClock,
-) -> Compose:
-    """The stages that learn, the embedder with the student of the state, if there is one."""
-    seed = config.output.seed
+def _embedding(
+    config: Config, store: Store, tokenizer: Tokenizer, progress: Callable[[int, int], None] | None
+) -> tuple[Embedder, Retraining]:
+    """Documents to vectors, with the student of the state, if there is one."""
     embedder = Embedder(
         config.embedding,
         decode=tokenizer.decode,
         vocabulary_size=tokenizer.vocabulary_size,
-        seed=seed,
+        seed=config.output.seed,
         threads=len(os.sched_getaffinity(0)),
         lessons=store.folder / "lessons.sqlite",
         progress=progress,
@@ -145,12 +140,29 @@ def _compose(
     embedder.restore(store)
     if config.makes_vectors:
         embedder.check()
+    return embedder, Retraining(config.embedding, embedder, progress=progress)
+
+
+def _compose(
+    config: Config,
+    store: Store,
+    embedding: tuple[Embedder, Retraining],
+    held: HeldDocuments,
+    ledger: Ledger,
+    phases: PhaseClock,
+    models: tuple[str, ...],
+) -> Compose:
+    """The stages that learn."""
+    embedder, retraining = embedding
+    seed, heads = config.output.seed, ()
+    reward = config.bandit.reward if config.bandit.enabled else ()
     return Compose(
         embedder=embedder,
-        retraining=Retraining(config.embedding, embedder, progress=progress),
+        retraining=retraining,
         clusters=Clusters(config.clusters, seed=seed),
-        bandit=Bandit(config.bandit, seed=seed),
-        rewards=Rewards(config.feedback),
+        bandit=Bandit(config.bandit, seed=seed, source_floor=default_source_floor(reward, heads)),
+        rewards=Rewards(config.feedback, sources=reward, is_damped=is_damped(reward, heads)),
+        document_rewards=DocumentRewards(sources=reward, models=models),
         assignments=Assignments(store),
         mixture=Mixture(config.mixture, seed=seed),
         packer=Packer(config.packing, seed=seed),

@@ -23,6 +23,7 @@ from curation.quality.judge import QualityConfig
 from curation.quality.language import LanguageConfig
 from curation.selection.bandit import BanditConfig
 from curation.selection.mixture import MixtureConfig
+from curation.selection.reward_sources import check_sources
 from curation.selection.rewards import FeedbackConfig
 from curation.topics.clusters import ClustersConfig
 from curation.vectors.teacher import EmbeddingConfig
@@ -110,6 +111,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Where the service answers probes and Prometheus."""
     log: LogConfig = LogConfig()
     """What the service writes about itself."""
+
+    def __post_init__(self) -> None:
+        check_sources(self.bandit.reward, (), has_target=False)
 
     @property
     def makes_vectors(self) -> bool:

@@ -63,6 +63,7 @@ initial_clusters = 6
 max_clusters = 12
 [bandit]
 enabled = true
+reward = ["progress"]
 keep_ratio = 0.4
 discount = 0.85
 [packing]

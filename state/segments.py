@@ -50,7 +50,7 @@ class Segment(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     qualities: bytes  # f32 [B]; NaN where not measured, here and below
     languages: list[str]
     language_index: bytes  # u32 [B]
-    rules: list[str]
+    rules: list[str]  # names of what was measured: the rules, and behind them the models that score
     rule_values: bytes  # f32 [B, R]
     has_signature: bytes  # bool [B]: it stands in the near-duplicate index
     signatures: bytes  # as they stand in the index, one after another for those that have one
@@ -65,6 +65,15 @@ class Segment(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     def keys(self, name: str) -> NDArray[np.uint64]:
         """One of the key columns, [B, 2]."""
         return np.frombuffer(getattr(self, name), np.uint64).reshape(-1, 2)
+
+    def measured(self, names: Sequence[str]) -> NDArray[np.float32]:
+        """Values that were measured under these names, [B, len(names)]; NaN where there is none."""
+        values_BR = np.frombuffer(self.rule_values, np.float32).reshape(len(self), -1)
+        measured = np.full((len(self), len(names)), np.nan, np.float32)
+        for place, name in enumerate(names):
+            if name in self.rules:
+                measured[:, place] = values_BR[:, self.rules.index(name)]
+        return measured
 
     def doc_nos(self) -> NDArray[np.int64]:
         """Numbers of the documents, [B]."""
@@ -130,6 +139,15 @@ class Verdicts:
         self._rule_values_BR[rows] = rule_values_BR
         for row, language in zip(rows.tolist(), languages_B, strict=True):
             self._languages[row] = language
+
+    def measured(
+        self, doc_nos_B: NDArray[np.int64], names: Sequence[str]
+    ) -> tuple[NDArray[np.float32], tuple[str, ...], NDArray[np.float32]]:
+        """Qualities, languages, and what was measured under these names, [B, len(names)]."""
+        rows = doc_nos_B - self.first
+        columns = np.array([self._rules.index(name) for name in names], np.int64)
+        languages = tuple([self._languages[row] for row in rows.tolist()])
+        return self._qualities_B[rows], languages, self._rule_values_BR[np.ix_(rows, columns)]
 
     def sign(self, doc_nos_B: NDArray[np.int64], signatures_BP: NDArray[np.uint8]) -> None:
         """These documents, in order, stand in the near-duplicate index with these signatures."""

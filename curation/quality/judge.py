@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import difflib
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 import msgspec
 import numpy as np
@@ -60,7 +61,7 @@ class QualityConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measures:
-    """Values of B documents by R rules, in the order of `RULES`."""
+    """Values of B documents by R rules, in the order of `RULES`, and scores by M models."""
 
     values_BR: NDArray[np.float32]
     failed_BR: NDArray[np.bool_]  # beyond the threshold, whether or not the rule decides
@@ -68,6 +69,7 @@ class Measures:
     scores_B: NDArray[np.float32]  # 0 (worst) to 1
     languages_B: tuple[str, ...]  # as declared, else as identified; "und" if neither
     language_scores_B: NDArray[np.float32]  # probability; 1 if declared, 0 if undetermined
+    model_scores_BM: NDArray[np.float32]  # by models, in their order; NaN where unknown
 
     def __len__(self) -> int:
         return len(self.scores_B)
@@ -81,6 +83,7 @@ class Measures:
             scores_B=self.scores_B[rows_B],
             languages_B=tuple([self.languages_B[row] for row in rows_B.tolist()]),
             language_scores_B=self.language_scores_B[rows_B],
+            model_scores_BM=self.model_scores_BM[rows_B],
         )
 
 
@@ -94,6 +97,21 @@ class Verdicts:
     thresholds_B: NDArray[np.float32]  # what it was held against; nan if kept
     would_reject_R: NDArray[np.int64]  # documents that each rule alone would reject if it decided
     fails_preset_BP: NDArray[np.bool_]  # by preset that rejects, in the order of `PRESETS`
+
+
+class Model(Protocol):
+    """A pure function of a text to a number."""
+
+    @property
+    def name(self) -> str:
+        """As rewards, `explain` and verdicts name its scores."""
+
+    @property
+    def digest(self) -> str:
+        """Of all that its scores hang on beside the text."""
+
+    def score(self, texts: Texts) -> NDArray[np.float32]:
+        """A number for each text, [B]; NaN where there is nothing to say."""
 
 
 class Quality:
@@ -110,9 +128,12 @@ class Quality:
     side and clipped to [-1, 1] (against a threshold of 0: 1 if met, else -1); their mean, moved to [0, 1].
     """
 
-    def __init__(self, config: QualityConfig, language: LanguageConfig) -> None:
+    def __init__(self, config: QualityConfig, language: LanguageConfig, models: Sequence[Model] = ()) -> None:
         self.config = config
         self.language = language
+        self.models = tuple(models)
+        self.model_names = tuple([model.name for model in models])
+        self.measured_names = (*RULE_NAMES, *self.model_names)
         self._kept_languages = language.kept_languages()
         self.thresholds_R = np.array([config.thresholds.get(rule.name, rule.threshold) for rule in RULES], np.float64)
         # Columns of the values on text, with the probability that it is of no language behind them.
@@ -163,7 +184,15 @@ class Quality:
             scores_B=scores_B,
             languages_B=tuple(languages),
             language_scores_B=language_scores_B,
+            model_scores_BM=self.score(texts),
         )
+
+    def score(self, texts: Texts) -> NDArray[np.float32]:
+        """The scores of the models."""
+        scores_BM = np.empty((len(texts), len(self.models)), np.float32)
+        for place, model in enumerate(self.models):
+            scores_BM[:, place] = model.score(texts)
+        return scores_BM
 
     def judge(self, measures: Measures) -> Verdicts:
         """Decide on measured documents: first by language, then by the first rule of the preset that fails."""

@@ -3,54 +3,45 @@
 Quad (Zhang et al., ICLR 2025) pulls clusters as the arms of a bandit and rewards them by the influence of a few
 of their documents. On a stream arms are not pulled, documents arrive, and there are two decisions a document:
 
-- *admit*: is its cluster's posterior above the running cut? This is a thresholding bandit, not best-arm search.
-  Clusters are admitted from the best downwards until their share of the arriving tokens is `keep_ratio`; those at
-  the cut are admitted in part, those below it with the floor probability. Clusters with equal posteriors are
-  treated alike, so that a bandit that knows nothing admits `keep_ratio` of each.
+- *admit*: is its cluster's index above the running cut? The index is Quad's, the posterior mean and a bonus for what
+  is not known of the cluster: UCB's (Auer et al., 2002) over discounted counts (Garivier & Moulines, 2011). This is a
+  thresholding bandit, not best-arm search. Clusters are admitted from the best downwards until their share of the
+  arriving tokens is `keep_ratio`; those at the cut are admitted in part, those below it with the floor probability,
+  which shrinks with the rewards that say so. Clusters with equal indices are treated alike, so that a bandit that
+  knows nothing admits `keep_ratio` of each.
 - *probe*: which few documents get a reward now? Those of the clusters whose side of the cut is least certain:
-  argmax of `bonus_c - |mean_c - cut|`, the bonus being UCB's (Auer et al., 2002) over discounted counts
-  (Garivier & Moulines, 2011). Each probe within a tick shrinks the bonus, so one cluster does not take them all.
+  argmax of `bonus_c - |mean_c - cut|`. Each probe within a tick shrinks the bonus, so one cluster does not take all.
+
+Where rewards say nothing of sources against each other, every stratum (language and source) keeps a share of its
+tokens (curation/selection/strata.py).
 
 Beliefs change only in `tick` and by lineage. In between, all is answered from the same policy, which
 is a pure function of the facts: a restored bandit goes on to the last bit.
 
-Shape legend: B documents of a tick, C arms in ascending order of cluster id, L levels of equal posterior, P pairs of
-neighbours, X any clusters.
+Shape legend: B documents of a tick, C arms in ascending order of cluster id, K sources of rewards, L levels of equal
+index, P pairs of neighbours, X any clusters.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from curation.selection.arms import ARMS, FORGOTTEN, SHARED, Shared, absorb, arm_type, combined, read_arms
+from curation.selection.strata import Strata
 from ops.readings import Gauges
 from state.chance import draw, draw_unit
 from state.fact_table import FactCell, FactOwner, FactTable, Table
-from state.facts import RAW, SIGNED, Facts, FactSource, Family, packed, single
+from state.facts import FactSource
 
 DISCOUNT_DOCUMENTS = 200  # the discount is stated per this many documents
-CLIP_SIGMAS = 3.0
-# An arm that weighs less than this, in reward and in arrivals, is forgotten: it has become a newborn again.
-FORGOTTEN = 1e-3
-
-ARM = np.dtype(
-    [
-        ("cluster", "<i8"),
-        ("reward_sum", "<f8"),  # discounted sum of clipped rewards
-        ("count", "<f8"),  # discounted number of rewards, neighbours' credit included
-        ("arrived", "<f8"),  # discounted tokens that arrived in closed ticks
-        ("arriving", "<f8"),  # and in the open one
-        ("documents", "<i8"),  # documents that arrived, ever
-        ("admitted", "<i8"),  # and were admitted
-    ]
-)
-ARMS = Facts(Family("bandit", "what is known of the worth of a cluster"), key=SIGNED, value=RAW)  # an `ARM` each
+CERTAIN_REWARDS = 5.0  # after which half the floor is left
 
 
 class BanditConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -58,14 +49,23 @@ class BanditConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
     enabled: bool = False
     """Admit documents by what their cluster is worth; off, every document is admitted."""
+    reward: tuple[Annotated[str, msgspec.Meta(min_length=1)], ...] = ()
+    """What clusters are rewarded for; several count by their measured reliability. "target" and "similarity": [target].
+    The name of a head of [quality.heads], and "rules": standardised within language and source. A scorer's name, as its
+    messages on the feedback topic have it ("scorer" where they name none). "progress": the losses of trainers; alone,
+    it lost against no bandit in closed loop by 0.07 to 0.12 bits per byte, for junk is learned fastest."""
     keep_ratio: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.5
     """Share of the arriving tokens to admit, over the memory of the discount. mixture.rho takes its share of these."""
-    floor: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.05
-    """Least admission probability of any document, so that no cluster is lost from sight."""
+    source_floor: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
+    """Least share of the tokens of each language of each source that is admitted, at most keep_ratio. Unset: 0.5, and 0
+    where "target", "similarity" or a scorer is among the rewards, which may tell sources apart."""
+    floor: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.01
+    """Admission probability of a document of a cluster far below the cut, while its worth is unknown; half of it after
+    5 rewards, a tenth after 45."""
     probe_ratio: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.03
     """Share of the arriving documents that are scored for a reward."""
-    exploration: Annotated[float, msgspec.Meta(ge=0)] = 1.0
-    """Weight of uncertainty when choosing what to probe, in standard deviations of the reward."""
+    exploration: Annotated[float, msgspec.Meta(ge=0)] = 0.25
+    """Weight of uncertainty in admission (Quad's alpha), in standard deviations of the reward."""
     discount: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.995
     """What a reward still weighs after 200 further documents; 1 never forgets."""
     neighbour_radius: Annotated[float, msgspec.Meta(ge=0)] = 0.2
@@ -74,6 +74,14 @@ class BanditConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """Most rewards that a newborn cluster inherits from its parents."""
 
     def __post_init__(self) -> None:
+        if self.enabled and not self.reward:
+            raise ValueError(
+                "bandit.enabled has nothing to learn from: name the sources of rewards in bandit.reward, such as "
+                '["target"] with [target] files, a head of [quality.heads], a scorer\'s name as its messages on the '
+                'feedback topic have it, or ["progress"] for the losses of trainers'
+            )
+        if len(set(self.reward)) < len(self.reward):
+            raise ValueError(f"bandit.reward names a source twice: {', '.join(self.reward)}")
         if self.floor > self.keep_ratio:
             raise ValueError(
                 f"bandit.floor = {self.floor} admits more than bandit.keep_ratio = {self.keep_ratio}: "
@@ -102,36 +110,13 @@ class ArmReport:
     keep_rate: float  # share of those that was admitted; 1 before the first
 
 
-class Shared(msgspec.Struct, array_like=True):
-    """Everything that belongs to no single arm."""
-
-    documents: int = 0  # ever sampled: places the probes
-    tick_documents: int = 0  # sampled since the last tick: the time that the discount knows
-    arrived: float = 0.0  # discounted tokens; as in an arm, those of the open tick are kept apart
-    arriving: float = 0.0
-    admitted: float = 0.0
-    admitting: float = 0.0
-    policy_version: int = 0
-    reward_count: float = 0.0  # over all rewards, undiscounted
-    reward_mean: float = 0.0
-    reward_m2: float = 0.0
-    pending_clusters: list[int] = []
-    pending_rewards: list[float] = []
-    pending_counts: list[float] = []
-
-    def deviation(self) -> float:
-        """Standard deviation of the rewards; 0 while there is none."""
-        return math.sqrt(self.reward_m2 / self.reward_count) if self.reward_m2 > 0 else 0.0
-
-
-_SHARED = single("bandit", packed(Shared))
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Policy:
     """The policy that follows from the facts, until they change."""
 
     means_C: NDArray[np.float64]  # posterior, in standard deviations
+    counts_C: NDArray[np.float64]  # rewards behind it
+    weights_K: NDArray[np.float64]  # of the sources of rewards
     propensities_C: NDArray[np.float32]
     cut: float
     log_pulls: float  # 2 ln of all rewards, under the root of the bonus
@@ -140,16 +125,22 @@ class _Policy:
 class Bandit(FactOwner):
     """Beliefs about clusters, and the decisions that follow from them.
 
-    A cluster that was never heard of is a newborn at the mean of all rewards. Nothing raises.
+    A cluster that was never heard of is a newborn at the mean of all rewards. Nothing raises. `source_floor` is the
+    least share of each stratum where the configuration says none.
     """
 
-    def __init__(self, config: BanditConfig, *, seed: int = 0) -> None:
+    def __init__(self, config: BanditConfig, *, seed: int = 0, source_floor: float = 0.0) -> None:
         self._config = config
         self._seed = seed
-        self._arms_C: NDArray[np.void] = np.zeros(0, ARM)
+        floor = config.source_floor if config.source_floor is not None else source_floor
+        self.strata = Strata(config.discount ** (1.0 / DISCOUNT_DOCUMENTS), least=min(floor, config.keep_ratio))
+        self._arms_C: NDArray[Any] = np.zeros(0, arm_type(len(config.reward)))
         self._policy: _Policy | None = None
         self._arms = FactTable(ARMS)
-        self._cell = FactCell(_SHARED, Shared())
+        shared = Shared()
+        if config.enabled:
+            shared.name_sources(config.reward)
+        self._cell = FactCell(SHARED, shared)
 
     @property
     def _shared(self) -> Shared:
@@ -161,11 +152,16 @@ class Bandit(FactOwner):
         return self._shared.policy_version
 
     def sample(
-        self, clusters_B: NDArray[np.int32], keys_B: NDArray[np.uint64], num_tokens_B: NDArray[np.int64]
+        self,
+        clusters_B: NDArray[np.int32],
+        keys_B: NDArray[np.uint64],
+        num_tokens_B: NDArray[np.int64],
+        strata_B: Sequence[str] = (),
     ) -> Admission:
         """Decide on the documents of one tick: all of them by the same beliefs.
 
-        `keys_B` hash the document ids; with the seed they are the only randomness.
+        `keys_B` hash the document ids; with the seed they are the only randomness. `strata_B` may be left out where
+        strata keep nothing.
         """
         num_documents = len(clusters_B)
         if not self._config.enabled or num_documents == 0:
@@ -176,19 +172,23 @@ class Bandit(FactOwner):
             )
         arms_B = self._find(clusters_B)
         policy = self._current_policy()
-        propensities_B = policy.propensities_C[arms_B]
+        self.strata.clock = self._shared.documents
+        wanted_B = policy.propensities_C[arms_B]
+        propensities_B = self.strata.raised(strata_B, num_tokens_B, wanted_B)
+        self._shared.raising += float(((propensities_B - wanted_B) * num_tokens_B).sum())
         admitted_B = draw_unit(keys_B, seed=self._seed, purpose="admit") < propensities_B
+        self.strata.count(strata_B, num_tokens_B, admitted_B)
         probed_B = self._choose_probes(policy, arms_B, keys_B)
         self._count_arrivals(arms_B, num_tokens_B, admitted_B)
         return Admission(admitted_B=admitted_B, propensities_B=propensities_B, probed_B=probed_B)
 
-    def learn(self, clusters_B: NDArray[np.int32], rewards_B: NDArray[np.floating]) -> None:
-        """Rewards of probed documents, in any unit, as `reward` takes them."""
+    def learn(self, clusters_B: NDArray[np.int32], rewards_B: NDArray[np.floating], source: str = "") -> None:
+        """Rewards of documents, in any unit, as `reward` takes them."""
         for cluster, value in zip(clusters_B.tolist(), rewards_B.tolist(), strict=True):
-            self.reward(cluster, value)
+            self.reward(cluster, value, source=source)
 
-    def reward(self, cluster: int, value: float, count: float = 1.0) -> None:
-        """`count` rewards of mean `value` for a cluster; they count from the next tick on.
+    def reward(self, cluster: int, value: float, count: float = 1.0, source: str = "") -> None:
+        """`count` rewards of mean `value` for a cluster; they count from the next tick on. "" is the first source.
 
         A value that is not finite or a count that is not positive says nothing and is passed over.
         """
@@ -196,16 +196,7 @@ class Bandit(FactOwner):
             self._shared.pending_clusters.append(cluster)
             self._shared.pending_rewards.append(value)
             self._shared.pending_counts.append(count)
-
-    def forget_rewards(self) -> None:
-        """Rewards are of another kind from now on, in another unit: what was believed goes, the arrivals stay."""
-        if not self._config.enabled:
-            return
-        shared = self._shared
-        self._arms_C["reward_sum"] = self._arms_C["count"] = 0.0
-        shared.reward_count = shared.reward_mean = shared.reward_m2 = 0.0
-        shared.pending_clusters, shared.pending_rewards, shared.pending_counts = [], [], []
-        self._policy = None
+            self._shared.pending_sources.append(self._config.reward.index(source) if source else 0)
 
     def tick(self, neighbours: Iterable[tuple[int, int, float]] = ()) -> None:
         """Close the tick: forget a little, then learn the rewards that came in since the last one.
@@ -220,13 +211,14 @@ class Bandit(FactOwner):
         shared.tick_documents = 0
         shared.arrived = shared.arrived * fade + shared.arriving
         shared.admitted = shared.admitted * fade + shared.admitting
-        shared.arriving = shared.admitting = 0.0
+        shared.raised = shared.raised * fade + shared.raising
+        shared.arriving = shared.admitting = shared.raising = 0.0
         arms_C = self._arms_C
         arms_C["reward_sum"] *= fade
         arms_C["count"] *= fade
         arms_C["arrived"] = arms_C["arrived"] * fade + arms_C["arriving"]
         arms_C["arriving"] = 0.0
-        self._arms_C = arms_C[(arms_C["count"] >= FORGOTTEN) | (arms_C["arrived"] >= FORGOTTEN)]
+        self._arms_C = arms_C[(arms_C["count"] >= FORGOTTEN).any(axis=1) | (arms_C["arrived"] >= FORGOTTEN)]
         if shared.pending_clusters:
             self._absorb(neighbours)
             shared.policy_version += 1
@@ -238,7 +230,7 @@ class Bandit(FactOwner):
             return
         places = self._find(np.array(parents, np.int64))
         family = self._arms_C[places]
-        self._inherit(child, float(family["reward_sum"].sum()), float(family["count"].sum()), arrived=0.0)
+        self._inherit(child, family["reward_sum"].sum(axis=0), family["count"].sum(axis=0), arrived=0.0)
         self._lineage_changed()
 
     def split(self, parent: int, children: list[int]) -> None:
@@ -253,7 +245,7 @@ class Bandit(FactOwner):
         arrived = float(arm["arrived"]) / len(children)
         for child in children:
             if child != parent:
-                self._inherit(child, float(arm["reward_sum"]), float(arm["count"]), arrived=arrived)
+                self._inherit(child, arm["reward_sum"], arm["count"], arrived=arrived)
         place = self._find_one(parent)
         if parent in children:
             self._arms_C["arrived"][place] = arrived
@@ -269,25 +261,33 @@ class Bandit(FactOwner):
         place = self._find_one(winner)
         lost = self._find(np.array([loser for loser in losers if loser != winner], np.int64))
         for field in ("reward_sum", "count", "arrived", "arriving", "documents", "admitted"):
-            self._arms_C[field][place] += self._arms_C[field][lost].sum()
+            self._arms_C[field][place] += self._arms_C[field][lost].sum(axis=0)
         self._arms_C = np.delete(self._arms_C, lost)
         self._shared.pending_clusters = [winner if c in losers else c for c in self._shared.pending_clusters]
         self._lineage_changed()
 
     def arms(self) -> list[ArmReport]:
         """The table of arms, by cluster id; empty while the bandit is off."""
+        if not self._config.enabled:
+            return []
         policy = self._current_policy()
         return [
             ArmReport(
                 cluster=int(arm["cluster"]),
                 mean=float(mean),
-                count=float(arm["count"]),
+                count=float(count),
                 propensity=float(propensity),
                 documents=int(arm["documents"]),
                 keep_rate=int(arm["admitted"]) / int(arm["documents"]) if arm["documents"] else 1.0,
             )
-            for arm, mean, propensity in zip(self._arms_C, policy.means_C, policy.propensities_C, strict=True)
+            for arm, mean, count, propensity in zip(
+                self._arms_C, policy.means_C, policy.counts_C, policy.propensities_C, strict=True
+            )
         ]
+
+    def weights(self) -> dict[str, float]:
+        """The weight of each source of rewards, of 1 together; 0 for all before there is anything to go by."""
+        return dict(zip(self._config.reward, self._current_policy().weights_K.tolist(), strict=True))
 
     def measured(self, clusters: Iterable[str]) -> Gauges:
         """The arms of these clusters, where they have one, by metric and cluster."""
@@ -300,16 +300,20 @@ class Bandit(FactOwner):
         }
 
     def tables(self) -> tuple[Table, ...]:
-        """The arms, and what they share."""
-        return self._arms, self._cell
+        """The arms, what they share, and the strata."""
+        return self._arms, self._cell, *self.strata.tables()
 
     def before_commit(self) -> None:
         """A row an arm."""
-        self._arms.replace({int(arm["cluster"]): arm.tobytes() for arm in self._arms_C})
+        if self._config.enabled:
+            self._arms.replace({int(arm["cluster"]): arm.tobytes() for arm in self._arms_C})
 
     def restored(self, committed: FactSource) -> None:
-        """The arms again, by cluster."""
-        self._arms_C = np.frombuffer(b"".join(self._arms.values()), ARM).copy()
+        """The arms again, by cluster. A source of rewards that was not there before begins with nothing."""
+        if not self._config.enabled:
+            return
+        self._arms_C = read_arms(list(self._arms.values()), self._shared.sources, self._config.reward)
+        self._shared.name_sources(self._config.reward)
         self._policy = None
 
     def _find(self, clusters_X: NDArray[np.integer]) -> NDArray[np.intp]:
@@ -321,7 +325,7 @@ class Bandit(FactOwner):
         if known_X.all():
             return places_X
         newborn = np.unique(clusters_X[~known_X])
-        arms = np.zeros(len(newborn), ARM)
+        arms = np.zeros(len(newborn), self._arms_C.dtype)
         arms["cluster"] = newborn
         self._arms_C = np.insert(self._arms_C, np.searchsorted(ids_C, newborn), arms)
         self._policy = None
@@ -330,11 +334,11 @@ class Bandit(FactOwner):
     def _find_one(self, cluster: int) -> int:
         return int(self._find(np.array([cluster], np.int64))[0])
 
-    def _inherit(self, child: int, reward_sum: float, count: float, *, arrived: float) -> None:
+    def _inherit(self, child: int, sums_K: NDArray[Any], counts_K: NDArray[Any], *, arrived: float) -> None:
         place = self._find_one(child)
-        kept = min(count, self._config.newborn_count)
-        self._arms_C["count"][place] = kept
-        self._arms_C["reward_sum"][place] = reward_sum * (kept / count) if count > 0 else 0.0
+        kept_K = np.minimum(counts_K, self._config.newborn_count)
+        self._arms_C["count"][place] = kept_K
+        self._arms_C["reward_sum"][place] = sums_K * (kept_K / np.where(counts_K > 0, counts_K, 1.0))
         self._arms_C["arrived"][place] += arrived
 
     def _lineage_changed(self) -> None:
@@ -343,68 +347,70 @@ class Bandit(FactOwner):
 
     def _absorb(self, neighbours: Iterable[tuple[int, int, float]]) -> None:
         """Add the pending rewards to their arms and, in part, to the arms nearby."""
-        shared = self._shared
-        rewards = np.array(shared.pending_rewards)
-        counts = np.array(shared.pending_counts)
-        # Welford (1962), a tick at once (Chan, Golub & LeVeque, 1983).
-        count = float(counts.sum())
-        mean = float((counts * rewards).sum()) / count
-        gap, total = mean - shared.reward_mean, shared.reward_count + count
-        shared.reward_m2 += float((counts * (rewards - mean) ** 2).sum()) + gap**2 * shared.reward_count * count / total
-        shared.reward_mean += gap * count / total
-        shared.reward_count = total
-        reach = CLIP_SIGMAS * shared.deviation()
-        rewards = np.clip(rewards, shared.reward_mean - reach, shared.reward_mean + reach)
+        shared, num_sources = self._shared, len(self._config.reward)
+        rewards, counts = np.array(shared.pending_rewards), np.array(shared.pending_counts)
+        sources = np.array(shared.pending_sources)
+        moments_K3 = shared.moments()
+        for source in np.unique(sources).tolist():
+            given = sources == source
+            rewards[given] = absorb(moments_K3, source, rewards[given], counts[given])
+        shared.set_moments(moments_K3)
 
         radius = self._config.neighbour_radius
         pairs = [(a, b, 1.0 - distance / radius) for a, b, distance in neighbours if a != b and distance < radius]
         ends_P2 = np.array([pair[:2] for pair in pairs], np.int64).reshape(-1, 2)
-        weights_P = np.array([pair[2] for pair in pairs])
+        weights_P1 = np.array([pair[2] for pair in pairs]).reshape(-1, 1)
         self._find(ends_P2.ravel())
         arms = self._find(np.array(shared.pending_clusters, np.int64))
         ends_P2 = self._find(ends_P2.ravel()).reshape(-1, 2)
+        places = arms * num_sources + sources
         for field, amounts in (("reward_sum", counts * rewards), ("count", counts)):
-            own_C = np.bincount(arms, amounts, len(self._arms_C))
-            credit_C = own_C.copy()
-            np.add.at(credit_C, ends_P2[:, 0], weights_P * own_C[ends_P2[:, 1]])
-            np.add.at(credit_C, ends_P2[:, 1], weights_P * own_C[ends_P2[:, 0]])
-            self._arms_C[field] += credit_C
+            own_CK = np.bincount(places, amounts, len(self._arms_C) * num_sources).reshape(-1, num_sources)
+            credit_CK = own_CK.copy()
+            np.add.at(credit_CK, ends_P2[:, 0], weights_P1 * own_CK[ends_P2[:, 1]])
+            np.add.at(credit_CK, ends_P2[:, 1], weights_P1 * own_CK[ends_P2[:, 0]])
+            self._arms_C[field] += credit_CK
         shared.pending_clusters, shared.pending_rewards, shared.pending_counts = [], [], []
+        shared.pending_sources = []
 
     def _current_policy(self) -> _Policy:
         """The policy that follows from the facts as they are; it looks at nothing of the open tick."""
         if self._policy is None:
-            counts_C, sums_C = self._arms_C["count"], self._arms_C["reward_sum"]
-            deviation = self._shared.deviation()
-            # The prior is one reward at the mean of all.
-            centred_C = (sums_C - counts_C * self._shared.reward_mean) / (counts_C + 1.0)
-            means_C = centred_C / deviation if deviation > 0 else np.zeros(len(counts_C))
-            propensities_C, cut = self._draw_cut(means_C)
+            means_C, counts_C, weights_K = combined(self._arms_C, self._shared.moments())
+            log_pulls = 2.0 * math.log(max(float(counts_C.sum()), 2.0))
+            bonuses_C = self._config.exploration * np.sqrt(log_pulls / (counts_C + 1.0))
+            floors_C = self._config.floor / (1.0 + counts_C / CERTAIN_REWARDS)
+            propensities_C, cut = self._draw_cut(means_C + bonuses_C, floors_C)
             self._policy = _Policy(
                 means_C=means_C,
+                counts_C=counts_C,
+                weights_K=weights_K,
                 propensities_C=propensities_C,
                 cut=cut,
-                log_pulls=2.0 * math.log(max(float(counts_C.sum()), 2.0)),
+                log_pulls=log_pulls,
             )
         return self._policy
 
-    def _draw_cut(self, means_C: NDArray[np.float64]) -> tuple[NDArray[np.float32], float]:
-        """Admission probabilities that fill the budget from the best cluster downwards, and the mean at the cut."""
+    def _draw_cut(
+        self, indices_C: NDArray[np.float64], floors_C: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float32], float]:
+        """Admission probabilities that fill the budget from the best cluster downwards, and the index at the cut."""
         config, shared = self._config, self._shared
-        if shared.arrived == 0.0 or len(means_C) == 0:
-            return np.full(len(means_C), config.keep_ratio, np.float32), 0.0
-        # What was admitted too much or too little of late is made up for.
-        ratio = min(max(2.0 * config.keep_ratio - shared.admitted / shared.arrived, config.floor), 1.0)
+        if shared.arrived == 0.0 or len(indices_C) == 0:
+            return np.full(len(indices_C), config.keep_ratio, np.float32), 0.0
+        # Room for what strata keep beside, and for what was admitted too much or too little of late.
+        ratio = 2.0 * config.keep_ratio - (shared.admitted + shared.raised) / shared.arrived
+        ratio = min(max(ratio, 0.0), 1.0)
         arrived_C = self._arms_C["arrived"]
-        levels_L, level_C = np.unique(-means_C, return_inverse=True)  # best first; equal means stand on one level
-        arrived_L = np.bincount(level_C, arrived_C, len(levels_L))
-        above_L = np.concatenate(([0.0], np.cumsum(arrived_L)[:-1]))
-        # The floor is spent on everyone first; above it there is 1 - floor to give.
-        budget = (ratio - config.floor) / (1.0 - config.floor) * float(arrived_C.sum()) if config.floor < 1 else 0.0
-        filled_L = np.clip((budget - above_L) / np.maximum(arrived_L, FORGOTTEN), 0.0, 1.0)
-        propensities_L = config.floor + (1.0 - config.floor) * filled_L
+        levels_L, level_C = np.unique(-indices_C, return_inverse=True)  # best first; equal indices are on one level
+        # The floors are spent on everyone first; above them each takes what is left to it.
+        room_L = np.bincount(level_C, arrived_C * (1.0 - floors_C), len(levels_L))
+        above_L = np.concatenate(([0.0], np.cumsum(room_L)[:-1]))
+        budget = max(float((arrived_C * (ratio - floors_C)).sum()), 0.0)
+        filled_L = np.clip((budget - above_L) / np.maximum(room_L, FORGOTTEN), 0.0, 1.0)
+        propensities_C = floors_C + (1.0 - floors_C) * filled_L[level_C]
         cut = -float(levels_L[np.flatnonzero(above_L <= budget)[-1]])
-        return propensities_L.astype(np.float32)[level_C], cut
+        return propensities_C.astype(np.float32), cut
 
     def _choose_probes(
         self, policy: _Policy, arms_B: NDArray[np.intp], keys_B: NDArray[np.uint64]
@@ -414,9 +420,9 @@ class Bandit(FactOwner):
         ratio = self._config.probe_ratio
         num_probes = math.floor((seen + len(arms_B)) * ratio) - math.floor(seen * ratio)
         left_C = np.bincount(arms_B, minlength=len(self._arms_C))
-        counts_C = self._arms_C["count"] + 1.0
+        counts_C = policy.counts_C + 1.0
         gaps_C = np.abs(policy.means_C - policy.cut)
-        scale = self._config.exploration * math.sqrt(policy.log_pulls)
+        scale = math.sqrt(policy.log_pulls)
         uncertainty_C = np.where(left_C > 0, scale / np.sqrt(counts_C) - gaps_C, -np.inf)
         quotas_C = np.zeros(len(left_C), np.int64)
         for _ in range(num_probes):

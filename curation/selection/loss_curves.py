@@ -41,6 +41,8 @@ MAX_IMPORTANCE = 5.0
 CLIP_DEVIATIONS = 3.0
 # More than guessing costs with any vocabulary (ln 2^28); what a spike or a sender in error says beyond has no weight.
 MAX_LOSS = 20.0
+# ADO's credit (Jiang et al., 2025, its s): a cluster of which little is trained on learns from the others, too.
+DAMPED = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,10 +115,13 @@ def sums_by_cluster(losses: Losses) -> dict[int, Sums]:
     return {cluster: Sums(*sums) for cluster, sums in zip(clusters_K.tolist(), sums_K, strict=True)}
 
 
-def progress_rewards(curves: Mapping[int, Curve], oldest_step: int) -> list[tuple[int, float, float]]:
+def progress_rewards(
+    curves: Mapping[int, Curve], oldest_step: int, *, credit: float = 1.0
+) -> list[tuple[int, float, float]]:
     """(cluster, reward, number of rewards that it counts as) of every fresh cluster, as far as it can be told.
 
-    Curves that nothing came to since `oldest_step` are not compared with.
+    Curves that nothing came to since `oldest_step` are not compared with. `credit` is the power of π that progress is
+    divided by: 1 takes it for the cluster's own, `DAMPED` for half its own and half that of the others.
     """
     known = {cluster: curve for cluster, curve in curves.items() if curve.step >= oldest_step and curve.weight > 0}
     rows = [
@@ -136,11 +141,11 @@ def progress_rewards(curves: Mapping[int, Curve], oldest_step: int) -> list[tupl
     clusters = [cluster for cluster, usable in zip(known, usable_K.tolist(), strict=True) if usable]
     weight_K, spread_K, slopes_K, number_K = (a[usable_K] for a in (weight_K, spread_K, slopes_K, number_K))
     noise = float(residuals_K[usable_K].sum() / (weight_K * (1.0 - 2.0 / number_K)).sum())
-    propensities_K = np.maximum(documents_K[usable_K] / weight_K, 1.0 / MAX_IMPORTANCE)
+    propensities_K = np.maximum(documents_K[usable_K] / weight_K, 1.0 / MAX_IMPORTANCE) ** credit
     progress_K = -slopes_K / propensities_K
     variances_K = noise * (squares_K[usable_K] / weight_K) / spread_K / propensities_K**2
     variances_K = np.maximum(variances_K, 1e-12 * float(np.square(progress_K).max()) + 1e-200)
-    mean, between = _between(progress_K, variances_K)
+    mean, between = variance_between(progress_K, variances_K)
     if not between > 0.0:
         return []
     rewards_K = np.clip((progress_K - mean) / np.sqrt(between), -CLIP_DEVIATIONS, CLIP_DEVIATIONS)
@@ -152,7 +157,7 @@ def progress_rewards(curves: Mapping[int, Curve], oldest_step: int) -> list[tupl
     ]
 
 
-def _between(values_K: NDArray[np.float64], variances_K: NDArray[np.float64]) -> tuple[float, float]:
+def variance_between(values_K: NDArray[np.float64], variances_K: NDArray[np.float64]) -> tuple[float, float]:
     """Mean and variance of what the values are noisy observations of."""
     precisions_K = 1.0 / variances_K
     total = float(precisions_K.sum())

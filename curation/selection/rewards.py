@@ -6,21 +6,21 @@ report and tick loses none of it and counts none of it twice. Every message ends
 - a `Feedback` is learned from once: for each rank of a run the last `SEEN_STEPS` steps are remembered, a repetition is
   a `duplicate`, anything older is `late`; a step that the optimiser skipped says nothing. How losses become rewards is
   in curation/selection/loss_curves.py.
-- a `Reward` counts as it is. Rewards of one cluster within a tick become their mean, which counts as many as they were.
-  One for a document that waits for its tick waits with it. There is nothing to tell a repetition by.
-
-The quality score stops being the reward for good when the first reward of either kind reaches a tick.
+- a `Reward` counts as it is, for the source that bears its scorer's name. Rewards of one cluster by one scorer within a
+  tick become their mean, which counts as many as they were. One for a document that waits for its tick waits with it.
+  There is nothing to tell a repetition by.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 import msgspec
 
-from curation.selection.loss_curves import Curve, Losses, progress_rewards, sums_by_cluster
+from curation.selection.loss_curves import DAMPED, Curve, Losses, progress_rewards, sums_by_cluster
+from curation.selection.reward_sources import PROGRESS, SCORER
 from curatord.records import Feedback
 from ops.readings import Counts
 from state.fact_table import FactCell, FactOwner, FactTable, Table
@@ -48,7 +48,7 @@ class FeedbackCounts(msgspec.Struct, kw_only=True):
     unknown_sequences: int = 0  # a report of sequences none of which was emitted as it says
     unknown_cluster: int = 0  # a reward of a cluster that never was
     unknown_document: int = 0  # a reward of a document that was not read, or not accepted
-    unused: int = 0  # the bandit is off
+    unused: int = 0  # the bandit is off, or learns from other sources
     dead: int = 0  # could not be read
     safe_point: int = 0  # of a run, which is kept elsewhere
     end_request: int = 0  # everything went out
@@ -68,6 +68,7 @@ class ArmReward:
     cluster: int
     value: float
     count: float
+    source: str  # as [bandit] reward names it
 
 
 class _State(msgspec.Struct, array_like=True):
@@ -106,8 +107,25 @@ class _Seen(msgspec.Struct, array_like=True):
 
 
 class _Gathered(msgspec.Struct, array_like=True):
-    count: int = 0
+    """Rewards of one cluster or document: those of scorers without a name, and those of the others by name."""
+
+    count: float = 0
     total: float = 0.0
+    named: dict[str, tuple[float, float]] = {}
+
+    def add(self, scorer: str, value: float, count: float) -> None:
+        """`count` rewards of mean `value`."""
+        if scorer == SCORER:
+            self.count, self.total = self.count + count, self.total + value * count
+        else:
+            known, total = self.named.get(scorer, (0.0, 0.0))
+            self.named = {**self.named, scorer: (known + count, total + value * count)}
+
+    def rewards(self, cluster: int) -> Iterator[ArmReward]:
+        """One a scorer."""
+        for scorer, (count, total) in ((SCORER, (self.count, self.total)), *sorted(self.named.items())):
+            if count:
+                yield ArmReward(cluster, total / count, float(count), scorer)
 
 
 _FAMILY = Family("feedback", "a report of a trainer or scorer, until the next tick and beyond")
@@ -122,8 +140,12 @@ _OF_DOCUMENTS = Facts(_FAMILY, NUMBER, packed(_Gathered), prefix=b"w")  # that w
 class Rewards(FactOwner):
     """Everything that was heard and is not forgotten. Nothing raises."""
 
-    def __init__(self, config: FeedbackConfig) -> None:
+    def __init__(
+        self, config: FeedbackConfig, *, sources: Collection[str] = (PROGRESS, SCORER), is_damped: bool = False
+    ) -> None:
         self._half_life = config.half_life_steps
+        self.sources = sources  # what the bandit learns from; the rest counts as unused
+        self._credit = DAMPED if is_damped else 1.0
         self._cell = FactCell(_STATE, _State(FeedbackCounts()))
         self._runs = FactTable(_RUNS)
         self._curves = FactTable(CURVES)
@@ -173,13 +195,15 @@ class Rewards(FactOwner):
             self._curves.touch((run, cluster))
         self._runs[run].step = max(self._runs[run].step, step)
 
-    def reward_cluster(self, cluster: int, value: float) -> None:
-        """A plain reward of a cluster that there is."""
-        _gather(self._of_clusters, cluster, value)
+    def reward_cluster(self, cluster: int, value: float, scorer: str = SCORER, count: float = 1.0) -> None:
+        """`count` rewards of mean `value` of a cluster that there is."""
+        self._of_clusters.setdefault(cluster, _Gathered()).add(scorer, value, count)
+        self._of_clusters.touch(cluster)
 
-    def reward_document(self, doc_no: int, value: float) -> None:
-        """A plain reward of a document that waits for its tick."""
-        _gather(self._of_documents, doc_no, value)
+    def reward_document(self, doc_no: int, value: float, scorer: str = SCORER, count: float = 1.0) -> None:
+        """The same of a document that waits for its tick."""
+        self._of_documents.setdefault(doc_no, _Gathered()).add(scorer, value, count)
+        self._of_documents.touch(doc_no)
 
     def take(
         self, survivor: Callable[[int], int | None], cluster_of: Callable[[int], int | None], *, last_doc_no: int
@@ -189,14 +213,11 @@ class Rewards(FactOwner):
         `survivor` is what became of a cluster, `cluster_of` says where a document is; either may be unknown.
         """
         documents = sorted(doc_no for doc_no in self._of_documents if doc_no <= last_doc_no)
-        rewards = [
-            (cluster, of_it.total / of_it.count, float(of_it.count))
-            for cluster, of_it in sorted(self._of_clusters.items())
-        ]
+        rewards = [reward for cluster, of_it in sorted(self._of_clusters.items()) for reward in of_it.rewards(cluster)]
         for doc_no in documents:
             cluster, of_it = cluster_of(doc_no), self._of_documents.pop(doc_no)
             if cluster is not None:
-                rewards.append((cluster, of_it.total / of_it.count, float(of_it.count)))
+                rewards += of_it.rewards(cluster)
         curves: dict[int, dict[int, Curve]] = {}
         for (run, cluster), curve in sorted(self._curves.items(), key=lambda entry: entry[0]):
             curves.setdefault(run, {})[cluster] = curve
@@ -204,28 +225,28 @@ class Rewards(FactOwner):
             rewards += self._progress(run, of_run)
         self._of_clusters.clear()
         taken = []
-        for placed, value, count in rewards:
-            cluster = survivor(placed)
-            if cluster is not None:
-                taken.append(ArmReward(cluster, value, count))
+        for reward in rewards:
+            cluster = survivor(reward.cluster)
+            if cluster is not None and reward.source in self.sources:
+                taken.append(replace(reward, cluster=cluster))
         if taken and not self._state.is_heard:
             self._state.is_heard = True
         return taken
 
-    def _progress(self, run: int, curves: dict[int, Curve]) -> list[tuple[int, float, float]]:
+    def _progress(self, run: int, curves: dict[int, Curve]) -> list[ArmReward]:
         """Rewards of a run's fresh clusters, which are fresh no longer; `curves` are in the order of clusters."""
         step = self._runs[run].step
         fresh = [cluster for cluster, curve in curves.items() if curve.is_fresh]
         if not fresh:
             return []
-        rewards = progress_rewards(curves, step - self._half_life)
+        rewards = progress_rewards(curves, step - self._half_life, credit=self._credit)
         for cluster in fresh:
             curves[cluster].is_fresh = False
             self._curves.touch((run, cluster))
         oldest = step - FORGOTTEN_HALF_LIVES * self._half_life
         for cluster in [cluster for cluster, curve in curves.items() if curve.step < oldest]:
             del self._curves[run, cluster]
-        return rewards
+        return [ArmReward(cluster, value, count, PROGRESS) for cluster, value, count in rewards]
 
     def _run(self, run_id: str) -> int:
         """The number of a run that is heard now."""
@@ -246,10 +267,3 @@ class Rewards(FactOwner):
             for key in [key for key in table if key[0] == run]:
                 del table[key]
         del self._runs[run]
-
-
-def _gather(gathered: FactTable[int, _Gathered], number: int, value: float) -> None:
-    of_number = gathered.setdefault(number, _Gathered())
-    of_number.count += 1
-    of_number.total += value
-    gathered.touch(number)

@@ -105,7 +105,8 @@ class Reader:
 
     def _prepared(self, table: _Table, places_B: NDArray[np.int64]) -> Prepared:
         languages_B = table.strings("language", places_B)
-        num_rules = len(self._quality.thresholds_R)
+        num_rules, num_models = len(self._quality.thresholds_R), len(self._quality.models)
+        values_BR = table.fixed("rule_values", places_B, num_rules + num_models, np.float32)
         failed_BR = np.unpackbits(table.fixed("failed_rules", places_B, -(-num_rules // 8)), axis=1, bitorder="little")
         return Prepared(
             keys=Keys(
@@ -113,12 +114,13 @@ class Reader:
                 urls_B2=table.fixed("url_key", places_B, 16).view(np.uint64),
             ),
             measures=Measures(
-                values_BR=table.fixed("rule_values", places_B, num_rules, np.float32),
+                values_BR=values_BR[:, :num_rules],
                 failed_BR=failed_BR[:, :num_rules].astype(np.bool_),
                 applies_BR=self._quality.applies(languages_B),
                 scores_B=table.numbers("quality", np.float32)[places_B],
                 languages_B=languages_B,
                 language_scores_B=table.numbers("language_score", np.float32)[places_B],
+                model_scores_BM=values_BR[:, num_rules:],
             ),
             signatures_BU=table.fixed("signature", places_B, table.width("signature")),
             has_words_B=table.flags("has_words")[places_B],

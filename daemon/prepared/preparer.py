@@ -117,7 +117,9 @@ def _of_documents(arrivals: Arrivals, prepared: Prepared) -> dict[str, Any]:
         "quality": _spread(arrivals, measures.scores_B.tolist()),
         "language": _spread(arrivals, measures.languages_B),
         "language_score": _spread(arrivals, measures.language_scores_B.tolist()),
-        "rule_values": _lists_of(measures.values_BR, places_B, num_rows),
+        "rule_values": _lists_of(
+            np.concatenate((measures.values_BR, measures.model_scores_BM), axis=1), places_B, num_rows
+        ),
         "failed_rules": _bytes_of(failed_BF, places_B, num_rows),
         "signature": _bytes_of(prepared.signatures_BU, places_B, num_rows),
         "has_words": _spread(arrivals, prepared.has_words_B.tolist()),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,7 +11,9 @@ from numpy.typing import NDArray
 from curation.batch import Tick
 from curation.selection.bandit import Bandit
 from curation.selection.mixture import Balanced, Mixture
+from curation.selection.reward_sources import DocumentRewards
 from curation.selection.rewards import Rewards
+from curation.selection.strata import strata_of
 from curation.ticks import Accepted
 from curation.topics.clusters import Clusters
 from curation.topics.lineage import LineageEvent, write_events
@@ -53,6 +56,7 @@ class Compose:
     clusters: Clusters
     bandit: Bandit
     rewards: Rewards
+    document_rewards: DocumentRewards
     assignments: Assignments
     mixture: Mixture
     packer: Packer
@@ -114,8 +118,10 @@ class Compose:
             doc_nos_B=documents.doc_nos_B,
             keys_B=documents.keys_B,
             sources=documents.sources,
+            languages=documents.languages,
             num_tokens_B=documents.num_tokens_B,
             qualities_B=documents.qualities_B,
+            scores_BM=documents.scores_BM,
             embeddings_BD=embeddings_BD,
             clusters_B=clusters_B,
             propensities_B=np.ones(len(documents), np.float32),
@@ -157,27 +163,29 @@ class Compose:
 
     def _sample(self, tick: Tick, epoch: Epoch) -> Tick:
         """The bandit admits documents, and learns what they are worth."""
-        admission = self.bandit.sample(tick.clusters_B, tick.keys_B, tick.num_tokens_B)
-        self._reward(tick, admission.probed_B, epoch)
+        strata_B = strata_of(tick.languages, tick.sources) if self.learns_rewards else ()
+        admission = self.bandit.sample(tick.clusters_B, tick.keys_B, tick.num_tokens_B, strata_B)
+        self._reward(tick, strata_B, epoch)
         self.bandit.tick(self.clusters.neighbours(NEIGHBOURS) if self.learns_rewards else ())
         self._reject(tick.doc_nos_B[~admission.admitted_B])
         return replace(tick, propensities_B=admission.propensities_B).keep(admission.admitted_B)
 
-    def _reward(self, tick: Tick, probed_B: NDArray[np.bool_], epoch: Epoch) -> None:
-        """The reward is what trainers and scorers said since the last tick; until one ever did, the quality score."""
-        bandit, rewards, clusters = self.bandit, self.rewards, self.clusters
-        was_heard = rewards.is_heard
-        heard = rewards.take(
-            clusters.survivor,
+    def _reward(self, tick: Tick, strata_B: Sequence[str], epoch: Epoch) -> None:
+        """Rewards that are known of these documents, and those that trainers and scorers gave since the last tick."""
+        if not self.learns_rewards:
+            return
+        bandit = self.bandit
+        for source, given_B in self.document_rewards.of(tick).items():
+            is_relative = self.document_rewards.is_relative(source)
+            values_B = bandit.strata.standardised(strata_B, given_B, source) if is_relative else given_B
+            bandit.learn(tick.clusters_B, values_B, source)
+        heard = self.rewards.take(
+            self.clusters.survivor,
             lambda doc_no: self.assignments.find(doc_no, epoch),
             last_doc_no=int(tick.doc_nos_B[-1]),
         )
-        if rewards.is_heard and not was_heard:
-            bandit.forget_rewards()
         for reward in heard:
-            bandit.reward(reward.cluster, reward.value, reward.count)
-        if not rewards.is_heard:
-            bandit.learn(tick.clusters_B[probed_B], tick.qualities_B[probed_B])
+            bandit.reward(reward.cluster, reward.value, reward.count, reward.source)
 
     def _reject(self, doc_nos_B: NDArray[np.int64]) -> None:
         """Accepted documents that will not be emitted after all."""

@@ -53,18 +53,19 @@ class Decide:
 
     def decide(self, run: Run, epoch: Epoch) -> Accepted:
         """Every document of the run gets its verdict; those that were accepted, whose tokens are held from now on."""
-        verdicts = Verdicts(int(run.batch.doc_nos_B[0]), len(run.batch), RULE_NAMES)
+        names = self.prepare.quality.measured_names
+        verdicts = Verdicts(int(run.batch.doc_nos_B[0]), len(run.batch), names)
         enter = self.phases.enter
         enter(Stage.EXACT_DEDUP)
         batch = self._drop_unusable(run.batch, run, verdicts)
         batch = self._drop_duplicates(batch, run, verdicts)
         enter(Stage.QUALITY)
-        batch, qualities_B = self._filter(batch, run, verdicts)
+        batch = self._filter(batch, run, verdicts)
         enter(Stage.NEAR_DEDUP)
-        batch, qualities_B = self._drop_near_duplicates(batch, qualities_B, run, verdicts, epoch)
-        batch, qualities_B = self._hold_out(batch, qualities_B, run, verdicts, epoch)
+        batch = self._drop_near_duplicates(batch, run, verdicts, epoch)
+        batch = self._hold_out(batch, run, verdicts, epoch)
         enter(Stage.TOKENIZE)
-        accepted = self._tokenize(batch, qualities_B, run, verdicts)
+        accepted = self._tokenize(batch, run, verdicts)
         enter("record")
         self.record.record(run, verdicts, epoch)
         return accepted
@@ -83,13 +84,16 @@ class Decide:
             _reject_all(verdicts, batch.doc_nos_B[found_B], reason, matches_B[found_B])
         return batch.keep((duplicates.by_text_B < 0) & (duplicates.by_url_B < 0))
 
-    def _filter(self, batch: Batch, run: Run, verdicts: Verdicts) -> tuple[Batch, NDArray[np.float32]]:
-        """By language and rules; also the quality of what is left."""
+    def _filter(self, batch: Batch, run: Run, verdicts: Verdicts) -> Batch:
+        """By language, rules and scores."""
         if not len(batch):
-            return batch, np.zeros(0, np.float32)
+            return batch
         measures = self.prepare.measure(batch, run)
         judged = self.prepare.quality.judge(measures)
-        verdicts.measure(batch.doc_nos_B, measures.scores_B, measures.languages_B, measures.values_BR)
+        values_BR = measures.values_BR
+        if self.prepare.quality.models:
+            values_BR = np.concatenate((values_BR, measures.model_scores_BM), axis=1)
+        verdicts.measure(batch.doc_nos_B, measures.scores_B, measures.languages_B, values_BR)
         rejected_B = judged.rejected_B
         verdicts.reject(
             batch.doc_nos_B[rejected_B],
@@ -102,14 +106,12 @@ class Decide:
         _count(self.ledger.would_drop, RULE_NAMES, judged.would_reject_R)
         _count(self.ledger.would_drop_bytes, PRESETS, num_bytes_B @ judged.fails_preset_BP)
         self.ledger.bytes_measured += int(num_bytes_B.sum())
-        return batch.keep(~rejected_B), measures.scores_B[~rejected_B]
+        return batch.keep(~rejected_B)
 
-    def _drop_near_duplicates(
-        self, batch: Batch, qualities_B: NDArray[np.float32], run: Run, verdicts: Verdicts, epoch: Epoch
-    ) -> tuple[Batch, NDArray[np.float32]]:
+    def _drop_near_duplicates(self, batch: Batch, run: Run, verdicts: Verdicts, epoch: Epoch) -> Batch:
         config = self.near_dedup.config
         if not config.enabled or not len(batch):
-            return batch, qualities_B
+            return batch
         signatures_BP, has_words_B = self.prepare.sign(batch, run)
         matches = self.near_dedup.match(batch.doc_nos_B, signatures_BP, has_words_B)
         removed_B = matches.doc_nos_B >= 0
@@ -124,19 +126,17 @@ class Decide:
         indexed_B = ~removed_B & has_words_B
         verdicts.sign(batch.doc_nos_B[indexed_B], matches.facts_BP[indexed_B])
         epoch.surges += self.near_dedup.guard.observe(batch.sources, removed_B)
-        return batch.keep(~removed_B), qualities_B[~removed_B]
+        return batch.keep(~removed_B)
 
-    def _hold_out(
-        self, batch: Batch, qualities_B: NDArray[np.float32], run: Run, verdicts: Verdicts, epoch: Epoch
-    ) -> tuple[Batch, NDArray[np.float32]]:
+    def _hold_out(self, batch: Batch, run: Run, verdicts: Verdicts, epoch: Epoch) -> Batch:
         rows = run.rows(batch)
         held_out_B = self.hold_out.chosen(run.id_keys_B2[rows, 0])
         _reject_all(verdicts, batch.doc_nos_B[held_out_B], Reason.HELD_OUT)
         for row in rows[held_out_B].tolist():
             self.hold_out.keep(run.documents, row, epoch)
-        return batch.keep(~held_out_B), qualities_B[~held_out_B]
+        return batch.keep(~held_out_B)
 
-    def _tokenize(self, batch: Batch, qualities_B: NDArray[np.float32], run: Run, verdicts: Verdicts) -> Accepted:
+    def _tokenize(self, batch: Batch, run: Run, verdicts: Verdicts) -> Accepted:
         """Accepted, if there are tokens, which are held."""
         tokens = self.prepare.encode(batch, run)
         num_tokens_B = tokens.lengths()
@@ -148,12 +148,15 @@ class Decide:
             verdicts.accept(batch.doc_nos_B, num_tokens_B)
             self.ledger.tokens_accepted += int(num_tokens_B.sum())
             self.held.add(batch.doc_nos_B, batch.ids, Ragged(tokens.values_T, bounds_of(num_tokens_B)))
+        qualities_B, languages, scores_BM = verdicts.measured(batch.doc_nos_B, self.prepare.quality.model_names)
         return Accepted(
             ordinals_B=batch.ordinals_B,
             doc_nos_B=batch.doc_nos_B,
             keys_B=run.id_keys_B2[run.rows(batch), 0],
             sources=batch.sources,
-            qualities_B=qualities_B[has_tokens_B],
+            languages=languages,
+            qualities_B=qualities_B,
+            scores_BM=scores_BM,
             num_tokens_B=num_tokens_B,
         )
 

@@ -14,6 +14,7 @@ from consumers.broker import RawDocument, RawFeedback
 from consumers.formats.dead_letters import dead_letter
 from consumers.formats.feedback import decode_feedback
 from curation.selection.loss_curves import Losses
+from curation.selection.reward_sources import SCORER
 from curation.selection.rewards import Rewards
 from curation.ticks import TickBuffer
 from curation.topics.clusters import Clusters
@@ -36,7 +37,7 @@ class FeedbackJoin:
     clusters: Clusters
     waiting: TickBuffer
     doc_no_of: Callable[[str], int]  # -1: never read, or retracted
-    learns_rewards: bool
+    learns_losses: bool  # whether anything is made of the losses of trainers
     max_dead_letter_bytes: int
 
     def learn_from(self, records: Sequence[RawFeedback], epoch: Epoch, end: Callable[[Epoch], None]) -> None:
@@ -59,10 +60,10 @@ class FeedbackJoin:
             elif isinstance(record, EndRequest):
                 end(epoch)
                 rewards.count("end_request")
-            elif not self.learns_rewards:
-                rewards.count("unused")
             elif isinstance(record, Reward):
-                rewards.count(self._reward(record, epoch))
+                rewards.count(self._reward(record, epoch) if _scorer(record) in rewards.sources else "unused")
+            elif not self.learns_losses:
+                rewards.count("unused")
             elif rewards.admit(record):
                 rewards.count(self._report(record, epoch))
 
@@ -75,13 +76,13 @@ class FeedbackJoin:
             if cluster is None:
                 if doc_no not in self.waiting:
                     return "unknown_document"
-                self.rewards.reward_document(doc_no, record.reward)
+                self.rewards.reward_document(doc_no, record.reward, _scorer(record))
                 return "learned"
         assert cluster is not None
         survivor = self.clusters.survivor(cluster)
         if survivor is None:
             return "unknown_cluster"
-        self.rewards.reward_cluster(survivor, record.reward)
+        self.rewards.reward_cluster(survivor, record.reward, _scorer(record))
         return "learned"
 
     def _report(self, record: Feedback, epoch: Epoch) -> str:
@@ -119,3 +120,8 @@ class FeedbackJoin:
             ),
         )
         return "learned"
+
+
+def _scorer(reward: Reward) -> str:
+    """The source of rewards that it belongs to."""
+    return reward.scorer or SCORER

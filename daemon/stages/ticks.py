@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -17,7 +17,8 @@ from state.segments import Segment
 class Ticks(FactOwner):
     """The documents that no tick has taken, and how far the ticks are."""
 
-    def __init__(self) -> None:
+    def __init__(self, models: Sequence[str] = ()) -> None:
+        self._models = tuple(models)  # whose scores documents bring along
         self.waiting = TickBuffer()
         self._ticked = FactCell(TICKED, 0)  # documents with a lower ordinal were taken by their tick
         self._unticked: deque[Segment] = deque()  # of a restore: they may hold documents that no tick has taken
@@ -60,13 +61,16 @@ class Ticks(FactOwner):
             waits_B &= ~retracted.among(doc_nos_B)
             rows_B = np.flatnonzero(waits_B)
             sources = segment.column("source_index", np.uint32)[rows_B]
+            languages = segment.column("language_index", np.uint32)[rows_B]
             self.waiting.add(
                 Accepted(
                     ordinals_B=ordinals_B[rows_B],
                     doc_nos_B=doc_nos_B[rows_B],
                     keys_B=segment.keys("id_keys")[rows_B, 0],
                     sources=tuple([segment.sources[source] for source in sources.tolist()]),
+                    languages=tuple([segment.languages[language] for language in languages.tolist()]),
                     qualities_B=segment.column("qualities", np.float32)[rows_B],
+                    scores_BM=segment.measured(self._models)[rows_B],
                     num_tokens_B=segment.column("num_tokens", np.int64)[rows_B],
                 )
             )

@@ -16,7 +16,9 @@ def accepted_at(*ordinals: int) -> Accepted:
         doc_nos_B=ordinals_B + 7,
         keys_B=ordinals_B.astype(np.uint64),
         sources=tuple(f"source {ordinal}" for ordinal in ordinals),
+        languages=("en",) * len(ordinals),
         qualities_B=np.ones(len(ordinals), np.float32),
+        scores_BM=np.zeros((len(ordinals), 1), np.float32),
         num_tokens_B=np.full(len(ordinals), 10),
     )
 

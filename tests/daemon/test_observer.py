@@ -21,7 +21,7 @@ from state.epoch import Epoch, RemovalSurge
 from state.store import Store, state_folder
 from state.tally import Tally
 from tests.ops.conftest import Process
-from tests.simulation.world import make_config, new_world, tokenizer
+from tests.simulation.world import REWARDED, make_config, new_world, tokenizer
 
 
 class Ticking:
@@ -43,7 +43,10 @@ def test_metrics_of_a_run_are_the_differences_of_its_ledger(tmp_path: Path, monk
         RawDocument(row.source, row.position, row.value, timestamp_us=made_us if number % 2 else 0)
         for number, row in enumerate(world.documents)
     ]
-    config = make_config(daemon={"epoch_documents": 100, "poll_documents": 50}, bandit={"enabled": True})
+    config = make_config(
+        daemon={"epoch_documents": 100, "poll_documents": 50},
+        bandit={**REWARDED},
+    )
     store = Store(state_folder(tmp_path))
     broker = MemoryBroker(world, store)
     broker.last_commit = CommitReport(transaction_s=0.25, journal_bytes=500)

@@ -33,6 +33,7 @@ SELECTING = (
     + """
 [bandit]
 enabled = true
+reward = ["rules"]
 [mixture]
 rho = 0.7
 max_uses = 2

@@ -22,7 +22,7 @@ from curatord.records import EndRequest, Feedback, Retraction, Reward, SafePoint
 from curatord.sequence import PackedSequence
 from daemon.config import Config
 from daemon.pipeline import Pipeline
-from tests.simulation.world import make_config, new_world, outcome, run, run_with_standbys
+from tests.simulation.world import REWARDED, make_config, new_world, outcome, run, run_with_standbys
 
 NUM_ROWS = 1_700  # after 520 rows that are there: ticks at 1,024, 1,536 and 2,048, then the flush
 LEARNED = ("bandit", "feedback", "safe_points", "assignments", "clusters", "novelty", "lineage", "placements")
@@ -32,7 +32,9 @@ ARRIVALS = (1_025, 1_540, 2_050)  # rows after which messages are there: always 
 
 def config_of(**daemon: object) -> Config:
     return make_config(
-        bandit={"enabled": True}, feedback={"half_life_steps": 4}, daemon={"poll_documents": 100, **daemon}
+        bandit={**REWARDED},
+        feedback={"half_life_steps": 4},
+        daemon={"poll_documents": 100, **daemon},
     )
 
 

@@ -24,6 +24,7 @@ from state.segments import read_segments
 from state.snapshot import Snapshots
 from state.store import Store, state_folder
 from tests.simulation.world import (
+    REWARDED,
     ByChance,
     Outcome,
     make_config,
@@ -51,7 +52,7 @@ def undisturbed(seed: int, selecting: bool) -> Outcome:
 
 
 SELECTING: dict[str, dict[str, object]] = {
-    "bandit": {"enabled": True},
+    "bandit": {**REWARDED},
     "mixture": {"rho": 0.7, "max_uses": 2, "gap": 8, "buffer_documents": 8},
 }
 

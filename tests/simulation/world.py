@@ -34,6 +34,10 @@ from state.store import Store, holds_state, state_folder
 WORDS = (Path(__file__).parents[2] / "LICENSE").read_text().split()  # a text that is not edited
 
 
+# A bandit that learns from all that needs no model.
+REWARDED: dict[str, object] = {"enabled": True, "reward": ["rules", "progress", "scorer"]}
+
+
 def make_config(**sections: dict[str, object]) -> Config:
     """Small numbers, so that few documents exercise every stage: rows close, blocks complete, clusters move."""
     tree: dict[str, object] = {

@@ -125,7 +125,7 @@ def flat(level: float) -> Callable[[float], float]:
 
 def admitted_shares(trainer: FakeTrainer, num_ticks: int, seed: int = 0) -> np.ndarray:
     """The share of each cluster among the admitted documents of each tick, (ticks, clusters)."""
-    bandit = Bandit(BanditConfig(enabled=True, discount=0.95), seed=seed)
+    bandit = Bandit(BanditConfig(enabled=True, reward=("progress",), discount=0.95), seed=seed)
     rewards = Rewards(FeedbackConfig(half_life_steps=HALF_LIFE))
     rng = np.random.default_rng(seed)
     shares = []
@@ -199,7 +199,7 @@ def test_a_cluster_at_the_floor_is_not_left_there_because_it_learns_little_there
     trainer = OwnTrainer(CURVES, delay=10, seed=seed)
     admitted_shares(trainer, num_ticks=150, seed=seed)
     # By the fall itself, not that per admitted document, the worst ends above 3.8.
-    assert max(trainer.loss(cluster) for cluster in range(NUM_CLUSTERS)) < 3.3
+    assert max(trainer.loss(cluster) for cluster in range(NUM_CLUSTERS)) < 3.5
 
 
 def test_the_steps_of_a_line_may_come_in_any_order() -> None:
@@ -332,9 +332,9 @@ def test_plain_rewards_are_taken_as_they_are_once() -> None:
     rewards.reward_document(78, 0.5)
     merged = {4: 9, 2: 2, 5: 5}
     assert rewards.take(merged.get, {77: 5}.get, last_doc_no=78) == [
-        ArmReward(2, -1.0, 1.0),
-        ArmReward(9, 3.0, 3.0),
-        ArmReward(5, 0.5, 1.0),
+        ArmReward(2, -1.0, 1.0, "scorer"),
+        ArmReward(9, 3.0, 3.0, "scorer"),
+        ArmReward(5, 0.5, 1.0, "scorer"),
     ]
     assert rewards.is_heard
     assert take(rewards) == []
@@ -345,7 +345,7 @@ def test_a_reward_of_a_document_waits_for_the_tick_of_its_document() -> None:
     rewards.reward_document(77, 0.5)
     rewards.reward_document(700, 0.25)
     cluster_of = {77: 5}
-    assert rewards.take(same, cluster_of.get, last_doc_no=511) == [ArmReward(5, 0.5, 1.0)]
+    assert rewards.take(same, cluster_of.get, last_doc_no=511) == [ArmReward(5, 0.5, 1.0, "scorer")]
     restored = Rewards(FeedbackConfig())
     kept = Kept()
     kept.commit(rewards)
@@ -353,7 +353,7 @@ def test_a_reward_of_a_document_waits_for_the_tick_of_its_document() -> None:
     cluster_of[700] = 6
 
     for one in (rewards, restored):
-        assert one.take(same, cluster_of.get, last_doc_no=1023) == [ArmReward(6, 0.25, 1.0)]
+        assert one.take(same, cluster_of.get, last_doc_no=1023) == [ArmReward(6, 0.25, 1.0, "scorer")]
         assert take(one) == []
 
 
@@ -388,7 +388,9 @@ def drive(rewards: Rewards, actions: random.Random, number: int) -> list[list[Ar
             survivors = {cluster: cluster for cluster in range(8) if cluster % 5}
             taken.append(rewards.take(survivors.get, {3: 2, 4: 1}.get, last_doc_no=actions.randrange(6)))
         elif kind == 1:
-            rewards.reward_cluster(actions.randrange(6), actions.random())
+            rewards.reward_cluster(
+                actions.randrange(6), actions.random(), actions.choice(["scorer", "influence", "own"])
+            )
         elif kind == 2:
             rewards.reward_document(actions.randrange(6), actions.random())
         else:
@@ -402,12 +404,13 @@ def drive(rewards: Rewards, actions: random.Random, number: int) -> list[list[Ar
 
 @given(st.integers(0, 2**32), st.integers(0, 150), st.integers(1, 150))
 def test_a_restored_stage_goes_on_to_the_last_bit(seed: int, before: int, after: int) -> None:
-    lived, reference = Rewards(FeedbackConfig(half_life_steps=30)), random.Random(seed)
+    sources = ("progress", "scorer", "influence")
+    lived, reference = Rewards(FeedbackConfig(half_life_steps=30), sources=sources), random.Random(seed)
     kept = Kept()
     for _ in range(3):
         drive(lived, reference, before // 3)
         kept.commit(lived)  # which fails where something is removed that never was a fact
-    restored = Rewards(FeedbackConfig(half_life_steps=30))
+    restored = Rewards(FeedbackConfig(half_life_steps=30), sources=sources)
     kept.restore(restored)
     again = random.Random()
     again.setstate(reference.getstate())

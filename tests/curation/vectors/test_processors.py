@@ -30,7 +30,7 @@ def vectors(n, low, high):
 
 facts = hashlib.sha256()
 clusters = Clusters(ClustersConfig(min_clusters=4, initial_clusters=20, max_clusters=32))
-bandit = Bandit(BanditConfig(enabled=True, neighbour_radius=2.0))
+bandit = Bandit(BanditConfig(enabled=True, reward=("scorer",), neighbour_radius=2.0))
 clusters.seed(vectors(1024, 0, 20))
 for tick in range(8):
     slots = clusters.assign(vectors(512, 0, 20 + 3 * tick), np.arange(512) + 512 * tick)

@@ -14,10 +14,13 @@ from consumers.formats.prepared import decode_message, encode_message
 from curatord.errors import StateError
 from daemon.prepared.columns import stretches
 from tests.daemon.prepared.parts import facts, messages, preparer, reader, usual
-from tests.simulation.world import make_config, make_rows, new_world, outcome, run
+from tests.simulation.world import REWARDED, make_config, make_rows, new_world, outcome, run
 
 TEXTS = ["plain words", "Größe 日本語 🦩\n\ttabs", "a\x00b  \u0001", "‏ובכן", "the last"]
-BALANCED: dict[str, dict[str, object]] = {"bandit": {"enabled": True}, "mixture": {"rho": 0.5, "max_uses": 2}}
+BALANCED: dict[str, dict[str, object]] = {
+    "bandit": {**REWARDED},
+    "mixture": {"rho": 0.5, "max_uses": 2},
+}
 
 
 @pytest.mark.parametrize("sections", [{}, BALANCED])

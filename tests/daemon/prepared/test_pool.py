@@ -17,7 +17,7 @@ from daemon.config import Config
 from daemon.prepared.pool import BOOT, Pool, opened_pool
 from tests.daemon.prepared.parts import usual
 from tests.deadly import WORD
-from tests.simulation.world import make_config, new_world, outcome, run, tokenizer
+from tests.simulation.world import REWARDED, make_config, new_world, outcome, run, tokenizer
 
 INSTALL = "from tests.deadly import install; install('kill'); "
 DEADLY = BOOT.replace("from daemon", f"{INSTALL}from daemon")
@@ -53,7 +53,11 @@ def documents(num: int, deadly: tuple[int, ...] = ()) -> list[RawDocument]:
 
 
 def test_a_pool_of_which_a_process_is_killed_gives_what_the_loop_gives(tmp_path: Path, pool: Pool) -> None:
-    config = make_config(bandit={"enabled": True}, mixture={"rho": 0.5, "max_uses": 2}, output={"holdout": 0.1})
+    config = make_config(
+        bandit={**REWARDED},
+        mixture={"rho": 0.5, "max_uses": 2},
+        output={"holdout": 0.1},
+    )
     outcomes = []
     for name in ("loop", "pool"):
         world = new_world(5, 1500, tmp_path / name)

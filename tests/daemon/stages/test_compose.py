@@ -12,9 +12,12 @@ from daemon.app import build
 from daemon.pipeline import Pipeline
 from state.epoch import Epoch
 from state.store import Store, state_folder
-from tests.simulation.world import NUM_WARM_ROWS, make_config, make_rows, new_world, tokenizer
+from tests.simulation.world import NUM_WARM_ROWS, REWARDED, make_config, make_rows, new_world, tokenizer
 
-SAMPLING: dict[str, dict[str, object]] = {"bandit": {"enabled": True, "keep_ratio": 0.5}, "mixture": {"rho": 0.5}}
+SAMPLING: dict[str, dict[str, object]] = {
+    "bandit": {**REWARDED, "keep_ratio": 0.5},
+    "mixture": {"rho": 0.5},
+}
 
 
 class Warm:

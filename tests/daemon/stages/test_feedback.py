@@ -21,7 +21,7 @@ from state.document_numbers import make_numbers
 from state.epoch import Epoch
 from state.store import Store
 from tests.kept import changes_of
-from tests.simulation.world import make_config, tokenizer
+from tests.simulation.world import REWARDED, make_config, tokenizer
 
 
 def new_epoch(number: int = 1) -> Epoch:
@@ -52,7 +52,11 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 @pytest.fixture
 def pipeline(store: Store) -> Iterator[Pipeline]:
-    pipeline = build(make_config(bandit={"enabled": True}, dead_letters={"max_bytes": 4}), store, tokenizer())
+    pipeline = build(
+        make_config(bandit={**REWARDED}, dead_letters={"max_bytes": 4}),
+        store,
+        tokenizer(),
+    )
     yield pipeline
     pipeline.close()
 
