@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Protocol
@@ -36,12 +36,20 @@ class Ownership(Enum):
     LOST = "lost"
 
 
+class MessagePlace(msgspec.Struct, frozen=True, gc=False):
+    """Where a prepared message lies: its topic partition, and the offset of its first record."""
+
+    source: str
+    offset: int
+
+
 class PreparedRow(msgspec.Struct, frozen=True, gc=False):
     """A row that was decoded, and measured as far as it can be by itself, before it came here."""
 
     batch: Any  # a pyarrow.RecordBatch of `consumers.formats.prepared`, which its rows share
     row: int
     num_bytes: int  # of the text, or of what could not be read
+    message: MessagePlace | None = None  # that holds the batch, and lasts
 
 
 class RawDocument(msgspec.Struct, frozen=True, gc=False):
@@ -185,6 +193,15 @@ class Lane(Journal, Protocol):
 
     def lag(self) -> dict[str, int]:
         """Messages that wait, by input. Raises `BrokerUnavailable`."""
+
+    def prepared_message(self, source: str, offset: int) -> bytes:
+        """A prepared message that was read before. Raises `StateError` if it is gone, `BrokerUnavailable`."""
+
+    def retained_places(self, sources: Sequence[str]) -> dict[str, tuple[int, int]]:
+        """Of these sources of prepared messages: the first offset that is there, and the first that is safe for long.
+
+        Raises `BrokerUnavailable`.
+        """
 
     def retained_from(self, generation: int, next_seq_no: int) -> int | None:
         """The oldest sequence of a generation that is still retained with no gap up to `next_seq_no`.

@@ -12,7 +12,7 @@ from enum import Enum
 from itertools import chain
 
 from consumers.attempts import Attempts
-from consumers.broker import CommitReport, JournalRecord, RawDocument, RawFeedback
+from consumers.broker import CommitReport, JournalRecord, MessagePlace, RawDocument, RawFeedback
 from consumers.formats.prepared import decode_message
 from consumers.prepared import Coverage
 from curatord.errors import JournalUnusable, StateError
@@ -23,6 +23,7 @@ from state.journal import apply_journalled
 from state.store import Store
 
 FEEDBACK_SOURCE = "feedback"
+PREPARED_SOURCE = "prepared-0"
 OFFSETS_OF_AN_EPOCH = 2  # a record, and the marker of its transaction, as on a topic
 
 
@@ -63,6 +64,7 @@ class World:
     # Messages of workers that prepared the documents, which are then read from here; and the identity of preparing.
     prepared: Sequence[bytes] = ()
     prepared_with: str = ""
+    prepared_start: int = 0  # the first of them that retention left
 
 
 class MemoryBroker:
@@ -94,6 +96,16 @@ class MemoryBroker:
         """Not known."""
         return {}
 
+    def prepared_message(self, source: str, offset: int) -> bytes:
+        """One that retention left."""
+        if offset < self._world.prepared_start:
+            raise StateError(f"{source}@{offset} is gone: {source} begins at {self._world.prepared_start}")
+        return self._world.prepared[offset]
+
+    def retained_places(self, sources: Sequence[str]) -> dict[str, tuple[int, int]]:
+        """Safe for long are those from the start of retention on."""
+        return dict.fromkeys(sources, (self._world.prepared_start, self._world.prepared_start))
+
     def retained_from(self, generation: int, next_seq_no: int) -> int | None:
         """Nothing is cut."""
         return None
@@ -103,7 +115,8 @@ class MemoryBroker:
         if not self._world.prepared:
             self._rows = list(self._world.documents[self._next : self._next + max_rows])
         while len(self._rows) < max_rows and self._next_message < len(self._world.prepared):
-            message = decode_message(self._world.prepared[self._next_message], self._world.prepared_with, "a message")
+            value, at = self._world.prepared[self._next_message], MessagePlace(PREPARED_SOURCE, self._next_message)
+            message = decode_message(value, self._world.prepared_with, "a message", at=at)
             self._next_message += 1
             self._rows += self._coverage.take(message, self._world.documents[0].source, "a message")
         num = self.attempts.begin([(row.source, row.position) for row in self._rows])
@@ -158,7 +171,7 @@ class MemoryBroker:
             JournalRecord(
                 epoch=epoch.number,
                 identity=epoch.identity,
-                changes=tuple(epoch.changes()),
+                changes=tuple(epoch.journal_changes()),
                 next_offset=next_offset,
             )
         )

@@ -12,11 +12,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from consumers.broker import PreparedRow, RawDocument, RawFeedback
 from consumers.formats.documents import Arrivals, decode_rows
+from consumers.formats.prepared import batch_of_message
 from curation.dedup.sealing import Indices
 from curation.ticks import NONE_ACCEPTED, Accepted
 from curatord.records import DeadLetter, Retraction
@@ -29,6 +33,7 @@ from daemon.stages.deciding_options import DECIDED_WITH, DecidedWith, deciding_o
 from daemon.stages.feedback import FeedbackJoin
 from daemon.stages.identify import Identify, Run
 from daemon.stages.ticks import Ticks
+from kernels.columns import Ragged
 from ops.memory import keep_freed_memory, keep_objects, return_freed_memory
 from ops.phases import PhaseClock
 from packing.emission import Emission
@@ -45,6 +50,7 @@ from state.store import Store
 from state.tally import Tally
 
 MAX_EXAMPLE_CHARACTERS = 300
+MAX_MESSAGE_BYTES = 1 << 40  # it was bounded when it was read first
 
 
 @dataclass(slots=True, kw_only=True)
@@ -296,8 +302,13 @@ class Pipeline(FactOwner):
             self.decide.index(segment, alive_B)
         self.ticks.index(segment, ticked)
 
-    def restore(self, store: Store) -> None:
-        """Everything in memory from the facts, but for indices that `load` and `follow` brought this far."""
+    def restore(self, store: Store, read_message: Callable[[str, int], bytes] | None = None) -> None:
+        """Everything in memory from the facts, but for indices that `load` and `follow` brought this far.
+
+        `read_message` gives the prepared message at an offset of a partition: held tokens may lie there.
+        """
+        if read_message is not None:
+            self.held.read_placed = partial(self._read_placed, read_message)
         if not self._is_loaded:
             self.load(store)
         self.compose.embedder.restore(store)
@@ -305,6 +316,13 @@ class Pipeline(FactOwner):
         self.ticks.restore_waiting(self.indices.retracted)
         self.compose.restore_holders(self.ticks.waiting.until())
         self.ledger.check(self.held.unemitted_tokens())
+
+    def _read_placed(
+        self, read_message: Callable[[str, int], bytes], source: str, offset: int, rows_B: NDArray[np.int64]
+    ) -> tuple[list[str], Ragged[Any]]:
+        raw = read_message(source, offset)
+        batch = batch_of_message(raw, f"{source}@{offset}", max_bytes=MAX_MESSAGE_BYTES)
+        return self._reader.read_placed(batch, rows_B)
 
     def restored(self, committed: FactSource) -> None:
         """The ledger that all stages count in."""

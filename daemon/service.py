@@ -151,7 +151,7 @@ class Service:
         if self._snapshots is not None:
             self._snapshot_at += self._snapshots.due_in(config.state.snapshot_interval_s)
         self._measured_at = -LAG_INTERVAL_S
-        self._headroom_at = -HEADROOM_INTERVAL_S
+        self._headroom_at = self._places_at = -HEADROOM_INTERVAL_S
         self._is_away = False
         self._num_waiting = 0  # messages, when it was measured last
 
@@ -194,7 +194,7 @@ class Service:
             for record in catch_up(self._broker, committed, self._store, tend):
                 self._pipeline.follow(record.changes, self._store)
                 self._events.restoring(record.epoch - at, end - at)
-        self._pipeline.restore(self._store)
+        self._pipeline.restore(self._store, self._broker.prepared_message)
         self._events.restored(epoch_of(self._store), self._clock() - began)
         differing = differences(self._store, self._config)
         if differing:
@@ -251,6 +251,7 @@ class Service:
                     self._broker.keep_alive()  # who does not poll for minutes leaves the group
                 continue
             self._measure_headroom()
+            self._measure_places()
             try:
                 num_rows = loop.step()
             except BrokerUnavailable as error:  # nothing was given out: the next poll goes on there
@@ -307,6 +308,20 @@ class Service:
             self._events.headroom_unneeded()
         else:
             self._events.headroom_measured(run_id=oldest.run_id, safe_seq_no=oldest.safe_seq_no, retained_from=first)
+
+    def _measure_places(self) -> None:
+        """Now and then: what retention of prepared messages reaches before long goes into the journal."""
+        if self._clock() - self._places_at < HEADROOM_INTERVAL_S:
+            return
+        self._places_at = self._clock()
+        oldest = self._pipeline.held.oldest_places()
+        try:
+            retained = self._broker.retained_places(list(oldest)) if oldest else {}
+        except BrokerUnavailable as error:
+            self._events.headroom_unknown(str(error))
+            return
+        self._pipeline.held.pin({source: safe for source, (_, safe) in retained.items()})
+        self._events.places_measured({source: oldest[source] - first for source, (first, _) in retained.items()})
 
     def _take_snapshot(self) -> None:
         """Begin one when it is time, and cut the journal behind those that are finished."""

@@ -101,6 +101,12 @@ class Metric(StrEnum):
     PREPARED_BYTES = ("prepared_bytes_total", "How large is what workers send to the lane?")
     PREPARED_PARTITIONS = ("prepared_partitions", "How many partitions does this worker prepare?")
     PREPARED_REPEATED = ("prepared_repeated_total", "How many prepared rows come to the lane more than once?")
+    PREPARED_HEADROOM = (
+        "prepared_headroom_messages",
+        "How many prepared messages may retention still cut before it reaches tokens that the journal does not hold?",
+        "partition",
+        MAX_PARTITIONS,
+    )
     LAG = ("lag_messages", "Is it falling behind, and where?", "partition", MAX_PARTITIONS)
 
     SEQUENCES = ("sequences_total", "How many sequences come out?")

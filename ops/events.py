@@ -208,6 +208,16 @@ class Events:
             fields = {"run_id": run_id[:MAX_TEXT], "safe_seq_no": safe_seq_no, "retained_from": retained_from}
             self._often(ERROR, "checkpoint_lost", fields, run_id)
 
+    def places_measured(self, headroom: Mapping[str, int]) -> None:
+        """Messages, by partition, from the first there is to the first whose tokens the journal does not hold.
+
+        Below 0 retention was faster; they are written to the journal with the next commit.
+        """
+        self.metrics.set(Metric.PREPARED_HEADROOM, headroom)
+        for source, messages in headroom.items():
+            if messages < 0:
+                self._often(WARNING, "places_cut", {"source": source, "messages": -messages}, source)
+
     def headroom_unneeded(self) -> None:
         """No run has said from where on it may still read. No line."""
         self.metrics.set(Metric.RETENTION_HEADROOM, {})

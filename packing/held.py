@@ -5,24 +5,31 @@ document is a holder; the document goes when the last one lets go. Documents tha
 block: one fact, one array. A block of which little is left is copied together with others, so that a few
 long-waiting documents do not pin the rest. What is counted of a document stands in columns, by its number.
 
+Tokens that came with prepared messages are on a topic already: the journal names their places there, and the store has
+them whole. A process that followed the journal reads them when it takes over. Before retention reaches a place,
+`pin` has the journal hold the tokens after all.
+
 Shape legend: H places of the columns, B documents, S uses of documents, T tokens.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from curatord.errors import StateError
 from kernels.columns import Ragged, bounds_of
 from ops.readings import Gauges
+from packing.held_blocks import BLOCKS, Block, encode_placed
+from packing.places import Places, ReadPlaced, join_places
 from packing.sampled import HELD, SAMPLED, Sampled
+from state.epoch import Epoch
 from state.fact_table import FactOwner, FactTable, Table
-from state.facts import NUMBER, Codec, Facts, FactSource, packed
-from state.token_arrays import TokenArrays, Tokens
+from state.facts import NUMBER, FactSource
+from state.token_arrays import Tokens
 
 # A block is rewritten when less than this share of its documents is still held.
 COMPACT_BELOW = 0.25
@@ -30,14 +37,6 @@ COMPACT_BELOW = 0.25
 _LEAST_PLACES = 1024
 
 DocNos = NDArray[np.int64]
-
-
-class _Packed(msgspec.Struct, frozen=True, array_like=True):
-    """Fact: documents that were accepted together."""
-
-    doc_nos: list[int]
-    ids: list[str]
-    tokens: TokenArrays
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,37 +48,6 @@ class Held:
     holders: int
     unemitted: int
 
-
-@dataclass(slots=True)
-class _Block:
-    """The documents of a fact, which stays as it was written when some of them leave."""
-
-    doc_nos_B: DocNos
-    ids: Sequence[str]
-    tokens: Ragged[np.unsignedinteger]
-    held_B: NDArray[np.bool_]
-
-
-_PACKED = packed(_Packed)
-
-
-def _encode(block: _Block) -> bytes:
-    held = np.flatnonzero(block.held_B)
-    tokens_T, lengths_B = block.tokens.values_T, block.tokens.lengths()
-    if len(held) < len(lengths_B):
-        tokens_T = tokens_T[np.repeat(block.held_B, lengths_B)]
-    ids = [block.ids[b] for b in held.tolist()]
-    packed_tokens = TokenArrays.join(tokens_T, lengths_B[held].tolist())
-    return _PACKED.encode(_Packed(block.doc_nos_B[held].tolist(), ids, packed_tokens))
-
-
-def _decode(value: bytes) -> _Block:
-    fact = _PACKED.decode(value)
-    tokens = Ragged(fact.tokens.joined(), bounds_of(fact.tokens.lengths))
-    return _Block(np.array(fact.doc_nos, np.int64), fact.ids, tokens, np.ones(len(fact.ids), np.bool_))
-
-
-_BLOCKS = Facts(HELD, NUMBER, Codec(_encode, _decode), prefix=b"d")
 
 _DOCUMENT = np.dtype(
     [
@@ -94,13 +62,14 @@ _DOCUMENT = np.dtype(
 
 
 class HeldDocuments(FactOwner):
-    """Documents by number."""
+    """Documents by number. `read_placed` reads those that lie in prepared messages, where there are such."""
 
     def __init__(self) -> None:
+        self.read_placed: ReadPlaced | None = None
         self._size = 0  # places in use, whether held or not
         self._doc_nos_H = np.zeros(_LEAST_PLACES, np.int64)  # ascending
         self._documents_H = np.zeros(_LEAST_PLACES, _DOCUMENT)
-        self._blocks = FactTable(_BLOCKS)
+        self._blocks = FactTable(BLOCKS)
         self._sampled = FactTable(SAMPLED)
         self._next_block = 0
         self._thinned: set[int] = set()  # blocks that documents left since the last commit
@@ -180,7 +149,13 @@ class HeldDocuments(FactOwner):
         """Tokens that were accepted and are still to be emitted for the first time."""
         return int(self._all()["unemitted"][self._held()].sum())
 
-    def add(self, doc_nos_B: DocNos, ids: Sequence[str], tokens: Ragged[np.unsignedinteger]) -> None:
+    def add(
+        self,
+        doc_nos_B: DocNos,
+        ids: Sequence[str],
+        tokens: Ragged[np.unsignedinteger],
+        places: Places | None = None,
+    ) -> None:
         """Documents that were accepted together, with higher numbers than those before; one holder each: their tick."""
         num_documents = len(doc_nos_B)
         if not num_documents:
@@ -192,7 +167,7 @@ class HeldDocuments(FactOwner):
         added_B["num_tokens"] = added_B["unemitted"] = tokens.lengths()
         added_B["holders"], added_B["is_held"] = 1, 1
         self._size += num_documents
-        self._begin_block(_Block(doc_nos_B, ids, tokens, np.ones(num_documents, np.bool_)))
+        self._begin_block(Block(doc_nos_B, ids, tokens, np.ones(num_documents, np.bool_), places))
 
     def _reserve(self, num_documents: int) -> None:
         """Make room: without the documents that left, and twice as large where most are held."""
@@ -204,7 +179,7 @@ class HeldDocuments(FactOwner):
         doc_nos_H[: len(held)], documents_H[: len(held)] = self._doc_nos_H[held], self._documents_H[held]
         self._doc_nos_H, self._documents_H, self._size = doc_nos_H, documents_H, len(held)
 
-    def _begin_block(self, block: _Block) -> None:
+    def _begin_block(self, block: Block) -> None:
         self._blocks[self._next_block] = block
         self._next_block += 1
 
@@ -276,7 +251,29 @@ class HeldDocuments(FactOwner):
         self._documents_H["block"][places_B] = self._next_block
         self._documents_H["place"][places_B] = np.arange(len(doc_nos_B))
         tokens = Ragged(np.concatenate(arrays), bounds_of([len(array) for array in arrays]))
-        self._begin_block(_Block(doc_nos_B, ids, tokens, np.ones(len(doc_nos_B), np.bool_)))
+        places = join_places([block.places and block.places.take(block.held_B) for _, block in sparse])
+        self._begin_block(Block(doc_nos_B, ids, tokens, np.ones(len(doc_nos_B), np.bool_), places))
+
+    def shorten(self, epoch: Epoch) -> None:
+        """Places go to the journal in place of tokens."""
+        for row, value in epoch.facts.get(HELD.name, {}).items():
+            if value is not None and row.startswith(BLOCKS.prefix):
+                block = self._blocks[NUMBER.decode(row[len(BLOCKS.prefix) :])]
+                if block.places is not None:
+                    epoch.journalled[HELD.name][row] = encode_placed(block, block.places)
+
+    def oldest_places(self) -> dict[str, int]:
+        """The first message of each source whose tokens the journal does not hold, and which are still needed."""
+        placed = [block.places.take(block.held_B) for block in self._blocks.values() if block.places is not None]
+        joined = join_places(placed)
+        return {} if joined is None else joined.oldest()
+
+    def pin(self, before: Mapping[str, int]) -> None:
+        """Let the journal hold the tokens that lie in messages before these offsets."""
+        for number, block in self._blocks.items():
+            if block.places is not None and block.places.take(block.held_B).are_before(before):
+                block.places = None
+                self._blocks.touch(number)
 
     def restored(self, committed: FactSource) -> None:
         """The documents by number again. Who holds them comes with `restore_holders`."""
@@ -301,3 +298,32 @@ class HeldDocuments(FactOwner):
         self.hold(doc_nos_S, np.ones(len(doc_nos_S), np.int64))
         np.add.at(self._all()["unemitted"], self._places(doc_nos_S), unemitted_S)
         self._drop(np.flatnonzero(self._all()["holders"] == 0))
+        for block in self._blocks.values():
+            if not block.is_read:
+                self._read(block)
+
+    def _read(self, block: Block) -> None:
+        """The tokens of the documents of a block that are held. Raises `StateError` if they are not there any more."""
+        assert block.places is not None
+        bounds_B1 = block.tokens.bounds_B1
+        held_H = np.flatnonzero(block.held_B)
+        values_T: NDArray[np.unsignedinteger] | None = None
+        for source, offset, members_M in block.places.take(held_H).messages():
+            if self.read_placed is None:
+                raise StateError(f"tokens of held documents lie in {source}, and nothing reads it here")
+            ids, tokens = self.read_placed(source, offset, block.places.places_B["row"][held_H[members_M]].astype(int))
+            places_M = held_H[members_M].tolist()
+            if ids != [block.ids[b] for b in places_M] or any(
+                tokens.bounds_B1[i + 1] - tokens.bounds_B1[i] != bounds_B1[b + 1] - bounds_B1[b]
+                for i, b in enumerate(places_M)
+            ):
+                raise StateError(
+                    f"{source}@{offset} holds other documents than the state names there: the topic was made anew. See "
+                    "docs/operating.md#places-gone"
+                )
+            if values_T is None:
+                values_T = np.zeros(int(bounds_B1[-1]), tokens.values_T.dtype)
+            for i, b in enumerate(places_M):
+                values_T[bounds_B1[b] : bounds_B1[b + 1]] = tokens[i]
+        assert values_T is not None
+        block.tokens, block.is_read = Ragged(values_T, bounds_B1), True

@@ -90,6 +90,8 @@ class Epoch:
     number: int
     identity: str
     facts: dict[str, dict[bytes, bytes | None]] = field(default_factory=lambda: defaultdict(dict))  # by family
+    # Values that the journal has in place of those of the store, by family and key: what it may read elsewhere.
+    journalled: dict[str, dict[bytes, bytes]] = field(default_factory=lambda: defaultdict(dict))
     positions: dict[str, int] = field(default_factory=dict)  # input name -> next position to read
     sequences: list[list[PackedSequence]] = field(default_factory=list)  # whole blocks
     end: EndOfStream | None = None  # the stream ends with these sequences, for now
@@ -127,6 +129,11 @@ class Epoch:
         for family, rows in self.facts.items():
             for key, value in rows.items():
                 yield family, key, value
+
+    def journal_changes(self) -> Iterator[Change]:
+        """The same for the journal."""
+        for family, key, value in self.changes():
+            yield family, key, self.journalled[family].get(key, value) if family in self.journalled else value
 
     def is_empty(self) -> bool:
         """Nothing was read or passed, and nothing changed."""

@@ -174,6 +174,9 @@ class FactOwner:
     def before_commit(self) -> None:
         """Bring the tables up to date with what is kept in arrays."""
 
+    def shorten(self, epoch: Epoch) -> None:
+        """Give the journal other values than the store, where it can find them elsewhere."""
+
     def restored(self, committed: FactSource) -> None:
         """The tables were loaded: derive everything else."""
 
@@ -184,6 +187,7 @@ def gather_changes(stages: Iterable[FactOwner], epoch: Epoch) -> None:
         stage.before_commit()
         for table in stage.tables():
             epoch.extend(table.family.name, table.take_changes())
+        stage.shorten(epoch)
 
 
 def restore_stages(stages: Iterable[FactOwner], committed: FactSource) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 import xxhash
 
-from consumers.broker import PreparedRow, RawDocument
+from consumers.broker import MessagePlace, PreparedRow, RawDocument
 from consumers.formats.arrow_sizes import record_batches
 from consumers.formats.tables import MAX_UNPACKED, first_line
 from curatord.errors import IdentityError, StateError, Undecodable
@@ -102,8 +102,10 @@ def write_options(*, compressed: bool) -> Any:
     return pa.ipc.IpcWriteOptions(compression=pa.Codec("zstd", compression_level=1) if compressed else None)
 
 
-def decode_message(raw: Any, identity: str, place: str, *, max_bytes: int = MAX_UNPACKED) -> PreparedMessage:
-    """The rows of a stream, which unpacks to at most `max_bytes`. `place` is what a refusal names.
+def decode_message(
+    raw: Any, identity: str, place: str, *, max_bytes: int = MAX_UNPACKED, at: MessagePlace | None = None
+) -> PreparedMessage:
+    """The rows of a stream, which unpacks to at most `max_bytes`. `place` is what a refusal names, `at` where it lies.
 
     Raises `IdentityError` if they were prepared otherwise, `StateError` if they cannot be read.
     """
@@ -113,12 +115,13 @@ def decode_message(raw: Any, identity: str, place: str, *, max_bytes: int = MAX_
     covers = None
     try:
         schema = None
-        for batch in record_batches(raw, max_bytes, in_all=True):
+        batches = list(record_batches(raw, max_bytes, in_all=True))
+        for batch in batches:
             if schema is None:
                 schema = batch.schema
                 check_schema(schema, identity, place)
                 covers = _covers(schema.metadata or {})
-            rows += rows_of_batch(batch, identity, place)
+            rows += rows_of_batch(batch, identity, place, at if len(batches) == 1 else None)
         if schema is None:
             raise _damaged(place, "it holds no batch")
     except (Undecodable, pa.ArrowException, OSError, ValueError, KeyError) as error:
@@ -154,7 +157,7 @@ def refuse_differences(made_with: str, identity: str, place: str) -> None:
         )
 
 
-def rows_of_batch(batch: Any, identity: str, place: str) -> list[RawDocument]:
+def rows_of_batch(batch: Any, identity: str, place: str, message: MessagePlace | None = None) -> list[RawDocument]:
     """A row for every row, each of which names its place in the batch.
 
     Raises `IdentityError` if they were prepared otherwise, `StateError` for a batch that is damaged.
@@ -177,10 +180,21 @@ def rows_of_batch(batch: Any, identity: str, place: str) -> list[RawDocument]:
     values = zip(*(batch.column(name).to_pylist() for name in names), strict=True)
     rows = []
     for at, (source, position, index, sent_us, traceparent, attempts, num_bytes) in enumerate(values):
-        value = PreparedRow(batch, at, num_bytes or 0)
+        value = PreparedRow(batch, at, num_bytes or 0, message)
         context = (sent_us or 0, traceparent or "", attempts or 0)
         rows.append(RawDocument(source or "", position or 0, value, b"", index, "", *context))
     return rows
+
+
+def batch_of_message(raw: Any, place: str, *, max_bytes: int) -> Any:
+    """The one batch of a message that was read before, of any identity. Raises `StateError`."""
+    import pyarrow as pa
+
+    try:
+        (batch,) = record_batches(raw, max_bytes, in_all=True)
+    except (Undecodable, pa.ArrowException, OSError, ValueError) as error:
+        raise _damaged(place, first_line(error)) from error
+    return batch
 
 
 def _covers(metadata: Mapping[bytes, bytes]) -> Covers | None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -32,6 +32,7 @@ from consumers.kafka.membership import Membership
 from consumers.kafka.outputs import Outputs
 from consumers.kafka.positions import Positions, source_name
 from consumers.kafka.prepared_inbox import PreparedInbox
+from consumers.kafka.prepared_messages import PreparedMessages
 from consumers.kafka.retention import RetentionReader
 from consumers.kafka.topics import TopicsConfig
 from consumers.kafka.transactions import Outgoing, StaleMembership, Transactions
@@ -78,6 +79,7 @@ class KafkaBroker:
         self._journal_writer = JournalWriter(kafka, topics)
         self._marker: Marker | None = None
         self._retention: RetentionReader | None = None
+        self._prepared_messages: PreparedMessages | None = None
         self._recommitted_at = 0.0
         self._process = uuid.uuid4().hex[:16]
         self._is_undecided = False  # an attempt failed, and may count
@@ -323,6 +325,19 @@ class KafkaBroker:
         """Stay a member of the group. Raises `LaneLost` if the lane went to another process."""
         self._membership.keep_alive()
         self._membership.check_lane()
+
+    def _prepared(self) -> PreparedMessages:
+        self._prepared_messages = self._prepared_messages or PreparedMessages(self._kafka)
+        return self._prepared_messages
+
+    def prepared_message(self, source: str, offset: int) -> bytes:
+        """As `PreparedMessages.read`."""
+        self._membership.keep_alive()
+        return self._prepared().read(source, offset)
+
+    def retained_places(self, sources: Sequence[str]) -> dict[str, tuple[int, int]]:
+        """As `PreparedMessages.retained`."""
+        return self._prepared().retained(sources)
 
     def retained_from(self, generation: int, next_seq_no: int) -> int | None:
         """The first sequence of a generation that the topic still holds, with all that follow.

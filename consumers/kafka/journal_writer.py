@@ -26,7 +26,7 @@ class JournalWriter:
 
     def records(self, epoch: Epoch) -> list[Outgoing]:
         """The facts of the epoch, in parts. Large values are uploaded first."""
-        parts = encode_changes(self._without_artifacts(epoch.changes()))
+        parts = encode_changes(self._without_artifacts(epoch.journal_changes()))
         headers = [
             ("epoch", str(epoch.number).encode()),
             ("parts", str(len(parts)).encode()),

@@ -39,24 +39,24 @@ class Parts:
     def __init__(self) -> None:
         self._open: dict[bytes, tuple[int, int, list[bytes]]] = {}  # by id: offset, end of what it covers, parts
 
-    def add(self, record: Any) -> bytes | None:
-        """A record, as kafka-python gives it; the message that it completes."""
+    def add(self, record: Any) -> tuple[bytes | None, int]:
+        """A record, as kafka-python gives it: the message that it completes, and the offset where that begins."""
         headers = dict(record.headers)
         number, count = int(headers.get("part") or 0), int(headers.get("parts") or 1)
         if count == 1:
-            return bytes(record.value or b"")
+            return bytes(record.value or b""), record.offset
         name, end = bytes(headers.get("id") or b""), int(headers.get("end") or 0)
         if number == 0:
             self._open[name] = record.offset, end, []
-        _, _, parts = self._open.get(name, (0, 0, []))
+        first, _, parts = self._open.get(name, (0, 0, []))
         if len(parts) != number or name not in self._open:  # the beginning was sent before what is read here
             self._open.pop(name, None)
-            return None
+            return None, 0
         parts.append(bytes(record.value or b""))
         if len(parts) < count:
-            return None
+            return None, first
         del self._open[name]
-        return b"".join(parts)
+        return b"".join(parts), first
 
     def forget(self, before: int) -> None:
         """Drop messages that cover nothing from this position of the input on: others did."""

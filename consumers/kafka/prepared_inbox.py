@@ -14,7 +14,7 @@ from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import KafkaError
 
 from consumers.attempts import FATAL
-from consumers.broker import MAX_POLL_BYTES, RawDocument, row_bytes
+from consumers.broker import MAX_POLL_BYTES, MessagePlace, RawDocument, row_bytes
 from consumers.formats.input_config import InputConfig
 from consumers.formats.prepared import PreparedMessage, decode_message
 from consumers.kafka.clients import connected_consumer
@@ -91,7 +91,7 @@ class PreparedInbox(KafkaInbox):
         """
         partition = TopicPartition(record.topic, record.partition)
         parts = self._parts.setdefault(partition, Parts())
-        value = parts.add(record)
+        value, first = parts.add(record)
         self._taken[partition] = record.offset + 1
         if value is None:
             return []
@@ -99,7 +99,8 @@ class PreparedInbox(KafkaInbox):
         source = source_name(self._documents(partition))
 
         def decode(message: bytes) -> PreparedMessage:
-            return decode_message(message, self._identity, place, max_bytes=MAX_UNPACKED)
+            at = MessagePlace(source_name(record), first)
+            return decode_message(message, self._identity, place, max_bytes=MAX_UNPACKED, at=at)
 
         fatal = first_fatal([value], decode, beat=self._keep_alive) if is_suspect else None
         if fatal is not None:

@@ -33,7 +33,7 @@ def topic_rights(topics: TopicsConfig) -> dict[str, tuple[str, ...]]:
     """The operations that the service needs on each topic, as an authorizer names them."""
     rights = {
         topics.documents: ("Read",),
-        topics.prepared: ("Read",),
+        topics.prepared: ("Read", "DescribeConfigs"),
         topics.feedback: ("Read",),
         topics.sequences: ("Write", "DescribeConfigs"),
         topics.verdicts: ("Write", "DescribeConfigs"),

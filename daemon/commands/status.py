@@ -58,6 +58,7 @@ class Status:
     runs: list[RunStatus] = field(default_factory=list)  # as the state on this machine knows them
     options: list[str] = field(default_factory=list)  # that are not those that documents were decided with
     headroom: float | None = None  # sequences that retention may still cut before one of them cannot go on
+    places: float | None = None  # prepared messages that retention may still cut before it reaches tokens that are held
     problems: list[str] = field(default_factory=list)
 
 
@@ -76,6 +77,10 @@ def print_status(config_path: Path | None, *, as_json: bool) -> int:
     if status.headroom is not None and status.headroom < 0:
         status.problems.append(
             "retention has cut sequences that a run may still need: see docs/operating.md#checkpoint-lost"
+        )
+    if status.places is not None and status.places < 0:
+        status.problems.append(
+            "retention has cut prepared messages of which documents are held: see docs/operating.md#places-cut"
         )
     if not status.members:
         status.problems.append("no process is in the lane's group: start `curatord run`")
@@ -104,6 +109,7 @@ def _ask_process(config: Config, status: Status) -> None:
     except (OSError, ValueError, KeyError):
         status.readiness = f"no process answers at {config.metrics.listen}"
     status.headroom = status.metrics.get("retention_headroom_sequences", {}).get(config.kafka.lane)
+    status.places = min(status.metrics.get("prepared_headroom_messages", {}).values(), default=None)
 
 
 def _ask_state(config: Config, status: Status) -> None:
@@ -195,6 +201,8 @@ def _lines(config: Config, status: Status) -> Iterator[str]:
         yield f"Run       {run.run_id} may read again from sequence {run.safe_seq_no:,} of generation {run.generation}"
     if status.headroom is not None:
         yield f"Headroom  {status.headroom:,.0f} sequences until retention reaches the first that a run may need"
+    if status.places is not None:
+        yield f"Prepared  {status.places:,.0f} messages until retention reaches tokens that the journal does not hold"
     if "index_bytes" in metrics:
         used, wanted = metrics["index_bytes"][""], metrics.get("index_wanted_bytes", {}).get("", 0.0)
         yield f"Indices   {used / MB:,.0f} MB of {config.state.memory / MB:,.0f} MB (state.memory)"

@@ -18,6 +18,7 @@ from curation.quality.judge import Measures, Quality
 from curatord.errors import StateError
 from curatord.records import DeadLetter, Retraction
 from kernels.columns import Ragged, Texts, bounds_of
+from packing.places import Places
 from packing.tokenizer import Tokenizer
 
 
@@ -30,6 +31,7 @@ class Prepared:
     signatures_BU: NDArray[np.uint8]
     has_words_B: NDArray[np.bool_]
     tokens: Ragged[Any]
+    places: Places | None = None  # where they lie, if they came with messages that last
 
     def take(self, rows_B: NDArray[np.int64]) -> Prepared:
         """Those of some documents."""
@@ -39,6 +41,7 @@ class Prepared:
             signatures_BU=self.signatures_BU[rows_B],
             has_words_B=self.has_words_B[rows_B],
             tokens=self.tokens.take(rows_B),
+            places=self.places and self.places.take(rows_B),
         )
 
 
@@ -92,7 +95,7 @@ class Reader:
         kinds_B = table.numbers("kind", np.int8)
         places_B = np.flatnonzero(kinds_B == DOCUMENT)
         others = {place: table.other(place, rows[place]) for place in np.flatnonzero(kinds_B != DOCUMENT).tolist()}
-        prepared = self._prepared(table, places_B)
+        prepared = self._prepared(table, places_B, first)
         arrivals = Arrivals(
             rows=rows,
             first_ordinal=first_ordinal,
@@ -103,7 +106,7 @@ class Reader:
         )
         return arrivals, prepared
 
-    def _prepared(self, table: _Table, places_B: NDArray[np.int64]) -> Prepared:
+    def _prepared(self, table: _Table, places_B: NDArray[np.int64], first: PreparedRow) -> Prepared:
         languages_B = table.strings("language", places_B)
         num_rules, num_models = len(self._quality.thresholds_R), len(self._quality.models)
         values_BR = table.fixed("rule_values", places_B, num_rules + num_models, np.float32)
@@ -125,7 +128,17 @@ class Reader:
             signatures_BU=table.fixed("signature", places_B, table.width("signature")),
             has_words_B=table.flags("has_words")[places_B],
             tokens=self._tokens(table, places_B),
+            places=_places(first, places_B),
         )
+
+    def read_placed(self, batch: Any, rows_R: NDArray[np.int64]) -> tuple[list[str], Ragged[Any]]:
+        """Ids and tokens of documents in these rows of a batch that was read before. Raises `StateError`."""
+        table = _Table(batch)
+        places_B = np.flatnonzero(table.numbers("kind", np.int8) == DOCUMENT)
+        if not np.isin(rows_R, places_B).all():
+            raise table.damaged("kind", "not that of documents where some were")
+        documents_R = np.searchsorted(places_B, rows_R)
+        return list(table.strings("id", rows_R)), self._tokens(table, places_B).take(documents_R)
 
     def _tokens(self, table: _Table, places_B: NDArray[np.int64]) -> Ragged[Any]:
         lower_T, num_bytes_B = table.ragged("tokens")
@@ -165,6 +178,11 @@ class Reader:
             positions_B=table.numbers("position", np.int64)[places_B],
             sent_us_B=table.numbers("sent_us", np.int64)[places_B],
         )
+
+
+def _places(first: PreparedRow, places_B: NDArray[np.int64]) -> Places | None:
+    at = first.message
+    return None if at is None else Places.in_message(at.source, at.offset, first.row + places_B)
 
 
 class _Table:

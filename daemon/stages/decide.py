@@ -138,7 +138,7 @@ class Decide:
 
     def _tokenize(self, batch: Batch, run: Run, verdicts: Verdicts) -> Accepted:
         """Accepted, if there are tokens, which are held."""
-        tokens = self.prepare.encode(batch, run)
+        tokens, places = self.prepare.encode(batch, run), self.prepare.places(batch, run)
         num_tokens_B = tokens.lengths()
         has_tokens_B = num_tokens_B > 0
         # A normalizer may leave nothing of a text of controls; there is nothing to train on then.
@@ -147,7 +147,8 @@ class Decide:
         if len(batch):
             verdicts.accept(batch.doc_nos_B, num_tokens_B)
             self.ledger.tokens_accepted += int(num_tokens_B.sum())
-            self.held.add(batch.doc_nos_B, batch.ids, Ragged(tokens.values_T, bounds_of(num_tokens_B)))
+            kept = Ragged(tokens.values_T, bounds_of(num_tokens_B))
+            self.held.add(batch.doc_nos_B, batch.ids, kept, places and places.take(has_tokens_B))
         qualities_B, languages, scores_BM = verdicts.measured(batch.doc_nos_B, self.prepare.quality.model_names)
         return Accepted(
             ordinals_B=batch.ordinals_B,

@@ -21,6 +21,7 @@ from curation.quality.judge import Measures, Quality
 from daemon.prepared.columns import Prepared
 from daemon.stages.identify import Run
 from kernels.columns import Ragged, join_texts
+from packing.places import Places
 from packing.tokenizer import Tokenizer
 
 
@@ -62,6 +63,11 @@ class Prepare:
         if run.prepared is not None:
             return run.prepared.tokens.take(run.rows(batch))
         return self.tokenizer.encode_batch(batch.texts)
+
+    def places(self, batch: Batch, run: Run) -> Places | None:
+        """Where these tokens lie on a topic."""
+        places = None if run.prepared is None else run.prepared.places
+        return places and places.take(run.rows(batch))
 
     def compile(self) -> None:
         """Call every kernel once, so that the time of compiling is not counted against the first documents."""

@@ -194,6 +194,22 @@ def test_snapshots_and_cuts_of_the_journal_are_seen(process: Process) -> None:
     assert process.lines()[-1]["level"] == "error"
 
 
+def test_places_that_retention_was_faster_to_reach_are_told(process: Process) -> None:
+    process.events.places_measured({"prepared-0": 12, "prepared-1": 0})
+    assert process.value("curatord_prepared_headroom_messages", partition="prepared-1") == 0
+    assert process.lines() == []
+    process.events.places_measured({"prepared-0": -3})
+    line = process.lines()[-1]
+    assert (line["event"], line["level"], line["source"], line["messages"]) == (
+        "places_cut",
+        "warning",
+        "prepared-0",
+        3,
+    )
+    process.events.places_measured({})
+    assert process.series("curatord_prepared_headroom_messages") == {}
+
+
 def test_headroom_is_there_while_a_run_needs_it_and_a_lost_checkpoint_is_told(process: Process) -> None:
     events = process.events
     events.started(version="1", lane="main", config_hash="abc", listening="", open_files=1024)

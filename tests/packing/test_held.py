@@ -6,10 +6,15 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
+from curatord.errors import StateError
 from kernels.columns import Ragged, bounds_of
 from packing.held import HeldDocuments
+from packing.places import Places
 from packing.sampled import Sampled
+from state.epoch import Epoch
+from state.fact_table import gather_changes
 from tests.kept import Kept
 
 
@@ -93,3 +98,79 @@ def test_a_document_that_left_is_not_taken_for_another() -> None:
     for doc_no in (2, 4, 5, 10):
         with pytest.raises(KeyError):
             held.tokens(np.array([3, doc_no]))
+
+
+class Topic:
+    """Prepared messages of documents whose tokens are `tokens`."""
+
+    def __init__(self) -> None:
+        self.messages: dict[int, list[tuple[int, int]]] = {}  # by offset: number and length of each document
+
+    def read(self, source: str, offset: int, rows_B: NDArray[np.int64]) -> tuple[list[str], Ragged[np.generic]]:
+        if offset not in self.messages:
+            raise StateError(f"{source}@{offset} is gone")
+        documents = [self.messages[offset][row] for row in rows_B.tolist()]
+        values_T = np.concatenate([tokens(*each) for each in documents])
+        return [f"id {n}" for n, _ in documents], Ragged(values_T, bounds_of([length for _, length in documents]))
+
+
+@given(st.data())
+def test_the_journal_gives_back_what_is_held_as_long_as_its_messages_are_there(data: st.DataObject) -> None:
+    held, journal, topic, alive, pinned = HeldDocuments(), Kept(), Topic(), set[int](), 0
+    next_doc_no = 0
+
+    def commit() -> None:
+        epoch = Epoch(number=1, identity="{}")
+        gather_changes((held,), epoch)
+        journal.apply(list(epoch.journal_changes()))
+
+    for offset in range(data.draw(st.integers(1, 12))):
+        doc_nos = list(range(next_doc_no, next_doc_no + data.draw(st.integers(1, 6))))
+        next_doc_no = doc_nos[-1] + 1
+        lengths = [1 + n % 4 for n in doc_nos]
+        places = None
+        if data.draw(st.booleans()):
+            places = Places.in_message("prepared-0", offset, np.arange(len(doc_nos)))
+            topic.messages[offset] = list(zip(doc_nos, lengths, strict=True))
+        values_T = np.concatenate([tokens(*each) for each in zip(doc_nos, lengths, strict=True)])
+        held.add(np.array(doc_nos), [f"id {n}" for n in doc_nos], Ragged(values_T, bounds_of(lengths)), places)
+        alive |= set(doc_nos)
+        if data.draw(st.booleans()):
+            pinned = data.draw(st.integers(pinned, offset))
+            held.pin({"prepared-0": pinned})
+        if data.draw(st.booleans()):
+            commit()
+        for doc_no in data.draw(st.lists(st.sampled_from(sorted(alive)), unique=True)) if alive else []:
+            held.drop(doc_no)
+            alive.discard(doc_no)
+    commit()
+    needed = held.oldest_places().get("prepared-0", len(topic.messages) + 100)
+    assert needed >= pinned
+    topic.messages = {offset: documents for offset, documents in topic.messages.items() if offset >= needed}
+
+    again = HeldDocuments()
+    again.read_placed = topic.read
+    journal.restore(again)
+    again.restore_holders(np.array(sorted(alive), np.int64), np.zeros(len(alive), np.int64))
+
+    assert sorted(again.numbers()) == sorted(alive)
+    assert all(again[doc_no].tokens.tolist() == held[doc_no].tokens.tolist() for doc_no in alive)
+    assert again.oldest_places() == held.oldest_places()
+
+
+def test_a_message_that_is_gone_or_another_is_refused() -> None:
+    held, journal, topic = HeldDocuments(), Kept(), Topic()
+    topic.messages[5] = [(0, 2), (1, 3)]
+    add_at = Places.in_message("prepared-0", 5, np.arange(2))
+    both = Ragged(np.repeat([0, 1], [2, 3]).astype(np.uint16), bounds_of([2, 3]))
+    held.add(np.arange(2), ["id 0", "id 1"], both, add_at)
+    epoch = Epoch(number=1, identity="{}")
+    gather_changes((held,), epoch)
+    journal.apply(list(epoch.journal_changes()))
+    for documents, why in (([], "is gone"), ([(7, 2), (1, 3)], "holds other")):
+        topic.messages = {5: documents} if documents else {}
+        again = HeldDocuments()
+        again.read_placed = topic.read
+        journal.restore(again)
+        with pytest.raises(StateError, match=why):
+            again.restore_holders(np.arange(2), np.zeros(2, np.int64))

@@ -229,7 +229,7 @@ def run(
         for _ in catch_up(broker, broker.take_over(), store):
             pass
         pipeline = build(config, store, tokenizer())
-        pipeline.restore(store)
+        pipeline.restore(store, broker.prepared_message)
         identity = encode_identity(config, pipeline.decide.prepare.tokenizer)
         try:
             hooks = Hooks(committing=committing, pool=pool)
@@ -330,7 +330,7 @@ class Process:
         self.broker = MemoryBroker(self._world, self.store, crashes)
         for record in catch_up(self.broker, self.broker.take_over(), self.store):
             self.pipeline.follow(record.changes, self.store)
-        self.pipeline.restore(self.store)
+        self.pipeline.restore(self.store, self.broker.prepared_message)
         identity = encode_identity(self._config, self.pipeline.decide.prepare.tokenizer)
         hooks = Hooks(committing=self._committing)
         self.loop = Loop(self.pipeline, self.broker, self._config.daemon, identity, lambda: 0.0, hooks)

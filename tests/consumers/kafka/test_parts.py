@@ -28,7 +28,7 @@ def test_parts_fit_the_topic_and_make_the_message_again(size: int) -> None:
 
     assert all(len(record.value) <= 1000 for record in sent)
     parts = Parts()
-    assert [parts.add(record) for record in sent] == [None] * (len(sent) - 1) + [value]
+    assert [parts.add(record) for record in sent] == [(None, 0)] * (len(sent) - 1) + [(value, 0)]
     assert parts.start() is None
 
 
@@ -43,13 +43,13 @@ def test_two_workers_that_send_at_the_same_time_do_not_mix() -> None:
 
     found = [parts.add(Record(next(offset), *part)) for pair in zip(ones, others, strict=True) for part in pair]
 
-    assert [value for value in found if value] == [b"a" * 2500, b"b" * 2500]
+    assert [message for message in found if message[0]] == [(b"a" * 2500, 0), (b"b" * 2500, 1)]
 
 
 def test_a_message_that_was_left_incomplete_is_kept_as_long_as_it_may_be_needed() -> None:
     parts = Parts()
     first, *_ = in_parts(b"a" * 2500, 100, FRAME_BYTES + 1000)
-    assert parts.add(Record(40, *first)) is None
+    assert parts.add(Record(40, *first)) == (None, 40)
 
     parts.forget(99)
     assert parts.start() == 40
@@ -61,6 +61,6 @@ def test_the_end_of_a_message_whose_beginning_is_gone_is_no_message() -> None:
     parts = Parts()
     _, second, third = in_parts(b"a" * 2500, 100, FRAME_BYTES + 1000)
 
-    assert parts.add(Record(41, *second)) is None
-    assert parts.add(Record(42, *third)) is None
+    assert parts.add(Record(41, *second)) == (None, 0)
+    assert parts.add(Record(42, *third)) == (None, 0)
     assert parts.start() is None

@@ -14,7 +14,7 @@ from kafka import TopicPartition
 from kafka.consumer.fetcher import ConsumerRecord
 
 from consumers.attempts import Attempts
-from consumers.broker import RawDocument
+from consumers.broker import MessagePlace, PreparedRow, RawDocument
 from consumers.formats.input_config import InputConfig
 from consumers.formats.prepared import Covers, PreparedMessage, decode_message, encode_message
 from consumers.kafka import prepared_inbox
@@ -111,7 +111,9 @@ def test_a_message_that_is_not_complete_holds_its_place(store: Store, preparer: 
     assert inbox.poll(100, 0) == []
     assert inbox.passed() == {"prepared-0": 20}
     group.records = [end]
-    assert len(inbox.poll(100, 0)) == 39
+    rows = inbox.poll(100, 0)
+    assert len(rows) == 39
+    assert {row.value.message for row in rows if isinstance(row.value, PreparedRow)} == {MessagePlace("prepared-0", 20)}
     assert inbox.passed() == {SOURCE: 40, "prepared-0": end.offset + 1}
 
 
@@ -141,10 +143,10 @@ def test_a_message_that_ends_its_readers_is_refused_by_the_third_with_a_way_out(
         return inbox
 
     def ends(how: Callable[[], object]) -> None:
-        def deadly(value: bytes, identity: str, place: str, *, max_bytes: int) -> PreparedMessage:
+        def deadly(value: bytes, identity: str, place: str, **options: Any) -> PreparedMessage:
             if place == "prepared-0@12":
                 how()
-            return decode_message(value, identity, place, max_bytes=max_bytes)
+            return decode_message(value, identity, place, **options)
 
         monkeypatch.setattr(prepared_inbox, "decode_message", deadly)
 
