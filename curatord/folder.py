@@ -31,6 +31,8 @@ _LISTS = (
     "policy_versions",
     "propensities",
 )
+# Columns that a shard has where there is something to say.
+_ADDED = ("weights", "qualities")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -69,7 +71,16 @@ class _Rows:
             policy_versions_S=policies,
             propensities_S=propensities,
             tokenizer_digest=self.tokenizer_digest,
+            weights_S=self._added("weights", row),
+            qualities_S=self._added("qualities", row),
         )
+
+    def _added(self, name: str, row: int) -> NDArray[np.float32] | None:
+        if name not in self.lists:
+            return None
+        bounds, values = self.lists[name]
+        part: NDArray[np.float32] = values[bounds[row] : bounds[row + 1]]
+        return part
 
 
 class FolderSource:
@@ -214,7 +225,10 @@ class FolderSource:
                         table = file.read_row_group(number).slice(max(0, at - first)).combine_chunks()
                         yield _Rows(
                             seq_nos=table.column("seq_no").to_pylist(),
-                            lists={name: _flat(table.column(name)) for name in _LISTS},
+                            lists={
+                                name: _flat(table.column(name))
+                                for name in (*_LISTS, *(name for name in _ADDED if name in table.column_names))
+                            },
                             doc_ids=table.column("doc_ids"),
                             generation=shard.generation,
                             context_length=int(metadata[b"curatord.context_length"]),

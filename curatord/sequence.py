@@ -42,7 +42,8 @@ _ID_LENGTH_BYTES = 4
 _DOC_HASH_BYTES = 16
 
 # Sections in the order in which we write them: tokens, the columns with one value a segment, ids or hashes of ids.
-_TOKENS, _DOC_IDS, _DOC_HASHES = 1, 13, 5  # tags; 6, 7, 11 and 12 are reserved for what docs/pseq.md says
+_TOKENS, _DOC_IDS, _DOC_HASHES = 1, 13, 5  # tags; 6 and 7 are reserved for what docs/pseq.md says
+_WEIGHTS, _QUALITIES = 11, 12  # behind all others, and only where there is something to say
 _COLUMNS = {
     "lengths": (2, _U32, "<u4"),
     "flags": (3, _U8, "u1"),
@@ -51,7 +52,7 @@ _COLUMNS = {
     "policies": (9, _U32, "<i4"),
     "propensities": (10, _F32, "<f4"),
 }
-_ORDER = (_TOKENS, *(tag for tag, _, _ in _COLUMNS.values()), _DOC_IDS, _DOC_HASHES)
+_ORDER = (_TOKENS, *(tag for tag, _, _ in _COLUMNS.values()), _DOC_IDS, _DOC_HASHES, _WEIGHTS, _QUALITIES)
 _NUM_SECTIONS = 8
 # A body is never smaller: heads, two bytes a token, and a segment's values with the length of its id.
 _LEAST_BYTES, _LEAST_TOKEN_BYTES, _LEAST_SEGMENT_BYTES = _NUM_SECTIONS * _SECTION.size, 2, 25
@@ -73,6 +74,8 @@ class PackedSequence(msgspec.Struct, frozen=True, kw_only=True, gc=False):  # no
     propensities_S: NDArray[np.float32]  # probability with which the document was admitted
     created_us: int = 0  # newest time of its documents, microseconds since 1970 UTC; 0 if unknown
     tokenizer_digest: int = 0  # of the tokenizer that made the tokens; 0 where it stands elsewhere
+    weights_S: NDArray[np.float32] | None = None  # what the loss of a segment is multiplied by; None: 1 everywhere
+    qualities_S: NDArray[np.float32] | None = None  # of its document, 0 (worst) to 1; None: not told
     doc_hashes_S16: NDArray[np.uint8] | None = None  # xxh3_128 of the ids, in place of ids that were too long to send
 
     @property
@@ -99,7 +102,12 @@ def encode_sequence(sequence: PackedSequence, *, tokenizer_digest: int, vocabula
     else:
         ids = [doc_id.encode("utf-8", "surrogatepass") for doc_id in sequence.doc_ids]
         names = _section(_DOC_IDS, _BYTES, struct.pack(f"<{len(ids)}I", *map(len, ids)) + b"".join(ids))
-    body = b"".join((*tokens, block, *names))
+    added = [
+        _section(tag, _F32, values_S.astype("<f4", copy=False).tobytes())
+        for tag, values_S in ((_WEIGHTS, sequence.weights_S), (_QUALITIES, sequence.qualities_S))
+        if values_S is not None
+    ]
+    body = b"".join((*tokens, block, *names, *chain.from_iterable(added)))
     header = _HEADER.pack(
         MAGIC,
         VERSION,
@@ -109,7 +117,7 @@ def encode_sequence(sequence: PackedSequence, *, tokenizer_digest: int, vocabula
         sequence.context_length,
         len(sequence.tokens_T),
         len(sequence.segment_lengths_S),
-        _NUM_SECTIONS,
+        _NUM_SECTIONS + len(added),
         sequence.seq_no,
         sequence.generation,
         sequence.created_us,
@@ -147,13 +155,13 @@ def decode_sequence(record: bytes | memoryview) -> PackedSequence:
         checksum,
     ) = _HEADER.unpack_from(view)
     _check_header(view, magic, version, header_bytes, body_bytes, seq_no, checksum)
-    body = _body(view, header_bytes, num_tokens, num_segments) if num_sections == _NUM_SECTIONS else None
-    body = body or _body(_rearranged(view, header_bytes, num_sections), 0, num_tokens, num_segments)
-    if body is None:
+    found = _read(view, header_bytes, num_sections, num_tokens, num_segments)
+    if found is None:
         raise CorruptSequence(
             f"sequence {seq_no} lacks a section, or one does not hold what {num_tokens} tokens in {num_segments} "
             "segments need"
         )
+    body, added = found
     columns, lengths_S = body.columns, body.columns["lengths"]
     if sum(lengths_S.tolist()) != num_tokens or num_tokens > context_length:
         raise CorruptSequence(
@@ -174,6 +182,8 @@ def decode_sequence(record: bytes | memoryview) -> PackedSequence:
         propensities_S=columns["propensities"],
         created_us=created_us,
         tokenizer_digest=tokenizer_digest,
+        weights_S=added.get(_WEIGHTS),
+        qualities_S=added.get(_QUALITIES),
         doc_hashes_S16=_doc_hashes(body.names, num_segments) if body.names_tag == _DOC_HASHES else None,
     )
 
@@ -224,6 +234,18 @@ def _section(tag: int, dtype: int, payload: bytes | memoryview) -> tuple[bytes, 
     return _SECTION.pack(tag, dtype, 0, len(payload)), payload, bytes(-len(payload) % 8)
 
 
+def _read(
+    view: memoryview, start: int, num_sections: int, num_tokens: int, num_segments: int
+) -> tuple[_Body, dict[int, NDArray[np.float32]]] | None:
+    """The sections that every record has, and the others by tag; None if one lacks or does not hold what it should."""
+    body = _body(view, start, num_tokens, num_segments) if num_sections >= _NUM_SECTIONS else None
+    if body is None or (num_sections > _NUM_SECTIONS and not _ends_with_ours(view, body.end, num_sections)):
+        view = _rearranged(view, start, num_sections)
+        body = _body(view, 0, num_tokens, num_segments)
+    added = None if body is None else _added(view, body.end, num_segments)
+    return None if body is None or added is None else (body, added)
+
+
 class _Body(msgspec.Struct, frozen=True, gc=False):
     """The sections of a record."""
 
@@ -231,6 +253,7 @@ class _Body(msgspec.Struct, frozen=True, gc=False):
     columns: NDArray[np.void]
     names_tag: int  # _DOC_IDS or _DOC_HASHES
     names: memoryview
+    end: int  # where the section behind it begins
 
 
 def _body(view: memoryview, start: int, num_tokens: int, num_segments: int) -> _Body | None:
@@ -252,7 +275,32 @@ def _body(view: memoryview, start: int, num_tokens: int, num_segments: int) -> _
     if tag not in (_DOC_IDS, _DOC_HASHES) or dtype != _BYTES or len(names) != nbytes:
         return None
     tokens_T: NDArray[Any] = np.frombuffer(view, token, num_tokens, start + _SECTION.size)
-    return _Body(tokens_T, np.ndarray((), layout.columns, view, columns_at), tag, names)
+    end = names_at + _SECTION.size + nbytes + -nbytes % 8
+    return _Body(tokens_T, np.ndarray((), layout.columns, view, columns_at), tag, names, end)
+
+
+def _ends_with_ours(view: memoryview, start: int, num_sections: int) -> bool:
+    """Whether no section but weights and qualities follows those that every record has."""
+    for _ in range(num_sections - _NUM_SECTIONS):
+        if start + _SECTION.size > len(view):
+            return False
+        tag, _, _, nbytes = _SECTION.unpack_from(view, start)
+        if tag not in (_WEIGHTS, _QUALITIES):
+            return False
+        start += _SECTION.size + nbytes + -nbytes % 8
+    return start == len(view)
+
+
+def _added(view: memoryview, start: int, num_segments: int) -> dict[int, NDArray[np.float32]] | None:
+    """The sections from `start` to the end, by tag; None if one does not hold a number a segment."""
+    found: dict[int, NDArray[np.float32]] = {}
+    while start < len(view):
+        tag, dtype, _, nbytes = _SECTION.unpack_from(view, start)
+        if dtype != _F32 or nbytes != 4 * num_segments:
+            return None
+        found[tag] = np.frombuffer(view, "<f4", num_segments, start + _SECTION.size)
+        start += _SECTION.size + nbytes + -nbytes % 8
+    return found
 
 
 def _rearranged(view: memoryview, start: int, count: int) -> memoryview:

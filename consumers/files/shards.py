@@ -52,6 +52,18 @@ def sequence_table(sequences: Sequence[PackedSequence]) -> pa.Table:
         "policy_versions": _list_column([s.policy_versions_S for s in sequences], np.int32),
         "propensities": _list_column([s.propensities_S for s in sequences], np.float32),
     }
+    for name, kept in (
+        ("weights", [s.weights_S for s in sequences]),
+        ("qualities", [s.qualities_S for s in sequences]),
+    ):
+        if any(values_S is not None for values_S in kept):
+            # Where a sequence says nothing, its segments count 1, and the quality of its documents is not known.
+            unsaid = np.float32(1.0 if name == "weights" else np.nan)
+            parts = [
+                np.full(len(sequence.segment_lengths_S), unsaid) if values_S is None else values_S
+                for sequence, values_S in zip(sequences, kept, strict=True)
+            ]
+            columns[name] = _list_column(parts, np.float32)
     metadata = {
         b"curatord.schema": SCHEMA_VERSION,
         b"curatord.generation": str(sequences[0].generation).encode(),

@@ -4,6 +4,8 @@
     trainer = Trainer(model, args, data_collator=collate, train_dataset=to_hf(stream, args))
     trainer.add_callback(OffsetCallback(stream))
 
+For a stream with weights: `to_hf(stream, args, weights="apply")`, and `WeightedTrainer` in place of `Trainer`.
+
 The arguments must hold `max_steps`, `ignore_data_skip=True` and `accelerator_config={"dispatch_batches": False}`; what
 is missing is said before the first step, as `UnsafeTraining`.
 """
@@ -15,7 +17,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -24,7 +26,8 @@ from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState,
 
 from curatord.adapters.batches import whole_batches
 from curatord.adapters.hf_checks import argument_faults, refuse, training_faults
-from curatord.adapters.rows import NO_TARGET, rows
+from curatord.adapters.pytorch import loss_of_logits
+from curatord.adapters.rows import NO_TARGET, refuse_weights, rows
 from curatord.errors import StreamError
 from curatord.position import state_from
 from curatord.sequence import PackedSequence
@@ -35,22 +38,58 @@ STATE_FILE = "curatord_stream.json"
 _Row = Callable[[PackedSequence], dict[str, Any]]
 
 
-def to_hf(stream: PackedStream, args: TrainingArguments) -> IterableDataset:
-    """The rank's rows, padded to the context length: input_ids, position_ids, labels.
+Weights = Literal["refuse", "apply", "ignore"]
 
+
+def to_hf(stream: PackedStream, args: TrainingArguments, *, weights: Weights = "refuse") -> IterableDataset:
+    """The rank's rows, padded to the context length: input_ids, position_ids, labels; loss_weights to apply them.
+
+    `weights` of the stream's documents: "apply" them, for `WeightedTrainer`; "ignore" them; "refuse" a stream that has
+    any, for transformers' own Trainer would train without a word as if there were none.
     Raises `UnsafeTraining` if documents would see each other with `args`, or sequences be lost or repeated.
     """
     refuse(argument_faults(args))
-    return dataset_of(stream, args, _padded)
+    if weights == "apply" and args.remove_unused_columns:
+        refuse(["the Trainer would take the weights out of every batch: remove_unused_columns=False"])
+    return dataset_of(stream, args, partial(_padded, weights=weights))
 
 
-def _padded(sequence: PackedSequence) -> dict[str, Any]:
+def _padded(sequence: PackedSequence, *, weights: Weights) -> dict[str, Any]:
+    if weights == "refuse":
+        refuse_weights([sequence], 'use WeightedTrainer, with to_hf(..., weights="apply"), or weights="ignore"')
     arrays = rows([sequence])
-    return {
+    row = {
         "input_ids": arrays.input_ids_BL[0],
         "position_ids": arrays.position_ids_BL[0],
         "labels": arrays.labels_BL[0],
     }
+    if weights == "apply":
+        labels_L = arrays.labels_BL[0]
+        row["loss_weights"] = (
+            (labels_L != NO_TARGET).astype(np.float32) if arrays.weights_BL is None else arrays.weights_BL[0]
+        )
+    return row
+
+
+class WeightedTrainer(Trainer):
+    """transformers.Trainer whose loss is that of every target times its weight, over its own divisor.
+
+    Batches without loss_weights, as those of an evaluation, have the loss of transformers.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """As for Trainer, but without a `compute_loss_func`."""
+        self._weights_BL: torch.Tensor | None = None  # of the batch whose loss is computed
+        super().__init__(*args, **kwargs)
+        self.compute_loss_func = self._weighted
+
+    def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        """Keep the weights from the model, which does not know them."""
+        self._weights_BL = inputs.pop("loss_weights", None)
+        return super().compute_loss(model, inputs, *args, **kwargs)
+
+    def _weighted(self, outputs: Any, labels: torch.Tensor, num_items_in_batch: torch.Tensor | None = None) -> Any:
+        return loss_of_logits(outputs["logits"], labels, self._weights_BL, num_targets=num_items_in_batch)
 
 
 def dataset_of(stream: PackedStream, args: TrainingArguments, row: _Row) -> IterableDataset:
@@ -80,11 +119,14 @@ def collate(batch: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
         full = [np.concatenate([row[name], fill[: length - len(row[name])]]) for row in batch]
         return torch.from_numpy(np.stack(full))
 
-    return {
+    stacks = {
         "input_ids": stacked("input_ids", np.zeros(length, np.int64)),
         "position_ids": stacked("position_ids", np.arange(length)),
         "labels": stacked("labels", np.full(length, NO_TARGET)),
     }
+    if "loss_weights" in batch[0]:
+        stacks["loss_weights"] = stacked("loss_weights", np.zeros(length, np.float32))
+    return stacks
 
 
 def check_trainer(trainer: Trainer) -> None:

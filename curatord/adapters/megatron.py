@@ -49,10 +49,11 @@ def micro_batch(batch: Sequence[PackedSequence], *, multiple: int = 1, pad_id: i
     arrays = rows(batch, pad_id=pad_id, shifted=True, multiple=multiple)
     labels = arrays.labels_BL.reshape(1, -1)
     has_target = labels != NO_TARGET
+    weights = has_target if arrays.weights_BL is None else arrays.weights_BL.reshape(1, -1)
     return {
         "tokens": torch.from_numpy(arrays.input_ids_BL.reshape(1, -1)),
         "labels": torch.from_numpy(np.where(has_target, labels, 0)),  # Megatron looks every label up, and masks then
-        "loss_mask": torch.from_numpy(has_target.astype(np.float32)),
+        "loss_mask": torch.from_numpy(weights.astype(np.float32)),  # Megatron multiplies losses by it, and sums it
         "position_ids": torch.from_numpy(arrays.position_ids_BL.reshape(1, -1)),
         "attention_mask": None,
         "packed_seq_params": _parameters(batch, arrays.seq_lengths, padded=multiple > 1),

@@ -2,7 +2,7 @@
 
     dataset = PackedDataset(stream, batch_size=8)
     for batch in DataLoader(dataset, batch_size=None, num_workers=2):
-        loss = model(**batch, use_cache=False).loss
+        loss = weighted_loss(model, batch)
         ...
         checkpoint["stream"] = stream.state_dict(consumed=steps * 8)     # a batch of this rank is a step here
 
@@ -18,20 +18,53 @@ import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
 from curatord.adapters.batches import whole_batches
-from curatord.adapters.rows import rows
+from curatord.adapters.rows import NO_TARGET, rows
 from curatord.sequence import PackedSequence
 from curatord.stream import PackedStream
 
 
 def tensors(batch: Sequence[PackedSequence], *, pad_id: int = 0, shifted: bool = False) -> dict[str, torch.Tensor]:
     """Inputs of Hugging Face's models: input_ids, position_ids and labels. No attention_mask: it would override the
-    positions, and documents would see each other."""
+    positions, and documents would see each other. Where a sequence has weights, loss_weights, for `weighted_loss`."""
     arrays = rows(batch, pad_id=pad_id, shifted=shifted)
-    return {
+    found = {
         "input_ids": torch.from_numpy(arrays.input_ids_BL),
         "position_ids": torch.from_numpy(arrays.position_ids_BL),
         "labels": torch.from_numpy(arrays.labels_BL),
     }
+    if arrays.weights_BL is not None:
+        found["loss_weights"] = torch.from_numpy(arrays.weights_BL)
+    return found
+
+
+def weighted_loss(
+    model: torch.nn.Module, batch: Mapping[str, torch.Tensor], *, num_targets: torch.Tensor | int | None = None
+) -> torch.Tensor:
+    """The loss of a causal model of Hugging Face's: of every target times its weight, over the number of targets.
+
+    The divisor is that of the model's own loss, so that weights of 1 change nothing; `num_targets` if it is that of
+    more than this batch, as where gradients are accumulated. `batch` is what `tensors` gives, without `shifted`.
+    """
+    inputs = {name: values for name, values in batch.items() if name not in ("labels", "loss_weights")}
+    logits_BLV = model(**inputs, use_cache=False).logits
+    return loss_of_logits(logits_BLV, batch["labels"], batch.get("loss_weights"), num_targets=num_targets)
+
+
+def loss_of_logits(
+    logits_BLV: torch.Tensor,
+    labels_BL: torch.Tensor,
+    weights_BL: torch.Tensor | None,
+    *,
+    num_targets: torch.Tensor | int | None = None,
+) -> torch.Tensor:
+    """The same of logits that are there."""
+    labels_T = labels_BL[:, 1:].reshape(-1).to(logits_BLV.device)
+    logits_TV = logits_BLV[:, :-1].reshape(-1, logits_BLV.shape[-1]).float()
+    losses_T = torch.nn.functional.cross_entropy(logits_TV, labels_T, ignore_index=NO_TARGET, reduction="none")
+    if weights_BL is not None:
+        losses_T = losses_T * weights_BL[:, 1:].reshape(-1).to(losses_T)
+    divisor = (labels_T != NO_TARGET).sum() if num_targets is None else num_targets
+    return losses_T.sum() / divisor
 
 
 class PackedDataset(IterableDataset[Any]):

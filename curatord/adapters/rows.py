@@ -7,6 +7,8 @@ Shapes: B sequences of a batch, L positions of a row, S segments.
 - Labels are the tokens themselves, for trainers that shift them, and -100 where there is no target: at the first token
   of a segment, at padding, and in segments without loss. With `shifted` they are the next tokens, and it is the last
   token of a segment that has none.
+- Weights lie as labels do: what the loss at a label is multiplied by. They are there if a sequence of the batch has
+  any.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from curatord.errors import UnsafeTraining
 from curatord.sequence import NO_LOSS, PackedSequence
 
 NO_TARGET = -100  # what every trainer leaves out of its loss
@@ -29,6 +32,7 @@ class Rows:
     input_ids_BL: NDArray[np.int64]
     position_ids_BL: NDArray[np.int64]
     labels_BL: NDArray[np.int64]
+    weights_BL: NDArray[np.float32] | None  # 0 where there is no target; None: 1 at every target
     seq_lengths: tuple[NDArray[np.int64], ...]  # of each row: its segments, and the pad tail if there is one
 
     @property
@@ -75,6 +79,8 @@ def rows(
     input_ids_BL = np.full((len(batch), length), pad_id, np.int64)
     position_ids_BL = np.empty((len(batch), length), np.int64)
     labels_BL = np.full((len(batch), length), NO_TARGET, np.int64)
+    is_weighted = any(sequence.weights_S is not None for sequence in batch)
+    weights_BL = np.ones((len(batch), length), np.float32) if is_weighted else None
     seq_lengths = []
     for row, (sequence, room_S) in enumerate(zip(batch, rooms, strict=True)):
         lengths_S = sequence.segment_lengths_S.astype(np.int64)
@@ -85,11 +91,23 @@ def rows(
         )
         input_ids_BL[row, places_T] = sequence.tokens_T
         labels_BL[row, places_T] = _labels(sequence, lengths_S, shifted)
+        if weights_BL is not None and sequence.weights_S is not None:
+            # A label and the token that it is predicted at are of one segment.
+            weights_BL[row, places_T] = np.repeat(sequence.weights_S, lengths_S)
         tail = length - int(room_S.sum())
         taken_S = np.append(room_S, tail) if tail else room_S
         position_ids_BL[row] = np.arange(length) - np.repeat(np.cumsum(taken_S) - taken_S, taken_S)
         seq_lengths.append(taken_S)
-    return Rows(input_ids_BL, position_ids_BL, labels_BL, tuple(seq_lengths))
+    if weights_BL is not None:
+        weights_BL[labels_BL == NO_TARGET] = 0.0
+    return Rows(input_ids_BL, position_ids_BL, labels_BL, weights_BL, tuple(seq_lengths))
+
+
+def refuse_weights(batch: Sequence[PackedSequence], way_out: str) -> None:
+    """Raise `UnsafeTraining` if a sequence has weights, for a trainer that would train without them."""
+    weighted = [sequence.seq_no for sequence in batch if sequence.weights_S is not None]
+    if weighted:
+        raise UnsafeTraining(f"sequence {weighted[0]} has weights, and this trainer would not heed them: {way_out}")
 
 
 def _labels(sequence: PackedSequence, lengths_S: NDArray[np.int64], shifted: bool) -> NDArray[np.int64]:

@@ -18,6 +18,7 @@ from torchtitan.components.dataloader import BaseDataLoader
 
 from curatord.adapters.batches import whole_batches
 from curatord.adapters.pytorch import tensors
+from curatord.adapters.rows import refuse_weights
 from curatord.stream import PackedStream
 
 STATE = "curatord_stream"
@@ -57,6 +58,7 @@ class PackedLoader(BaseDataLoader):
         self.load_state_dict(self.state_dict())  # an iteration goes on behind the one before
         for batch in whole_batches(self.stream, self._batch_size):
             self._batches += 1
+            refuse_weights(batch, "torchtitan's loss takes labels alone; use a loop with curatord.adapters.pytorch")
             found = tensors(batch, shifted=True)
             yield {"input": found["input_ids"], "positions": found["position_ids"]}, found["labels"]
 

@@ -14,7 +14,7 @@ from trl import SFTConfig
 
 from curatord.adapters.hf_checks import argument_faults, refuse
 from curatord.adapters.huggingface import OffsetCallback, check_trainer, dataset_of
-from curatord.adapters.rows import rows
+from curatord.adapters.rows import refuse_weights, rows
 from curatord.sequence import PackedSequence
 from curatord.stream import PackedStream
 
@@ -31,6 +31,7 @@ def to_trl(stream: PackedStream, config: SFTConfig) -> IterableDataset:
 
 
 def _unpadded(sequence: PackedSequence) -> dict[str, Any]:
+    refuse_weights([sequence], "TRL's collator drops them; use curatord.adapters.huggingface.WeightedTrainer")
     # A sequence that was missing is a row of one token without a label.
     arrays = rows([sequence], length=max(1, len(sequence.tokens_T)))
     return {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from pathlib import Path
 
 import crc32c
@@ -132,6 +133,47 @@ def test_records_written_before_stay_readable(name: str, lengths: list[int], voc
 
     assert same(decode_sequence(golden), sequence)
     assert record == golden
+
+
+@pytest.mark.parametrize("weights", [None, [0.5, 2.0, 1.0]])
+@pytest.mark.parametrize("qualities", [None, [0.25, 1.0, 0.0]])
+@pytest.mark.parametrize("order", [range(10), range(9, -1, -1), [8, 9, *range(8)]])
+def test_weights_and_qualities_are_there_where_they_are_told(
+    weights: list[float] | None, qualities: list[float] | None, order: Sequence[int]
+) -> None:
+    told = {"weights_S": weights, "qualities_S": qualities}
+    arrays = {name: None if values is None else np.array(values, np.float32) for name, values in told.items()}
+    plain = sequence_of([3, 4, 1])
+    record = encode_sequence(msgspec.structs.replace(plain, **arrays), tokenizer_digest=0, vocabulary_size=131_072)
+
+    by_the_page = read_by_the_page(record)
+    assert (by_the_page.get("11"), by_the_page.get("12")) == (weights, qualities)
+    sections = sections_of(record)
+    decoded = decode_sequence(with_sections(record, [sections[place] for place in order if place < len(sections)]))
+    assert same(msgspec.structs.replace(decoded, weights_S=None, qualities_S=None), plain)
+    for name, values in told.items():
+        found = getattr(decoded, name)
+        assert (found if found is None else found.tolist()) == values
+    if weights is None and qualities is None:
+        assert record == encode_sequence(plain, tokenizer_digest=0, vocabulary_size=131_072)
+
+
+def test_weights_beside_a_section_that_is_not_known() -> None:
+    weights_S = np.array([0.5, 2.0], np.float32)
+    sequence = msgspec.structs.replace(sequence_of([3, 4]), weights_S=weights_S)
+    sections = sections_of(encode_sequence(sequence, tokenizer_digest=0, vocabulary_size=131_072))
+    unknown = struct.pack("<HBBI", 99, 6, 0, 3) + b"abc" + bytes(5)
+    record = encode_sequence(sequence, tokenizer_digest=0, vocabulary_size=131_072)
+    for place in (0, 4, 8, 9):
+        decoded = decode_sequence(with_sections(record, [*sections[:place], unknown, *sections[place:]]))
+        assert decoded.weights_S is not None
+        assert decoded.weights_S.tolist() == [0.5, 2.0]
+
+
+def test_weights_of_another_number_than_the_segments_are_refused() -> None:
+    sequence = msgspec.structs.replace(sequence_of([3, 4]), weights_S=np.ones(3, np.float32))
+    with pytest.raises(CorruptSequence, match="does not hold what"):
+        decode_sequence(encode_sequence(sequence, tokenizer_digest=0, vocabulary_size=131_072))
 
 
 def test_hashes_may_stand_in_for_ids() -> None:

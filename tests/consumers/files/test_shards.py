@@ -6,9 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
+from msgspec.structs import replace
 
 from consumers.files.shards import shard_name, write_holdout, write_sequences
 from curatord.sequence import PackedSequence
+from curatord.stream import PackedStream
 from state.epoch import Holdout
 
 
@@ -43,6 +45,25 @@ def test_a_shard_gives_back_what_was_written(tmp_path: Path) -> None:
     assert rows[0]["doc_ids"] == ["doc-7-0", "doc-7-1"]
     assert rows[1]["clusters"] == [0]
     assert rows[2]["input_ids"] == []
+
+
+def test_weights_and_qualities_are_columns_where_a_row_has_them(tmp_path: Path) -> None:
+    said = replace(sequence(0, [3, 60]), weights_S=np.array([0.5, 2.0], np.float32))
+    judged = replace(sequence(1, [64]), qualities_S=np.array([0.75], np.float32))
+    sequences = [said, judged, sequence(2, [])]
+    write_sequences(tmp_path / shard_name(sequences), sequences)
+    rows = pq.read_table(tmp_path / shard_name(sequences)).to_pylist()
+    assert [row["weights"] for row in rows] == [[0.5, 2.0], [1.0], []]
+    assert np.isnan(rows[0]["qualities"]).all()
+    assert rows[1]["qualities"] == [0.75]
+    found = list(PackedStream(tmp_path))
+    assert [sequence.weights_S.tolist() for sequence in found if sequence.weights_S is not None] == [
+        [0.5, 2.0],
+        [1.0],
+        [],
+    ]
+    write_sequences(tmp_path / "plain", [sequence(0, [3])])
+    assert not {"weights", "qualities"} & set(pq.read_schema(tmp_path / "plain").names)
 
 
 def test_the_same_rows_are_the_same_bytes(tmp_path: Path) -> None:

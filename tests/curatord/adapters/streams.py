@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +34,18 @@ def marked(seq_no: int) -> PackedSequence:
     return replace(sequence, tokens_T=tokens_T, segment_lengths_S=lengths_S, segment_flags_S=flags_S)
 
 
-def make_folder(folder: Path, count: int) -> Path:
+def weighted(seq_no: int) -> PackedSequence:
+    """The same, with a weight a segment."""
+    sequence = marked(seq_no)
+    weights_S = np.random.default_rng(seq_no).uniform(0.1, 3.0, len(sequence.segment_lengths_S)).astype(np.float32)
+    return replace(sequence, weights_S=weights_S)
+
+
+def make_folder(folder: Path, count: int, made: Callable[[int], PackedSequence] = marked) -> Path:
     """A complete folder of `count` sequences in two shards."""
     folder.mkdir(parents=True, exist_ok=True)
     for first, end in [(0, count // 3), (count // 3, count)]:
-        sequences = [marked(seq_no) for seq_no in range(first, end)]
+        sequences = [made(seq_no) for seq_no in range(first, end)]
         write_sequences(folder / shard_name(sequences), sequences)
     write_manifest(folder, ends=[count])
     return folder
@@ -59,6 +68,32 @@ def tiny_llama(attention: str = "sdpa") -> LlamaForCausalLM:
         eos_token_id=2,
     )
     return LlamaForCausalLM(config)
+
+
+def weighted_gradient(sequences: Sequence[PackedSequence]) -> list[torch.Tensor]:
+    """The gradient of the sum over all targets of weight times loss, over their number, one document at a time."""
+    model = tiny_llama().double()
+    total, count = torch.zeros((), dtype=torch.float64), 0
+    for sequence in sequences:
+        bounds = [0, *np.cumsum(sequence.segment_lengths_S.astype(np.int64)).tolist()]
+        weights = np.ones(len(bounds) - 1) if sequence.weights_S is None else sequence.weights_S
+        for segment, (first, end) in enumerate(pairwise(bounds)):
+            if sequence.segment_flags_S[segment] & NO_LOSS:
+                continue
+            ids = torch.tensor(sequence.tokens_T[first:end].astype(np.int64))[None]
+            scores = model(input_ids=ids, use_cache=False).logits[0, :-1].log_softmax(dim=-1)
+            total = total - float(weights[segment]) * scores.gather(1, ids[0, 1:, None]).sum()
+            count += end - first - 1
+    (total / count).backward()
+    return [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+
+
+def same_gradient(model: torch.nn.Module, expected: Sequence[torch.Tensor]) -> bool:
+    """To 1e-6 of the longest."""
+    found = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+    scale = max(float(gradient.abs().max()) for gradient in expected)
+    differences = [float((a.double() - b).abs().max()) for a, b in zip(found, expected, strict=True)]
+    return scale > 0 and max(differences) <= 1e-6 * max(1.0, scale)
 
 
 def numbers(input_ids: Any) -> list[int]:

@@ -9,12 +9,33 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import DataCollatorWithFlattening, Trainer, TrainingArguments, default_data_collator
+from transformers import (
+    DataCollatorWithFlattening,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+    default_data_collator,
+)
 
-from curatord.adapters.huggingface import STATE_FILE, OffsetCallback, check_trainer, collate, to_hf
+from curatord.adapters.huggingface import (
+    STATE_FILE,
+    OffsetCallback,
+    WeightedTrainer,
+    check_trainer,
+    collate,
+    to_hf,
+)
 from curatord.errors import ForeignStream, StreamError, UnsafeTraining
 from curatord.stream import PackedStream
-from tests.curatord.adapters.streams import make_folder, numbers, tiny_llama, watch
+from tests.curatord.adapters.streams import (
+    make_folder,
+    numbers,
+    same_gradient,
+    tiny_llama,
+    watch,
+    weighted,
+    weighted_gradient,
+)
 
 ROWS, ACCUMULATION = 2, 2
 STEP = ROWS * ACCUMULATION
@@ -242,3 +263,32 @@ def test_all_faults_are_named_at_once(folder: Path, tmp_path: Path) -> None:
         to_hf(PackedStream(folder), arguments(tmp_path, ignore_data_skip=False, use_cache=True))
 
     assert len(str(caught.value).splitlines()) == 3
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_step_with_weights_has_the_gradient_of_the_weighted_sum(tmp_path: Path, workers: int) -> None:
+    folder = make_folder(tmp_path / "weighted", 12, weighted)
+    args = arguments(
+        tmp_path / "out", max_steps=1, remove_unused_columns=False, max_grad_norm=0.0, dataloader_num_workers=workers
+    )
+    stream, model = PackedStream(folder), tiny_llama()
+    seen: list[bool] = []
+
+    class Look(TrainerCallback):
+        def on_pre_optimizer_step(self, *_: Any, **__: Any) -> None:
+            seen.append(same_gradient(model, weighted_gradient([weighted(seq_no) for seq_no in range(STEP)])))
+
+    dataset = to_hf(stream, args, weights="apply")
+    callbacks = [OffsetCallback(stream), Look()]
+    WeightedTrainer(model, args, data_collator=collate, train_dataset=dataset, callbacks=callbacks).train()
+    assert seen == [True]
+
+
+def test_weights_are_refused_or_left_out_knowingly(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path / "weighted", 12, weighted)
+    args = arguments(tmp_path / "out")
+    with pytest.raises(UnsafeTraining, match="remove_unused_columns=False"):
+        to_hf(PackedStream(folder), args, weights="apply")
+    with pytest.raises(UnsafeTraining, match="sequence 0 has weights"):
+        next(iter(to_hf(PackedStream(folder), args)))
+    assert "loss_weights" not in next(iter(to_hf(PackedStream(folder), args, weights="ignore")))

@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from msgspec.structs import replace
 
 from curatord.sequence import NO_LOSS
 from curatord.stream import PackedStream
-from tests.curatord.adapters.streams import marked, numbers
+from tests.curatord.adapters.streams import marked, numbers, same_gradient, tiny_llama, weighted, weighted_gradient
 from tests.curatord.streams import CONTEXT
 
 with warnings.catch_warnings():
@@ -96,3 +97,16 @@ def test_it_goes_on_from_the_samples_that_megatron_counts(folder: Path) -> None:
     assert numbers(next(micro_batches(stream, 4, multiple=4))["tokens"]) == [12, 13, 14, 15]
     with pytest.raises(ValueError, match="at least 1"):
         next(micro_batches(stream, 0))
+
+
+def test_weights_are_in_the_loss_mask_that_losses_are_multiplied_by() -> None:
+    sequences = [weighted(5), marked(6), weighted(7)]
+    batch, model = micro_batch(sequences), tiny_llama()
+    positions = batch["position_ids"]
+    logits = model(input_ids=batch["tokens"], position_ids=positions, use_cache=False).logits
+    losses = torch.nn.functional.cross_entropy(logits[0], batch["labels"][0], reduction="none")
+    plain = micro_batch([replace(sequence, weights_S=None) for sequence in sequences])["loss_mask"]
+    # As Megatron's loss_func: masked, summed, and divided by the number of tokens of the step.
+    ((losses * batch["loss_mask"][0]).sum() / plain.sum()).backward()
+    assert same_gradient(model, weighted_gradient(sequences))
+    assert set(plain.unique().tolist()) == {0.0, 1.0}

@@ -8,12 +8,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from torch.utils.data import DataLoader
 from torchdata.stateful_dataloader import StatefulDataLoader
 
-from curatord.adapters.pytorch import PackedDataset
+from curatord.adapters.pytorch import PackedDataset, tensors, weighted_loss
 from curatord.stream import PackedStream
-from tests.curatord.adapters.streams import make_folder, numbers
+from tests.curatord.adapters.streams import (
+    make_folder,
+    marked,
+    numbers,
+    same_gradient,
+    tiny_llama,
+    weighted,
+    weighted_gradient,
+)
 
 BATCH = 3
 WORKERS = [0, 2, 4]
@@ -95,3 +104,25 @@ def test_sequences_themselves_come_if_they_are_wanted(folder: Path) -> None:
     assert [sequence.seq_no for sequence in next(iter(dataset))] == [0, 1, 2]
     with pytest.raises(ValueError, match="batch_size is at least 1"):
         PackedDataset(PackedStream(folder), 0)
+
+
+def test_the_gradient_is_that_of_the_weighted_sum() -> None:
+    sequences = [weighted(1), marked(2), weighted(5), weighted(7)]
+    batch, model = tensors(sequences), tiny_llama()
+    weighted_loss(model, batch).backward()
+    assert same_gradient(model, weighted_gradient(sequences))
+    assert "loss_weights" not in tensors([marked(1)])
+
+
+def test_without_weights_the_loss_is_the_models_own() -> None:
+    batch, model = tensors([marked(1), marked(2)]), tiny_llama()
+    own = model(**batch, use_cache=False).loss
+    assert torch.allclose(weighted_loss(model, batch), own, atol=1e-6)
+
+
+def test_weights_come_through_a_folder_and_the_workers_of_a_loader(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path / "weighted", 12, weighted)
+    loader = DataLoader(PackedDataset(PackedStream(folder), 3), batch_size=None, num_workers=2)
+    for first, batch in zip(range(0, 12, 3), loader, strict=True):
+        expected = tensors([weighted(seq_no) for seq_no in range(first, first + 3)])
+        assert torch.equal(batch["loss_weights"], expected["loss_weights"])

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from curatord.adapters.rows import rows
+from curatord.adapters.rows import refuse_weights, rows
+from curatord.errors import UnsafeTraining
 from curatord.sequence import NO_LOSS, PackedSequence
-from tests.curatord.adapters.streams import marked
+from tests.curatord.adapters.streams import marked, weighted
 from tests.curatord.streams import CONTEXT
 
 ROOT = Path(__file__).parents[3]
@@ -54,6 +55,31 @@ def test_rows_are_what_the_segments_say(shifted: bool, multiple: int, narrow: bo
     starts = np.flatnonzero(found.position_ids_BL.ravel() == 0)
     assert found.cu_seqlens.tolist() == [*starts, len(batch) * length]
     assert found.cu_seqlens.dtype == np.int32
+
+
+@pytest.mark.parametrize("shifted", [False, True])
+@pytest.mark.parametrize("multiple", [1, 4])
+def test_weights_are_those_of_the_documents_of_the_labels(shifted: bool, multiple: int) -> None:
+    batch = [weighted(seq_no) if seq_no % 3 else marked(seq_no) for seq_no in range(20)]
+    found = rows(batch, shifted=shifted, multiple=multiple)
+    assert found.weights_BL is not None
+    for number, sequence in enumerate(batch):
+        weights = [1.0] * len(sequence.segment_lengths_S) if sequence.weights_S is None else sequence.weights_S
+        wanted: list[float] = []
+        for size, flags, weight in zip(sequence.segment_lengths_S, sequence.segment_flags_S, weights, strict=True):
+            has_loss = not flags & NO_LOSS
+            of_first, of_last = (weight, 0.0) if shifted else (0.0, weight)
+            inner = [weight] * (int(size) - 2)
+            wanted += [w * has_loss for w in (of_first, *inner, of_last)] + [0.0] * (-int(size) % multiple)
+        wanted += [0.0] * (found.weights_BL.shape[1] - len(wanted))
+        assert found.weights_BL[number].tolist() == wanted
+    assert rows([marked(1)]).weights_BL is None
+
+
+def test_weights_are_refused_where_they_would_not_be_heeded() -> None:
+    refuse_weights([marked(1)], "elsewhere")
+    with pytest.raises(UnsafeTraining, match=r"sequence 2 has weights, .* not heed them: elsewhere"):
+        refuse_weights([marked(1), weighted(2)], "elsewhere")
 
 
 def test_a_missing_sequence_is_a_row_of_padding() -> None:

@@ -9,8 +9,8 @@ import pytest
 import torch
 import torch.distributed.checkpoint as dcp
 
-from curatord.errors import ForeignStream
-from tests.curatord.adapters.streams import make_folder, marked, numbers
+from curatord.errors import ForeignStream, UnsafeTraining
+from tests.curatord.adapters.streams import make_folder, marked, numbers, weighted
 from tests.curatord.adapters.test_rows import expected
 from tests.curatord.streams import CONTEXT
 
@@ -47,6 +47,12 @@ def test_batches_are_what_it_trains_on(folder: Path) -> None:
     for number in range(BATCH):
         found = [tensor[number].tolist() for tensor in (inputs["input"], inputs["positions"], labels)]
         assert found == expected(marked(number), CONTEXT, shifted=True, multiple=1, pad_id=0)
+
+
+def test_weights_which_its_loss_would_not_heed_are_refused(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path / "weighted", 12, weighted)
+    with pytest.raises(UnsafeTraining, match="sequence 0 has weights"):
+        next(iter(loader_on(folder, 0, 1)))
 
 
 def test_its_masks_keep_documents_apart(folder: Path) -> None:

@@ -17,7 +17,7 @@ from curatord.adapters.trl import OffsetCallback, check_sft_config, check_traine
 from curatord.errors import UnsafeTraining
 from curatord.sequence import NO_LOSS
 from curatord.stream import PackedStream
-from tests.curatord.adapters.streams import marked, numbers, tiny_llama, watch
+from tests.curatord.adapters.streams import make_folder, marked, numbers, tiny_llama, watch, weighted
 
 ROWS = 3
 
@@ -122,6 +122,12 @@ def test_settings_that_would_go_wrong_are_refused(
         check_sft_config(config(tmp_path, **setting))
     with pytest.raises(UnsafeTraining, match=message):
         to_trl(PackedStream(folder), config(tmp_path, **setting))
+
+
+def test_weights_which_its_collator_would_drop_are_refused(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path / "weighted", 12, weighted)
+    with pytest.raises(UnsafeTraining, match=r"sequence 0 has weights.*WeightedTrainer"):
+        next(iter(to_trl(PackedStream(folder), config(tmp_path))))
 
 
 def test_what_packing_again_would_do(folder: Path, tmp_path: Path) -> None:
