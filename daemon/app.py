@@ -13,14 +13,17 @@ from curation.dedup.retracted import Retracted
 from curation.dedup.sealing import Indices
 from curation.quality.judge import Quality
 from curation.selection.bandit import Bandit
+from curation.selection.document_rewards import DocumentRewards
 from curation.selection.mixture import Mixture
-from curation.selection.reward_sources import PROGRESS, DocumentRewards, default_source_floor, is_damped
+from curation.selection.reward_sources import PROGRESS, default_source_floor, is_damped
 from curation.selection.rewards import Rewards
+from curation.selection.target_gate import TargetGate
 from curation.topics.clusters import Clusters
 from curation.vectors.embedder import Embedder
 from curation.vectors.retraining import Retraining
 from curatord.errors import IdentityError
 from daemon.config import Config
+from daemon.models import Models, open_models
 from daemon.pipeline import Pipeline
 from daemon.stages.compose import Compose
 from daemon.stages.decide import Decide
@@ -65,11 +68,12 @@ def build(
     Raises `ConfigError` where the configuration names something that is not there.
     """
     use_one_thread()
-    quality, indices = Quality(config.quality, config.language), _indices(config, store)
+    models, indices = open_models(config), _indices(config, store)
+    quality = Quality(config.quality, config.language, models.all)
     phases, ledger, held, segments = phases or PhaseClock(), Ledger(), HeldDocuments(), Segments(store)
     ticks, seed = Ticks(quality.model_names), config.output.seed
     embedding = _embedding(config, store, tokenizer, progress)
-    compose = _compose(config, store, embedding, held, ledger, phases, quality.model_names)
+    compose = _compose(config, store, embedding, held, ledger, phases, models)
     identify, verdict_rows = Identify(ledger, segments, indices.ids), VerdictRows(share=verdicts_share, seed=seed)
     return Pipeline(
         config=config,
@@ -97,17 +101,22 @@ def build(
             context_length=config.packing.context_length,
             shard_rows=config.packing.shuffle_block_rows,
         ),
-        feedback=FeedbackJoin(
-            rewards=compose.rewards,
-            safe_points=SafePoints(),
-            placements=PlacementIndex(store),
-            assignments=compose.assignments,
-            clusters=compose.clusters,
-            waiting=ticks.waiting,
-            doc_no_of=identify.doc_no_of,
-            learns_losses=config.bandit.enabled and PROGRESS in config.bandit.reward,
-            max_dead_letter_bytes=config.dead_letters.max_bytes,
-        ),
+        feedback=_feedback(config, store, compose, ticks, identify),
+    )
+
+
+def _feedback(config: Config, store: Store, compose: Compose, ticks: Ticks, identify: Identify) -> FeedbackJoin:
+    """The join of what trainers and scorers say."""
+    return FeedbackJoin(
+        rewards=compose.rewards,
+        safe_points=SafePoints(),
+        placements=PlacementIndex(store),
+        assignments=compose.assignments,
+        clusters=compose.clusters,
+        waiting=ticks.waiting,
+        doc_no_of=identify.doc_no_of,
+        learns_losses=config.bandit.enabled and PROGRESS in config.bandit.reward,
+        max_dead_letter_bytes=config.dead_letters.max_bytes,
     )
 
 
@@ -150,11 +159,11 @@ def _compose(
     held: HeldDocuments,
     ledger: Ledger,
     phases: PhaseClock,
-    models: tuple[str, ...],
+    models: Models,
 ) -> Compose:
     """The stages that learn."""
     embedder, retraining = embedding
-    seed, heads = config.output.seed, ()
+    seed, heads = config.output.seed, config.quality.heads
     reward = config.bandit.reward if config.bandit.enabled else ()
     return Compose(
         embedder=embedder,
@@ -162,7 +171,8 @@ def _compose(
         clusters=Clusters(config.clusters, seed=seed),
         bandit=Bandit(config.bandit, seed=seed, source_floor=default_source_floor(reward, heads)),
         rewards=Rewards(config.feedback, sources=reward, is_damped=is_damped(reward, heads)),
-        document_rewards=DocumentRewards(sources=reward, models=models),
+        target=TargetGate(config.target, models.target, seed=seed),
+        document_rewards=DocumentRewards(sources=reward, models=tuple([n for one in models.all for n in one.names])),
         assignments=Assignments(store),
         mixture=Mixture(config.mixture, seed=seed),
         packer=Packer(config.packing, seed=seed),

@@ -271,6 +271,27 @@ def topics_create(config_path: Path | None, yes: bool, partitions: int, replicat
 
 
 @cli.group()
+def quality() -> None:
+    """Make heads: models that score documents."""
+
+
+@quality.command("fit")
+@click.option("--good", multiple=True, required=True, metavar="INPUT", help="Files of documents that are good.")
+@click.option("--bad", multiple=True, required=True, metavar="INPUT", help="Files of documents that are not.")
+@click.option("--name", default="quality", show_default=True, help="Name of the head.")
+@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="The file; else NAME.head.")
+@config_option
+@json_option
+def quality_fit(
+    good: tuple[str, ...], bad: tuple[str, ...], name: str, output: Path | None, config_path: Path | None, as_json: bool
+) -> None:
+    """Fit a head on the n-grams of good and bad documents, and say what it is worth on those that it did not see."""
+    from daemon.commands.quality_fit import quality_fit as run
+
+    sys.exit(run(good, bad, name, output, config_path, as_json=as_json))
+
+
+@cli.group()
 def inspect() -> None:
     """Look into state and output: reads only, and damaged data as far as it can be read."""
 

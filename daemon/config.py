@@ -25,6 +25,7 @@ from curation.selection.bandit import BanditConfig
 from curation.selection.mixture import MixtureConfig
 from curation.selection.reward_sources import check_sources
 from curation.selection.rewards import FeedbackConfig
+from curation.selection.target import TargetConfig
 from curation.topics.clusters import ClustersConfig
 from curation.vectors.teacher import EmbeddingConfig
 from curatord.errors import ConfigError
@@ -93,6 +94,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Documents to vectors."""
     clusters: ClustersConfig = ClustersConfig()
     """Vectors to topics."""
+    target: TargetConfig = TargetConfig()
+    """Which documents are wanted."""
     bandit: BanditConfig = BanditConfig()
     """Which topics to sample."""
     feedback: FeedbackConfig = FeedbackConfig()
@@ -113,7 +116,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """What the service writes about itself."""
 
     def __post_init__(self) -> None:
-        check_sources(self.bandit.reward, (), has_target=False)
+        check_sources(self.bandit.reward, self.quality.heads, has_target=bool(self.target.files))
 
     @property
     def makes_vectors(self) -> bool:
@@ -249,6 +252,9 @@ def toml_value(value: object) -> str:
     """A value in TOML's spelling."""
     if isinstance(value, dict):
         return "{" + ", ".join(f"{toml_value(str(k))} = {toml_value(v)}" for k, v in value.items()) + "}"
+    if isinstance(value, msgspec.Struct):
+        named = {name: getattr(value, name) for name in value.__struct_fields__}
+        return toml_value({name: inner for name, inner in named.items() if inner is not None})
     if isinstance(value, (list, tuple)):
         return "[" + ", ".join(toml_value(item) for item in value) + "]"
     return msgspec.json.encode(value).decode()

@@ -75,6 +75,8 @@ class Reason(StrEnum):
         Stage.QUALITY,
         "its language is less certain than [language] min_score",
     )
+    SCORE_TOO_LOW = ("score_too_low", Stage.QUALITY, "a head of [quality.heads] scores it below its `min`")
+    SCORE_TOO_HIGH = ("score_too_high", Stage.QUALITY, "a head of [quality.heads] scores it above its `max`")
     NEAR_DUPLICATE = ("near_duplicate", Stage.NEAR_DEDUP, "an earlier document is similar enough")
     HELD_OUT = ("held_out", Stage.HOLDOUT, "the hash of its id holds it out of training; its text is in holdout/")
     NO_TOKENS = ("no_tokens", Stage.TOKENIZE, "the tokenizer makes nothing of its text")
@@ -93,6 +95,7 @@ class LaterReason(StrEnum):
         return reason
 
     NOT_SAMPLED = ("not_sampled", "the bandit did not admit it, or the mixture had no room for it")
+    OFF_TARGET = ("off_target", "less like [target] files than the documents that target.keep_ratio has room for")
     REPLACED = ("replaced", "by a newer version")
     RETRACTED = ("retracted", "by a retraction")
 

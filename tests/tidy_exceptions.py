@@ -55,6 +55,9 @@ DEAD: set[str] = set()
 # Modules with logic that are tested through others only.
 WITHOUT_TESTS = {
     "daemon/stages/record.py",
+    "curation/selection/document_rewards.py",
+    "daemon/commands/explain_selection.py",
+    "daemon/reference_texts.py",
     "consumers/files/content.py",
     "consumers/files/parquet_pages.py",
     "consumers/formats/tables.py",

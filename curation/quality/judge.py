@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal
 
 import msgspec
 import numpy as np
@@ -25,6 +26,7 @@ from curation.quality.language import (
     identify_languages,
 )
 from curation.quality.language_codes import normalise_language
+from curation.quality.models import HeadConfig, Model
 from curation.quality.rules import FILTERS_OF_PRESET, RULE_NAMES, RULES, Preset
 from kernels.columns import Texts
 from kernels.quality import Value, measure_documents, weigh_values
@@ -34,6 +36,9 @@ from state.outcomes import AnyReason, Reason
 LONGEST_MEAN_WORD = 30
 # Languages whose sentences end in no mark; what is in no known language may be among them.
 WITHOUT_FULL_STOPS = frozenset({"th", "lo", "nod", "shn", "tdd", "khb", UNDETERMINED})
+HEAD_NAME = re.compile(r"[a-z][a-z0-9_-]{0,47}")
+# Names of rewards that are no head's.
+TAKEN_NAMES = frozenset({"progress", "rules", "scorer", "target", "target_order"})
 # Those that reject.
 PRESETS: tuple[Preset, ...] = tuple(preset for preset, filters in FILTERS_OF_PRESET.items() if filters)
 
@@ -50,7 +55,17 @@ class QualityConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     thresholds: dict[str, float] = {}
     """Other thresholds than the published, by rule: `gopher_too_few_words = 20`. Units are the rule's."""
 
+    heads: dict[str, HeadConfig] = {}
+    """Models that score every document between 0 and 1, by name: `[quality.heads.web]`. A score is shown by `explain`
+    and verdicts, may be a reward (`bandit.reward`), and rejects where it is beyond `min` or `max`."""
+
     def __post_init__(self) -> None:
+        for name in self.heads:
+            if not HEAD_NAME.fullmatch(name) or name in TAKEN_NAMES or name in RULE_NAMES:
+                raise ValueError(
+                    f"`heads.{name}` is no name for a head: up to 48 of a-z, 0-9, - and _, the first a letter, none of "
+                    f"{', '.join(sorted(TAKEN_NAMES))} or of a rule"
+                )
         for name, threshold in self.thresholds.items():
             if name not in RULE_NAMES:
                 nearest = difflib.get_close_matches(name, RULE_NAMES, n=1, cutoff=0)[0]
@@ -99,21 +114,6 @@ class Verdicts:
     fails_preset_BP: NDArray[np.bool_]  # by preset that rejects, in the order of `PRESETS`
 
 
-class Model(Protocol):
-    """A pure function of a text to a number."""
-
-    @property
-    def name(self) -> str:
-        """As rewards, `explain` and verdicts name its scores."""
-
-    @property
-    def digest(self) -> str:
-        """Of all that its scores hang on beside the text."""
-
-    def score(self, texts: Texts) -> NDArray[np.float32]:
-        """A number for each text, [B]; NaN where there is nothing to say."""
-
-
 class Quality:
     """The stage: measures and judges batches, remembers nothing. Safe to share between threads.
 
@@ -132,7 +132,7 @@ class Quality:
         self.config = config
         self.language = language
         self.models = tuple(models)
-        self.model_names = tuple([model.name for model in models])
+        self.model_names = tuple([name for model in models for name in model.names])
         self.measured_names = (*RULE_NAMES, *self.model_names)
         self._kept_languages = language.kept_languages()
         self.thresholds_R = np.array([config.thresholds.get(rule.name, rule.threshold) for rule in RULES], np.float64)
@@ -189,10 +189,9 @@ class Quality:
 
     def score(self, texts: Texts) -> NDArray[np.float32]:
         """The scores of the models."""
-        scores_BM = np.empty((len(texts), len(self.models)), np.float32)
-        for place, model in enumerate(self.models):
-            scores_BM[:, place] = model.score(texts)
-        return scores_BM
+        if not self.models:
+            return np.zeros((len(texts), 0), np.float32)
+        return np.concatenate([model.score(texts) for model in self.models], axis=1)
 
     def judge(self, measures: Measures) -> Verdicts:
         """Decide on measured documents: first by language, then by the first rule of the preset that fails."""
@@ -219,6 +218,7 @@ class Quality:
                 reasons[b] = Reason.LANGUAGE_UNCERTAIN if is_kept else Reason.LANGUAGE_NOT_KEPT
                 values_B[b] = score
                 thresholds_B[b] = self.language.min_score
+        self._judge_scores(measures, rejected_B, reasons, values_B, thresholds_B)
         return Verdicts(
             rejected_B=rejected_B,
             reasons_B=tuple(reasons),
@@ -227,6 +227,29 @@ class Quality:
             would_reject_R=would_reject_BR.sum(axis=0, dtype=np.int64),
             fails_preset_BP=would_reject_BR @ self._decides_PR.T,
         )
+
+    def _judge_scores(
+        self,
+        measures: Measures,
+        rejected_B: NDArray[np.bool_],
+        reasons: list[AnyReason | Literal[""]],
+        values_B: NDArray[np.float32],
+        thresholds_B: NDArray[np.float32],
+    ) -> None:
+        """Reject what is still kept, and has a score beyond the band of a head. No score is no reason."""
+        for place, name in enumerate(self.model_names):
+            head = self.config.heads.get(name)
+            if head is None:
+                continue
+            scores_B = measures.model_scores_BM[:, place]
+            for limit, reason, beyond_B in (
+                (head.min, Reason.SCORE_TOO_LOW, scores_B < (head.min or 0.0)),
+                (head.max, Reason.SCORE_TOO_HIGH, scores_B > (1.0 if head.max is None else head.max)),
+            ):
+                rows = np.flatnonzero(beyond_B & ~rejected_B) if limit is not None else ()
+                for row in rows:
+                    rejected_B[row], reasons[row] = True, reason
+                    values_B[row], thresholds_B[row] = scores_B[row], limit
 
     def _languages(self, texts: Texts, declared_languages: tuple[str, ...]) -> tuple[list[str], NDArray[np.float32]]:
         """Language and its probability for each document."""

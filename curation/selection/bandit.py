@@ -50,7 +50,7 @@ class BanditConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     enabled: bool = False
     """Admit documents by what their cluster is worth; off, every document is admitted."""
     reward: tuple[Annotated[str, msgspec.Meta(min_length=1)], ...] = ()
-    """What clusters are rewarded for; several count by their measured reliability. "target" and "similarity": [target].
+    """What clusters are rewarded for; several count by their measured reliability. "target": likeness to target.files.
     The name of a head of [quality.heads], and "rules": standardised within language and source. A scorer's name, as its
     messages on the feedback topic have it ("scorer" where they name none). "progress": the losses of trainers; alone,
     it lost against no bandit in closed loop by 0.07 to 0.12 bits per byte, for junk is learned fastest."""
@@ -58,7 +58,7 @@ class BanditConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """Share of the arriving tokens to admit, over the memory of the discount. mixture.rho takes its share of these."""
     source_floor: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
     """Least share of the tokens of each language of each source that is admitted, at most keep_ratio. Unset: 0.5, and 0
-    where "target", "similarity" or a scorer is among the rewards, which may tell sources apart."""
+    where "target" or a scorer is among the rewards, which may tell sources apart."""
     floor: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.01
     """Admission probability of a document of a cluster far below the cut, while its worth is unknown; half of it after
     5 rewards, a tenth after 45."""

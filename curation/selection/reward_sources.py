@@ -7,16 +7,10 @@ is made of the losses of trainers, any other name is that of a scorer, as its me
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
-
-import numpy as np
-from numpy.typing import NDArray
-
-from curation.batch import Tick
+from collections.abc import Collection
 
 PROGRESS, RULES, SCORER = "progress", "rules", "scorer"
-TARGET, SIMILARITY = "target", "similarity"
+TARGET, ORDER = "target", "target_order"  # the second is no reward of its own
 # What a stratum keeps of its tokens where no reward may tell sources apart.
 SOURCE_FLOOR = 0.5
 
@@ -34,32 +28,12 @@ def is_damped(reward: Collection[str], heads: Collection[str]) -> bool:
 def check_sources(reward: Collection[str], heads: Collection[str], *, has_target: bool) -> None:
     """Raise ValueError for a name that nothing gives rewards under, as far as that can be told."""
     for name in reward:
-        if name in (TARGET, SIMILARITY) and not has_target:
+        if name in (TARGET, ORDER) and not has_target:
             raise ValueError(f"bandit.reward names {name!r}: say in target.files which documents are wanted")
-        known = {PROGRESS, RULES, SCORER, TARGET, SIMILARITY, *heads}
+        known = {PROGRESS, RULES, SCORER, TARGET, *heads}
         near = difflib.get_close_matches(name, known, n=1, cutoff=0.75) if name not in known else []
         if near:
             raise ValueError(
                 f"bandit.reward = {name!r} is taken for a scorer on the feedback topic; did you mean {near[0]!r}? "
                 "A scorer needs a name that is less like it"
             )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DocumentRewards:
-    """The rewards that are known of every document: by the rules, or by the score of a model."""
-
-    sources: tuple[str, ...]  # as [bandit] reward names them
-    models: tuple[str, ...]  # names of the models, as the scores of documents are ordered
-
-    def of(self, tick: Tick) -> Mapping[str, NDArray[np.float32]]:
-        """The rewards of the documents of a tick, by source."""
-        rewards = {RULES: tick.qualities_B} if RULES in self.sources else {}
-        for place, name in enumerate(self.models):
-            if name in self.sources:
-                rewards[name] = tick.scores_BM[:, place]
-        return rewards
-
-    def is_relative(self, source: str) -> bool:
-        """Whether a reward says nothing of one language or source against another."""
-        return source not in (TARGET, SIMILARITY)

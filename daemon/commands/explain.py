@@ -15,6 +15,7 @@ import numpy as np
 from curation.dedup.manifest import manifest_of, sealed_under
 from curation.quality.rules import RULES, explain_reason
 from curatord.errors import StateError, UsageError
+from daemon.commands.explain_selection import Aimed, Rewarded, aimed, lines, rewarded, scores_of
 from daemon.commands.read_state import Damage, HeldPiece, buffered_documents, held_pieces, opened_for_reading
 from daemon.commands.screen import show
 from packing.placements import placements_of
@@ -57,6 +58,9 @@ class Story:
     held: tuple[HeldPiece, ...]  # pieces in the packer
     waits_for: str  # "", "tick" or "buffer": why an accepted document did not come to the packer yet
     cluster: int | None  # None before the document's tick
+    scores: dict[str, float]  # by models
+    target: Aimed | None  # None where no target decided
+    rewards: Rewarded | None  # None with the bandit off
 
     @property
     def was_not_sampled(self) -> bool:
@@ -164,6 +168,9 @@ def _story(store: Store, verdict: Verdict, damage: Damage) -> Story:
         held=tuple(held),
         waits_for=waits_for,
         cluster=cluster,
+        scores=scores_of(verdict),
+        target=None if verdict.stage else aimed(store, verdict),
+        rewards=rewarded(store, cluster),
     )
 
 
@@ -209,14 +216,16 @@ def _decisions(story: Story) -> Iterator[tuple[str, str]]:
         if sentence:
             yield stage, sentence
         if stage is Stage.QUALITY and story.failed_rules:
-            failed, rules = len(story.failed_rules), len(story.verdict.rules)
+            failed, rules = len(story.failed_rules), len(story.verdict.rules) - len(story.scores)
             yield "", f"fails {failed} of {rules} rules at their published thresholds:"
             for rule, value, limit in story.failed_rules:
                 yield "", f"  {rule:<38}{value:>8.4g} against {limit:.4g}"
         if is_rejected:
+            yield from lines(story.scores, None, None)
             return
     if story.cluster is not None:
         yield "assign", f"cluster {story.cluster}"
+    yield from lines(story.scores, story.target, story.rewards)
 
 
 def _rejection(story: Story, stage: Stage) -> str:
@@ -271,7 +280,9 @@ def _whereabouts(story: Story) -> Iterator[tuple[str, str]]:
     if story.retracted:
         yield "taken back", LATER_REASONS[story.retracted].explanation
     elif story.was_not_sampled:
-        yield "sample", f"REJECTED, {LaterReason.NOT_SAMPLED}: {LaterReason.NOT_SAMPLED.explanation}"
+        is_kept = story.target is None or story.target.is_kept
+        reason = LaterReason.NOT_SAMPLED if is_kept else LaterReason.OFF_TARGET
+        yield "sample", f"REJECTED, {reason}: {reason.explanation}"
 
 
 def failed_rules(rules: dict[str, float]) -> list[tuple[str, float, float]]:

@@ -108,7 +108,7 @@ class Reader:
 
     def _prepared(self, table: _Table, places_B: NDArray[np.int64], first: PreparedRow) -> Prepared:
         languages_B = table.strings("language", places_B)
-        num_rules, num_models = len(self._quality.thresholds_R), len(self._quality.models)
+        num_rules, num_models = len(self._quality.thresholds_R), len(self._quality.model_names)
         values_BR = table.fixed("rule_values", places_B, num_rules + num_models, np.float32)
         failed_BR = np.unpackbits(table.fixed("failed_rules", places_B, -(-num_rules // 8)), axis=1, bitorder="little")
         return Prepared(

@@ -11,6 +11,7 @@ from consumers.formats.prepared import encode_identity
 from curation.dedup.near import IDENTITY_OPTIONS
 from curation.quality.rules import RULES
 from daemon.config import Config
+from daemon.models import open_models
 from kernels import words
 from packing.tokenizer import Tokenizer
 
@@ -35,6 +36,7 @@ def prepared_identity(config: Config, tokenizer: Tokenizer) -> str:
             "quality.thresholds": _value(config.quality, "thresholds"),
             "language.enabled": str(config.language.enabled),
             # A file of vocabulary may lie elsewhere on another machine.
+            **{f"model {name}": digest for name, digest in open_models(config).digests().items()},
             "tokenizer": f"{Path(tokenizer.name).name} ({tokenizer.digest:016x})",
         }
     )

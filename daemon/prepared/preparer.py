@@ -15,6 +15,7 @@ from curation.dedup.near import NearDedup
 from curation.quality.judge import Quality
 from curatord.records import DeadLetter, Retraction
 from daemon.config import Config
+from daemon.models import open_models
 from daemon.prepared.columns import Prepared
 from daemon.prepared.identity import prepared_identity
 from daemon.stages.prepare import Prepare
@@ -31,7 +32,7 @@ def open_preparer(config: Config) -> Preparer:
     use_one_thread()
     keep_freed_memory()
     stage = Prepare(
-        quality=Quality(config.quality, config.language),
+        quality=Quality(config.quality, config.language, open_models(config).all),
         near_dedup=NearDedup(config.dedup.near),
         tokenizer=open_tokenizer(config.tokenizer),
     )

@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from curation.batch import Tick
 from curation.selection.bandit import Bandit
+from curation.selection.document_rewards import DocumentRewards
 from curation.selection.mixture import Balanced, Mixture
-from curation.selection.reward_sources import DocumentRewards
 from curation.selection.rewards import Rewards
 from curation.selection.strata import strata_of
+from curation.selection.target_gate import TargetGate
 from curation.ticks import Accepted
 from curation.topics.clusters import Clusters
 from curation.topics.lineage import LineageEvent, write_events
@@ -57,6 +58,7 @@ class Compose:
     bandit: Bandit
     rewards: Rewards
     document_rewards: DocumentRewards
+    target: TargetGate
     assignments: Assignments
     mixture: Mixture
     packer: Packer
@@ -70,7 +72,7 @@ class Compose:
 
     def owners(self) -> tuple[FactOwner, ...]:
         """The parts that own facts."""
-        return self.retraining, self.clusters, self.bandit, self.rewards, self.mixture, self.packer
+        return self.retraining, self.clusters, self.target, self.bandit, self.rewards, self.mixture, self.packer
 
     def warm_up(self, waiting: Accepted, num_documents: int) -> bool:
         """Train the student on the documents that wait, if there are enough; whether documents can be composed."""
@@ -93,7 +95,8 @@ class Compose:
         self._renew()
         tick = self._assign(documents, epoch)
         enter("sample")
-        tick = self._sample(tick, epoch)
+        tick = self._aim(tick, documents, epoch)
+        tick = self._sample(tick, int(documents.doc_nos_B[-1]), epoch)
         enter("balance")
         balanced = self._balance(tick)
         enter("pack")
@@ -161,16 +164,26 @@ class Compose:
             for child in event.children:
                 bandit.founded(child, list(event.parents))
 
-    def _sample(self, tick: Tick, epoch: Epoch) -> Tick:
+    def _aim(self, tick: Tick, documents: Accepted, epoch: Epoch) -> Tick:
+        """The target keeps the likest. What it turns away, the bandit does not see."""
+        if self.target.is_open:
+            return tick
+        scores_B2 = self.document_rewards.target_scores(documents.scores_BM)
+        kept_B, chances_B = self.target.keep(documents, scores_B2, epoch)
+        self._reject(tick.doc_nos_B[~kept_B], LaterReason.OFF_TARGET)
+        return replace(tick, propensities_B=chances_B.astype(np.float32)).keep(kept_B)
+
+    def _sample(self, tick: Tick, last_doc_no: int, epoch: Epoch) -> Tick:
         """The bandit admits documents, and learns what they are worth."""
         strata_B = strata_of(tick.languages, tick.sources) if self.learns_rewards else ()
         admission = self.bandit.sample(tick.clusters_B, tick.keys_B, tick.num_tokens_B, strata_B)
-        self._reward(tick, strata_B, epoch)
+        self._reward(tick, strata_B, last_doc_no, epoch)
         self.bandit.tick(self.clusters.neighbours(NEIGHBOURS) if self.learns_rewards else ())
         self._reject(tick.doc_nos_B[~admission.admitted_B])
-        return replace(tick, propensities_B=admission.propensities_B).keep(admission.admitted_B)
+        propensities_B = tick.propensities_B * admission.propensities_B
+        return replace(tick, propensities_B=propensities_B).keep(admission.admitted_B)
 
-    def _reward(self, tick: Tick, strata_B: Sequence[str], epoch: Epoch) -> None:
+    def _reward(self, tick: Tick, strata_B: Sequence[str], last_doc_no: int, epoch: Epoch) -> None:
         """Rewards that are known of these documents, and those that trainers and scorers gave since the last tick."""
         if not self.learns_rewards:
             return
@@ -182,15 +195,15 @@ class Compose:
         heard = self.rewards.take(
             self.clusters.survivor,
             lambda doc_no: self.assignments.find(doc_no, epoch),
-            last_doc_no=int(tick.doc_nos_B[-1]),
+            last_doc_no=last_doc_no,
         )
         for reward in heard:
             bandit.reward(reward.cluster, reward.value, reward.count, reward.source)
 
-    def _reject(self, doc_nos_B: NDArray[np.int64]) -> None:
+    def _reject(self, doc_nos_B: NDArray[np.int64], reason: LaterReason = LaterReason.NOT_SAMPLED) -> None:
         """Accepted documents that will not be emitted after all."""
         for num_tokens in self.held.reject(doc_nos_B):
-            self.ledger.reject_later(LaterReason.NOT_SAMPLED, num_tokens)
+            self.ledger.reject_later(reason, num_tokens)
 
     def _balance(self, tick: Tick) -> Balanced:
         return self.mixture.balance(tick.doc_nos_B, tick.keys_B, tick.clusters_B, tick.num_tokens_B, tick.sources)

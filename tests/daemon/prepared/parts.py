@@ -11,6 +11,7 @@ from consumers.memory import World
 from curation.dedup.near import NearDedup
 from curation.quality.judge import Quality
 from daemon.config import Config
+from daemon.models import open_models
 from daemon.prepared.columns import Reader
 from daemon.prepared.preparer import Preparer
 from daemon.stages.prepare import Prepare
@@ -19,7 +20,7 @@ from tests.simulation.world import make_config, tokenizer
 
 def preparer(config: Config) -> Preparer:
     stage = Prepare(
-        quality=Quality(config.quality, config.language),
+        quality=Quality(config.quality, config.language, open_models(config).all),
         near_dedup=NearDedup(config.dedup.near),
         tokenizer=tokenizer(),
     )
@@ -27,7 +28,7 @@ def preparer(config: Config) -> Preparer:
 
 
 def reader(config: Config) -> Reader:
-    return Reader(Quality(config.quality, config.language), tokenizer())
+    return Reader(Quality(config.quality, config.language, open_models(config).all), tokenizer())
 
 
 @cache

@@ -1,0 +1,92 @@
+"""The reasons behind an admission, from the facts: scores, the threshold of the target, rewards of the cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from curation.quality.rules import RULE_NAMES
+from curation.selection.arms import SHARED as ARMS_SHARED
+from curation.selection.bandit import Bandit, BanditConfig
+from curation.selection.reward_sources import ORDER, TARGET
+from curation.selection.target_facts import SHARED as TARGET_SHARED
+from curation.selection.target_facts import THRESHOLDS, gumbel, keys_of, worths
+from curation.ticks import TICK_ORDINALS
+from daemon.stages.deciding_options import DECIDED_WITH
+from state.fact_table import restore_stages
+from state.facts import FactSource
+from state.segments import Verdict, segment_at
+from state.store import Store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Aimed:
+    """The target's decision in the document's tick."""
+
+    key: float
+    threshold: float
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether the target kept it."""
+        return self.key >= self.threshold
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rewarded:
+    """The arm of the document's cluster, as the state was committed last."""
+
+    mean: float  # in standard deviations of a reward
+    count: float  # rewards behind it
+    propensity: float  # of its next document
+    weights: dict[str, float]  # of the sources of rewards
+
+
+def scores_of(verdict: Verdict) -> dict[str, float]:
+    """Scores of the models, by name."""
+    known = {*RULE_NAMES}
+    return {name: value for name, value in verdict.rules.items() if name not in known}
+
+
+def aimed(store: Store, verdict: Verdict) -> Aimed | None:
+    """The key of a document against the threshold of its tick; None where no target decided."""
+    thresholds = THRESHOLDS.get(store, verdict.ordinal // TICK_ORDINALS)
+    shared, scores = TARGET_SHARED.get(store, None), scores_of(verdict)
+    segment = segment_at(store, verdict.doc_no)
+    if thresholds is None or shared is None or segment is None or TARGET not in scores:
+        return None
+    seed = next((int(with_.options["output.seed"]) for with_ in DECIDED_WITH.get(store, None) or ()), 0)
+    id_keys_1 = segment.keys("id_keys")[verdict.doc_no - segment.first :][:1, 0]
+    worths_1 = worths(np.array([[scores[TARGET], scores.get(ORDER, np.nan)]], np.float32))
+    keys_1 = keys_of(worths_1, shared.mean, shared.deviation) + gumbel(id_keys_1, seed)
+    return Aimed(key=float(keys_1[0]), threshold=thresholds.of(verdict.source))
+
+
+def rewarded(store: FactSource, cluster: int | None) -> Rewarded | None:
+    """The arm of a cluster; None without one, or with the bandit off."""
+    shared = ARMS_SHARED.get(store, None)
+    if cluster is None or shared is None or not shared.sources:
+        return None
+    bandit = Bandit(BanditConfig(enabled=True, reward=tuple(shared.sources)))
+    restore_stages((bandit,), store)
+    arm = next((arm for arm in bandit.arms() if arm.cluster == cluster), None)
+    if arm is None:
+        return None
+    return Rewarded(mean=arm.mean, count=arm.count, propensity=arm.propensity, weights=bandit.weights())
+
+
+def lines(scores: dict[str, float], target: Aimed | None, rewards: Rewarded | None) -> Iterator[tuple[str, str]]:
+    """Stage and sentence of each."""
+    if scores:
+        yield "scores", ", ".join(f"{name} {value:.3g}" for name, value in scores.items())
+    if target is not None:
+        kept = "kept" if target.is_kept else "NOT KEPT"
+        yield "target", f"{kept}: key {target.key:.3f} against a threshold of {target.threshold:.3f} in its tick"
+    if rewards is not None:
+        weights = ", ".join(f"{name} {weight:.0%}" for name, weight in rewards.weights.items())
+        yield (
+            "reward",
+            f"its cluster stands at {rewards.mean:+.2f} deviations after {rewards.count:,.0f} rewards ({weights})",
+        )

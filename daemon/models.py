@@ -1,0 +1,53 @@
+"""The models that a configuration names: the target and the heads, read from their files once a process."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import msgspec
+
+from curation.quality.heads import open_heads
+from curation.quality.models import Model
+from curation.selection.target import Target, fit_target
+from curatord.errors import ConfigError
+from daemon.config import Config
+from daemon.reference_texts import texts_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Models:
+    """All that score."""
+
+    target: Target | None
+    heads: tuple[Model, ...]
+
+    @property
+    def all(self) -> tuple[Model, ...]:
+        """In the order in which documents have their scores."""
+        return (*((self.target,) if self.target is not None else ()), *self.heads)
+
+    def digests(self) -> dict[str, str]:
+        """Of each, by its name: all that scores hang on."""
+        return {model.names[0]: model.digest for model in self.all}
+
+
+def open_models(config: Config) -> Models:
+    """The models; files that change while the process runs are not read again. Raises `ConfigError`."""
+    if not config.target.files and not config.quality.heads:
+        return Models(target=None, heads=())
+    return _opened(msgspec.json.encode(config))
+
+
+@lru_cache(maxsize=2)
+def _opened(encoded: bytes) -> Models:
+    config = msgspec.json.decode(encoded, type=Config)
+    target = None
+    if config.target.files:
+        wanted = texts_of(config.target.files, config.input, "target.files")
+        against = texts_of(config.target.against, config.input, "target.against")
+        try:
+            target = fit_target(wanted, against)
+        except ValueError as error:
+            raise ConfigError(f"[target] {error}") from error
+    return Models(target=target, heads=open_heads(config.quality.heads))
