@@ -25,13 +25,14 @@ def worths(scores_B2: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 class Shared(msgspec.Struct, array_like=True):
-    """Fact: what came of all sources, faded; and the scale of the worths, which `explain` needs."""
+    """Fact: what came of all sources, faded; and the scale and seed of the keys, which `explain` needs."""
 
     documents: int = 0  # that ever came
     arrived: float = 0.0  # tokens
     kept: float = 0.0
     mean: float = 0.0
     deviation: float = 1.0
+    seed: int = 0  # of the noise
 
 
 class Thresholds(msgspec.Struct, array_like=True):

@@ -85,6 +85,7 @@ class TargetGate(FactOwner):
             (shared.arrived + float(arriving_S.sum())) * fade,
             (shared.kept + float(tokens_B[kept_B].sum())) * fade,
             *self._scale,
+            self._seed,
         )
         THRESHOLDS.put(epoch, int(documents.ordinals_B[0]) // TICK_ORDINALS, thresholds)
         return kept_B, -np.expm1(-np.exp(bases_B - thresholds_B))

@@ -14,7 +14,6 @@ from curation.selection.reward_sources import ORDER, TARGET
 from curation.selection.target_facts import SHARED as TARGET_SHARED
 from curation.selection.target_facts import THRESHOLDS, gumbel, keys_of, worths
 from curation.ticks import TICK_ORDINALS
-from daemon.stages.deciding_options import DECIDED_WITH
 from state.fact_table import restore_stages
 from state.facts import FactSource
 from state.segments import Verdict, segment_at
@@ -57,10 +56,9 @@ def aimed(store: Store, verdict: Verdict) -> Aimed | None:
     segment = segment_at(store, verdict.doc_no)
     if thresholds is None or shared is None or segment is None or TARGET not in scores:
         return None
-    seed = next((int(with_.options["output.seed"]) for with_ in DECIDED_WITH.get(store, None) or ()), 0)
     id_keys_1 = segment.keys("id_keys")[verdict.doc_no - segment.first :][:1, 0]
     worths_1 = worths(np.array([[scores[TARGET], scores.get(ORDER, np.nan)]], np.float32))
-    keys_1 = keys_of(worths_1, shared.mean, shared.deviation) + gumbel(id_keys_1, seed)
+    keys_1 = keys_of(worths_1, shared.mean, shared.deviation) + gumbel(id_keys_1, shared.seed)
     return Aimed(key=float(keys_1[0]), threshold=thresholds.of(verdict.source))
 
 
