@@ -21,7 +21,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from packing.packer import Packer, PackingConfig
+from packing.packer import Packer
+from packing.packing_config import PackingConfig
 from packing.pieces import lengths
 from tests.corpus import read_zst_jsonl
 from tests.packing.streams import Stream, give, log_normal, zipf_topics

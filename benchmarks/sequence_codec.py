@@ -36,7 +36,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from curatord.sequence import MAX_U16_VOCABULARY, PackedSequence, decode_sequence, encode_sequence
-from packing.packer import Packer, PackingConfig
+from packing.packer import Packer
+from packing.packing_config import PackingConfig
 from state.document_numbers import numbers_from
 from tests.packing.streams import Row, log_normal, pack_all
 

@@ -31,7 +31,7 @@ from curation.vectors.teacher import EmbeddingConfig
 from curatord.errors import ConfigError
 from ops.log import LogConfig
 from ops.server import MetricsConfig
-from packing.packer import PackingConfig
+from packing.packing_config import PackingConfig
 from packing.tokenizer import TokenizerConfig
 from state.snapshot import StateConfig
 

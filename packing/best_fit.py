@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from kernels.best_fit import best_fit
 from kernels.columns import Ragged, bounds_of
-from kernels.pool import Arrivals
+from kernels.pool_slots import Arrivals
 from packing.pool import ClosedRows
 
 

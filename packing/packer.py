@@ -12,7 +12,7 @@ since the one before; vectors are not facts, they are computed again from the do
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Literal
+from typing import Literal
 
 import msgspec
 import numpy as np
@@ -22,9 +22,11 @@ from numpy.typing import NDArray
 from curatord.errors import IdentityError
 from kernels.byte_vectors import BLOCK_ELEMENTS, pair_products
 from kernels.columns import Ragged, bounds_of
-from kernels.pool import Arrivals, Weights
+from kernels.pool import Weights
+from kernels.pool_slots import Arrivals
 from packing import pieces
 from packing.best_fit import BestFit
+from packing.packing_config import PackingConfig
 from packing.pieces import HeldPieces, Pieces
 from packing.pool import STEPS_PER_SIGMA, ClosedRows, Pool, arrivals_of, in_order, quantize
 from packing.rows import OPEN_ROWS, ClosedRow, Generation, PackingStats, RowBlocks, Rows
@@ -32,62 +34,11 @@ from state.document_numbers import Numbers
 from state.fact_table import FactCell, FactOwner, FactTable, Table
 from state.facts import FactSource, packed, single
 
-# A piece waits at most this many times the pool's size, unless the configuration says otherwise.
-_MAX_WAIT_POOLS = 4
-# It is due after this share of that, to have time to meet a row that it fits.
+# A piece is due after this share of the longest wait, to have time to meet a row that it fits.
 _DUE_SHARE = 0.75
-
-# A block is a file, whose lists have offsets of 32 bits.
-MAX_BLOCK_TOKENS = 1 << 31
-
-
-class PackingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The section [packing]."""
-
-    context_length: Annotated[int, msgspec.Meta(ge=256, le=1_048_576)] = 4096
-    """Tokens of a training sequence. May change when nothing is held; the next row then begins a generation."""
-    mode: Literal["sculpt", "best_fit"] = "sculpt"
-    """What rows are made of: "sculpt" puts related documents together, "best_fit" only minds the padding."""
-    pool_documents: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 1000
-    """Documents that wait in the pool (sculpt), or make up a round (best_fit)."""
-    max_wait_arrivals: Annotated[int, msgspec.Meta(ge=1)] | None = None
-    """Longest wait of a document, counted in documents that arrive after it; unset: 4 times pool_documents."""
-    alpha: Annotated[float, msgspec.Meta(ge=0)] = 1.0
-    """Weight of relatedness: the cosine of a document with the sum of its row."""
-    beta: Annotated[float, msgspec.Meta(ge=0)] = 0.5
-    """Weight of fit: a document's share of the room that its row has left."""
-    continuation_penalty: Annotated[float, msgspec.Meta(ge=0)] = 0.2
-    """What the tail of a split document loses. The more, the more often it opens a row, with nothing foreign before."""
-    closing_bonus: Annotated[float, msgspec.Meta(ge=0)] = 0.15
-    """Bonus for a document that (nearly) fills its row. The more, the less padding, and the less related the rows."""
-    shuffle_block_rows: Annotated[int, msgspec.Meta(ge=1)] = 1024
-    """Rows that are shuffled together, and held until they are complete; 1 keeps the order of closing."""
-    batch_quantum: Annotated[int, msgspec.Meta(ge=1)] = 1
-    """Sequences that are given out together or not at all."""
-
-    def __post_init__(self) -> None:
-        if self.max_wait < 2 * self.pool_documents:
-            raise ValueError(
-                f"packing.max_wait_arrivals = {self.max_wait_arrivals} is less than twice packing.pool_documents = "
-                f"{self.pool_documents}, so documents could not wait for a row that suits them: raise it, shrink the "
-                "pool, or leave it unset"
-            )
-        if self.context_length * self.shuffle_block_rows >= MAX_BLOCK_TOKENS:
-            raise ValueError(
-                f"packing.shuffle_block_rows = {self.shuffle_block_rows} rows of {self.context_length} tokens are more "
-                f"than the {MAX_BLOCK_TOKENS} that a file can hold: lower one of them"
-            )
-        if self.mode == "sculpt" and self.alpha == self.beta == 0:
-            raise ValueError(
-                "packing.alpha and packing.beta are both 0, so nothing tells documents apart: raise one of them"
-            )
-
-    @property
-    def max_wait(self) -> int:
-        """Longest wait in arrivals."""
-        if self.max_wait_arrivals is None:
-            return _MAX_WAIT_POOLS * self.pool_documents
-        return self.max_wait_arrivals
+# Arrivals after which the pool is divided anew, and how many for each cell: centres move, cells begin and end.
+_DIVIDE_AFTER = 4096
+_DIVIDE_AFTER_CELL = 40
 
 
 class _Counters(msgspec.Struct, frozen=True, array_like=True):
@@ -98,7 +49,15 @@ class _Counters(msgspec.Struct, frozen=True, array_like=True):
     num_arrivals: int  # pieces that ever entered the pool
 
 
+class _Division(msgspec.Struct, frozen=True, array_like=True):
+    """How the pool was divided last."""
+
+    num_arrivals: int = 0
+    centres: bytes = b""  # int8 [K, D]: of its cells; none: the pool is one
+
+
 _COUNTERS = single("packing", packed(_Counters))
+_DIVISION = single("cells of the pool", packed(_Division))
 
 
 def as_stored(config: PackingConfig, committed: FactSource) -> PackingConfig:
@@ -125,6 +84,7 @@ class Packer(FactOwner):
             batch_quantum=config.batch_quantum,
             context_length=config.context_length,
         )
+        self._division = FactCell(_DIVISION, _Division())
         self._rows = self._empty_rows()
         self._pieces = HeldPieces(self._padded_dimension)  # they wait until their row closes
         self._next_number = 0
@@ -137,7 +97,7 @@ class Packer(FactOwner):
 
     def tables(self) -> tuple[Table, ...]:
         """Pieces, rows and counters."""
-        return self._pieces, self._open_rows, self._cell, *self._blocks.tables()
+        return self._pieces, self._open_rows, self._cell, self._division, *self._blocks.tables()
 
     def _counters(self) -> _Counters:
         config = self._config
@@ -159,17 +119,44 @@ class Packer(FactOwner):
     def _empty_rows(self) -> Pool | BestFit:
         config = self._config
         if config.mode == "best_fit":
-            return BestFit(context_length=config.context_length, limit=config.pool_documents, max_wait=config.max_wait)
+            return BestFit(context_length=config.context_length, limit=config.pool_size, max_wait=config.max_wait)
         weights = Weights(
             context_length=config.context_length,
             alpha=config.alpha,
             beta=config.beta,
             continuation_penalty=config.continuation_penalty,
             closing_bonus=config.closing_bonus,
+            ceiling=np.inf if config.max_cosine is None else config.max_cosine,
             due_wait=int(_DUE_SHARE * config.max_wait),
             max_wait=config.max_wait,
         )
-        return Pool(weights=weights, limit=config.pool_documents, padded_dimension=self._padded_dimension)
+        return Pool(
+            weights=weights,
+            limit=config.pool_size,
+            padded_dimension=self._padded_dimension,
+            centres_KD=self._centres(),
+        )
+
+    def _centres(self) -> NDArray[np.int8] | None:
+        """Centres of the cells of the pool; None where it is one."""
+        centres = np.frombuffer(self._division.value.centres, np.int8)
+        return centres.reshape(-1, self._padded_dimension) if len(centres) and self._padded_dimension else None
+
+    @property
+    def is_division_due(self) -> bool:
+        """Whether the pool should be divided anew before the next documents."""
+        division, dimension = self._division.value, self._padded_dimension
+        if self._config.mode != "sculpt" or not dimension:
+            return False
+        after = max(_DIVIDE_AFTER, _DIVIDE_AFTER_CELL * len(division.centres) // dimension)
+        return not division.centres or self._num_arrivals >= division.num_arrivals + after
+
+    def divide(self, centres_KD: NDArray[np.float32]) -> None:
+        """Divide the pool by these centres, unit vectors like those of documents, until it is divided again."""
+        self._division.value = _Division(self._num_arrivals, quantize(centres_KD).tobytes())
+        centres = self._centres()
+        if isinstance(self._rows, Pool) and centres is not None:
+            self._rows.divide(centres)
 
     @property
     def _padded_dimension(self) -> int:
@@ -215,7 +202,7 @@ class Packer(FactOwner):
         """Take in documents in order; the rows that became final.
 
         `num_tokens_B` counts every token that is to be trained on, BOS and EOS included, and is at least 1.
-        `embeddings_BD` are unit vectors.
+        `embeddings_BD` are unit vectors, of a document that is longer than a row that of its tail.
         """
         if self._restoring:
             raise AssertionError("restore_embeddings comes between the last fact and the first document")
@@ -268,9 +255,12 @@ class Packer(FactOwner):
         for number in numbers[~waited_N].tolist():
             self._shorten(number)
         if waited_N.any():
-            gone = set(numbers.tolist())
-            rows = [[number for number in row if number not in gone] for row in self._rows.open_rows()]
-            self._load([row for row in rows if row])
+            gone, rows = set(numbers.tolist()), self._rows.open_rows()
+            if isinstance(self._rows, Pool) and gone.isdisjoint(number for row in rows for number in row):
+                self._rows.remove(numbers[waited_N])
+            else:
+                rows = [[number for number in row if number not in gone] for row in rows]
+                self._load([row for row in rows if row])
         return self._forget(numbers)
 
     def _waiting(self, numbers: NDArray[np.int64]) -> Arrivals:
@@ -362,8 +352,10 @@ class Packer(FactOwner):
         self._held_tokens -= int(pieces.lengths(taken_N).sum())
         return taken_N
 
-    def restore_embeddings(self, embed: Callable[[NDArray[np.int64]], NDArray[np.float32]]) -> None:
-        """Compute the vectors of pieces that wait or are in an open row: `embed` turns doc_nos_B into embeddings_BD.
+    def restore_embeddings(self, embed: Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.float32]]) -> None:
+        """Compute the vectors of pieces that wait or are in an open row.
+
+        `embed` turns numbers of documents (B,), and the tokens (B,) from which on they are read, into embeddings_BD.
 
         Call it after `restored`, and whenever embeddings begin or change their version. After a change of `mode` open
         rows are taken apart and their pieces wait again. Raises IdentityError if `context_length` was changed while
@@ -372,14 +364,13 @@ class Packer(FactOwner):
         rows = self._rows.open_rows()
         if self._restoring:
             rows = self._agree()
-            self._restoring = False
         numbers, held_N = self._pieces.held()
         closed = np.array([number for row in self._blocks for number in row.numbers], np.int64)
         waits_N = ~np.isin(numbers, closed)
-        doc_nos_B, places_N = np.unique(held_N["doc_no"][waits_N], return_inverse=True)
-        embeddings_BD = embed(doc_nos_B)
-        if embeddings_BD.shape[1] != self._dimension:
-            self._dimension = embeddings_BD.shape[1]
+        waiting_B, places_N = np.unique(held_N[["doc_no", "start"]][waits_N], return_inverse=True)
+        embeddings_BD = embed(waiting_B["doc_no"], waiting_B["start"])
+        if self._restoring or embeddings_BD.shape[1] != self._dimension:
+            self._dimension, self._restoring = embeddings_BD.shape[1], False
             self._rows = self._empty_rows()
         self._pieces.renew(numbers[waits_N], quantize(embeddings_BD)[places_N])
         self._load(rows)

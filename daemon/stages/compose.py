@@ -86,7 +86,7 @@ class Compose:
         if not self.embedder.is_trained:
             self.retraining.begin(doc_nos, tokens)
         self.clusters.seed(self.embedder.embed(held_out(tokens)))
-        self.packer.restore_embeddings(self.vectors)  # of documents that were packed without
+        self.packer.restore_embeddings(self.vectors_from)  # of documents that were packed without
         return True
 
     def compose(self, documents: Accepted, epoch: Epoch) -> Composed:
@@ -109,7 +109,8 @@ class Compose:
         if renewed is None:
             return
         self.clusters.renew(*renewed)
-        self.packer.restore_embeddings(self.vectors)
+        self.packer.divide(self.clusters.centres()[1])
+        self.packer.restore_embeddings(self.vectors_from)
 
     def _assign(self, documents: Accepted, epoch: Epoch) -> Tick:
         """Vectors and clusters. Bandit and mixture follow at once as clusters split and merge."""
@@ -218,10 +219,12 @@ class Compose:
         embeddings_BD = tick.embeddings_BD
         if not np.array_equal(doc_nos_B, tick.doc_nos_B):
             numbers_B, embeddings_BD = self._known(doc_nos_B, tick, numbers_B)
+        if self.packer.is_division_due:
+            self.packer.divide(self.clusters.centres()[1])
         return self.packer.add(
             doc_nos_B=doc_nos_B,
             num_tokens_B=num_tokens_B,
-            embeddings_BD=embeddings_BD,
+            embeddings_BD=self._of_tails(doc_nos_B, num_tokens_B, embeddings_BD),
             numbers_B=numbers_B,
             uses_B=np.array([use for _, use in balanced.emitted], np.int64),
         )
@@ -239,6 +242,29 @@ class Compose:
             numbers_B[b] = numbers_from(sampled.numbers)[0]
             embeddings_BD[b] = self.vectors(doc_nos_B[b : b + 1])[0]
         return numbers_B, embeddings_BD
+
+    def _of_tails(
+        self, doc_nos_B: NDArray[np.int64], num_tokens_B: NDArray[np.int64], embeddings_BD: Vectors
+    ) -> Vectors:
+        """The vectors with those of tails in place of their documents', as the pool wants them."""
+        long_B = num_tokens_B > self.context_length
+        if not (long_B.any() and embeddings_BD.shape[1]):
+            return embeddings_BD
+        starts_B = (num_tokens_B - 1) // self.context_length * self.context_length
+        replaced_BD = embeddings_BD.copy()
+        replaced_BD[long_B] = self.vectors_from(doc_nos_B[long_B], starts_B[long_B])
+        return replaced_BD
+
+    def vectors_from(self, doc_nos_B: NDArray[np.int64], starts_B: NDArray[np.int64]) -> Vectors:
+        """Vectors of held documents, read from token `starts_B` on; a teacher's are those of whole documents."""
+        if not self._embeds_again:
+            return self.vectors(doc_nos_B)
+        return self.embedder.embed(self.held.parts(doc_nos_B, starts_B, self.held.num_tokens(doc_nos_B) - starts_B))
+
+    @property
+    def _embeds_again(self) -> bool:
+        """Whether vectors are computed from tokens whenever they are wanted."""
+        return self.makes_vectors and self.clusters.is_seeded and not self.embedder.stores_vectors
 
     def vectors(self, doc_nos_B: NDArray[np.int64]) -> Vectors:
         """Vectors of held documents whose tick is over: a teacher's as they were then, a student's as it sees them.
@@ -288,4 +314,4 @@ class Compose:
                 )
             ),
         )
-        self.packer.restore_embeddings(self.vectors)
+        self.packer.restore_embeddings(self.vectors_from)

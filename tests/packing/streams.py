@@ -21,8 +21,9 @@ class Stream:
 
     lengths_B: NDArray[np.int64]
     embeddings_BD: NDArray[np.float32]
+    centres_KD: NDArray[np.float32] | None = None
 
-    def embed(self, doc_nos_B: NDArray[np.int64]) -> NDArray[np.float32]:
+    def embed(self, doc_nos_B: NDArray[np.int64], starts_B: NDArray[np.int64]) -> NDArray[np.float32]:
         return self.embeddings_BD[doc_nos_B % len(self.lengths_B)]
 
 
@@ -38,7 +39,7 @@ def zipf_topics(
     vectors_BD = centers[clusters_B] + rng.normal(size=(num_documents, dimension)) * 0.6 / np.sqrt(dimension)
     vectors_BD /= np.linalg.norm(vectors_BD, axis=1, keepdims=True)
     lengths_B = np.clip(rng.lognormal(6.3, 1.1, num_documents), 8, max_tokens).astype(np.int64)
-    return Stream(lengths_B, vectors_BD.astype(np.float32))
+    return Stream(lengths_B, vectors_BD.astype(np.float32), centers.astype(np.float32))
 
 
 def log_normal(num_documents: int, *, seed: int = 5, median: float = 545, mean: float = 994) -> Stream:
@@ -86,7 +87,9 @@ def flush(packer: Packer, *, fill: bool = False) -> list[Row]:
 
 
 def give(packer: Packer, stream: Stream, start: int, end: int, *, use: int = 0) -> Rows:
-    """Documents [start, end) of the stream."""
+    """Documents [start, end) of the stream; before them the pool is divided, if that is due."""
+    if stream.centres_KD is not None and packer.is_division_due:
+        packer.divide(stream.centres_KD)
     doc_nos_B = np.arange(start, min(end, len(stream.lengths_B)))
     return packer.add(
         doc_nos_B=doc_nos_B,

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kernels.best_fit import best_fit
-from packing.packer import Packer, PackingConfig
+from packing.packer import Packer
+from packing.packing_config import PackingConfig
 from tests.packing.streams import log_normal, pack_all
 
 
