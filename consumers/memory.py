@@ -16,7 +16,7 @@ from consumers.broker import CommitReport, JournalRecord, MessagePlace, RawDocum
 from consumers.formats.prepared import decode_message
 from consumers.prepared import Coverage
 from curatord.errors import JournalUnusable, StateError
-from curatord.records import DeadLetter
+from curatord.records import DeadLetter, Probe
 from curatord.sequence import EndOfStream, PackedSequence
 from state.epoch import Committed, Epoch, Holdout
 from state.journal import apply_journalled
@@ -53,6 +53,7 @@ class World:
     ends: list[EndOfStream] = field(default_factory=list)
     holdouts: list[Holdout] = field(default_factory=list)
     dead_letters: list[DeadLetter] = field(default_factory=list)
+    probes: list[Probe] = field(default_factory=list)
     journal: list[JournalRecord] = field(default_factory=list)  # with those that were cut, which no broker gives out
     journal_start: int = 0  # offset of the first record that was not cut
     num_read: int = 0  # committed place in `documents`
@@ -162,6 +163,7 @@ class MemoryBroker:
         self._world.ends += [] if epoch.end is None else [epoch.end]
         self._world.holdouts += chain.from_iterable(epoch.holdouts)
         self._world.dead_letters += epoch.dead_letters
+        self._world.probes += epoch.probes
         self._world.num_read += epoch.num_rows
         if self._world.end:
             self._world.position = epoch.positions.get(self._world.documents[0].source, self._world.position)

@@ -122,6 +122,21 @@ class Reward(msgspec.Struct, frozen=True, kw_only=True):
             _check_range("checkpoint", self.checkpoint, (1 << 63) - 1)
 
 
+class Probe(msgspec.Struct, frozen=True, kw_only=True):
+    """A document for which a reward is wanted, since little is known of its cluster: all that a scorer needs.
+
+    It goes out as JSON. A reward answers it with its `doc_id`.
+    """
+
+    doc_id: str
+    cluster: int  # as its tick found it
+    policy_version: int  # of the bandit that asks
+    num_tokens: int  # of the whole document, by the lane's tokenizer
+    text: str  # its beginning
+    source: str = ""
+    version: int = WIRE_VERSION
+
+
 class SafePoint(msgspec.Struct, frozen=True, kw_only=True):
     """A run will never read a sequence before this one again: its oldest checkpoint goes on there.
 

@@ -17,6 +17,7 @@ from curation.selection.document_rewards import DocumentRewards
 from curation.selection.mixture import Mixture
 from curation.selection.reward_sources import PROGRESS, default_source_floor, is_damped
 from curation.selection.rewards import Rewards
+from curation.selection.scored import Scored
 from curation.selection.target_gate import TargetGate
 from curation.topics.clusters import Clusters
 from curation.vectors.embedder import Embedder
@@ -32,6 +33,7 @@ from daemon.stages.feedback import FeedbackJoin
 from daemon.stages.hold_out import HoldOut
 from daemon.stages.identify import Identify
 from daemon.stages.prepare import Prepare
+from daemon.stages.probes import Probing
 from daemon.stages.record import Record
 from daemon.stages.ticks import Ticks
 from daemon.stages.verdict_rows import VerdictRows
@@ -73,7 +75,9 @@ def build(
     phases, ledger, held, segments = phases or PhaseClock(), Ledger(), HeldDocuments(), Segments(store)
     ticks, seed = Ticks(quality.model_names), config.output.seed
     embedding = _embedding(config, store, tokenizer, progress)
-    compose = _compose(config, store, embedding, held, ledger, phases, models)
+    probe_tokens = config.probes.max_tokens if config.topics.probes else 0
+    probing = Probing(held=held, decode=tokenizer.decode, max_tokens=probe_tokens)
+    compose = _compose(config, store, embedding, probing, ledger, phases, models)
     identify, verdict_rows = Identify(ledger, segments, indices.ids), VerdictRows(share=verdicts_share, seed=seed)
     return Pipeline(
         config=config,
@@ -106,15 +110,17 @@ def build(
 
 
 def _feedback(config: Config, store: Store, compose: Compose, ticks: Ticks, identify: Identify) -> FeedbackJoin:
-    """The join of what trainers and scorers say."""
+    """All that takes in messages of trainers and scorers."""
     return FeedbackJoin(
         rewards=compose.rewards,
+        scored=Scored(),
         safe_points=SafePoints(),
         placements=PlacementIndex(store),
         assignments=compose.assignments,
         clusters=compose.clusters,
         waiting=ticks.waiting,
         doc_no_of=identify.doc_no_of,
+        faded=lambda doc_no: compose.bandit.faded(identify.next_doc_no - doc_no, of=identify.next_doc_no),
         learns_losses=config.bandit.enabled and PROGRESS in config.bandit.reward,
         max_dead_letter_bytes=config.dead_letters.max_bytes,
     )
@@ -156,7 +162,7 @@ def _compose(
     config: Config,
     store: Store,
     embedding: tuple[Embedder, Retraining],
-    held: HeldDocuments,
+    probing: Probing,
     ledger: Ledger,
     phases: PhaseClock,
     models: Models,
@@ -176,7 +182,8 @@ def _compose(
         assignments=Assignments(store),
         mixture=Mixture(config.mixture, seed=seed),
         packer=Packer(config.packing, seed=seed),
-        held=held,
+        probing=probing,
+        held=probing.held,
         ledger=ledger,
         phases=phases,
         learns_rewards=config.bandit.enabled,

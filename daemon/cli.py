@@ -214,6 +214,45 @@ def prepare(inputs: tuple[str, ...], output: Path | None, config_path: Path | No
 
 @cli.command()
 @config_option
+@click.option("--model", type=click.Path(path_type=Path), help="A checkpoint, or a trainer's folder of checkpoints.")
+@click.option("--reference", type=click.Path(path_type=Path), help="Documents on which the loss is to fall.")
+@click.option(
+    "--scorer",
+    "scorers",
+    multiple=True,
+    default=("influence",),
+    show_default=True,
+    metavar="NAME",
+    help="influence, perplexity, or a function of your own as module:function; several give a reward each.",
+)
+@click.option(
+    "--damping",
+    type=click.FloatRange(0, min_open=True),
+    default=0.1,
+    show_default=True,
+    help="Of the curvature, over its mean; more makes influence more like a product of gradients.",
+)
+@click.option("--device", default="", help="As torch names it; else a GPU where there is one.")
+def score(
+    config_path: Path | None,
+    model: Path | None,
+    reference: Path | None,
+    scorers: tuple[str, ...],
+    damping: float,
+    device: str,
+) -> None:
+    """Answer the lane's requests for rewards, as one of many workers, until it is stopped.
+
+    The model is any causal language model of transformers. The newest checkpoint in its folder counts; a newer one
+    takes over as soon as it is written.
+    """
+    from daemon.scoring.service import Options, run_scorer
+
+    sys.exit(run_scorer(Options(find_config(config_path), model, reference, scorers, damping, device)))
+
+
+@cli.command()
+@config_option
 @json_option
 def status(config_path: Path | None, as_json: bool) -> None:
     """Show how the service does, then exit: 0 healthy, 1 degraded, 69 if it does not answer."""

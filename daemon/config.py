@@ -29,6 +29,7 @@ from curation.selection.target import TargetConfig
 from curation.topics.clusters import ClustersConfig
 from curation.vectors.teacher import EmbeddingConfig
 from curatord.errors import ConfigError
+from daemon.stages.probes import ProbesConfig
 from ops.log import LogConfig
 from ops.server import MetricsConfig
 from packing.packing_config import PackingConfig
@@ -100,6 +101,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Which topics to sample."""
     feedback: FeedbackConfig = FeedbackConfig()
     """What trainers say of topics."""
+    probes: ProbesConfig = ProbesConfig()
+    """Which rewards are asked for."""
     mixture: MixtureConfig = MixtureConfig()
     """How topics and sources are balanced."""
     packing: PackingConfig = PackingConfig()
@@ -117,6 +120,11 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     def __post_init__(self) -> None:
         check_sources(self.bandit.reward, self.quality.heads, has_target=bool(self.target.files))
+        if self.topics.probes and not self.bandit.enabled:
+            raise ValueError(
+                f"topics.probes = {self.topics.probes!r} is for requests of the bandit, which is off: set "
+                "bandit.enabled = true, or leave topics.probes empty"
+            )
 
     @property
     def makes_vectors(self) -> bool:

@@ -90,7 +90,7 @@ class Pipeline(FactOwner):
     def _owners(self) -> tuple[FactOwner, ...]:
         """All that own facts."""
         return (
-            *(self.identify, self.ticks, self.held, self.feedback.safe_points),
+            *(self.identify, self.ticks, self.held, self.feedback.safe_points, self.feedback.scored),
             *self.decide.owners(),
             *self.compose.owners(),
         )

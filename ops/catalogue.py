@@ -107,6 +107,14 @@ class Metric(StrEnum):
         "partition",
         MAX_PARTITIONS,
     )
+    SCORED = (
+        "scored_total",
+        "What becomes of requests for rewards: scored, short, unreadable, failed?",
+        "outcome",
+        4,
+    )
+    SCORE_PARTITIONS = ("score_partitions", "How many partitions of requests does this worker score?")
+    SCORE_CHECKPOINT = ("score_checkpoint_seconds", "When was the checkpoint written that this worker scores by?")
     LAG = ("lag_messages", "Is it falling behind, and where?", "partition", MAX_PARTITIONS)
 
     SEQUENCES = ("sequences_total", "How many sequences come out?")

@@ -238,6 +238,33 @@ class Events:
         self.metrics.add(Metric.PREPARED_BYTES, num_bytes)
         self.beat()
 
+    def scoring(self, num_partitions: int) -> None:
+        """This worker scores the requests of so many partitions; none while others have them all."""
+        self.metrics.set(Metric.SCORE_PARTITIONS, num_partitions)
+        self._become(Status.READY, f"scoring {num_partitions} partitions")
+        self._often(INFO, "scoring", {"partitions": num_partitions}, str(num_partitions))
+
+    def scored(self, outcomes: Mapping[str, int]) -> None:
+        """Requests were answered, or had no answer, by outcome. No line."""
+        for outcome, number in outcomes.items():
+            self.metrics.add(Metric.SCORED, number, outcome)
+        self.beat()
+
+    def checkpoint_loaded(self, *, version: int, folder: str) -> None:
+        """Rewards are by this checkpoint from now on."""
+        self.metrics.set(Metric.SCORE_CHECKPOINT, version / 1000)
+        self._log.info("checkpoint_loaded", version=version, folder=folder)
+
+    def no_checkpoint(self, folder: str) -> None:
+        """There is none yet; requests wait for it."""
+        self._become(Status.CONNECTING, f"waiting for a checkpoint in {folder}")
+        self._often(WARNING, "no_checkpoint", {"folder": folder}, folder)
+        self.beat()
+
+    def scorer_failed(self, scorer: str, problem: str) -> None:
+        """A checkpoint cannot be loaded, or a function of the user's gave no numbers: the worker goes on without."""
+        self._often(ERROR, "scorer_failed", {"scorer": scorer, "problem": problem[:MAX_TEXT]}, scorer)
+
     def stream_ended(self, *, generation: int, seq_no: int) -> None:
         """The end of the stream was asked for: all went out, and it is marked."""
         self._log.info("stream_ended", generation=generation, seq_no=seq_no)

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from curatord.records import DeadLetter
+from curatord.records import DeadLetter, Probe
 from curatord.sequence import EndOfStream, PackedSequence
 from state.tally import Tally
 
@@ -98,6 +98,7 @@ class Epoch:
     holdouts: list[list[Holdout]] = field(default_factory=list)  # whole shards
     verdicts: list[VerdictShard] = field(default_factory=list)
     dead_letters: list[DeadLetter] = field(default_factory=list)
+    probes: list[Probe] = field(default_factory=list)  # documents for which rewards are wanted
     num_rows: int = 0  # input rows read
     tallies: dict[str, Tally] = field(default_factory=dict)  # input name -> what became of its rows
     surges: list[RemovalSurge] = field(default_factory=list)  # sources that lost far more documents than usual

@@ -75,6 +75,11 @@ class KafkaConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         """Name of the consumer group that prepares documents for the lane."""
         return f"{self.lane}-prepare"
 
+    @property
+    def scorers(self) -> str:
+        """Name of the consumer group that scores documents for the lane."""
+        return f"{self.lane}-score"
+
     def patient(self, seconds: float) -> KafkaConfig:
         """The same, but no answer is waited for longer than so many seconds."""
         return msgspec.structs.replace(self, request_timeout_s=min(seconds, self.request_timeout_s))

@@ -11,6 +11,7 @@ import numpy as np
 import xxhash
 
 from consumers.formats.dead_letters import coordinates, dead_letter_record
+from consumers.formats.probes import encode_probe
 from consumers.formats.verdicts import VERSION, verdict_records
 from consumers.kafka.clients import BATCH_BYTES, describe_topics
 from consumers.kafka.connection import KafkaConfig
@@ -66,6 +67,7 @@ class Outputs:
     batch_quantum: int
     dead_letter_partitions: int
     verdict_partitions: int  # 0: none are sent
+    probe_partitions: int = 0  # 0: none are sent
 
     def records(self, epoch: Epoch, store: Store) -> list[Outgoing]:
         """Everything that the epoch sends, in order."""
@@ -78,6 +80,7 @@ class Outputs:
         if epoch.end is not None:
             records += self._ends(epoch.end)
         records += [self._dead_letter(letter) for letter in epoch.dead_letters]
+        records += self._probes(epoch)
         return records + self._verdicts(epoch, store) if self.verdict_partitions else records
 
     def _sequence(self, sequence: PackedSequence) -> Outgoing:
@@ -117,6 +120,18 @@ class Outputs:
         key, value, headers = dead_letter_record(letter)
         return Outgoing(self.topics.dead_letters, max(partition, 0) % self.dead_letter_partitions, value, key, headers)
 
+    def _probes(self, epoch: Epoch) -> list[Outgoing]:
+        """In turn to all partitions, so that scorers share them."""
+        return [
+            Outgoing(
+                self.topics.probes,
+                (epoch.number + place) % self.probe_partitions,
+                encode_probe(probe),
+                probe.doc_id.encode("utf-8", "surrogatepass"),
+            )
+            for place, probe in enumerate(epoch.probes if self.probe_partitions else ())
+        ]
+
     def _verdicts(self, epoch: Epoch, store: Store) -> list[Outgoing]:
         headers = [("v", VERSION), ("epoch", b"%d" % epoch.number)]
         place = epoch.number % self.verdict_partitions
@@ -137,7 +152,7 @@ def open_outputs(
 
     Raises `ConfigError` if one is missing or does not take the largest record, `BrokerUnavailable`.
     """
-    names = [topics.sequences, topics.dead_letters, topics.verdicts]
+    names = [topics.sequences, topics.dead_letters, topics.verdicts, topics.probes]
     found = describe_topics(kafka, [name for name in names if name])
     check_limit(found[topics.sequences].max_message_bytes, packing.context_length, topics.sequences)
     return Outputs(
@@ -149,6 +164,7 @@ def open_outputs(
         batch_quantum=packing.batch_quantum,
         dead_letter_partitions=found[topics.dead_letters].num_partitions,
         verdict_partitions=found[topics.verdicts].num_partitions if topics.verdicts else 0,
+        probe_partitions=found[topics.probes].num_partitions if topics.probes else 0,
     )
 
 

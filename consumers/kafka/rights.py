@@ -29,6 +29,11 @@ def worker_rights(topics: TopicsConfig) -> dict[str, tuple[str, ...]]:
     return {topics.documents: ("Read",), topics.prepared: ("Write", "DescribeConfigs")}
 
 
+def scorer_rights(topics: TopicsConfig) -> dict[str, tuple[str, ...]]:
+    """The operations that a worker of `curatord score` needs on each topic."""
+    return {topics.probes: ("Read",), topics.feedback: ("Write", "DescribeConfigs")}
+
+
 def topic_rights(topics: TopicsConfig) -> dict[str, tuple[str, ...]]:
     """The operations that the service needs on each topic, as an authorizer names them."""
     rights = {
@@ -37,6 +42,7 @@ def topic_rights(topics: TopicsConfig) -> dict[str, tuple[str, ...]]:
         topics.feedback: ("Read",),
         topics.sequences: ("Write", "DescribeConfigs"),
         topics.verdicts: ("Write", "DescribeConfigs"),
+        topics.probes: ("Write", "DescribeConfigs"),
         topics.dead_letters: ("Write", "DescribeConfigs"),
         topics.journal: ("Read", "Write"),
         topics.artifacts: ("Read", "Write"),
@@ -66,6 +72,15 @@ def check_rights_of_workers(admin: KafkaAdminClient, config: KafkaConfig, topics
     for group, operation in ((config.workers, "Read"), (config.lane, "Describe")):
         if _is_refused(admin.describe_groups, group, GroupAuthorizationFailedError):
             missing.append(("group", group, (operation,)))
+    if missing:
+        raise _refused(config, missing)
+
+
+def check_rights_of_scorers(admin: KafkaAdminClient, config: KafkaConfig, topics: TopicsConfig) -> None:
+    """As `check_rights`, for those that score documents for the lane."""
+    missing = _missing_of_topics(admin, scorer_rights(topics))
+    if _is_refused(admin.describe_groups, config.scorers, GroupAuthorizationFailedError):
+        missing.append(("group", config.scorers, ("Read",)))
     if missing:
         raise _refused(config, missing)
 

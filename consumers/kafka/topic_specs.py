@@ -15,6 +15,7 @@ from kafka.admin import ConfigResource, ConfigResourceType
 from kafka.errors import AuthorizationError, KafkaError, NoError, UnknownTopicOrPartitionError, for_code
 
 from consumers.formats.dead_letters import MAX_ENVELOPE_BYTES
+from consumers.formats.probes import MAX_PROBE_BYTES
 from consumers.formats.verdicts import MAX_RECORD_BYTES as MAX_VERDICTS_BYTES
 from consumers.kafka.clients import unreachable
 from consumers.kafka.connection import KafkaConfig
@@ -132,6 +133,15 @@ def topic_specs(
             at_least={"max.message.bytes": batch_bytes(dead_letter_bytes + MAX_ENVELOPE_BYTES)},
             initially={"retention.ms": str(30 * DAY_MS)},
         ),
+        *_scoring_specs(topics, num_partitions),
+        *_own_specs(topics),
+    ]
+    return [spec for spec in specs if spec.name]
+
+
+def _scoring_specs(topics: TopicsConfig, num_partitions: int) -> list[TopicSpec]:
+    """The topics of rewards, and of requests for them."""
+    return [
         TopicSpec(
             name=topics.feedback,
             what="losses and rewards in",
@@ -139,9 +149,15 @@ def topic_specs(
             exactly=KEPT,
             initially={"retention.ms": str(7 * DAY_MS)},
         ),
-        *_own_specs(topics),
+        TopicSpec(
+            name=topics.probes,
+            what="requests for rewards out",
+            num_partitions=num_partitions,
+            exactly=KEPT,
+            at_least={"max.message.bytes": batch_bytes(MAX_PROBE_BYTES)},
+            initially={"retention.ms": str(DAY_MS)},
+        ),
     ]
-    return [spec for spec in specs if spec.name]
 
 
 def _own_specs(topics: TopicsConfig) -> list[TopicSpec]:

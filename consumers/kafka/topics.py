@@ -24,6 +24,8 @@ class TopicsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """What could not be read goes out here."""
     feedback: Annotated[str, msgspec.Meta(pattern=r"^[a-zA-Z0-9._-]{0,249}$")] = "feedback"
     """Losses and rewards come in here; "" reads none."""
+    probes: Annotated[str, msgspec.Meta(pattern=r"^[a-zA-Z0-9._-]{0,249}$")] = ""
+    """Documents for which the bandit wants rewards go out here, to `curatord score`; "" asks for none."""
     journal: TopicName = "journal"
     """The lane's own record of every commit; one partition."""
     artifacts: TopicName = "artifacts"

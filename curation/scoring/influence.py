@@ -171,6 +171,7 @@ class Influence:
         self._damping, self._seed = damping, seed
         self._blocks: dict[int, Block] = {}
         self._directions: dict[int, torch.Tensor] = {}
+        self.of_reference = 0.0  # the mean influence of a token of the reference itself
 
     def fit(self, documents: Documents, *, draws: int = 1) -> None:
         """The factors of H, from documents as the model trains on, with labels that it samples, `draws` a position."""
@@ -226,10 +227,12 @@ class Influence:
             num_targets += int(batch.is_target_BT.sum())
             with traced(self._model, self._layers, batch, add):
                 torch.autograd.backward(token_losses(self._model, batch).sum())
-        damping = self.damping
+        damping, self.of_reference = self.damping, 0.0
         for block, of_it in self._blocks.items():
-            turned = of_it.outputs.T @ (sums[block] / num_targets) @ of_it.inputs
+            pull = sums[block] / num_targets
+            turned = of_it.outputs.T @ pull @ of_it.inputs
             self._directions[block] = of_it.outputs @ (turned / (of_it.eigenvalues + damping)) @ of_it.inputs.T
+            self.of_reference += float((pull * self._directions[block]).sum())
 
     def score(self, documents: Documents) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Influence of each document for a token of it, and its mean loss in nats.

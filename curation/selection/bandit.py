@@ -198,6 +198,11 @@ class Bandit(FactOwner):
             self._shared.pending_counts.append(count)
             self._shared.pending_sources.append(self._config.reward.index(source) if source else 0)
 
+    def faded(self, documents: int, *, of: int) -> float:
+        """The share of a reward that is left when so many documents were read since, `of` all that ever were."""
+        sampled = documents * self._shared.documents / max(of, 1)
+        return float(self._config.discount ** (sampled / DISCOUNT_DOCUMENTS))
+
     def tick(self, neighbours: Iterable[tuple[int, int, float]] = ()) -> None:
         """Close the tick: forget a little, then learn the rewards that came in since the last one.
 

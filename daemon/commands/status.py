@@ -52,6 +52,8 @@ class Status:
     workers: list[str] = field(default_factory=list)  # clients of the group that prepares, by host
     unprepared: dict[str, int] | None = None  # documents that wait for a worker, by partition
     prepared: dict[str, int] | None = None  # messages of workers that wait for the lane, by partition
+    scorers: list[str] = field(default_factory=list)  # clients of the group that scores, by host
+    unscored: dict[str, int] | None = None  # requests for rewards that wait for a scorer, by partition
     readiness: str = ""  # of the process at metrics.listen
     is_ready: bool | None = None
     metrics: dict[str, dict[str, float]] = field(default_factory=dict)  # name -> labels -> value
@@ -86,6 +88,8 @@ def print_status(config_path: Path | None, *, as_json: bool) -> int:
         status.problems.append("no process is in the lane's group: start `curatord run`")
     if status.unprepared is not None and not status.workers:
         status.problems.append(f"no worker is in the group {config.kafka.workers}: start `curatord prepare`")
+    if status.unscored is not None and not status.scorers:
+        status.problems.append(f"no worker is in the group {config.kafka.scorers}: start `curatord score`")
     if status.is_ready is False:
         status.problems.append(f"the process here is not ready: {status.readiness}")
     if as_json:
@@ -160,6 +164,9 @@ def _ask(admin: KafkaAdminClient, consumer: KafkaConsumer, config: Config, statu
             status.workers = _named(group_members(admin, config.kafka.workers))
             status.unprepared = _lag(consumer, of_workers, topics.documents)
             status.prepared = _lag(consumer, offsets, topics.prepared)
+        if topics.probes:
+            status.scorers = _named(group_members(admin, config.kafka.scorers))
+            status.unscored = _lag(consumer, group_offsets(admin, config.kafka.scorers), topics.probes)
     except KafkaError as error:  # a leader died, and there is no other yet
         status.problems.append(f"how far it is behind is not known now: {error}")
 
@@ -186,6 +193,9 @@ def _lines(config: Config, status: Status) -> Iterator[str]:
         waiting = sum(status.unprepared.values())
         yield f"Workers   {', '.join(status.workers) or 'none'}; {waiting:,} messages wait for them"
         yield f"Prepared  {sum((status.prepared or {}).values()):,} messages of workers wait for the lane"
+    if status.unscored is not None:
+        waiting = sum(status.unscored.values())
+        yield f"Scorers   {', '.join(status.scorers) or 'none'}; {waiting:,} requests for rewards wait for them"
     outcomes = metrics.get("documents_total", {})
     if outcomes:
         total = sum(outcomes.values())

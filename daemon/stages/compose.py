@@ -20,6 +20,7 @@ from curation.topics.clusters import Clusters
 from curation.topics.lineage import LineageEvent, write_events
 from curation.vectors.embedder import Embedder, held_out
 from curation.vectors.retraining import Retraining
+from daemon.stages.probes import Probing
 from ops.phases import PhaseClock
 from packing.held import HeldDocuments
 from packing.packer import Packer
@@ -62,6 +63,7 @@ class Compose:
     assignments: Assignments
     mixture: Mixture
     packer: Packer
+    probing: Probing
     held: HeldDocuments
     ledger: Ledger
     phases: PhaseClock
@@ -179,6 +181,7 @@ class Compose:
         strata_B = strata_of(tick.languages, tick.sources) if self.learns_rewards else ()
         admission = self.bandit.sample(tick.clusters_B, tick.keys_B, tick.num_tokens_B, strata_B)
         self._reward(tick, strata_B, last_doc_no, epoch)
+        self.probing.ask(tick, admission.probed_B, epoch)
         self.bandit.tick(self.clusters.neighbours(NEIGHBOURS) if self.learns_rewards else ())
         self._reject(tick.doc_nos_B[~admission.admitted_B])
         propensities_B = tick.propensities_B * admission.propensities_B

@@ -16,6 +16,7 @@ from consumers.formats.feedback import decode_feedback
 from curation.selection.loss_curves import Losses
 from curation.selection.reward_sources import SCORER
 from curation.selection.rewards import Rewards
+from curation.selection.scored import Scored
 from curation.ticks import TickBuffer
 from curation.topics.clusters import Clusters
 from curatord.errors import Undecodable
@@ -31,12 +32,14 @@ class FeedbackJoin:
     """From messages to what the next tick learns."""
 
     rewards: Rewards
+    scored: Scored
     safe_points: SafePoints
     placements: PlacementIndex
     assignments: Assignments
     clusters: Clusters
     waiting: TickBuffer
     doc_no_of: Callable[[str], int]  # -1: never read, or retracted
+    faded: Callable[[int], float]  # what the bandit would have left of a reward of a document by now
     learns_losses: bool  # whether anything is made of the losses of trainers
     max_dead_letter_bytes: int
 
@@ -69,21 +72,28 @@ class FeedbackJoin:
 
     def _reward(self, record: Reward, epoch: Epoch) -> str:
         """Gather a plain reward; the outcome."""
-        cluster = record.cluster
+        cluster, doc_no = record.cluster, None
         if record.doc_id is not None:
             doc_no = self.doc_no_of(record.doc_id)
             cluster = self.assignments.find(doc_no, epoch) if doc_no >= 0 else None
-            if cluster is None:
-                if doc_no not in self.waiting:
-                    return "unknown_document"
-                self.rewards.reward_document(doc_no, record.reward, _scorer(record))
-                return "learned"
-        assert cluster is not None
-        survivor = self.clusters.survivor(cluster)
-        if survivor is None:
+            if cluster is None and doc_no not in self.waiting:
+                return "unknown_document"
+        survivor = None if cluster is None else self.clusters.survivor(cluster)
+        if cluster is not None and survivor is None:
             return "unknown_cluster"
-        self.rewards.reward_cluster(survivor, record.reward, _scorer(record))
-        return "learned"
+        outcome, count = self._count_of(record, doc_no)
+        if outcome == "learned" and survivor is not None:
+            self.rewards.reward_cluster(survivor, record.reward, _scorer(record), count)
+        elif outcome == "learned" and doc_no is not None:
+            self.rewards.reward_document(doc_no, record.reward, _scorer(record), count)
+        return outcome
+
+    def _count_of(self, record: Reward, doc_no: int | None) -> tuple[str, float]:
+        """The outcome of a reward, and how many rewards it counts as: less, the later it comes."""
+        if record.checkpoint is None:
+            return "learned", 1.0
+        outcome, count = self.scored.weigh(record.scorer, record.checkpoint, doc_no)
+        return outcome, count if doc_no is None else count * self.faded(doc_no)
 
     def _report(self, record: Feedback, epoch: Epoch) -> str:
         """Gather the losses of a trainer's step; the outcome.

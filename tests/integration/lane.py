@@ -21,7 +21,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from daemon.cli import cli
 from tests.integration.world import PATIENCE_S, create_topics
 
-TOPICS = ("documents", "prepared", "sequences", "dead_letters", "feedback", "journal", "artifacts")
+TOPICS = ("documents", "prepared", "sequences", "dead_letters", "feedback", "probes", "journal", "artifacts")
 NEVER_RESTARTED = {65, 78}  # as in the unit file
 MAX_RECORD_BYTES = 8 << 20
 
@@ -37,11 +37,13 @@ class Lane:
     session_timeout_s: float = 3.0
     snapshot_dir: Path | None = None
     is_prepared: bool = False  # whether workers stand before it
+    is_scored: bool = False  # whether it asks scorers for rewards
     variants: dict[str, str] = field(default_factory=dict)  # settings of single instances
     topics: dict[str, str] = field(init=False)
 
     def __post_init__(self) -> None:
-        names = [name for name in TOPICS if self.is_prepared or name != "prepared"]
+        off = {"prepared": not self.is_prepared, "probes": not self.is_scored}
+        names = [name for name in TOPICS if not off.get(name)]
         self.topics = {name: f"{self.prefix}-{name.replace('_', '-')}" for name in names}
 
     def create_topics(self, partitions: int = 1) -> None:
@@ -89,6 +91,7 @@ class Instance:
     bootstrap: str
     program: tuple[str, ...] = ("curatord",)
     command: str = "run"
+    arguments: tuple[str, ...] = ()
     exits: list[int] = field(default_factory=list)
     process: subprocess.Popen[bytes] | None = None
 
@@ -100,7 +103,7 @@ class Instance:
         config = self.lane.config(self.name, self.bootstrap)
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", *self.program, self.command, "-c", str(config)],
+                [sys.executable, "-m", *self.program, self.command, "-c", str(config), *self.arguments],
                 stdout=log,
                 stderr=log,
                 env={**os.environ, "OMP_NUM_THREADS": "1"},

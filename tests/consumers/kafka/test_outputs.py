@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from consumers.formats.probes import decode_probe
 from consumers.kafka.outputs import Outputs
 from consumers.kafka.topics import TopicsConfig
 from curatord.partition import END_HEADER
+from curatord.records import Probe
 from curatord.sequence import EndOfStream, decode_end
 from state.epoch import Epoch
 from state.store import Store
@@ -35,3 +37,28 @@ def test_a_generation_is_marked_on_every_partition_before_its_first_sequence(tmp
         assert records[: len(marks)] == marks
         assert all(decode_end(mark.value) == EndOfStream(1, 0) for mark in marks)
     store.close()
+
+
+def test_requests_for_rewards_go_to_all_partitions_in_turn(tmp_path: Path) -> None:
+    outputs = Outputs(
+        topics=TopicsConfig(probes="probes"),
+        num_partitions=1,
+        tokenizer_digest=1,
+        vocabulary_size=1000,
+        context_length=32,
+        batch_quantum=1,
+        dead_letter_partitions=1,
+        verdict_partitions=0,
+        probe_partitions=2,
+    )
+    wanted = [Probe(doc_id=f"d{n}", cluster=n, policy_version=0, num_tokens=1, text="t") for n in range(3)]
+    epoch = Epoch(number=4, identity="", probes=wanted)
+    store = Store(tmp_path)
+    records = outputs.records(epoch, store)
+    store.close()
+    assert [(record.topic, record.partition, record.key) for record in records] == [
+        ("probes", 0, b"d0"),
+        ("probes", 1, b"d1"),
+        ("probes", 0, b"d2"),
+    ]
+    assert [decode_probe(record.value) for record in records] == wanted

@@ -1,0 +1,1 @@
+"""Documents scored for the lane, by a worker apart from it."""
