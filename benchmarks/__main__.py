@@ -29,6 +29,7 @@ SCENARIOS = {
     "drift": "benchmarks.drift",
     "bandit-mixture": "benchmarks.bandit_mixture",
     "influence": "benchmarks.influence",
+    "loss-shares": "benchmarks.loss_shares",
     "packing": "benchmarks.packing",
     "sequence-codec": "benchmarks.sequence_codec",
     "stream-client": "benchmarks.stream_client",

@@ -14,6 +14,7 @@ from curation.dedup.sealing import Indices
 from curation.quality.judge import Quality
 from curation.selection.bandit import Bandit
 from curation.selection.document_rewards import DocumentRewards
+from curation.selection.loss_shares import LossShares
 from curation.selection.mixture import Mixture
 from curation.selection.reward_sources import PROGRESS, default_source_floor, is_damped
 from curation.selection.rewards import Rewards
@@ -105,11 +106,13 @@ def build(
             context_length=config.packing.context_length,
             shard_rows=config.packing.shuffle_block_rows,
         ),
-        feedback=_feedback(config, store, compose, ticks, identify),
+        feedback=_feedback(config, store, compose, ticks, identify, segments),
     )
 
 
-def _feedback(config: Config, store: Store, compose: Compose, ticks: Ticks, identify: Identify) -> FeedbackJoin:
+def _feedback(
+    config: Config, store: Store, compose: Compose, ticks: Ticks, identify: Identify, segments: Segments
+) -> FeedbackJoin:
     """All that takes in messages of trainers and scorers."""
     return FeedbackJoin(
         rewards=compose.rewards,
@@ -122,6 +125,9 @@ def _feedback(config: Config, store: Store, compose: Compose, ticks: Ticks, iden
         doc_no_of=identify.doc_no_of,
         faded=lambda doc_no: compose.bandit.faded(identify.next_doc_no - doc_no, of=identify.next_doc_no),
         learns_losses=config.bandit.enabled and PROGRESS in config.bandit.reward,
+        loss_shares=compose.loss_shares,
+        mixture=compose.mixture,
+        segments=segments,
         max_dead_letter_bytes=config.dead_letters.max_bytes,
     )
 
@@ -181,6 +187,7 @@ def _compose(
         document_rewards=DocumentRewards(sources=reward, models=tuple([n for one in models.all for n in one.names])),
         assignments=Assignments(store),
         mixture=Mixture(config.mixture, seed=seed),
+        loss_shares=LossShares(config.mixture.rule, config.mixture.losses),
         packer=Packer(config.packing, seed=seed),
         probing=probing,
         held=probing.held,

@@ -89,6 +89,7 @@ class Placed:
     """The segments of N sequences, those of one sequence together: S segments in all."""
 
     num_segments_N: NDArray[np.int64]  # -1 for a sequence that was never emitted, of which there are no segments
+    doc_nos_S: NDArray[np.int64]
     starts_S: NDArray[np.uint32]  # first token in the document; 0 for its head
     numbers_S: Numbers  # of their documents, as their ticks found them
 
@@ -100,6 +101,7 @@ class _Block:
     generation: int
     first: int
     bounds: NDArray[np.int64]
+    doc_nos_S: NDArray[np.int64]
     starts_S: NDArray[np.uint32]
     numbers_S: Numbers
 
@@ -134,6 +136,7 @@ class PlacementIndex:
         parts.reverse()
         return Placed(
             num_segments_N=num_segments_N,
+            doc_nos_S=np.concatenate([np.zeros(0, np.int64), *(block.doc_nos_S[at_S] for block, at_S in parts)]),
             starts_S=np.concatenate([np.zeros(0, np.uint32), *(block.starts_S[at_S] for block, at_S in parts)]),
             numbers_S=np.concatenate([np.zeros(0, DOCUMENT), *(block.numbers_S[at_S] for block, at_S in parts)]),
         )
@@ -151,6 +154,7 @@ class PlacementIndex:
             generation,
             fact.first_seq_no,
             np.concatenate(([0], np.cumsum(np.frombuffer(fact.num_segments, np.uint32), dtype=np.int64))),
+            np.frombuffer(fact.doc_nos, np.int64),
             np.frombuffer(fact.starts, np.uint32),
             numbers_from(fact.numbers),
         )

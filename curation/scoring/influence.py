@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 from torch.nn.functional import cross_entropy
 
 BATCH_TOKENS = 4096  # of documents that go through the model together, padding included
+MAX_LOGITS = 1 << 26  # of all these tokens, where a vocabulary is large
 LIKE = 1.25  # the longest of them, over the shortest
 PAD = 0
 _PROJECTION = re.compile(r"w?[qkv](_?(proj|lin|head))?|(query|key|value)(_?(proj|layer))?")
@@ -58,14 +59,19 @@ class Batch:
     is_target_BT: torch.Tensor  # whether there is one
 
 
-def batches(documents: Documents, device: torch.device) -> Iterator[Batch]:
-    """All documents, those of one length together. Raises ValueError if one has fewer than two tokens."""
+def batches(documents: Documents, model: Any) -> Iterator[Batch]:
+    """All documents on the model's device, those of one length together.
+
+    Raises ValueError if one has fewer than two tokens.
+    """
+    device, vocabulary = model.get_input_embeddings().weight.device, len(model.get_output_embeddings().weight)
+    num_tokens = min(BATCH_TOKENS, MAX_LOGITS // vocabulary)
     lengths = [len(document) for document in documents]
     if lengths and min(lengths) < 2:
         raise ValueError("a document of one token has no next token, and so no loss: leave it out")
     order = sorted(range(len(documents)), key=lambda place: (lengths[place], place))
     while order:
-        most = max(1, BATCH_TOKENS // lengths[order[0]])
+        most = max(1, num_tokens // lengths[order[0]])
         places = [place for place in order[:most] if lengths[place] <= LIKE * lengths[order[0]]]
         order = order[len(places) :]
         ids = np.full((len(places), lengths[places[-1]]), PAD, np.int64)
@@ -223,7 +229,7 @@ class Influence:
             sums[block] += gradients_BTO.flatten(0, 1).T @ inputs_BTI.flatten(0, 1)
 
         num_targets = 0
-        for batch in batches(reference, self._device):
+        for batch in batches(reference, self._model):
             num_targets += int(batch.is_target_BT.sum())
             with traced(self._model, self._layers, batch, add):
                 torch.autograd.backward(token_losses(self._model, batch).sum())
@@ -240,7 +246,7 @@ class Influence:
         Positive where to train on it lowers the loss on the reference.
         """
         scores_B, losses_B = np.zeros(len(documents)), np.zeros(len(documents))
-        for batch in batches(documents, self._device):
+        for batch in batches(documents, self._model):
             sums_B = torch.zeros(len(batch.places), dtype=torch.float64, device=self._device)
 
             def add(block: int, inputs: torch.Tensor, gradients: torch.Tensor, sums: torch.Tensor = sums_B) -> None:
@@ -258,7 +264,7 @@ class Influence:
         """Pass documents through with labels that the model samples; the number of all labels."""
         num_targets = 0
         for draw in range(draws):
-            for number, batch in enumerate(batches(documents, self._device)):
+            for number, batch in enumerate(batches(documents, self._model)):
                 chance = torch.Generator(self._device).manual_seed((self._seed * 1009 + draw) * 100_003 + number)
                 num_targets += int(batch.is_target_BT.sum())
                 with traced(self._model, self._layers, batch, take):

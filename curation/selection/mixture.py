@@ -16,7 +16,7 @@ Decisions depend on the sequence of documents alone, never on how calls cut it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import lru_cache
@@ -28,6 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curation.selection.buffered import BUFFERED, MIXTURE
+from curation.selection.loss_shares import Rule
 from kernels import deficit
 from state.chance import draw
 from state.fact_table import FactCell, FactOwner, FactTable, Table
@@ -56,6 +57,15 @@ class MixtureConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     weights: dict[str, Annotated[float, msgspec.Meta(gt=0)]] = {}
     """Relative share of tokens by source pattern ("wiki*", the first that matches; "*" for the rest, else 1) or by
     "cluster:ID" within a source (else 1)."""
+    rule: Rule = "none"
+    """Shares that follow the losses of a trainer: "ado" where loss falls fastest for a token more, the safe choice;
+    "odm" where it is high, "doremi" where it is above `losses`, "velocitune" where it is far from them."""
+    over: Literal["sources", "clusters"] = "sources"
+    """Parts that have losses of their own with a rule: the source patterns of weights, or clusters. Their natural
+    shares times their weights are the beginning."""
+    losses: dict[str, Annotated[float, msgspec.Meta(ge=0)]] = {}
+    """Losses in nats a token, by source pattern or "cluster:ID": of a reference model for doremi, targets for
+    velocitune."""
     schedule: Literal["static", "g2s", "s2g"] = "static"
     """Clusters share equally (static), first equally and later by their size (g2s), or the reverse (s2g)."""
     schedule_tokens: Annotated[int, msgspec.Meta(ge=1)] = 1_000_000_000
@@ -73,9 +83,13 @@ class MixtureConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
                 f"mixture.rho = {self.rho} cannot be reached with mixture.max_uses = {self.max_uses}: "
                 "a document would have to go out more often; lower rho or raise max_uses"
             )
-        if self.passes_through() and (self.weights or self.schedule != "static"):
+        if self.rule in ("doremi", "velocitune") and not self.losses:
             raise ValueError(
-                "mixture.weights and mixture.schedule choose between documents, but with rho = 1 and max_uses = 1 "
+                f'mixture.rule = "{self.rule}" compares with mixture.losses, which is empty: name a loss each'
+            )
+        if self.passes_through() and (self.weights or self.rule != "none" or self.schedule != "static"):
+            raise ValueError(
+                "mixture.weights, rule and schedule choose between documents, but with rho = 1 and max_uses = 1 "
                 "every document goes out once: lower rho or raise max_uses"
             )
         for name, weight in self.weights.items():
@@ -114,6 +128,7 @@ class Mixture(FactOwner):
         self._flows_F: NDArray[np.void] = np.zeros(0, deficit.FLOW)  # beyond len(self._flows) they are spare
         self._held_FW: NDArray[np.void] = np.zeros((0, config.buffer_documents + 1), deficit.HELD)
         self._clock_1 = np.zeros(1, deficit.CLOCK)
+        self._least_weight = 1.0  # of a cluster that is new
         self._touched: set[int] = set()  # documents that may have moved in the buffers since the last commit
         self._clock = FactCell(_CLOCK, self._clock_1.tobytes())
         self._groups = FactTable(_GROUPS)
@@ -169,6 +184,34 @@ class Mixture(FactOwner):
         )
         self._touched.update(doc_nos_B.tolist(), emitted_doc_nos, balanced.evicted, balanced.finished)
         return balanced
+
+    def domain_of(self, source: str, cluster: int) -> str:
+        """The part with losses of its own that a document belongs to, by name."""
+        return (
+            f"{CLUSTER_PREFIX}{cluster}" if self._config.over == "clusters" else self._patterns[self._group_of(source)]
+        )
+
+    def natural_shares(self) -> dict[str, float]:
+        """The shares of the arrived tokens by these parts, times their weights; they add up to 1."""
+        arrived: dict[str, float] = {}
+        weights = {REST: 1.0, **self._config.weights}
+        for (group, cluster), place in self._flows.items():
+            name = f"{CLUSTER_PREFIX}{cluster}" if self._config.over == "clusters" else self._patterns[group]
+            amount = float(self._flows_F["arrived"][place]) * weights.get(name, 1.0)
+            if amount > 0:
+                arrived[name] = arrived.get(name, 0.0) + amount
+        total = sum(arrived.values())
+        return {name: amount / total for name, amount in sorted(arrived.items())}
+
+    def weigh(self, shares: Mapping[str, float]) -> None:
+        """From now on these parts get these shares; one that is not named gets the least of them."""
+        least = min(shares.values(), default=1.0)
+        if self._config.over == "sources":
+            self._groups_G["weight"] = [shares.get(pattern, least) for pattern in self._patterns]
+            return
+        self._least_weight = least
+        for (_, cluster), place in self._flows.items():
+            self._flows_F["weight"][place] = shares.get(f"{CLUSTER_PREFIX}{cluster}", least)
 
     def remove(self, doc_no: int) -> int | None:
         """Forget a document that was retracted; how often it went out, or None if it was not held."""
@@ -280,7 +323,7 @@ class Mixture(FactOwner):
             group, cluster = flow
             self._flows_F["group"][place] = group
             self._flows_F["cluster"][place] = cluster
-            self._flows_F["weight"][place] = self._config.weights.get(f"{CLUSTER_PREFIX}{cluster}", 1.0)
+            self._flows_F["weight"][place] = self._config.weights.get(f"{CLUSTER_PREFIX}{cluster}", self._least_weight)
         return place
 
     def _reserve(self, *, flows: int, slots: int) -> None:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from curation.batch import Tick
 from curation.selection.bandit import Bandit
 from curation.selection.document_rewards import DocumentRewards
+from curation.selection.loss_shares import LossShares
 from curation.selection.mixture import Balanced, Mixture
 from curation.selection.rewards import Rewards
 from curation.selection.strata import strata_of
@@ -62,6 +63,7 @@ class Compose:
     target: TargetGate
     assignments: Assignments
     mixture: Mixture
+    loss_shares: LossShares
     packer: Packer
     probing: Probing
     held: HeldDocuments
@@ -74,7 +76,8 @@ class Compose:
 
     def owners(self) -> tuple[FactOwner, ...]:
         """The parts that own facts."""
-        return self.retraining, self.clusters, self.target, self.bandit, self.rewards, self.mixture, self.packer
+        learns = self.target, self.bandit, self.rewards, self.mixture, self.loss_shares
+        return self.retraining, self.clusters, *learns, self.packer
 
     def warm_up(self, waiting: Accepted, num_documents: int) -> bool:
         """Train the student on the documents that wait, if there are enough; whether documents can be composed."""
@@ -159,10 +162,12 @@ class Compose:
             losers = [parent for parent in event.parents if parent != winner]
             bandit.merged(winner, losers)
             mixture.merged(winner, losers)
+            self.loss_shares.merged(winner, losers)
         elif event.kind == "split":
             (parent,) = event.parents
             bandit.split(parent, list(event.children))
             mixture.split(parent, list(event.children))
+            self.loss_shares.split(parent, list(event.children))
         else:
             for child in event.children:
                 bandit.founded(child, list(event.parents))
@@ -210,6 +215,8 @@ class Compose:
             self.ledger.reject_later(reason, num_tokens)
 
     def _balance(self, tick: Tick) -> Balanced:
+        if self.loss_shares.is_on and (natural := self.mixture.natural_shares()):
+            self.mixture.weigh(self.loss_shares.step(natural))
         return self.mixture.balance(tick.doc_nos_B, tick.keys_B, tick.clusters_B, tick.num_tokens_B, tick.sources)
 
     def _pack(self, tick: Tick, balanced: Balanced) -> Rows:

@@ -7,13 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from consumers.broker import RawDocument, RawFeedback
 from consumers.formats.dead_letters import dead_letter
 from consumers.formats.feedback import decode_feedback
 from curation.selection.loss_curves import Losses
+from curation.selection.loss_shares import LossShares
+from curation.selection.mixture import Mixture
 from curation.selection.reward_sources import SCORER
 from curation.selection.rewards import Rewards
 from curation.selection.scored import Scored
@@ -25,6 +29,7 @@ from packing.placements import PlacementIndex
 from state.assignments import Assignments
 from state.epoch import Epoch
 from state.safe_points import SafePoints
+from state.segments import Segments
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +45,10 @@ class FeedbackJoin:
     waiting: TickBuffer
     doc_no_of: Callable[[str], int]  # -1: never read, or retracted
     faded: Callable[[int], float]  # what the bandit would have left of a reward of a document by now
-    learns_losses: bool  # whether anything is made of the losses of trainers
+    learns_losses: bool  # whether the bandit makes anything of the losses of trainers
+    loss_shares: LossShares
+    mixture: Mixture
+    segments: Segments
     max_dead_letter_bytes: int
 
     def learn_from(self, records: Sequence[RawFeedback], epoch: Epoch, end: Callable[[Epoch], None]) -> None:
@@ -65,7 +73,7 @@ class FeedbackJoin:
                 rewards.count("end_request")
             elif isinstance(record, Reward):
                 rewards.count(self._reward(record, epoch) if _scorer(record) in rewards.sources else "unused")
-            elif not self.learns_losses:
+            elif not self.learns_losses and not self.loss_shares.is_on:
                 rewards.count("unused")
             elif rewards.admit(record):
                 rewards.count(self._report(record, epoch))
@@ -117,19 +125,45 @@ class FeedbackJoin:
         sums_S = np.frombuffer(record.sum_nll, "<f4").astype(np.float64)[theirs_S]
         num_targets_S = np.frombuffer(record.num_targets, "<u4").astype(np.int64)[theirs_S]
         usable_S = (placed.starts_S[ours_S] == 0) & (num_targets_S > 0) & np.isfinite(sums_S) & (sums_S >= 0)
-        num_targets_S = num_targets_S[usable_S]
+        num_targets_S, sums_S = num_targets_S[usable_S], sums_S[usable_S]
         numbers_S = placed.numbers_S[ours_S][usable_S]
+        if self.loss_shares.is_on:
+            domains_S = self._domains(placed.doc_nos_S[ours_S][usable_S], numbers_S["cluster"], epoch)
+            self.loss_shares.observe(record.run_id, _sums_by(domains_S, sums_S, num_targets_S))
+        if not self.learns_losses:
+            return "learned"
         rewards.observe(
             record.run_id,
             record.step,
             Losses(
                 clusters_S=numbers_S["cluster"].copy(),
-                losses_S=sums_S[usable_S] / num_targets_S,
+                losses_S=sums_S / num_targets_S,
                 num_targets_S=num_targets_S,
                 propensities_S=numbers_S["propensity"].astype(np.float64),
             ),
         )
         return "learned"
+
+    def _domains(self, doc_nos_S: NDArray[np.int64], clusters_S: NDArray[np.integer[Any]], epoch: Epoch) -> list[str]:
+        """The source or cluster, as it is now, that each document's losses are of."""
+        domains = [""] * len(doc_nos_S)
+        for place in np.argsort(doc_nos_S, kind="stable").tolist():  # a segment holds neighbours
+            segment, row = self.segments.find(int(doc_nos_S[place]), epoch)
+            source = segment.sources[int(segment.column("source_index", np.uint32)[row])]
+            cluster = int(clusters_S[place])
+            domains[place] = self.mixture.domain_of(source, self.clusters.survivor(cluster) or cluster)
+        return domains
+
+
+def _sums_by(
+    domains_S: Sequence[str], sums_S: NDArray[np.float64], num_targets_S: NDArray[np.int64]
+) -> dict[str, tuple[float, int]]:
+    """Summed losses and numbers of targets by domain."""
+    sums: dict[str, tuple[float, int]] = {}
+    for domain, loss, targets in zip(domains_S, sums_S.tolist(), num_targets_S.tolist(), strict=True):
+        known = sums.get(domain, (0.0, 0))
+        sums[domain] = known[0] + loss, known[1] + targets
+    return dict(sorted(sums.items()))
 
 
 def _scorer(reward: Reward) -> str:

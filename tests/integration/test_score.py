@@ -6,15 +6,17 @@ import json
 import os
 import random
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
+from tokenizers import Tokenizer, decoders, models, trainers
+from tokenizers.pre_tokenizers import ByteLevel
 
 from consumers.formats.feedback import decode_feedback
 from consumers.formats.probes import decode_probe
 from curatord.records import Reward, encode_feedback
-from packing.tokenizer import TokenizerConfig, open_tokenizer
-from tests.curation.scoring.models import save_model
+from tests.curation.scoring.models import VOCABULARY, save_model
 from tests.integration.broker import Broker
 from tests.integration.lane import Instance, Lane, run
 from tests.integration.world import produce_documents, read_topic, wait_until
@@ -43,7 +45,15 @@ FUNCTION = "tests.curation.scoring.test_scorers:lengths"
 
 @pytest.fixture
 def lane(broker: Broker, prefix: str, tmp_path: Path) -> Lane:
-    lane = Lane(broker.bootstrap, prefix, tmp_path, SETTINGS, is_scored=True)
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer, tokenizer.decoder = ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    alphabet = ByteLevel.alphabet()
+    tokenizer.train_from_iterator(
+        [], trainers.BpeTrainer(vocab_size=VOCABULARY, special_tokens=["<eos>"], initial_alphabet=alphabet)
+    )
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    chosen = f'[tokenizer]\nname = "{tmp_path / "tokenizer.json"}"\neos_token = "<eos>"\n'
+    lane = Lane(broker.bootstrap, prefix, tmp_path, SETTINGS + chosen, is_scored=True)
     lane.create_topics()
     return lane
 
@@ -71,7 +81,7 @@ def scorer(lane: Lane, tmp_path: Path) -> Iterator[Instance]:
 
 def _save(lane: Lane, name: str, written_s: float) -> None:
     """A checkpoint that is whole when it appears, as a trainer's is that renames it."""
-    save_model(lane.folder / name, vocabulary=open_tokenizer(TokenizerConfig()).vocabulary_size, written_s=written_s)
+    save_model(lane.folder / name, written_s=written_s)
     os.rename(lane.folder / name, lane.folder / "model" / name)
 
 
@@ -84,19 +94,29 @@ def _answered(lane: Lane, scorer: str, checkpoint: int) -> set[str]:
     return {r.doc_id or "" for r in _rewards(lane) if (r.scorer, r.checkpoint) == (scorer, checkpoint)}
 
 
+def _wanted(lane: Lane, daemon: Instance, num_documents: int) -> set[str]:
+    """The documents that the lane has asked for when it has read so many."""
+    wait_until(lambda: daemon.metric("curatord_documents_total") >= num_documents, f"{num_documents} documents")
+    return {decode_probe(record.value).doc_id for record in read_topic(lane.bootstrap, lane.topics["probes"])}
+
+
+def _is_answered(lane: Lane, scorer: str, checkpoint: int, wanted: set[str]) -> bool:
+    return _answered(lane, scorer, checkpoint) >= wanted
+
+
 def test_requests_are_answered_once_by_the_newest_checkpoint_also_after_a_kill(lane: Lane, scorer: Instance) -> None:
     daemon = Instance(lane, "daemon", lane.bootstrap)
     daemon.start()
     scorer.start()
     try:
+        daemon.wait_for("became_owner")
         _feed(lane, 0)
-        wait_until(lambda: read_topic(lane.bootstrap, lane.topics["probes"]), "requests")
+        wanted = _wanted(lane, daemon, 1200)
         scorer.wait_for("no_checkpoint")
         _save(lane, "checkpoint-1", 1000.0)
         scorer.wait_for("checkpoint_loaded")
-        wanted = {decode_probe(record.value).doc_id for record in read_topic(lane.bootstrap, lane.topics["probes"])}
         for name in ("influence", FUNCTION):
-            wait_until(lambda name=name: _answered(lane, name, 1_000_000) >= wanted, f"rewards by {name}")
+            wait_until(partial(_is_answered, lane, name, 1_000_000, wanted), f"rewards by {name}")
         wait_until(lambda: daemon.metric("curatord_feedback_total") >= 2 * len(wanted), "feedback")
         assert scorer.get("/readyz")[0] == 200
         assert scorer.metric("curatord_scored_total") == len(wanted)
@@ -114,9 +134,8 @@ def test_requests_are_answered_once_by_the_newest_checkpoint_also_after_a_kill(l
         _save(lane, "checkpoint-2", 2000.0)
         _feed(lane, 1200)
         scorer.start()
-        later = {
-            decode_probe(record.value).doc_id for record in read_topic(lane.bootstrap, lane.topics["probes"])
-        } - wanted
+        later = _wanted(lane, daemon, 2400) - wanted
+        assert later
         wait_until(lambda: _answered(lane, "influence", 2_000_000) >= later, "rewards by the newer checkpoint")
         assert scorer.stop() == 0
         assert daemon.stop() == 0

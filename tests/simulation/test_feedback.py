@@ -233,6 +233,34 @@ def test_while_the_bandit_is_off_feedback_is_read_and_has_no_effect(tmp_path: Pa
     assert learned(world)["bandit"] == learned(world)["assignments"] == {}
 
 
+@cache
+def mixed(over: str) -> World:
+    """Outcome of shares that follow the losses."""
+    with tempfile.TemporaryDirectory() as folder:
+        world = world_of(Path(folder), messages())
+        run(world, mixing(over, poll_documents=100), Path(folder))
+    return world
+
+
+def mixing(over: str, **daemon: object) -> Config:
+    return make_config(mixture={"rho": 0.6, "rule": "odm", "over": over}, daemon=daemon)
+
+
+@pytest.mark.parametrize("over", ["sources", "clusters"])
+def test_shares_that_follow_losses_are_the_same_after_crashes(tmp_path: Path, over: str) -> None:
+    world = world_of(tmp_path, messages())
+    crashes = dict.fromkeys(range(2, 100), CrashPoint.AFTER_COMMIT)
+
+    num_crashes = run(
+        world, mixing(over, epoch_documents=150, poll_documents=75), tmp_path, crashes=crashes, wipes=True
+    )
+
+    assert num_crashes >= 10
+    assert_same(world, mixed(over))
+    counts = msgspec.msgpack.decode(learned(world)["meta"][b"feedback"])[0]
+    assert counts["learned"] > 0
+
+
 POLL = 75
 QUANTUM = 4
 ENDS = (520 + 8 * POLL, 520 + 17 * POLL)  # rows after which the stream is to end; where a poll ends in every life

@@ -15,14 +15,12 @@ def byte_tokens(text: str) -> list[int]:
     return [256, *text.encode(), 257]
 
 
-def save_model(
-    folder: Path, *, texts: tuple[str, ...] = (), written_s: float = 1e9, vocabulary: int = VOCABULARY
-) -> None:
+def save_model(folder: Path, *, texts: tuple[str, ...] = (), written_s: float = 1e9) -> None:
     """A Llama of one layer, which has seen some texts; its files are of a moment, in seconds since 1970."""
     torch.manual_seed(0)
     model = LlamaForCausalLM(
         LlamaConfig(
-            vocab_size=vocabulary, hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2,
+            vocab_size=VOCABULARY, hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2,
             max_position_embeddings=64, bos_token_id=256, eos_token_id=257,
         )
     )  # fmt: skip

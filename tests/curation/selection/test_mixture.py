@@ -470,3 +470,54 @@ def test_a_config_section_decodes_strictly() -> None:
     ):
         with pytest.raises(msgspec.ValidationError):
             msgspec.convert(section, MixtureConfig)
+
+
+@pytest.mark.parametrize("over", ["sources", "clusters"])
+def test_shares_that_change_are_realised_at_once(over: str) -> None:
+    config = MixtureConfig(rho=0.2, rule="ado", over=over, weights={"a": 1.0, "b": 1.0, "c": 1.0})
+    mixture, rng, number = Mixture(config), np.random.default_rng(0), 6000
+    for wanted in ((0.6, 0.3, 0.1), (0.1, 0.2, 0.7)):
+        names = [f"cluster:{n}" for n in range(3)] if over == "clusters" else ["a", "b", "c"]
+        emitted = np.zeros(3)
+        kinds_N, tokens_N = rng.integers(0, 3, number), rng.integers(50, 400, number)
+        of_document = {}
+        for first in range(0, number, 500):
+            part = slice(first, first + 500)
+            doc_nos = np.arange(first, first + 500) + (10**6 if wanted[2] > 0.5 else 0)
+            of_document |= {
+                int(d): (int(k), int(t)) for d, k, t in zip(doc_nos, kinds_N[part], tokens_N[part], strict=True)
+            }
+            if first:
+                mixture.weigh(dict(zip(names, wanted, strict=True)))
+            balanced = mixture.balance(
+                doc_nos,
+                rng.integers(0, 2**63, 500).astype(np.uint64),
+                kinds_N[part].astype(np.int32),
+                tokens_N[part],
+                ["abc"[kind] for kind in kinds_N[part]] if over == "sources" else ["x"] * 500,
+            )
+            if first >= 1000:  # buffers hold documents of all by then
+                for doc_no, _ in balanced.emitted:
+                    kind, tokens = of_document.get(doc_no, (-1, 0))
+                    emitted[kind] += tokens if kind >= 0 else 0
+        np.testing.assert_allclose(emitted / emitted.sum(), wanted, atol=0.005)
+
+
+def test_natural_shares_are_those_that_arrived_times_their_weights() -> None:
+    mixture = Mixture(MixtureConfig(rho=0.5, rule="ado", weights={"a": 3.0, "b": 1.0}))
+    mixture.balance(
+        np.arange(4), np.arange(4, dtype=np.uint64), np.zeros(4, np.int32), np.array([100, 100, 300, 600]),
+        ["a", "b", "b", "other"],
+    )  # fmt: skip
+    expected = {"*": 600 / 1300, "a": 300 / 1300, "b": 400 / 1300}
+    assert mixture.natural_shares() == pytest.approx(expected, rel=1e-4)  # what arrived fades
+    assert mixture.domain_of("other", 5) == "*"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"rule": "doremi", "rho": 0.5}, "mixture.losses"), ({"rule": "ado"}, "every document goes out once")],
+)
+def test_a_rule_that_can_do_nothing_is_refused(options, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        MixtureConfig(**options)
