@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curation.selection.bandit import Bandit, BanditConfig
-from curation.selection.mixture import Mixture, MixtureConfig
+from curation.selection.mixture import Mixture
+from curation.selection.mixture_config import MixtureConfig
 
 TICK = 512
 

@@ -19,6 +19,7 @@ MAX_SEQ_NO = 1 << 62
 MAX_WORLD = 1 << 16
 MAX_REWARD = 1e12
 MAX_SCORER_BYTES = 64
+MAX_WEIGHTS = 10_000
 
 
 class Document(msgspec.Struct, frozen=True, kw_only=True):
@@ -137,6 +138,24 @@ class Probe(msgspec.Struct, frozen=True, kw_only=True):
     version: int = WIRE_VERSION
 
 
+class Weights(msgspec.Struct, frozen=True, kw_only=True):
+    """Weights of sources and clusters in the mixture, in place of those of the configuration, from the next tick on.
+
+    They stay, also after restarts, until the next record of this kind; one without any gives the configuration's back.
+    Raises ValueError if a weight is not above 0 and at most 1e12, or there are more than 10,000.
+    """
+
+    weights: dict[str, float]  # by source pattern, or "cluster:ID", as in [mixture] weights
+    version: int = WIRE_VERSION
+
+    def __post_init__(self) -> None:
+        if len(self.weights) > MAX_WEIGHTS:
+            raise ValueError(f"{len(self.weights):,} weights, where {MAX_WEIGHTS:,} are allowed")
+        for name, weight in self.weights.items():
+            if not 0 < weight <= MAX_REWARD:
+                raise ValueError(f"the weight of {name[:64]!r} is above 0 and at most {MAX_REWARD:g}, not {weight:g}")
+
+
 class SafePoint(msgspec.Struct, frozen=True, kw_only=True):
     """A run will never read a sequence before this one again: its oldest checkpoint goes on there.
 
@@ -166,7 +185,7 @@ class EndRequest(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError("end_of_stream is true, or there is no such request")
 
 
-def encode_feedback(record: Feedback | Reward | SafePoint | EndRequest) -> bytes:
+def encode_feedback(record: Feedback | Reward | Weights | SafePoint | EndRequest) -> bytes:
     """The value of a message on the feedback topic. A `Feedback` or `SafePoint` goes under its run_id as key."""
     return msgspec.msgpack.encode(record)
 

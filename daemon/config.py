@@ -22,7 +22,7 @@ from curation.dedup.near import NearDedupConfig
 from curation.quality.judge import QualityConfig
 from curation.quality.language import LanguageConfig
 from curation.selection.bandit import BanditConfig
-from curation.selection.mixture import MixtureConfig
+from curation.selection.mixture_config import MixtureConfig
 from curation.selection.reward_sources import check_sources
 from curation.selection.rewards import FeedbackConfig
 from curation.selection.target import TargetConfig

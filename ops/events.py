@@ -226,10 +226,10 @@ class Events:
         """It cannot be told now from where on sequences are still there."""
         self._often(WARNING, "headroom_unknown", {"reason": reason[:MAX_TEXT]}, reason)
 
-    def shared(self, num_partitions: int) -> None:
-        """This worker prepares so many partitions; none while others have them all."""
-        self.metrics.set(Metric.PREPARED_PARTITIONS, num_partitions)
-        self._become(Status.READY, f"preparing {num_partitions} partitions")
+    def shared(self, num_partitions: int, *, scores: bool = False) -> None:
+        """This worker prepares or scores so many partitions; none while others have them all."""
+        self.metrics.set(Metric.SCORE_PARTITIONS if scores else Metric.PREPARED_PARTITIONS, num_partitions)
+        self._become(Status.READY, f"{'scoring' if scores else 'preparing'} {num_partitions} partitions")
         self._often(INFO, "shared", {"partitions": num_partitions}, str(num_partitions))
 
     def prepared(self, *, rows: int, num_bytes: int) -> None:
@@ -237,12 +237,6 @@ class Events:
         self.metrics.add(Metric.PREPARED_ROWS, rows)
         self.metrics.add(Metric.PREPARED_BYTES, num_bytes)
         self.beat()
-
-    def scoring(self, num_partitions: int) -> None:
-        """This worker scores the requests of so many partitions; none while others have them all."""
-        self.metrics.set(Metric.SCORE_PARTITIONS, num_partitions)
-        self._become(Status.READY, f"scoring {num_partitions} partitions")
-        self._often(INFO, "scoring", {"partitions": num_partitions}, str(num_partitions))
 
     def scored(self, outcomes: Mapping[str, int]) -> None:
         """Requests were answered, or had no answer, by outcome. No line."""
@@ -255,15 +249,12 @@ class Events:
         self.metrics.set(Metric.SCORE_CHECKPOINT, version / 1000)
         self._log.info("checkpoint_loaded", version=version, folder=folder)
 
-    def no_checkpoint(self, folder: str) -> None:
-        """There is none yet; requests wait for it."""
-        self._become(Status.CONNECTING, f"waiting for a checkpoint in {folder}")
-        self._often(WARNING, "no_checkpoint", {"folder": folder}, folder)
-        self.beat()
-
-    def scorer_failed(self, scorer: str, problem: str) -> None:
-        """A checkpoint cannot be loaded, or a function of the user's gave no numbers: the worker goes on without."""
+    def scorer_failed(self, scorer: str, problem: str, *, is_waiting: bool = False) -> None:
+        """A scorer has no checkpoint, or a function gave no numbers; it goes on without, or waits for the first one."""
+        if is_waiting:
+            self._become(Status.CONNECTING, problem)
         self._often(ERROR, "scorer_failed", {"scorer": scorer, "problem": problem[:MAX_TEXT]}, scorer)
+        self.beat()
 
     def stream_ended(self, *, generation: int, seq_no: int) -> None:
         """The end of the stream was asked for: all went out, and it is marked."""

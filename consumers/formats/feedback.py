@@ -4,9 +4,9 @@ A message holds one record. MessagePack, as `curatord.records.encode_feedback` w
 produce a line of it: `{"cluster": 3, "reward": 0.2}`, `{"doc_id": "a", "reward": 0.2, "scorer": "influence",
 "checkpoint": 1200}`, `{"end_of_stream": true}` or `{"run_id": "r", "generation": 0, "safe_seq_no": 4096}`; a `Feedback`
 in JSON has its arrays in base64. The fields tell the kinds apart: with `safe_seq_no` a `SafePoint`, with
-`end_of_stream` an `EndRequest`, with `run_id` alone a `Feedback`, else a `Reward`. Fields that are not known are passed
-over, so that a sender may say more; a version that is not known is refused, since there the known fields may mean
-something else.
+`end_of_stream` an `EndRequest`, with `weights` a `Weights` (`{"weights": {"wiki*": 2}}`), with `run_id` alone a
+`Feedback`, else a `Reward`. Fields that are not known are passed over, so that a sender may say more; a version that is
+not known is refused, since there the known fields may mean something else.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from curatord.errors import Undecodable
-from curatord.records import WIRE_VERSION, EndRequest, Feedback, Reward, SafePoint
+from curatord.records import WIRE_VERSION, EndRequest, Feedback, Reward, SafePoint, Weights
 
 MAX_FEEDBACK_BYTES = 16 << 20  # 1.6 million segments; topics allow 1 MB unless told otherwise
 
@@ -31,7 +31,7 @@ FEEDBACK_REASONS = {
 _BOM = b"\xef\xbb\xbf"
 
 
-FeedbackRecord = Feedback | Reward | SafePoint | EndRequest
+FeedbackRecord = Feedback | Reward | Weights | SafePoint | EndRequest
 
 
 class _Head(msgspec.Struct):
@@ -40,6 +40,7 @@ class _Head(msgspec.Struct):
     version: int = WIRE_VERSION
     safe_seq_no: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     end_of_stream: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    weights: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     run_id: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
     @property
@@ -49,10 +50,12 @@ class _Head(msgspec.Struct):
             return SafePoint
         if self.end_of_stream is not msgspec.UNSET:
             return EndRequest
+        if self.weights is not msgspec.UNSET:
+            return Weights
         return Reward if self.run_id is msgspec.UNSET else Feedback
 
 
-_KINDS = (_Head, Feedback, Reward, SafePoint, EndRequest)
+_KINDS = (_Head, Feedback, Reward, Weights, SafePoint, EndRequest)
 _JSON: dict[type, Any] = {kind: msgspec.json.Decoder(kind) for kind in _KINDS}
 _MSGPACK: dict[type, Any] = {kind: msgspec.msgpack.Decoder(kind) for kind in _KINDS}
 

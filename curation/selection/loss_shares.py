@@ -27,7 +27,7 @@ from typing import Literal
 import msgspec
 import numpy as np
 
-from curation.selection.power_law import falls
+from curation.selection.power_law import fit_power_laws
 from state.fact_table import FactCell, FactOwner, FactTable, Table
 from state.facts import TEXT, Facts, Family, packed, single
 
@@ -38,6 +38,7 @@ SPEED = 0.1  # of the way to the new shares that ado goes in a step
 PATIENCE = 12  # steps before ado trusts its laws
 SMOOTHING = 0.9  # of the loss that odm looks at
 STEP = 0.05  # by which doremi and velocitune take excess and velocity
+REFIT = 10  # steps for which the laws of ado hold
 MAX_POINTS = 64  # of a curve; then neighbours become one, the oldest first
 MAX_SILENT = 512  # reports of other runs without one of the run that is followed
 MAX_LOSS = 20.0
@@ -54,6 +55,8 @@ class _Domain(msgspec.Struct, array_like=True):
     weights: list[float] = []  # steps that a point stands for
     smoothed: float = 0.0
     first: float = math.nan  # loss of its first step
+    scale: float = math.nan  # of its law; NaN while it has none
+    exponent: float = math.nan
     fresh_loss: float = 0.0  # summed since the last tick, and of how many targets
     fresh_targets: float = 0.0
 
@@ -72,6 +75,10 @@ class _Domain(msgspec.Struct, array_like=True):
             self._thin()
         return True
 
+    def fall(self) -> float:
+        """How much its loss falls for a token more, `α β n^(-α - 1)`; NaN while it has no law."""
+        return float(self.exponent * self.scale * max(self.amount, 1.0) ** (-self.exponent - 1.0))
+
     def _thin(self) -> None:
         """Make one of the two neighbours that are nearest to each other on the logarithmic scale of the law."""
         logs_N = np.log(self.amounts)
@@ -82,6 +89,16 @@ class _Domain(msgspec.Struct, array_like=True):
             del points[at + 1]
         self.weights[at] = together
         del self.weights[at + 1]
+
+
+def _fit(domains: Sequence[_Domain]) -> None:
+    """The laws of all curves."""
+    points_KN3 = np.zeros((len(domains), MAX_POINTS, 3))
+    for place, domain in enumerate(domains):
+        points_KN3[place, : len(domain.losses)] = np.array([domain.amounts, domain.losses, domain.weights]).T
+    _, scales_K, exponents_K = fit_power_laws(points_KN3[..., 0], points_KN3[..., 1], points_KN3[..., 2])
+    for domain, scale, exponent in zip(domains, scales_K.tolist(), exponents_K.tolist(), strict=True):
+        domain.scale, domain.exponent = scale, exponent
 
 
 class _Whole(msgspec.Struct, array_like=True):
@@ -172,11 +189,10 @@ class LossShares(FactOwner):
     def _ado(self, known: Mapping[str, _Domain], prior: Mapping[str, float]) -> dict[str, float]:
         if self._cell.value.steps < PATIENCE:
             return {}
-        points_KN3 = np.zeros((len(known), MAX_POINTS, 3))
-        for place, domain in enumerate(known.values()):
-            points_KN3[place, : len(domain.losses)] = np.array([domain.amounts, domain.losses, domain.weights]).T
-        now_K = np.array([domain.amount for domain in known.values()])
-        falls_K = falls(points_KN3[..., 0], points_KN3[..., 1], points_KN3[..., 2], now_K)
+        steps = self._cell.value.steps
+        if steps % REFIT == 0 or steps == PATIENCE:
+            _fit(list(known.values()))
+        falls_K = np.array([domain.fall() for domain in known.values()])
         if np.isnan(falls_K).all():
             return {}
         # A loss that does not fall gets a trace of the largest share, or the least one.

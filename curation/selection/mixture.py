@@ -21,21 +21,17 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from itertools import repeat
-from typing import Annotated, Literal
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from curation.selection.buffered import BUFFERED, MIXTURE
-from curation.selection.loss_shares import Rule
+from curation.selection.mixture_config import CLUSTER_PREFIX, REST, MixtureConfig
 from kernels import deficit
 from state.chance import draw
 from state.fact_table import FactCell, FactOwner, FactTable, Table
-from state.facts import RAW, SIGNED, TEXT, Codec, Facts, FactSource, single
+from state.facts import RAW, SIGNED, TEXT, Codec, Facts, FactSource, packed, single
 
-CLUSTER_PREFIX = "cluster:"
-REST = "*"
 SCHEDULES = {"s2g": -1, "static": 0, "g2s": 1}
 
 _CLOCK = single("mixture", RAW)
@@ -45,62 +41,7 @@ _FLOW_KEY: Codec[tuple[int, str]] = Codec(
 )
 _FLOWS = Facts(MIXTURE, _FLOW_KEY, RAW, prefix=b"f")  # by cluster and source pattern: service and arrivals
 
-
-class MixtureConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The section [mixture]."""
-
-    rho: Annotated[float, msgspec.Meta(gt=0)] = 1.0
-    """Output tokens per input token: below 1 documents are selected, above 1 they are repeated. With the
-    bandit on it counts what the bandit admitted: rho = 0.5 and keep_ratio = 0.5 give out a quarter."""
-    max_uses: Annotated[int, msgspec.Meta(ge=1)] = 1
-    """Most times that any document is ever emitted."""
-    weights: dict[str, Annotated[float, msgspec.Meta(gt=0)]] = {}
-    """Relative share of tokens by source pattern ("wiki*", the first that matches; "*" for the rest, else 1) or by
-    "cluster:ID" within a source (else 1)."""
-    rule: Rule = "none"
-    """Shares that follow the losses of a trainer: "ado" where loss falls fastest for a token more, the safe choice;
-    "odm" where it is high, "doremi" where it is above `losses`, "velocitune" where it is far from them."""
-    over: Literal["sources", "clusters"] = "sources"
-    """Parts that have losses of their own with a rule: the source patterns of weights, or clusters. Their natural
-    shares times their weights are the beginning."""
-    losses: dict[str, Annotated[float, msgspec.Meta(ge=0)]] = {}
-    """Losses in nats a token, by source pattern or "cluster:ID": of a reference model for doremi, targets for
-    velocitune."""
-    schedule: Literal["static", "g2s", "s2g"] = "static"
-    """Clusters share equally (static), first equally and later by their size (g2s), or the reverse (s2g)."""
-    schedule_tokens: Annotated[int, msgspec.Meta(ge=1)] = 1_000_000_000
-    """Emitted tokens within which g2s or s2g goes from one end to the other."""
-    buffer_documents: Annotated[int, msgspec.Meta(ge=1)] = 64
-    """Most documents held for each cluster of each weighted source."""
-    gap: Annotated[int, msgspec.Meta(ge=1)] = 512
-    """Least number of emissions from one use of a document to the next."""
-    half_life_tokens: Annotated[int, msgspec.Meta(ge=1)] = 50_000_000
-    """Emitted tokens after which past service counts half."""
-
-    def __post_init__(self) -> None:
-        if self.rho > self.max_uses:
-            raise ValueError(
-                f"mixture.rho = {self.rho} cannot be reached with mixture.max_uses = {self.max_uses}: "
-                "a document would have to go out more often; lower rho or raise max_uses"
-            )
-        if self.rule in ("doremi", "velocitune") and not self.losses:
-            raise ValueError(
-                f'mixture.rule = "{self.rule}" compares with mixture.losses, which is empty: name a loss each'
-            )
-        if self.passes_through() and (self.weights or self.rule != "none" or self.schedule != "static"):
-            raise ValueError(
-                "mixture.weights, rule and schedule choose between documents, but with rho = 1 and max_uses = 1 "
-                "every document goes out once: lower rho or raise max_uses"
-            )
-        for name, weight in self.weights.items():
-            if not weight > 0:
-                raise ValueError(f"mixture.weights: {name!r} must be above 0; to leave a source out, do not feed it")
-            if name.startswith(CLUSTER_PREFIX) and not name.removeprefix(CLUSTER_PREFIX).isdecimal():
-                raise ValueError(f"mixture.weights: {name!r} must end in a cluster number, as in 'cluster:7'")
-
-    def passes_through(self) -> bool:
-        """Every document goes out once and at once."""
-        return self.rho == 1 and self.max_uses == 1
+_WEIGHTS = Facts(MIXTURE, TEXT, packed(float), prefix=b"w")  # of a message, by source pattern or cluster
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,10 +75,12 @@ class Mixture(FactOwner):
         self._groups = FactTable(_GROUPS)
         self._served = FactTable(_FLOWS)
         self._buffered = FactTable(BUFFERED)
+        self._named = FactTable(_WEIGHTS)
+        self._had_named = False  # in the tick before
 
     def tables(self) -> tuple[Table, ...]:
         """Clock, service, and the buffers."""
-        return self._clock, self._groups, self._served, self._buffered
+        return self._clock, self._groups, self._served, self._named, self._buffered
 
     def balance(
         self,
@@ -194,7 +137,7 @@ class Mixture(FactOwner):
     def natural_shares(self) -> dict[str, float]:
         """The shares of the arrived tokens by these parts, times their weights; they add up to 1."""
         arrived: dict[str, float] = {}
-        weights = {REST: 1.0, **self._config.weights}
+        weights = self._weights_now()
         for (group, cluster), place in self._flows.items():
             name = f"{CLUSTER_PREFIX}{cluster}" if self._config.over == "clusters" else self._patterns[group]
             amount = float(self._flows_F["arrived"][place]) * weights.get(name, 1.0)
@@ -202,6 +145,32 @@ class Mixture(FactOwner):
                 arrived[name] = arrived.get(name, 0.0) + amount
         total = sum(arrived.values())
         return {name: amount / total for name, amount in sorted(arrived.items())}
+
+    def replace_weights(self, weights: Mapping[str, float]) -> bool:
+        """These weights hold from the next tick on, or those of the configuration; False where nothing is balanced.
+
+        Sources that are no pattern of the configuration belong to one, whose weight counts.
+        """
+        if self._config.passes_through():
+            return False
+        self._named.replace(dict(weights))
+        return True
+
+    def _weights_now(self) -> dict[str, float]:
+        """The weight of each source pattern and cluster that has one."""
+        weights, emitted = {REST: 1.0, **self._config.weights}, float(self._clock_1["emitted_tokens"][0])
+        for since, changed in sorted(self._config.later.items(), key=lambda item: int(item[0])):
+            weights |= changed if emitted >= int(since) else {}
+        return weights | dict(self._named.items())
+
+    def begin_tick(self) -> None:
+        """Bring the weights up to date with what was emitted, and with messages."""
+        if self._config.later or self._named or self._had_named:
+            self._had_named = bool(self._named)
+            weights = self._weights_now()
+            self._groups_G["weight"] = [weights.get(pattern, 1.0) for pattern in self._patterns]
+            for (_, cluster), place in self._flows.items():
+                self._flows_F["weight"][place] = weights.get(f"{CLUSTER_PREFIX}{cluster}", 1.0)
 
     def weigh(self, shares: Mapping[str, float]) -> None:
         """From now on these parts get these shares; one that is not named gets the least of them."""

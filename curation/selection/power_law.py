@@ -18,12 +18,6 @@ _GRID, _ROUNDS = 17, 3
 Array = NDArray[np.float64]
 
 
-def falls(amounts_KN: Array, losses_KN: Array, weights_KN: Array, now_K: Array) -> Array:
-    """How much each loss falls for a token more at `now_K`, `α β n^(-α - 1)`; NaN where no law can be told."""
-    _, scales_K, exponents_K = fit_power_laws(amounts_KN, losses_KN, weights_KN)
-    return exponents_K * scales_K * np.maximum(now_K, 1.0) ** (-exponents_K - 1.0)
-
-
 def fit_power_laws(amounts_KN: Array, losses_KN: Array, weights_KN: Array) -> tuple[Array, Array, Array]:
     """ε, β and α of least weighted squares, with ε of at least 0; NaN with too few points, or where no loss falls."""
     logs_KN = np.log(np.maximum(amounts_KN, 1.0))

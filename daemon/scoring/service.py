@@ -74,7 +74,7 @@ def run_scorer(options: Options) -> int:
         with StopRequest(config.daemon.drain_timeout_s).installed() as stop:
             while not stop.requested:
                 if not look(watch, scorers, events):
-                    events.no_checkpoint(str(options.model))
+                    events.scorer_failed("checkpoint", f"there is none in {options.model} yet", is_waiting=True)
                     stop.wait(RETRY_S)
                     continue
                 try:
@@ -196,7 +196,7 @@ class ScoringWorker:
         self._events.lag_measured(self._share.lag())
         if self._share.num_partitions != self._num_shared:
             self._num_shared = self._share.num_partitions
-            self._events.scoring(self._num_shared)
+            self._events.shared(self._num_shared, scores=True)
 
 
 def look(watch: Watch | None, scorers: Scorers, events: Events) -> bool:

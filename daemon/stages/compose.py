@@ -215,6 +215,7 @@ class Compose:
             self.ledger.reject_later(reason, num_tokens)
 
     def _balance(self, tick: Tick) -> Balanced:
+        self.mixture.begin_tick()
         if self.loss_shares.is_on and (natural := self.mixture.natural_shares()):
             self.mixture.weigh(self.loss_shares.step(natural))
         return self.mixture.balance(tick.doc_nos_B, tick.keys_B, tick.clusters_B, tick.num_tokens_B, tick.sources)

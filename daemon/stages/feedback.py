@@ -24,7 +24,7 @@ from curation.selection.scored import Scored
 from curation.ticks import TickBuffer
 from curation.topics.clusters import Clusters
 from curatord.errors import Undecodable
-from curatord.records import EndRequest, Feedback, Reward, SafePoint
+from curatord.records import EndRequest, Feedback, Reward, SafePoint, Weights
 from packing.placements import PlacementIndex
 from state.assignments import Assignments
 from state.epoch import Epoch
@@ -71,6 +71,8 @@ class FeedbackJoin:
             elif isinstance(record, EndRequest):
                 end(epoch)
                 rewards.count("end_request")
+            elif isinstance(record, Weights):
+                rewards.count("learned" if self.mixture.replace_weights(record.weights) else "unused")
             elif isinstance(record, Reward):
                 rewards.count(self._reward(record, epoch) if _scorer(record) in rewards.sources else "unused")
             elif not self.learns_losses and not self.loss_shares.is_on:

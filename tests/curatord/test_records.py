@@ -9,7 +9,7 @@ import sys
 import msgspec
 import pytest
 
-from curatord.records import DeadLetter, Document, Feedback, Retraction, Reward
+from curatord.records import DeadLetter, Document, Feedback, Retraction, Reward, Weights
 
 
 def _feedback(num_segments: list[int], losses: list[float], targets: list[int]) -> Feedback:
@@ -105,3 +105,9 @@ def test_importing_the_package_loads_only_what_a_trainer_has() -> None:
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     foreign = {name.partition(".")[0] for name in loaded} - set(sys.stdlib_module_names)
     assert foreign <= {"curatord", "numpy", "msgspec", "typing_extensions", "crc32c"}
+
+
+@pytest.mark.parametrize("weight", [0.0, -1.0, float("nan"), float("inf"), 1e13])
+def test_a_weight_out_of_its_range_is_refused_by_name(weight: float) -> None:
+    with pytest.raises(ValueError, match="wiki"):
+        Weights(weights={"news": 1.0, "wiki": weight})

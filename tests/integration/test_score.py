@@ -53,7 +53,7 @@ def lane(broker: Broker, prefix: str, tmp_path: Path) -> Lane:
     )
     tokenizer.save(str(tmp_path / "tokenizer.json"))
     chosen = f'[tokenizer]\nname = "{tmp_path / "tokenizer.json"}"\neos_token = "<eos>"\n'
-    lane = Lane(broker.bootstrap, prefix, tmp_path, SETTINGS + chosen, is_scored=True)
+    lane = Lane(broker.bootstrap, prefix, tmp_path, SETTINGS + chosen, is_scored=True, session_timeout_s=10.0)
     lane.create_topics()
     return lane
 
@@ -112,7 +112,7 @@ def test_requests_are_answered_once_by_the_newest_checkpoint_also_after_a_kill(l
         daemon.wait_for("became_owner")
         _feed(lane, 0)
         wanted = _wanted(lane, daemon, 1200)
-        scorer.wait_for("no_checkpoint")
+        scorer.wait_for("scorer_failed")
         _save(lane, "checkpoint-1", 1000.0)
         scorer.wait_for("checkpoint_loaded")
         for name in ("influence", FUNCTION):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from consumers.formats.feedback import FEEDBACK_REASONS, MAX_FEEDBACK_BYTES, FeedbackRecord, decode_feedback
 from curatord.errors import Undecodable
-from curatord.records import EndRequest, Feedback, Reward, SafePoint, encode_feedback
+from curatord.records import EndRequest, Feedback, Reward, SafePoint, Weights, encode_feedback
 
 
 def feedback(num_segments: list[int]) -> Feedback:
@@ -47,6 +47,8 @@ def refused(raw: bytes | None) -> Undecodable:
         feedback([]),
         Reward(reward=-0.5, cluster=0),
         Reward(reward=2.0, doc_id="a", scorer="influence", checkpoint=1200),
+        Weights(weights={"wiki*": 2.0, "cluster:3": 0.5}),
+        Weights(weights={}),
         SafePoint(run_id="run", generation=0, safe_seq_no=4096),
         SafePoint(run_id="run", generation=3, safe_seq_no=-1),
         EndRequest(end_of_stream=True),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import pairwise
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -13,7 +14,11 @@ from hypothesis import strategies as st
 
 from benchmarks.bandit_mixture import emit, newborn_excess, total_variation, water_filling, zipf_documents
 from curation.selection.buffered import BUFFERED
-from curation.selection.mixture import Balanced, Mixture, MixtureConfig
+from curation.selection.mixture import Balanced, Mixture
+from curation.selection.mixture_config import MixtureConfig
+from state.epoch import Epoch
+from state.fact_table import gather_changes, restore_stages
+from state.store import Store
 from tests.kept import Kept, changes_of
 
 SIZES = (60, 20, 10, 5, 3, 1, 0.7, 0.3)
@@ -514,10 +519,45 @@ def test_natural_shares_are_those_that_arrived_times_their_weights() -> None:
     assert mixture.domain_of("other", 5) == "*"
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [({"rule": "doremi", "rho": 0.5}, "mixture.losses"), ({"rule": "ado"}, "every document goes out once")],
-)
-def test_a_rule_that_can_do_nothing_is_refused(options, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        MixtureConfig(**options)
+def _shares(mixture: Mixture, number: int = 4000) -> dict[str, float]:
+    """Of the emitted tokens of three sources that arrive alike, the first tenth left out."""
+    rng, emitted = np.random.default_rng(0), np.zeros(3)
+    kinds_N = rng.integers(0, 3, number)
+    for first in range(0, number, 200):
+        part = slice(first, first + 200)
+        mixture.begin_tick()
+        balanced = mixture.balance(
+            np.arange(number)[part],
+            rng.integers(0, 2**63, 200).astype(np.uint64),
+            np.zeros(200, np.int32),
+            np.full(200, 100),
+            ["abc"[kind] for kind in kinds_N[part]],
+        )
+        for doc_no, _ in balanced.emitted if first >= number // 10 else ():
+            emitted[kinds_N[doc_no % number]] += 100
+    return dict(zip("abc", (emitted / emitted.sum()).tolist(), strict=True))
+
+
+def test_weights_change_at_a_number_of_emitted_tokens() -> None:
+    weights = {"a": 1.0, "b": 1.0, "c": 1.0}
+    early = Mixture(MixtureConfig(rho=0.2, weights=weights, later={"1_000_000_000": {"a": 8.0}}))
+    late = Mixture(MixtureConfig(rho=0.2, weights=weights, later={"0": {"a": 2.0}, "1_000": {"a": 8.0}}))
+    assert _shares(early)["a"] == pytest.approx(1 / 3, abs=0.01)
+    assert _shares(late)["a"] == pytest.approx(0.8, abs=0.01)
+
+
+def test_weights_of_a_message_hold_until_the_next_also_after_a_restart(tmp_path: Path) -> None:
+    config = MixtureConfig(rho=0.2, weights={"a": 1.0, "b": 1.0, "c": 1.0})
+    mixture, store = Mixture(config), Store(tmp_path)
+    assert mixture.replace_weights({"b": 8.0, "no such source": 3.0})
+    epoch = Epoch(number=1, identity="")
+    gather_changes((mixture,), epoch)
+    store.apply(epoch.changes())
+    restarted = Mixture(config)
+    restore_stages((restarted,), store)
+    store.close()
+    for each in (mixture, restarted):
+        assert _shares(each)["b"] == pytest.approx(0.8, abs=0.01)
+    mixture.replace_weights({})
+    assert _shares(mixture)["b"] == pytest.approx(1 / 3, abs=0.01)
+    assert not Mixture(MixtureConfig()).replace_weights({"b": 8.0})

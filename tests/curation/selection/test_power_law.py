@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.optimize import least_squares
 
-from curation.selection.power_law import falls, fit_power_laws
+from curation.selection.power_law import fit_power_laws
 
 
 def _curve(floor: float, scale: float, exponent: float, noise: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -17,8 +17,6 @@ def test_a_law_without_noise_is_found(floor: float, scale: float, exponent: floa
     amounts, losses = _curve(floor, scale, exponent, 0.0, 0)
     found = fit_power_laws(amounts[None], losses[None], np.ones((1, 48)))
     assert [float(value[0]) for value in found] == pytest.approx([floor, scale, exponent], rel=0.02)
-    (fall,) = falls(amounts[None], losses[None], np.ones((1, 48)), np.array([1e6]))
-    assert fall == pytest.approx(exponent * scale * 1e6 ** (-exponent - 1), rel=0.01)
 
 
 @pytest.mark.parametrize("seed", range(10))
