@@ -145,9 +145,10 @@ class Verdicts:
     ) -> tuple[NDArray[np.float32], tuple[str, ...], NDArray[np.float32]]:
         """Qualities, languages, and what was measured under these names, [B, len(names)]."""
         rows = doc_nos_B - self.first
-        columns = np.array([self._rules.index(name) for name in names], np.int64)
-        languages = tuple([self._languages[row] for row in rows.tolist()])
-        return self._qualities_B[rows], languages, self._rule_values_BR[np.ix_(rows, columns)]
+        languages = tuple(map(self._languages.__getitem__, rows.tolist()))
+        columns = [self._rules.index(name) for name in names] if names else []
+        values_BN = self._rule_values_BR[rows][:, columns] if names else self._rule_values_BR[rows, :0]
+        return self._qualities_B[rows], languages, values_BN
 
     def sign(self, doc_nos_B: NDArray[np.int64], signatures_BP: NDArray[np.uint8]) -> None:
         """These documents, in order, stand in the near-duplicate index with these signatures."""
