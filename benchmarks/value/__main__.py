@@ -33,6 +33,7 @@ CORPORA = Path(os.environ.get("CURATORD_TEST_CORPORA", Path(__file__).parents[3]
 STREAM_BYTES = 14_000_000
 CLEANING_TOKENS, SELECTING_TOKENS, TRAINING_TOKENS = 2_000_000, 1_000_000, 614_400
 RATES = (1.0, 0.25)
+SHARE = "share of the tokens"  # that an arm could give; below 1 it trains on less than its control
 CLEANING = "cleaning"  # the other tiers select
 MEANS = ("macro", "English", "natural")
 
@@ -88,9 +89,9 @@ def held_out(world: World) -> dict[str, list[tuple[np.ndarray, int]]]:
 def means(bits_per_byte: Mapping[str, float]) -> dict[str, float]:
     """Of all domains, of the English ones, and by share of the stream."""
     return {
-        "macro": float(np.mean(list(bits_per_byte.values()))),
+        "macro": float(np.mean([bits_per_byte[domain] for domain in NATURAL])),
         "English": float(np.mean([bits_per_byte[domain] for domain in ENGLISH])),
-        "natural": sum(NATURAL[domain] * value for domain, value in bits_per_byte.items()),
+        "natural": sum(share * bits_per_byte[domain] for domain, share in NATURAL.items()),
     }
 
 
@@ -170,7 +171,13 @@ def compare(
         by_domain = {domain: float(np.mean([row[domain] for row in differences])) for domain in NATURAL}
         worst = max(by_domain, key=lambda domain: by_domain[domain])
         label = f"{arm} − {control}"
-        print(f"{label:40}" + "".join(f"{text:>22}" for text in columns) + f"{worst:>18} {by_domain[worst]:+.3f}")
+        share = float(np.mean([scores[arm, seed][SHARE] for seed in seeds]))
+        print(
+            f"{label:40}"
+            + "".join(f"{text:>22}" for text in columns)
+            + f"{worst:>18} {by_domain[worst]:+.3f}"
+            + (f"   of {share:.0%} of the tokens" if share < 0.99 else "")
+        )
 
 
 def half_width(values: Sequence[float]) -> float:
@@ -198,7 +205,8 @@ def measure(world: World, options: argparse.Namespace, scores: Scores) -> dict[t
                 chosen = arms.first(pieces_of(arm), num_tokens)
             else:
                 chosen = arms.thinned(pieces_of(arm), num_tokens, world.seed)
-            return decoder_score(world, chosen, rate) if rate else n_gram_score(world, chosen)
+            score = decoder_score(world, chosen, rate) if rate else n_gram_score(world, chosen)
+            return {**score, SHARE: min(1.0, arms.num_tokens(chosen) / num_tokens)}
 
         key = {"stream": world.seed, "tier": tier, "arm": arm}
         found[tier, arm] = scores.of(key, compute)
