@@ -239,7 +239,7 @@ def main() -> None:
     arrived = np.bincount(stream_of_50.clusters_N, stream_of_50.num_tokens_N, 50)
     for rho in (0.3, 0.6, 1.0):
         for max_uses in (1, 5):
-            config = MixtureConfig(rho=rho, max_uses=max_uses, buffer_documents=50)
+            config = MixtureConfig(rho=rho, max_uses=max_uses, buffer_documents=50, size_power=0)
             emitted = emit(stream_of_50, config)
             taken = emitted.tokens_by_cluster(stream_of_50, 50)
             wanted = water_filling(arrived, budget=rho * float(arrived.sum()), max_uses=max_uses)

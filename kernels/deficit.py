@@ -154,14 +154,16 @@ def balance(
     half_life,
     schedule,
     schedule_tokens,
+    size_power,
     emitted_X2,
     evicted_X,
     finished_X,
 ):
     """Push documents one after the other and emit what is owed; returns how many were emitted, evicted, finished.
 
-    Buffers have at least one slot more than `capacity` and than any flow's count. `schedule` is 0 for fixed weights, 1
-    for weights that go from equal to proportional to the arrived tokens within `schedule_tokens`, -1 for the reverse.
+    Buffers have at least one slot more than `capacity` and than any flow's count. Weights are multiplied
+    by a power of the arrived tokens: `size_power` with a `schedule` of 0, from 0 to 1 within `schedule_tokens` with 1, and
+    the reverse with -1.
     Evicted documents were never emitted; finished ones were, and will not come again.
     """
     clock = clock_1[0]
@@ -236,10 +238,12 @@ def balance(
             flow.ready_at = ready_at(held_W, flow.count, max_uses, gap)
 
             weight = flow.weight
+            exponent = size_power
             if schedule != 0:
                 exponent = min(1.0, clock.emitted_tokens / schedule_tokens)
                 if schedule < 0:
                     exponent = 1.0 - exponent
+            if exponent != 0.0:
                 size = max(flow.arrived * num_born / clock.arrived, LEAST_SIZE)
                 weight *= size**exponent
             scale = 2.0 ** ((clock.emitted_tokens - clock.scale_origin) / half_life)

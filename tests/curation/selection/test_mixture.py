@@ -60,7 +60,7 @@ def test_water_filling_gives_the_known_takes(budget: float, max_uses: int, takes
 @pytest.mark.parametrize("max_uses", [1, 5])
 def test_on_a_stationary_zipf_stream_shares_are_those_of_water_filling(rho: float, max_uses: int) -> None:
     stream = zipf_documents(seed=0, num_documents=100_000, num_clusters=50)
-    emitted = emit(stream, MixtureConfig(rho=rho, max_uses=max_uses, buffer_documents=50))
+    emitted = emit(stream, MixtureConfig(size_power=0, rho=rho, max_uses=max_uses, buffer_documents=50))
     arrived = np.bincount(stream.clusters_N, stream.num_tokens_N, 50)
     taken = emitted.tokens_by_cluster(stream, 50)
     wanted = water_filling(arrived, budget=rho * float(arrived.sum()), max_uses=max_uses)
@@ -69,9 +69,20 @@ def test_on_a_stationary_zipf_stream_shares_are_those_of_water_filling(rho: floa
     assert np.bincount(emitted.doc_nos_X).max() <= max_uses
 
 
+@pytest.mark.parametrize("power", [0.5, 1.0])
+def test_shares_grow_with_a_power_of_the_sizes(power: float) -> None:
+    stream = zipf_documents(seed=0, num_documents=100_000, num_clusters=50)
+    emitted = emit(stream, MixtureConfig(rho=0.1, size_power=power, buffer_documents=50))
+    arrived = np.bincount(stream.clusters_N, stream.num_tokens_N, 50)
+    shares = arrived**power
+    wanted = 0.1 * arrived.sum() * shares / shares.sum()
+    assert np.all(wanted < arrived)  # nothing is used up
+    assert total_variation(emitted.tokens_by_cluster(stream, 50), wanted) < 0.02
+
+
 @pytest.mark.parametrize(("rho", "max_uses"), [(0.3, 1), (0.3, 5), (0.6, 1), (0.6, 5), (1.0, 5)])
 def test_a_newborn_cluster_never_takes_more_than_twice_its_fair_share(rho: float, max_uses: int) -> None:
-    assert newborn_excess(MixtureConfig(rho=rho, max_uses=max_uses, buffer_documents=50)) <= 2
+    assert newborn_excess(MixtureConfig(size_power=0, rho=rho, max_uses=max_uses, buffer_documents=50)) <= 2
 
 
 def test_with_the_defaults_documents_go_straight_on_and_nothing_is_kept() -> None:
@@ -106,7 +117,7 @@ def test_service_is_counted_in_tokens() -> None:
     rng = np.random.default_rng(0)
     clusters = rng.integers(0, 2, 20_000)
     num_tokens = np.where(clusters == 0, 1_000, 100)
-    mixture = Mixture(MixtureConfig(rho=0.1))
+    mixture = Mixture(MixtureConfig(size_power=0, rho=0.1))
     emitted = [doc_no for doc_no, _ in push(mixture, 0, clusters, num_tokens=num_tokens).emitted]
     taken = np.bincount(clusters[emitted], num_tokens[emitted])
     # Both clusters could fill half of the output: 1 % of its tokens is 11 documents of the long one.
@@ -221,6 +232,7 @@ def distances_to_natural(schedule: str, *, buffer_documents: int = 64) -> tuple[
     arrived = np.bincount(stream.clusters_N, stream.num_tokens_N, 30)
     config = MixtureConfig(
         rho=0.3,
+        size_power=0,
         schedule=schedule,
         schedule_tokens=int(0.24 * arrived.sum()),
         buffer_documents=buffer_documents,
@@ -260,7 +272,7 @@ def test_forgetting_lets_a_late_cluster_catch_up_no_further_than_the_half_life_r
     clusters = np.r_[np.where(np.arange(20_000) % 100 == 0, 1, 0), np.arange(20_000) % 2]
     taken = {}
     for half_life in (10_000, 10**9):
-        mixture = Mixture(MixtureConfig(rho=0.4, half_life_tokens=half_life))
+        mixture = Mixture(MixtureConfig(size_power=0, rho=0.4, half_life_tokens=half_life))
         emitted = [doc_no for doc_no, _ in push(mixture, 0, clusters).emitted]
         late = [doc_no for doc_no in emitted if doc_no >= 20_000]
         taken[half_life] = np.mean(clusters[late])
@@ -303,7 +315,7 @@ def test_the_winner_of_a_merger_takes_over_what_was_held() -> None:
 
 def test_a_merger_neither_starves_the_winner_nor_lets_it_monopolise() -> None:
     clusters = np.random.default_rng(0).integers(0, 10, 20_000)
-    mixture = Mixture(MixtureConfig(rho=0.3))
+    mixture = Mixture(MixtureConfig(size_power=0, rho=0.3))
     push(mixture, 0, clusters)
     mixture.merged(0, [1])
     clusters = np.where(clusters == 1, 0, clusters)
@@ -313,7 +325,7 @@ def test_a_merger_neither_starves_the_winner_nor_lets_it_monopolise() -> None:
 
 def test_children_of_a_split_start_level_with_their_parent() -> None:
     clusters = np.random.default_rng(0).integers(0, 10, 20_000)
-    mixture = Mixture(MixtureConfig(rho=0.3))
+    mixture = Mixture(MixtureConfig(size_power=0, rho=0.3))
     push(mixture, 0, clusters)
     held = mixture.held()
     mixture.split(0, [0, 10])
