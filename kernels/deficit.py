@@ -162,9 +162,8 @@ def balance(
     """Push documents one after the other and emit what is owed; returns how many were emitted, evicted, finished.
 
     Buffers have at least one slot more than `capacity` and than any flow's count. Weights are multiplied
-    by a power of the arrived tokens: `size_power` with a `schedule` of 0, from 0 to 1 within `schedule_tokens` with 1, and
-    the reverse with -1.
-    Evicted documents were never emitted; finished ones were, and will not come again.
+    by a power of the arrived tokens: `size_power` with a `schedule` of 0, from 0 to 1 within `schedule_tokens` with 1,
+    and the reverse with -1. Evicted documents were never emitted; finished ones were, and will not come again.
     """
     clock = clock_1[0]
     best_G = np.empty(len(groups_G), np.int64)

@@ -115,7 +115,7 @@ class Mixture(FactOwner):
             float(config.half_life_tokens),
             SCHEDULES[config.schedule],
             float(config.schedule_tokens),
-            # Losses say the shares of clusters, whatever their sizes are.
+            # With such a rule losses say the shares of clusters, and no size does.
             0.0 if config.rule != "none" and config.over == "clusters" else config.size_power,
             emitted_X2,
             evicted_X,

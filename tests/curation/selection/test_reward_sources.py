@@ -33,7 +33,7 @@ def test_a_name_that_is_nearly_known_is_refused_and_another_is_that_of_a_scorer(
     [
         ({"enabled": True}, "name the sources of rewards in bandit.reward"),
         ({"enabled": True, "reward": ["target"]}, "target.files"),
-        ({"enabled": True, "reward": ["similarty"]}, "did you mean 'similarity'"),
+        ({"enabled": True, "reward": ["tarket"]}, "did you mean 'target'"),
     ],
 )
 def test_every_command_that_reads_a_configuration_refuses_it(section: dict[str, object], words: str) -> None:
