@@ -37,11 +37,21 @@ SHARE = "share of the tokens"  # that an arm could give; below 1 it trains on le
 CLEANING = "cleaning"  # the other tiers select
 MEANS = ("macro", "English", "natural")
 
-# What selects: options, and the arm that it selects from.
+CLEAN = "gopher + languages"
+# Of a stream that is short against its buffers the older half goes out (record 45).
+MIXTURE = arms.FILTERS + "[mixture]\nrho = 0.5\nbuffer_documents = 6\n"
+TARGET = '[target]\nfiles = ["{wanted}"]\nagainst = ["{stream}"]\n'
+# What selects: the arm that it selects from, and options; {wanted} and {stream} are files.
 SELECTING = {
-    "mixture": ("default", "[mixture]\nrho = 0.5\n"),
-    "mixture of clean": ("gopher + languages", arms.FILTERS + "[mixture]\nrho = 0.5\n"),
+    "ClusterClip": (CLEAN, MIXTURE + "size_power = 0\n"),
+    "mixture": (CLEAN, MIXTURE),
+    "target": (CLEAN, arms.FILTERS + TARGET + "keep_ratio = 0.5\n"),
+    "bandit by target": (
+        CLEAN,
+        arms.FILTERS + TARGET + '[bandit]\nenabled = true\nkeep_ratio = 0.5\nreward = ["target"]\n',
+    ),
 }
+WANTED_DOCUMENTS = 40  # a domain, of those that no stream holds
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +74,7 @@ class World:
             config = arms.CLEANING[arm] if arm in arms.CLEANING else SELECTING[arm][1]
             name = arm.replace(" ", "-").replace("+", "and")
             inputs = self.folder / "stream.jsonl"
+            config = config.replace("{stream}", str(inputs)).replace("{wanted}", str(self.folder / "wanted.jsonl"))
             lessons = self.folder / "lessons.sqlite"
             return arms.curated(config, inputs, self.folder / name, self.tokenizer_path, lessons)
         chosen: Mapping[str, Callable[[], Iterable[Streamed]]] = {
@@ -145,6 +156,16 @@ class Scores:
         return value
 
 
+def wanted(data: Split, stream: Sequence[Streamed]) -> list[Streamed]:
+    """As many documents of each domain, none of which is in the stream, as a user would name who wants all alike."""
+    taken = {row.base for row in stream}
+    chosen = []
+    for domain, originals in data.training.items():
+        others = [original for original in originals if original.id not in taken]
+        chosen += [Streamed(o.id, f"good:{domain}", o.id, o.text) for o in others[-WANTED_DOCUMENTS:]]
+    return chosen
+
+
 def prepare(data: Split, seed: int, work: Path) -> World:
     """A stream in its folder."""
     folder = work / f"stream-{seed}"
@@ -152,6 +173,8 @@ def prepare(data: Split, seed: int, work: Path) -> World:
     stream = build(data, seed, STREAM_BYTES)
     if not (folder / "stream.jsonl").exists():
         arms.write_stream(stream, folder / "stream.jsonl")
+    if not (folder / "wanted.jsonl").exists():
+        arms.write_stream(wanted(data, stream), folder / "wanted.jsonl")
     return World(data, seed, stream, folder, work / "tokenizer.json")
 
 

@@ -8,11 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from packing.pieces import PIECE, PIECES, HeldPieces, Pieces, cut, lengths
+from state.fact_table import FactOwner
 from tests.kept import Kept
 from tests.packing.streams import pieces_of
 
 
-class Owner:
+class Owner(FactOwner):
     """An owner of the table alone."""
 
     def __init__(self) -> None:
@@ -20,12 +21,6 @@ class Owner:
 
     def tables(self) -> tuple[HeldPieces, ...]:
         return (self.held,)
-
-    def before_commit(self) -> None:
-        """Nothing is kept elsewhere."""
-
-    def restored(self, committed: object) -> None:
-        """Nothing is derived."""
 
 
 def pieces_from(first: int, count: int) -> Pieces:

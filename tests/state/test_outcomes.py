@@ -15,11 +15,13 @@ def test_names_in_facts_verdicts_and_metrics_stay() -> None:
         "same_url": "exact_dedup",
         "language_not_kept": "quality",
         "language_uncertain": "quality",
+        "score_too_low": "quality",
+        "score_too_high": "quality",
         "near_duplicate": "near_dedup",
         "held_out": "holdout",
         "no_tokens": "tokenize",
     }
-    assert [reason.value for reason in LaterReason] == ["not_sampled", "replaced", "retracted"]
+    assert [reason.value for reason in LaterReason] == ["not_sampled", "off_target", "replaced", "retracted"]
 
 
 @pytest.mark.parametrize("reason", Reason)

@@ -11,7 +11,7 @@ from state.ledger import Ledger
 from state.outcomes import Reason, Stage
 
 
-def screen(preset: str, ledger: Ledger, *, slow_because: str = "") -> str:
+def screen(preset: str, ledger: Ledger, *, slow_because: str = "", width: int = 100) -> str:
     summary = Summary(
         rows_this_run=10, seconds=1.0, training_seconds=0.0, student_versions=1, unchanged_inputs=0,
         ledger={name: getattr(ledger, name) for name in Ledger.__struct_fields__}, preset=preset, near_duplicates=(),
@@ -22,7 +22,7 @@ def screen(preset: str, ledger: Ledger, *, slow_because: str = "") -> str:
         lossless=True, loss=None, tokenizer_slow_because=slow_because, superseded={}, passed_over={}, warnings=(),
         makes_vectors=True,
     )  # fmt: skip
-    return "\n".join(line.plain for line in summary_lines(summary, Path("out"), 100))
+    return "\n".join(line.plain for line in summary_lines(summary, Path("out"), width))
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_every_stage_that_rejected_has_its_line_on_the_screen() -> None:
     for number, reason in enumerate(Reason, 1):
         ledger.reject(reason.stage, reason, number, 0)
 
-    lines = screen("observe", ledger).splitlines()
+    lines = screen("observe", ledger, width=200).splitlines()
 
     for stage in Stage:
         (line,) = [line for line in lines if line.startswith(f"{stage.heading:<{NAME_WIDTH}}")]

@@ -61,7 +61,7 @@ def test_the_newest_changes_are_kept() -> None:
 
 
 def test_every_section_is_one_that_decides_or_says_how_the_process_works() -> None:
-    process = {"daemon", "dead_letters", "kafka", "topics", "state", "metrics", "log"}
+    process = {"daemon", "dead_letters", "kafka", "topics", "probes", "state", "metrics", "log"}
 
     sections = {field.name for field in msgspec.structs.fields(Config)}
     named = deciding_options(Config())
