@@ -257,9 +257,12 @@ class Compose:
     def _of_tails(
         self, doc_nos_B: NDArray[np.int64], num_tokens_B: NDArray[np.int64], embeddings_BD: Vectors
     ) -> Vectors:
-        """The vectors with those of tails in place of their documents', as the pool wants them."""
+        """The vectors with those of tails in place of their documents', as the pool wants them.
+
+        A teacher has none of tails, and those of this tick's documents are not kept before it is over.
+        """
         long_B = num_tokens_B > self.context_length
-        if not (long_B.any() and embeddings_BD.shape[1]):
+        if not (self._embeds_again and long_B.any()):
             return embeddings_BD
         starts_B = (num_tokens_B - 1) // self.context_length * self.context_length
         replaced_BD = embeddings_BD.copy()
