@@ -10,6 +10,7 @@ Shape legend: B documents, H buckets.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,9 +111,14 @@ def _open_own(name: str, config: HeadConfig, raw: bytes) -> NgramHead:
             f"quality.heads.{name}: {config.file} is no head: make one with `curatord quality fit`, or name a model of "
             "fastText whose name ends in .bin or .ftz"
         ) from error
-    if head.format != FORMAT or len(weights_H) != BUCKETS:
+    if head.format != FORMAT:
         raise ConfigError(
             f"quality.heads.{name}: {config.file} is a {head.format!r}, and {FORMAT!r} is read: fit it anew"
+        )
+    if len(weights_H) != BUCKETS or not (np.isfinite(weights_H).all() and math.isfinite(head.bias)):
+        raise ConfigError(
+            f"quality.heads.{name}: {config.file} is damaged, for it needs {BUCKETS:,} weights and a bias, all finite: "
+            "fit it anew"
         )
     return NgramHead(name=name, digest=xxhash.xxh3_64_hexdigest(raw), weights_H=weights_H, bias=head.bias)
 

@@ -100,6 +100,25 @@ def test_files_that_are_no_heads_are_refused_with_a_way_out(own: Path, fast: Pat
             open_heads({"web": config})
 
 
+def test_a_head_whose_numbers_say_nothing_is_refused(own: Path, tmp_path: Path) -> None:
+    # A score of NaN is below no threshold: such a head would keep all without a word.
+    head = msgspec.msgpack.decode(own.read_bytes())
+    weights = np.frombuffer(head["weights"], np.float32)
+    broken = np.where(np.arange(len(weights)) == 7, np.float32(np.nan), weights)
+    for number, change in enumerate(
+        (
+            {"weights": broken.tobytes()},
+            {"weights": weights[:-1].tobytes()},
+            {"bias": float("nan")},
+            {"bias": float("inf")},
+        )
+    ):
+        path = tmp_path / f"{number}.head"
+        path.write_bytes(msgspec.msgpack.encode(head | change))
+        with pytest.raises(ConfigError, match="is damaged"):
+            open_heads({"web": HeadConfig(file=str(path))})
+
+
 def test_a_head_has_a_name_of_its_own() -> None:
     for name in ("target", "rules", "gopher_too_few_words", "No", "ä"):
         with pytest.raises(ValueError, match="no name for a head"):
