@@ -40,7 +40,8 @@ class Stage(StrEnum):
         "quality",
         "poor quality",
         "",
-        'a rule does not fit this source: [quality] preset = "observe" measures and drops nothing',
+        "a rule, a language or a head does not fit this source (`curatord inspect dropped` tells which): [quality] "
+        'preset = "observe" drops by no rule, [language] keep = [] by no language, a head without min and max nothing',
     )
     NEAR_DEDUP = (
         "near_dedup",

@@ -14,6 +14,7 @@ import pytest
 
 from curatord import PackedStream
 from daemon.commands.losses import RunLoss, losses
+from state.outcomes import Reason, Stage
 from state.tally import Tally
 from tests.daemon.conftest import CONFIG, Run, text_of
 
@@ -84,6 +85,15 @@ def test_a_source_is_warned_of_when_one_stage_rejects_most_of_it() -> None:
     (loss,) = losses({}, sources, [], PLACE)
     assert loss.what == "source 'web': 51 of 100 documents were rejected by exact_dedup"
     assert "[dedup.exact]" in loss.remedy
+
+
+def test_a_source_that_quality_empties_gets_a_way_out_for_each_of_its_reasons() -> None:
+    (loss,) = losses({}, {"web": {"": 100, "quality": 90}}, [], PLACE)
+    ways_out = {"language": "[language] keep", "score": "head without min and max"}
+    for reason in Reason:
+        if reason.stage is Stage.QUALITY:
+            assert ways_out[reason.split("_")[0]] in loss.remedy, reason
+    assert 'preset = "observe"' in loss.remedy
 
 
 def test_a_run_without_a_readable_row_says_why_ends_its_readers_and_reads_again_when_repaired(
