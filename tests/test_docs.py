@@ -6,14 +6,17 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import click
 import pytest
 import torch
 
 from curatord import PackedStream
+from daemon.cli import cli
 from tests.curatord.streams import add_shard
 from tools.write_docs import REASONS_PAGE, reasons_page
 
@@ -35,6 +38,19 @@ SNIPPETS = [(page, number, code) for page in PAGES for number, code in enumerate
 
 def test_the_page_of_reasons_is_the_one_that_the_code_makes() -> None:
     assert REASONS_PAGE.read_text(encoding="utf-8") == reasons_page(), "run `make docs`"
+
+
+def commands(group: click.Group, path: str) -> Iterator[str]:
+    for name, command in group.commands.items():
+        yield from commands(command, f"{path} {name}") if isinstance(command, click.Group) else [f"{path} {name}"]
+
+
+def test_the_page_of_commands_names_every_command() -> None:
+    page = (ROOT / "docs" / "commands.md").read_text()
+    for command in commands(cli, "curatord"):
+        *group, name = command.split()
+        row = re.compile(rf"^\| `{' '.join(group)} ([^|]*`)?{name}\b", re.MULTILINE)
+        assert row.search(page), command
 
 
 def test_every_page_that_is_to_run_has_its_snippets() -> None:
