@@ -22,9 +22,13 @@ from daemon.reference_texts import documents_of
 def quality_fit(
     good: Sequence[str], bad: Sequence[str], name: str, output: Path | None, config_path: Path | None, *, as_json: bool
 ) -> int:
-    """Fit, write and report. Raises `UsageError` for a name that is none, or too few documents."""
+    """Fit, write and report. Raises `UsageError` for a name that is none, too few documents, or a file that cannot
+    be written."""
     if not HEAD_NAME.fullmatch(name):
         raise UsageError(f"--name {name!r}: a head is called by up to 48 of a-z, 0-9, - and _, the first a letter")
+    path = output or Path(f"{name}.head")
+    if not path.absolute().parent.is_dir():
+        raise UsageError(f"--output {path}: there is no folder {path.parent}: name a file in one that exists")
     config = load_config(config_path)
     documents = [
         Labelled(text=text, is_good=is_good, source=source)
@@ -33,8 +37,10 @@ def quality_fit(
         for text, source in zip(part.texts, part.sources, strict=True)
     ]
     head = fit_head(documents, name)
-    path = output or Path(f"{name}.head")
-    path.write_bytes(msgspec.msgpack.encode(head))
+    try:
+        path.write_bytes(msgspec.msgpack.encode(head))
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written ({error.strerror}): name another file with --output") from error
     if as_json:
         click.echo(json.dumps({"file": str(path), **_plain(head.report)}, indent=2))
         return 0

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from click.testing import CliRunner
 
+from curatord.errors import UsageError
 from daemon.cli import cli
 
 TOPICS = [[f"{kind}{i}" for i in range(60)] for kind in ("law", "web", "code")]
@@ -69,3 +70,15 @@ def test_what_cannot_be_fitted_is_refused(tmp_path: Path) -> None:
     assert "5 good and 5 bad documents were read" in str(result.exception)
     result = CliRunner().invoke(cli, ["quality", "fit", "--good", few, "--bad", few, "--name", "No name"])
     assert "a head is called by" in str(result.exception)
+
+
+def test_a_file_that_cannot_be_written_is_refused_with_a_way_out(tmp_path: Path) -> None:
+    good, bad = write(tmp_path / "good.jsonl", texts(0, 60, 1)), write(tmp_path / "bad.jsonl", texts(1, 60, 2))
+    for output, problem in (
+        (tmp_path / "missing" / "a.head", "there is no folder"),
+        (Path("/dev/full"), "cannot be written (No space left on device)"),
+    ):
+        result = CliRunner().invoke(cli, ["quality", "fit", "--good", good, "--bad", bad, "-o", str(output)])
+        assert isinstance(result.exception, UsageError)
+        assert problem in str(result.exception)
+        assert "name a" in str(result.exception)
