@@ -10,6 +10,7 @@ from consumers.files.readers import read_rows
 from consumers.formats.documents import Documents, decode_rows
 from consumers.formats.input_config import InputConfig
 from curatord.errors import ConfigError, UsageError
+from curatord.records import DeadLetter
 
 ROWS = 1024
 
@@ -17,10 +18,12 @@ ROWS = 1024
 def documents_of(arguments: Sequence[str], config: InputConfig, option: str) -> list[Documents]:
     """The documents of files, folders and patterns, in parts. `option` is what a refusal names.
 
-    Raises `ConfigError` for what cannot be read, or holds no document at all.
+    Raises `ConfigError` for anything that cannot be read, since nobody would hear of it, and where no document is.
     """
+    if not all(arguments):
+        raise ConfigError(f'{option}: "" is no file: name one, or a folder')
     parts: list[Documents] = []
-    dead = 0
+    dead: list[DeadLetter] = []
     try:
         for file in expand(list(arguments)):
             for block in read_rows(file, 0, config):
@@ -28,11 +31,17 @@ def documents_of(arguments: Sequence[str], config: InputConfig, option: str) -> 
                 for first in range(0, len(rows), ROWS):
                     arrivals = decode_rows(rows[first : first + ROWS], 0, config, 0)
                     parts.append(arrivals.documents)
-                    dead += len(arrivals.others)
+                    dead += [other for other in arrivals.others.values() if isinstance(other, DeadLetter)]
     except UsageError as error:
         raise ConfigError(f"{option}: {error}") from error
+    if dead:
+        rows = "1 row" if len(dead) == 1 else f"{len(dead):,} rows"
+        raise ConfigError(
+            f"{option}: {rows} cannot be read, the first in {dead[0].source} at row {dead[0].position:,}: "
+            f"{dead[0].message}. Repair the file, or leave such rows out"
+        )
     if not sum(map(len, parts)):
-        raise ConfigError(f"{option}: no document is in {', '.join(arguments)} ({dead:,} rows cannot be read)")
+        raise ConfigError(f"{option}: no document is in {', '.join(arguments)}")
     return parts
 
 

@@ -57,7 +57,6 @@ WITHOUT_TESTS = {
     "daemon/stages/record.py",
     "curation/selection/document_rewards.py",
     "daemon/commands/explain_selection.py",
-    "daemon/reference_texts.py",
     "consumers/files/content.py",
     "consumers/files/parquet_pages.py",
     "consumers/formats/tables.py",

@@ -18,6 +18,8 @@ from daemon.commands.screen import show
 from daemon.config import load_config
 from daemon.reference_texts import documents_of
 
+WORTHLESS = 0.6  # area under the curve, below which the screen says that a head is worth little
+
 
 def quality_fit(
     good: Sequence[str], bad: Sequence[str], name: str, output: Path | None, config_path: Path | None, *, as_json: bool
@@ -53,6 +55,8 @@ def quality_fit(
     for source, area in report["auc_by_source"].items():
         show(f"    source {source or '(none)':<20} {area:.3f}")
     show(f"  chances are off by          {report['calibration_error']:.3f}")
+    if report["auc"] < WORTHLESS:
+        show("  It hardly tells good from bad: 0.5 is chance. Give documents that differ in what you want.")
     show(f"{path} is written. To use it:")
     show(f"[quality.heads.{name}]")
     show(f"file = {json.dumps(str(path.resolve()))}")

@@ -83,7 +83,7 @@ def test_files_that_hold_nothing_or_too_little_are_refused(tmp_path: Path) -> No
     (tmp_path / "none.jsonl").write_text("no json\n")
     for files, words in (
         ([few], "3 documents are wanted"),
-        ([str(tmp_path / "none.jsonl")], "target.files: no document is in"),
+        ([str(tmp_path / "none.jsonl")], "target.files: 1 row cannot be read"),
         ([str(tmp_path / "missing.jsonl")], "target.files"),
     ):
         with pytest.raises(ConfigError, match=words):

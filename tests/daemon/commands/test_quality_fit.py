@@ -82,3 +82,11 @@ def test_a_file_that_cannot_be_written_is_refused_with_a_way_out(tmp_path: Path)
         assert isinstance(result.exception, UsageError)
         assert problem in str(result.exception)
         assert "name a" in str(result.exception)
+
+
+def test_a_head_of_equal_files_is_said_to_be_worth_little(tmp_path: Path) -> None:
+    rows = texts(0, 60, 1)
+    good, bad = write(tmp_path / "good.jsonl", rows), write(tmp_path / "bad.jsonl", rows)
+    arguments = ("quality", "fit", "--good", good, "--bad", bad, "-o", str(tmp_path / "no.head"))
+    assert json.loads(invoke(*arguments, "--json"))["calibration_error"] < 0.25
+    assert "hardly tells good from bad" in invoke(*arguments)
