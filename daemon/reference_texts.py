@@ -18,7 +18,7 @@ ROWS = 1024
 def documents_of(arguments: Sequence[str], config: InputConfig, option: str) -> list[Documents]:
     """The documents of files, folders and patterns, in parts. `option` is what a refusal names.
 
-    Raises `ConfigError` for anything that cannot be read, since nobody would hear of it, and where no document is.
+    Raises `ConfigError` for any row that cannot be read, which would be lost silently, and where no document is.
     """
     if not all(arguments):
         raise ConfigError(f'{option}: "" is no file: name one, or a folder')
