@@ -35,9 +35,9 @@ def documents_of(arguments: Sequence[str], config: InputConfig, option: str) -> 
     except UsageError as error:
         raise ConfigError(f"{option}: {error}") from error
     if dead:
-        rows = "1 row" if len(dead) == 1 else f"{len(dead):,} rows"
+        count = "1 row" if len(dead) == 1 else f"{len(dead):,} rows"
         raise ConfigError(
-            f"{option}: {rows} cannot be read, the first in {dead[0].source} at row {dead[0].position:,}: "
+            f"{option}: {count} cannot be read, the first in {dead[0].source} at row {dead[0].position:,}: "
             f"{dead[0].message}. Repair the file, or leave such rows out"
         )
     if not sum(map(len, parts)):
