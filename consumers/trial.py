@@ -29,6 +29,7 @@ from curatord.records import Document, Retraction
 
 Item = TypeVar("Item")
 
+COPIES = 3  # that are made, until one says a word
 SILENCE_S = 60.0
 BEAT_S = 1.0
 MAX_HOW_CHARACTERS = 300
@@ -50,8 +51,24 @@ def first_fatal(
     """Do the work for one item after another in a copy of this process; the item that ends it, or None.
 
     None also where the copy ended with an error of ours, which says nothing against the item, or was silent for too
-    long. `beat` is called once a second or so, here.
+    long. A copy that ends before its first word, as one whose fork failed within, is made anew. `beat` is called once a
+    second or so, here.
     """
+    for _ in range(COPIES):
+        code, lines = _heard_of_copy(items, work, beat)
+        if code == 0 or lines[0]:
+            break
+    if code in (None, 0, _BLAMELESS) or not lines[0]:
+        return None
+    at = [line for line in lines if line.isdecimal()]
+    raised = next((line[1:] for line in lines if line.startswith("!")), "")
+    return Fatal(int(at[-1]), raised or how_it_ended(code))
+
+
+def _heard_of_copy(
+    items: Sequence[Item], work: Callable[[Item], object], beat: Callable[[], None]
+) -> tuple[int | None, list[str]]:
+    """The exit code of a copy, None for one that was silent for too long, and the lines that it said."""
     reading, writing = os.pipe()
     copy = os.fork()
     if copy == 0:
@@ -75,13 +92,8 @@ def first_fatal(
         if not has_ended:
             os.kill(copy, signal.SIGKILL)
         _, status = os.waitpid(copy, 0)
-    code = os.waitstatus_to_exitcode(status)
-    lines = said.decode("utf-8", "replace").split("\n")
-    if not has_ended or code in (0, _BLAMELESS) or not lines[0]:
-        return None
-    at = [line for line in lines if line.isdecimal()]
-    raised = next((line[1:] for line in lines if line.startswith("!")), "")
-    return Fatal(int(at[-1]), raised or how_it_ended(code))
+    code = os.waitstatus_to_exitcode(status) if has_ended else None
+    return code, said.decode("utf-8", "replace").split("\n")
 
 
 def how_it_ended(code: int) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -85,3 +86,20 @@ def test_a_copy_is_not_stopped_by_what_asks_this_process_to_stop() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
     assert first_fatal([1, 2], stopped_from_outside) is None
+
+
+@pytest.mark.parametrize(("num_failing", "is_found"), [(1, True), (2, True), (3, False)])
+def test_a_copy_that_ends_before_its_first_word_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, num_failing: int, is_found: bool
+) -> None:
+    def fail_or_become_expendable() -> None:
+        copies = len(list(tmp_path.iterdir()))
+        (tmp_path / str(copies)).touch()
+        if copies < num_failing:
+            os.kill(os.getpid(), signal.SIGSEGV)
+
+    monkeypatch.setattr(trial, "become_expendable", fail_or_become_expendable)
+
+    fatal = first_fatal([1, 2, 3], ends_at_three(os.abort))
+
+    assert (fatal is not None) is is_found
