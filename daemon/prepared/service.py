@@ -9,8 +9,8 @@ lane drops what it has. Documents over which two lives ended are tried in a copy
 from __future__ import annotations
 
 import signal
-import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -33,11 +33,10 @@ from daemon.config import Config, load_config
 from daemon.observer import check_config, observed
 from daemon.prepared.preparer import Preparer, open_preparer
 from daemon.signals import POLL_S, StopRequest
+from daemon.work import RETRY_S, work_until_stopped
 from ops.events import Events
 
-LAG_INTERVAL_S = 5.0
 PORTION_BYTES = 8 << 20  # of messages that become one: rows of a few bytes are prepared to many times as much
-RETRY_S = 0.5
 
 
 class Prepares(Protocol):
@@ -104,26 +103,13 @@ class Worker:
     ) -> None:
         self._share, self._writer, self._preparer = share, writer, preparer
         self._config, self._events = config, events
-        self._measured_at = -LAG_INTERVAL_S
-        self._num_shared = -1  # partitions, as it was told last
 
     def work(self, stop: StopRequest, config_path: Path | None = None) -> None:
         """Until a stop is asked for. Raises where a restart repairs nothing."""
+        check = partial(check_config, self._config, config_path, self._events)
         is_done = False
         try:
-            while not stop.requested:
-                self._events.beat()
-                if stop.take_hangup():
-                    check_config(self._config, config_path, self._events)
-                try:
-                    self.step()
-                    self._measure_lag()
-                except BrokerUnavailable as error:
-                    self._events.broker_away(str(error))
-                    self._share.rewind()
-                    stop.wait(RETRY_S)
-                else:
-                    self._events.broker_back()
+            work_until_stopped(self.step, self._share, stop, self._events, check_config=check)
             is_done = True
         except CuratordError:
             is_done = True
@@ -176,16 +162,6 @@ class Worker:
         num_bytes = self._writer.send({part.partition.partition: (encode_message(batch, covers), part.next)})
         self._events.prepared(rows=len(rows), num_bytes=num_bytes)
         return self._share.commit({part.partition: part.next})
-
-    def _measure_lag(self) -> None:
-        """Now and then."""
-        if time.monotonic() - self._measured_at < LAG_INTERVAL_S:
-            return
-        self._measured_at = time.monotonic()
-        self._events.lag_measured(self._share.lag())
-        if len(self._share.partitions) != self._num_shared:
-            self._num_shared = len(self._share.partitions)
-            self._events.shared(self._num_shared)
 
 
 def _cut(portion: Portion, *, singly: bool) -> Iterator[Portion]:
