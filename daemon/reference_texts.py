@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from consumers.broker import RawDocument
 from consumers.files.inputs import expand
 from consumers.files.readers import read_rows
-from consumers.formats.documents import Documents, decode_rows
+from consumers.formats.documents import Arrivals, Documents, decode_rows
 from consumers.formats.input_config import InputConfig
 from curatord.errors import ConfigError, UsageError
 from curatord.records import DeadLetter
 
 ROWS = 1024
+
+
+def arrivals_in(arguments: Sequence[str], config: InputConfig) -> Iterator[Arrivals]:
+    """The rows of files, folders and patterns, decoded in parts. Raises `UsageError` for what is no input."""
+    for file in expand(list(arguments)):
+        for block in read_rows(file, 0, config):
+            rows = [RawDocument(file.uri, row.position, row.value, row.original) for row in block]
+            for first in range(0, len(rows), ROWS):
+                yield decode_rows(rows[first : first + ROWS], 0, config, 0)
 
 
 def documents_of(arguments: Sequence[str], config: InputConfig, option: str) -> list[Documents]:
@@ -25,13 +34,9 @@ def documents_of(arguments: Sequence[str], config: InputConfig, option: str) -> 
     parts: list[Documents] = []
     dead: list[DeadLetter] = []
     try:
-        for file in expand(list(arguments)):
-            for block in read_rows(file, 0, config):
-                rows = [RawDocument(file.uri, row.position, row.value, row.original) for row in block]
-                for first in range(0, len(rows), ROWS):
-                    arrivals = decode_rows(rows[first : first + ROWS], 0, config, 0)
-                    parts.append(arrivals.documents)
-                    dead += [other for other in arrivals.others.values() if isinstance(other, DeadLetter)]
+        for arrivals in arrivals_in(arguments, config):
+            parts.append(arrivals.documents)
+            dead += [other for other in arrivals.others.values() if isinstance(other, DeadLetter)]
     except UsageError as error:
         raise ConfigError(f"{option}: {error}") from error
     if dead:

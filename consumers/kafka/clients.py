@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -161,6 +162,23 @@ def check_lane_rights(
         raise unreachable(config, error) from error
     finally:
         admin.close()
+
+
+def await_acknowledged(futures: Iterable[Any], config: KafkaConfig) -> None:
+    """Until all that was sent is acknowledged. Raises `KafkaError`.
+
+    A future ends by the producer's own delivery timeout; the deadline is for one that does not.
+    """
+    deadline = time.monotonic() + 2 * config.commit_timeout_s
+    for future in futures:
+        future.get(timeout=max(0.001, deadline - time.monotonic()))
+
+
+def drop_producer(producer: KafkaProducer | None) -> None:
+    """Let a producer go, with what it has not sent."""
+    if producer is not None:
+        with suppress(KafkaError):
+            producer.close(timeout=0)
 
 
 def position_of(consumer: KafkaConsumer, partition: TopicPartition) -> int | None:

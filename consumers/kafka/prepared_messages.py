@@ -10,7 +10,7 @@ from kafka.admin import ConfigResource, ConfigResourceType
 from kafka.errors import KafkaError, OffsetOutOfRangeError
 
 from consumers.formats.dead_letters import coordinates
-from consumers.kafka.clients import connected_admin, connected_consumer, passes
+from consumers.kafka.clients import connected_admin, connected_consumer
 from consumers.kafka.connection import KafkaConfig
 from consumers.kafka.parts import Parts
 from curatord.errors import BrokerUnavailable, StateError
@@ -78,8 +78,6 @@ class PreparedMessages:
                         safe = max(safe, first[partition] + (end[partition] - first[partition]) // SAFE_PARTS)
                     retained[partitions[partition]] = first[partition], safe
         except KafkaError as error:
-            if not passes(error):
-                raise BrokerUnavailable(f"the retention of prepared messages is not known: {error}") from error
             raise BrokerUnavailable(f"the cluster does not say where prepared messages begin: {error}") from error
         return retained
 

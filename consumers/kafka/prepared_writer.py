@@ -7,14 +7,12 @@ the message once more, which the lane drops if it did arrive.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
-from contextlib import suppress
 
 from kafka import KafkaProducer
 from kafka.errors import AuthorizationError, KafkaError, MessageSizeTooLargeError
 
-from consumers.kafka.clients import connected_producer, describe_topics
+from consumers.kafka.clients import await_acknowledged, connected_producer, describe_topics, drop_producer
 from consumers.kafka.connection import KafkaConfig
 from consumers.kafka.parts import in_parts
 from consumers.kafka.rights import no_right
@@ -52,10 +50,7 @@ class PreparedWriter:
                 for part, headers in in_parts(value, end, self._max_message_bytes):
                     num_bytes += len(part)
                     futures.append(self._producer.send(self._topic, part, partition=partition, headers=headers))
-            # A future ends by the producer's own delivery timeout; this is for one that does not.
-            deadline = time.monotonic() + 2 * self._config.commit_timeout_s
-            for future in futures:
-                future.get(timeout=max(0.001, deadline - time.monotonic()))
+            await_acknowledged(futures, self._config)
         except KafkaError as error:
             self.close()
             if isinstance(error, AuthorizationError):
@@ -70,10 +65,8 @@ class PreparedWriter:
 
     def close(self) -> None:
         """Let the producer go, with what it has not sent."""
-        if self._producer is not None:
-            with suppress(KafkaError):
-                self._producer.close(timeout=0)
-            self._producer = None
+        drop_producer(self._producer)
+        self._producer = None
 
 
 def check_counts(topics: TopicsConfig, num_documents: int, num_prepared: int) -> None:

@@ -8,24 +8,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.consumer.fetcher import ConsumerRecord
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.errors import (
     AuthorizationError,
-    CommitFailedError,
     KafkaError,
     OffsetOutOfRangeError,
-    RebalanceInProgressError,
 )
 from kafka.structs import OffsetAndMetadata
 
-from consumers.kafka.clients import connected_producer, passes, position_of
+from consumers.kafka.clients import await_acknowledged, connected_producer, drop_producer, passes, position_of
 from consumers.kafka.connection import KafkaConfig
 from consumers.kafka.membership import SETTLING_S, Listener, connected_member, joining_timeout_s
-from consumers.kafka.positions import source_name
+from consumers.kafka.offsets import commit_offsets, read_on_at, waiting_after
 from consumers.kafka.rights import no_right
 from curatord.errors import BrokerUnavailable
 from curatord.records import Reward, encode_feedback
@@ -39,8 +36,6 @@ class ProbeShare:
         self._given: set[TopicPartition] = set()  # not begun yet
         self._places: dict[TopicPartition, int] = {}  # where those that are worked on are read on
         self._consumer: KafkaConsumer = connected_member(config, config.scorers, CooperativeStickyAssignor())
-        # A member that joins before it knows the topic's partitions gives none out, and finds them half a minute later.
-        self._consumer.partitions_for_topic(topic)
         self._consumer.subscribe([topic], listener=Listener(self))
 
     def hear_assigned(self, assigned: list[TopicPartition]) -> None:
@@ -57,9 +52,9 @@ class ProbeShare:
             self._places.pop(partition, None)
 
     @property
-    def num_partitions(self) -> int:
-        """Partitions that are worked on."""
-        return len(self._places)
+    def partitions(self) -> list[TopicPartition]:
+        """Those that are worked on."""
+        return sorted(self._places)
 
     def poll(self, timeout_s: float, max_messages: int) -> list[ConsumerRecord]:
         """The next requests. Raises `BrokerUnavailable`."""
@@ -103,32 +98,17 @@ class ProbeShare:
         """
         positions = {partition: position_of(self._consumer, partition) for partition in self._places}
         moved = {p: at for p, at in positions.items() if at is not None and at != self._places[p]}
-        if not moved:
-            return
         offsets = {partition: OffsetAndMetadata(at, "", -1) for partition, at in moved.items()}
-        try:
-            self._consumer.commit(offsets, timeout_ms=int(self._config.request_timeout_s * 1000))
-        except (CommitFailedError, RebalanceInProgressError):
-            return
-        except KafkaError as error:
-            raise BrokerUnavailable(f"the group did not take what was scored: {error}") from error
-        self._places |= {partition: at for partition, at in moved.items() if partition in self._places}
+        if commit_offsets(self._consumer, offsets, self._config):
+            self._places |= {partition: at for partition, at in moved.items() if partition in self._places}
 
     def rewind(self) -> None:
         """Read on at the places once more: what was fetched since was not answered."""
-        for partition, at in self._places.items():
-            with suppress(KafkaError, AssertionError):  # of one that is being taken away
-                self._consumer.seek(partition, at)
+        read_on_at(self._consumer, self._places)
 
     def lag(self) -> Mapping[str, int]:
         """Requests that wait, by partition. Raises `BrokerUnavailable`."""
-        partitions = sorted(self._places)
-        timeout_ms = int(self._config.request_timeout_s * 1000)
-        try:
-            ends = self._consumer.end_offsets(partitions, timeout_ms=timeout_ms) if partitions else {}
-        except KafkaError as error:
-            raise BrokerUnavailable(f"the cluster does not answer: {error}") from error
-        return {source_name(p): max(0, end - self._places[p]) for p, end in ends.items() if p in self._places}
+        return waiting_after(self._consumer, self._places, self._config)
 
     def close(self) -> None:
         """Leave the group."""
@@ -154,10 +134,7 @@ class RewardWriter:
                 )
                 for reward in rewards
             ]
-            # A future ends by the producer's own delivery timeout; this is for one that does not.
-            deadline = time.monotonic() + 2 * self._config.commit_timeout_s
-            for future in futures:
-                future.get(timeout=max(0.001, deadline - time.monotonic()))
+            await_acknowledged(futures, self._config)
         except KafkaError as error:
             self.close()
             if isinstance(error, AuthorizationError):
@@ -166,7 +143,5 @@ class RewardWriter:
 
     def close(self) -> None:
         """Let the producer go, with what it has not sent."""
-        if self._producer is not None:
-            with suppress(KafkaError):
-                self._producer.close(timeout=0)
-            self._producer = None
+        drop_producer(self._producer)
+        self._producer = None

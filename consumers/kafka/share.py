@@ -17,13 +17,11 @@ from kafka import TopicPartition
 from kafka.consumer.fetcher import ConsumerRecord
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.errors import (
-    CommitFailedError,
     CorruptRecordError,
     KafkaError,
     LogTruncationError,
     NoOffsetForPartitionError,
     OffsetOutOfRangeError,
-    RebalanceInProgressError,
     UnsupportedCodecError,
 )
 from kafka.structs import OffsetAndMetadata
@@ -31,6 +29,7 @@ from kafka.structs import OffsetAndMetadata
 from consumers.kafka.clients import connected_admin, group_offsets, passes, position_of
 from consumers.kafka.connection import KafkaConfig
 from consumers.kafka.membership import SETTLING_S, Listener, connected_member, joining_timeout_s
+from consumers.kafka.offsets import commit_offsets, read_on_at, waiting_after
 from consumers.kafka.positions import source_name
 from curatord.errors import BrokerUnavailable, StateError
 
@@ -173,7 +172,7 @@ class Share:
         """Say what is begun now, without moving; whether the group took it."""
         places = self._heard.places
         offsets = {p: marked_offset(places[p].at, mark) for p, mark in marks.items() if p in places}
-        return self._commit(offsets)
+        return commit_offsets(self._consumer, offsets, self._config)
 
     def commit(self, positions: Mapping[TopicPartition, int]) -> bool:
         """All before these positions is prepared and acknowledged. Those that are others' by now are passed over.
@@ -183,40 +182,24 @@ class Share:
         """
         places = self._heard.places
         moved = {partition: at for partition, at in positions.items() if partition in places}
-        if self._commit({partition: marked_offset(at, Mark(1)) for partition, at in moved.items()}):
+        offsets = {partition: marked_offset(at, Mark(1)) for partition, at in moved.items()}
+        if commit_offsets(self._consumer, offsets, self._config):
             for partition, at in moved.items():
                 places[partition] = Place(at, Mark())
             return True
         self.rewind()
         return False
 
-    def _commit(self, offsets: dict[TopicPartition, OffsetAndMetadata]) -> bool:
-        if not offsets:
-            return True
-        try:
-            self._consumer.commit(offsets, timeout_ms=int(self._config.request_timeout_s * 1000))
-        except (CommitFailedError, RebalanceInProgressError):
-            return False  # the group moves on: the next poll says to whom they belong
-        except KafkaError as error:
-            raise BrokerUnavailable(f"the group did not take what was prepared: {error}") from error
-        return True
-
     def rewind(self) -> None:
         """Read on at the places once more, for what was fetched since does not count."""
-        for partition, place in self._heard.places.items():
-            with suppress(KafkaError, AssertionError):  # of one that is being taken away
-                self._consumer.seek(partition, place.at)
+        read_on_at(self._consumer, self._offsets())
 
     def lag(self) -> dict[str, int]:
         """Messages that wait, of the partitions that are worked on. Raises `BrokerUnavailable`."""
-        partitions = self.partitions
-        timeout_ms = int(self._config.request_timeout_s * 1000)
-        try:
-            ends = self._consumer.end_offsets(partitions, timeout_ms=timeout_ms) if partitions else {}
-        except KafkaError as error:
-            raise BrokerUnavailable(f"the cluster does not answer: {error}") from error
-        places = self._heard.places
-        return {source_name(p): max(0, end - places[p].at) for p, end in ends.items() if p in places}
+        return waiting_after(self._consumer, self._offsets(), self._config)
+
+    def _offsets(self) -> dict[TopicPartition, int]:
+        return {partition: place.at for partition, place in self._heard.places.items()}
 
     def close(self, *, is_done: bool) -> None:
         """Leave the group. With `is_done` the life did not end over what comes next."""

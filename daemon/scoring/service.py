@@ -10,20 +10,16 @@ from __future__ import annotations
 
 import math
 import signal
-import time
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 from kafka.consumer.fetcher import ConsumerRecord
 
-from consumers.broker import RawDocument
-from consumers.files.inputs import expand
-from consumers.files.readers import read_rows
-from consumers.formats.documents import decode_rows
 from consumers.formats.probes import decode_probe
 from consumers.kafka.clients import check_lane_rights, describe_topics
 from consumers.kafka.probe_share import ProbeShare, RewardWriter
@@ -34,13 +30,13 @@ from curatord.errors import BrokerUnavailable, ConfigError, Undecodable
 from curatord.records import Probe, Reward
 from daemon.config import Config, load_config
 from daemon.observer import check_config, observed
+from daemon.reference_texts import arrivals_in
 from daemon.signals import POLL_S, StopRequest
+from daemon.work import RETRY_S, work_until_stopped
 from kernels.columns import join_texts
 from ops.events import Events
 from packing.tokenizer import Tokenizer, open_tokenizer
 
-LAG_INTERVAL_S = 5.0
-RETRY_S = 0.5
 POLL_REQUESTS = 64
 MAX_REFERENCE = 4096  # documents; more make the gradient of the reference no better
 
@@ -123,14 +119,9 @@ def first_tokens(tokenizer: Tokenizer, text: str) -> list[int]:
 
 def read_reference(path: Path, config: Config) -> list[str]:
     """The texts of a file, in any format that is an input. Raises `ConfigError` if there are none."""
-    texts: list[str] = []
-    for file in expand([str(path)]):
-        for rows in read_rows(file, 0, config.input):
-            raws = [RawDocument(file.uri, row.position, row.value, row.original) for row in rows]
-            documents = decode_rows(raws, 0, config.input, config.dead_letters.max_bytes).documents
-            texts += [text for b in range(len(documents)) if (text := documents.texts[b]).strip()]
-            if len(texts) >= MAX_REFERENCE:
-                return texts[:MAX_REFERENCE]
+    arrived = arrivals_in([str(path)], config.input)
+    wanted = (text for arrivals in arrived for text in arrivals.documents.texts if text.strip())
+    texts = list(islice(wanted, MAX_REFERENCE))
     if not texts:
         raise ConfigError(f"--reference {path} holds no text: a file of documents, as `curatord curate` reads them")
     return texts
@@ -157,24 +148,11 @@ class ScoringWorker:
     ) -> None:
         self._share, self._writer, self._scorers, self._watch = share, writer, scorers, watch
         self._config, self._events = config, events
-        self._measured_at = -LAG_INTERVAL_S
-        self._num_shared = -1  # partitions, as it was told last
 
     def work(self, stop: StopRequest, config_path: Path | None = None) -> None:
         """Until a stop is asked for. Raises where a restart repairs nothing."""
-        while not stop.requested:
-            self._events.beat()
-            if stop.take_hangup():
-                check_config(self._config, config_path, self._events)
-            try:
-                self.step()
-                self._measure_lag()
-            except BrokerUnavailable as error:
-                self._events.broker_away(str(error))
-                self._share.rewind()
-                stop.wait(RETRY_S)
-            else:
-                self._events.broker_back()
+        check = partial(check_config, self._config, config_path, self._events)
+        work_until_stopped(self.step, self._share, stop, self._events, check_config=check, is_scorer=True)
 
     def step(self) -> None:
         """Poll once, and answer what came. Raises `BrokerUnavailable`; then nothing of it counts."""
@@ -187,16 +165,6 @@ class ScoringWorker:
         self._writer.send(answers(self._scorers, probes, outcomes))
         self._share.commit()
         self._events.scored(outcomes)
-
-    def _measure_lag(self) -> None:
-        """Now and then."""
-        if time.monotonic() - self._measured_at < LAG_INTERVAL_S:
-            return
-        self._measured_at = time.monotonic()
-        self._events.lag_measured(self._share.lag())
-        if self._share.num_partitions != self._num_shared:
-            self._num_shared = self._share.num_partitions
-            self._events.shared(self._num_shared, scores=True)
 
 
 def look(watch: Watch | None, scorers: Scorers, events: Events) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from consumers.formats.probes import decode_probe
 from consumers.kafka.outputs import Outputs
@@ -17,17 +18,20 @@ from tests.curatord.streams import row
 PARTITIONS = 4
 
 
-def test_a_generation_is_marked_on_every_partition_before_its_first_sequence(tmp_path: Path) -> None:
-    outputs = Outputs(
-        topics=TopicsConfig(),
-        num_partitions=PARTITIONS,
+def make_outputs(**options: Any) -> Outputs:
+    return Outputs(
         tokenizer_digest=1,
         vocabulary_size=1000,
         context_length=32,
         batch_quantum=1,
         dead_letter_partitions=1,
         verdict_partitions=0,
+        **options,
     )
+
+
+def test_a_generation_is_marked_on_every_partition_before_its_first_sequence(tmp_path: Path) -> None:
+    outputs = make_outputs(topics=TopicsConfig(), num_partitions=PARTITIONS)
     store = Store(tmp_path)
     for generation in (0, 1):
         epoch = Epoch(number=1, identity="", sequences=[[row(n, generation=generation) for n in range(3)]])
@@ -40,17 +44,7 @@ def test_a_generation_is_marked_on_every_partition_before_its_first_sequence(tmp
 
 
 def test_requests_for_rewards_go_to_all_partitions_in_turn(tmp_path: Path) -> None:
-    outputs = Outputs(
-        topics=TopicsConfig(probes="probes"),
-        num_partitions=1,
-        tokenizer_digest=1,
-        vocabulary_size=1000,
-        context_length=32,
-        batch_quantum=1,
-        dead_letter_partitions=1,
-        verdict_partitions=0,
-        probe_partitions=2,
-    )
+    outputs = make_outputs(topics=TopicsConfig(probes="probes"), num_partitions=1, probe_partitions=2)
     wanted = [Probe(doc_id=f"d{n}", cluster=n, policy_version=0, num_tokens=1, text="t") for n in range(3)]
     epoch = Epoch(number=4, identity="", probes=wanted)
     store = Store(tmp_path)
