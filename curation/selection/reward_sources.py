@@ -15,14 +15,14 @@ TARGET, ORDER = "target", "target_order"  # the second is no reward of its own
 SOURCE_FLOOR = 0.5
 
 
-def default_source_floor(reward: Collection[str], heads: Collection[str]) -> float:
-    """The least share of a stratum: none where a reward is for an end that the user named."""
-    return SOURCE_FLOOR if set(reward) <= {PROGRESS, RULES, *heads} else 0.0
-
-
 def is_damped(reward: Collection[str], heads: Collection[str]) -> bool:
     """Whether progress stands without a source that says what is wanted, so that it is damped as in ADO."""
     return set(reward) <= {PROGRESS, RULES, *heads}
+
+
+def default_source_floor(reward: Collection[str], heads: Collection[str]) -> float:
+    """The least share of a stratum: none where a reward is for an end that the user named."""
+    return SOURCE_FLOOR if is_damped(reward, heads) else 0.0
 
 
 def check_sources(reward: Collection[str], heads: Collection[str], *, has_target: bool) -> None:
