@@ -11,34 +11,22 @@ def _at(builder, address, bits):
     return builder.inttoptr(address, ir.IntType(bits).as_pointer())
 
 
-@intrinsic
-def load_64(typing_context, address):
-    """The word at an address."""
+def _loader(bits, of):
+    """The number at an address, as a kernel calls it."""
 
-    def codegen(context, builder, signature, args):
-        return builder.load(_at(builder, args[0], 64))
+    @intrinsic
+    def load(typing_context, address):
+        def codegen(context, builder, signature, args):
+            return builder.load(_at(builder, args[0], bits))
 
-    return types.uint64(types.int64), codegen
+        return of(types.int64), codegen
 
-
-@intrinsic
-def load_32(typing_context, address):
-    """The half word at an address."""
-
-    def codegen(context, builder, signature, args):
-        return builder.load(_at(builder, args[0], 32))
-
-    return types.uint32(types.int64), codegen
+    return load
 
 
-@intrinsic
-def load_8(typing_context, address):
-    """The byte at an address."""
-
-    def codegen(context, builder, signature, args):
-        return builder.load(_at(builder, args[0], 8))
-
-    return types.uint8(types.int64), codegen
+load_64 = _loader(64, types.uint64)
+load_32 = _loader(32, types.uint32)
+load_8 = _loader(8, types.uint8)
 
 
 @intrinsic
