@@ -30,7 +30,7 @@ EOS = "<eos>"
 CONTEXT_LENGTH = 512
 SENTENCE_END = re.compile(r"[.!?]+\s+")
 
-# A file of options for `curatord curate`, by arm; every one begins with COMMON.
+# Options for `curatord curate`, by arm, of other sections than COMMON, which all begin with.
 COMMON = f"""
 [packing]
 context_length = {CONTEXT_LENGTH}
@@ -117,7 +117,7 @@ def curated(config: str, inputs: Path, folder: Path, tokenizer: Path, lessons: P
     if lessons.exists():
         shutil.copy(lessons, state / "lessons.sqlite")
     path = folder.with_suffix(".toml")
-    path.write_text(f'[tokenizer]\nname = "{tokenizer}"\neos_token = "{EOS}"\n' + _merged(COMMON, config))
+    path.write_text(f'[tokenizer]\nname = "{tokenizer}"\neos_token = "{EOS}"\n' + COMMON + config)
     command = [sys.executable, "-m", "curatord", "curate", str(inputs), "-o", str(folder), "-c", str(path), "--json"]
     result = subprocess.run(command, capture_output=True, text=True)
     if result.returncode:
@@ -126,19 +126,6 @@ def curated(config: str, inputs: Path, folder: Path, tokenizer: Path, lessons: P
     if kept is not None and not lessons.exists():
         shutil.copy(kept, lessons)
     return list(_pieces(folder))
-
-
-def _merged(common: str, config: str) -> str:
-    """Sections of both; a section that both have gets the lines of both."""
-    sections: dict[str, list[str]] = {}
-    for text in (common, config):
-        section = ""
-        for line in text.splitlines():
-            if line.startswith("["):
-                section = line
-            elif line.strip():
-                sections.setdefault(section, []).append(line)
-    return "\n".join(line for section, lines in sections.items() for line in (section, *lines)) + "\n"
 
 
 def _pieces(folder: Path) -> Iterator[Piece]:
