@@ -1,4 +1,4 @@
-"""A command under guard: an error of ours, or a full disk, ends it with one message and its exit code."""
+"""A command under guard: an error of ours, a full disk, or an interrupt ends it with one message and its exit code."""
 
 from __future__ import annotations
 
@@ -11,12 +11,20 @@ import click
 
 from curatord.errors import CuratordError
 from curatord.printable import printable
+from daemon.commands.screen import INTERRUPTED
 
 
 def run_guarded(command: Callable[..., Any]) -> None:
     """Run a command and turn our errors into a message and an exit code."""
     try:
-        command(prog_name="curatord")
+        sys.exit(command(prog_name="curatord", standalone_mode=False))
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except click.Abort as error:  # a question without an answer, or what click makes of an interrupt
+        is_interrupt = isinstance(error.__context__, KeyboardInterrupt)
+        click.echo("curatord: interrupted" if is_interrupt else "Aborted!", err=True)
+        sys.exit(INTERRUPTED if is_interrupt else 1)
     except CuratordError as error:
         click.echo(f"curatord: {printable(str(error), keep=chr(10))}", err=True)
         sys.exit(error.exit_code)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
 MAX_SOURCES = 8  # that a line names
+LONGEST_SILENCE_S = {"scorer_failed": 3600.0}  # of events that may go on and on
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,8 +66,7 @@ class Events:
     ) -> None:
         self.metrics = metrics
         self.health = health
-        self._log = log
-        self._manager = manager
+        self._log, self._manager = log, manager
         self._limit = limit or RateLimit()
         self._clock = clock
         self._lane = ""
@@ -253,7 +253,8 @@ class Events:
         """A scorer has no checkpoint, or a function gave no numbers; it goes on without, or waits for the first one."""
         if is_waiting:
             self._become(Status.CONNECTING, problem)
-        self._often(ERROR, "scorer_failed", {"scorer": scorer, "problem": problem[:MAX_TEXT]}, scorer)
+        fields = {"scorer": scorer, "problem": problem[:MAX_TEXT]}
+        self._often(INFO if is_waiting else ERROR, "scorer_failed", fields, scorer)
         self.beat()
 
     def stream_ended(self, *, generation: int, seq_no: int) -> None:
@@ -394,6 +395,6 @@ class Events:
 
     def _often(self, level: int, event: str, fields: Mapping[str, object], reason: str = "") -> None:
         """A line for what may happen often: limited by event and reason."""
-        suppressed = self._limit.admit(event, reason)
+        suppressed = self._limit.admit(event, reason, longest_s=LONGEST_SILENCE_S.get(event, 0.0))
         if suppressed is not None:
             self._log.log(level, event, **fields, **({"suppressed": suppressed} if suppressed else {}))

@@ -66,6 +66,8 @@ def _encode(fields: Any, **_: Any) -> bytes:
 class RateLimit:
     """Lets the first of a kind through, then one in `interval_s`. Thread-safe; `clock` counts seconds.
 
+    With `longest_s` the interval of what goes on and on doubles each time, up to that.
+
     >>> times = iter([0.0, 1.0, 2.0, 11.0])
     >>> limit = RateLimit(10.0, lambda: next(times))
     >>> [limit.admit("broker_away", "timeout") for _ in range(4)]
@@ -76,19 +78,21 @@ class RateLimit:
         self._interval_s = interval_s
         self._clock = clock
         self._lock = threading.Lock()
-        self._seen: dict[tuple[str, ...], tuple[float, int]] = {}  # when it was let through, how many were not since
+        # By kind: when it was let through, how many were not since, and for how long none is.
+        self._seen: dict[tuple[str, ...], tuple[float, int, float]] = {}
 
-    def admit(self, *kind: str) -> int | None:
+    def admit(self, *kind: str, longest_s: float = 0.0) -> int | None:
         """None if nothing is to be said; else how many of the kind were left out since the last one."""
         now = self._clock()
         with self._lock:
-            at, suppressed = self._seen.pop(kind, (-float("inf"), 0))
-            if now - at < self._interval_s:
-                self._seen[kind] = (at, suppressed + 1)
+            at, suppressed, silent_s = self._seen.pop(kind, (-float("inf"), 0, 0.0))
+            if now - at < silent_s:
+                self._seen[kind] = (at, suppressed + 1, silent_s)
                 return None
             if len(self._seen) >= MAX_KEYS:
                 del self._seen[next(iter(self._seen))]
-            self._seen[kind] = (now, 0)
+            next_s = min(2 * silent_s, longest_s) if now - at < 2 * silent_s else 0.0  # else it had stopped
+            self._seen[kind] = (now, 0, max(self._interval_s, next_s))
             return suppressed
 
 

@@ -79,7 +79,6 @@ WITHOUT_TESTS = {
     "daemon/app.py",
     "daemon/cli.py",
     "daemon/commands/dry_run.py",
-    "daemon/commands/explain.py",
     "daemon/commands/finish.py",
     "daemon/commands/inspect_dropped.py",
     "daemon/commands/read_state.py",

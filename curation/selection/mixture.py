@@ -184,6 +184,25 @@ class Mixture(FactOwner):
         for (_, cluster), place in self._flows.items():
             self._flows_F["weight"][place] = shares.get(f"{CLUSTER_PREFIX}{cluster}", least)
 
+    def share_of(self, source: str, cluster: int) -> tuple[float, float] | None:
+        """The shares of the output and of the input that a cluster of a source has; None where it has not arrived.
+
+        That of the output holds while every cluster has something to give.
+        """
+        flows_F, group = self._flows_F[: len(self._flows)], self._group_of(source)
+        place = self._flows.get((group, cluster))
+        if place is None or not flows_F["arrived"][place] > 0:
+            return None
+        config, progress = self._config, float(self._clock_1["emitted_tokens"][0]) / self._config.schedule_tokens
+        power = {"static": config.size_power, "g2s": min(1.0, progress), "s2g": 1.0 - min(1.0, progress)}
+        exponent = 0.0 if config.rule != "none" and config.over == "clusters" else power[config.schedule]
+        has_come_F = flows_F["arrived"] > 0
+        wanted_F = np.where(has_come_F, flows_F["weight"] * flows_F["arrived"] ** exponent, 0.0)
+        groups_G = np.where(self._groups_G["born"] > 0, self._groups_G["weight"], 0.0)
+        of_group = wanted_F[flows_F["group"] == group].sum()
+        wanted = float(groups_G[group] / groups_G.sum() * wanted_F[place] / of_group)
+        return wanted, float(flows_F["arrived"][place] / flows_F["arrived"].sum())
+
     def remove(self, doc_no: int) -> int | None:
         """Forget a document that was retracted; how often it went out, or None if it was not held."""
         for place, slot in np.argwhere(self._live() & (self._held_FW["doc_no"] == doc_no)).tolist():

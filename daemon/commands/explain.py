@@ -15,9 +15,19 @@ import numpy as np
 from curation.dedup.manifest import manifest_of, sealed_under
 from curation.quality.rules import RULES, explain_reason
 from curatord.errors import StateError, UsageError
-from daemon.commands.explain_selection import Aimed, Rewarded, aimed, lines, rewarded, scores_of
+from daemon.commands.explain_selection import (
+    Aimed,
+    Balanced,
+    Rewarded,
+    aimed,
+    balanced,
+    lines,
+    rewarded,
+    scores_of,
+)
 from daemon.commands.read_state import Damage, HeldPiece, buffered_documents, held_pieces, opened_for_reading
 from daemon.commands.screen import show
+from daemon.stages.deciding_options import options_at
 from packing.placements import placements_of
 from packing.sampled import SAMPLED
 from state.common_facts import DEAD_LETTERS, RETRACTED, TICKED
@@ -60,7 +70,9 @@ class Story:
     cluster: int | None  # None before the document's tick
     scores: dict[str, float]  # by models
     target: Aimed | None  # None where no target decided
+    is_sampled: bool  # whether the bandit was on when it was read
     rewards: Rewarded | None  # None with the bandit off
+    balance: Balanced | None  # None where every document goes straight on
 
     @property
     def was_not_sampled(self) -> bool:
@@ -159,6 +171,7 @@ def _story(store: Store, verdict: Verdict, damage: Damage) -> Story:
             waits_for = "buffer"
             sampled = SAMPLED.get(store, doc_no)
             cluster = cluster if sampled is None else named(numbers_from(sampled.numbers)[0])["cluster"]
+    options = options_at(store, verdict.ordinal)
     return Story(
         verdict=verdict,
         match_id=_id_of(store, verdict.match, damage),
@@ -170,7 +183,9 @@ def _story(store: Store, verdict: Verdict, damage: Damage) -> Story:
         cluster=cluster,
         scores=scores_of(verdict),
         target=None if verdict.stage else aimed(store, verdict),
+        is_sampled=options.get("bandit.enabled") == "true",
         rewards=rewarded(store, cluster),
+        balance=balanced(store, options, verdict.source, cluster),
     )
 
 
@@ -221,11 +236,11 @@ def _decisions(story: Story) -> Iterator[tuple[str, str]]:
             for rule, value, limit in story.failed_rules:
                 yield "", f"  {rule:<38}{value:>8.4g} against {limit:.4g}"
         if is_rejected:
-            yield from lines(story.scores, None, None)
+            yield from lines(story.scores)
             return
     if story.cluster is not None:
         yield "assign", f"cluster {story.cluster}"
-    yield from lines(story.scores, story.target, story.rewards)
+    yield from lines(story.scores, story.target, story.rewards, story.balance)
 
 
 def _rejection(story: Story, stage: Stage) -> str:
@@ -257,8 +272,9 @@ def _language(verdict: Verdict) -> str:
 def _whereabouts(story: Story) -> Iterator[tuple[str, str]]:
     """Where an accepted document is, and whether it was taken back."""
     pieces: tuple[Placement | HeldPiece, ...] = (*story.placements, *story.held)
-    for piece in pieces[:1]:
-        yield "sample", f"admitted with probability {piece.propensity:.2f} by policy {piece.policy_version}"
+    for piece in pieces[:1] if story.is_sampled or story.target is not None else ():
+        by = f"policy {piece.policy_version}" if story.is_sampled else "the target alone"
+        yield "sample", f"admitted with probability {piece.propensity:.2f} by {by}"
     for placement in story.placements:
         end = placement.position + placement.length
         yield (

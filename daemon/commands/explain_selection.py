@@ -1,15 +1,20 @@
-"""The reasons behind an admission, from the facts: scores, the threshold of the target, rewards of the cluster."""
+"""The reasons behind an admission, from the facts: scores, the target's threshold, rewards and share of the cluster."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import tomllib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 
 from curation.quality.rules import RULE_NAMES
 from curation.selection.arms import SHARED as ARMS_SHARED
 from curation.selection.bandit import Bandit, BanditConfig
+from curation.selection.loss_shares import LossShares
+from curation.selection.mixture import Mixture
+from curation.selection.mixture_config import MixtureConfig
 from curation.selection.reward_sources import ORDER, TARGET
 from curation.selection.target_facts import SHARED as TARGET_SHARED
 from curation.selection.target_facts import THRESHOLDS, gumbel, keys_of, worths
@@ -41,6 +46,14 @@ class Rewarded:
     count: float  # rewards behind it
     propensity: float  # of its next document
     weights: dict[str, float]  # of the sources of rewards
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Balanced:
+    """The mixture's view of the document's cluster within its source, as the state was committed last."""
+
+    share: float  # of the tokens that go out, while every cluster has something to give
+    natural: float  # of those that came
 
 
 def scores_of(verdict: Verdict) -> dict[str, float]:
@@ -75,7 +88,30 @@ def rewarded(store: FactSource, cluster: int | None) -> Rewarded | None:
     return Rewarded(mean=arm.mean, count=arm.count, propensity=arm.propensity, weights=bandit.weights())
 
 
-def lines(scores: dict[str, float], target: Aimed | None, rewards: Rewarded | None) -> Iterator[tuple[str, str]]:
+def balanced(store: FactSource, options: Mapping[str, str], source: str, cluster: int | None) -> Balanced | None:
+    """The share of a cluster; None without one, or where every document goes straight on."""
+    section = {name.removeprefix("mixture."): text for name, text in options.items() if name.startswith("mixture.")}
+    if cluster is None or not section:
+        return None
+    tree = tomllib.loads("\n".join(f"{name} = {text}" for name, text in section.items()))
+    config = msgspec.convert(tree, MixtureConfig)
+    if config.passes_through():
+        return None
+    mixture, shares = Mixture(config), LossShares(config.rule, config.losses)
+    restore_stages((mixture, shares), store)
+    mixture.begin_tick()
+    if shares.shares:
+        mixture.weigh(shares.shares)
+    found = mixture.share_of(source, cluster)
+    return None if found is None else Balanced(share=found[0], natural=found[1])
+
+
+def lines(
+    scores: dict[str, float],
+    target: Aimed | None = None,
+    rewards: Rewarded | None = None,
+    balance: Balanced | None = None,
+) -> Iterator[tuple[str, str]]:
     """Stage and sentence of each."""
     if scores:
         yield "scores", ", ".join(f"{name} {value:.3g}" for name, value in scores.items())
@@ -87,4 +123,9 @@ def lines(scores: dict[str, float], target: Aimed | None, rewards: Rewarded | No
         yield (
             "reward",
             f"its cluster stands at {rewards.mean:+.2f} deviations after {rewards.count:,.0f} rewards ({weights})",
+        )
+    if balance is not None:
+        yield (
+            "mixture",
+            f"its cluster is to have {balance.share:.2%} of what goes out, and is {balance.natural:.2%} of what came",
         )

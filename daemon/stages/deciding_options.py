@@ -69,6 +69,12 @@ def with_options(records: Sequence[DecidedWith], options: dict[str, str], from_o
     return [*records, DecidedWith(from_ordinal, options)][-MAX_RECORDS:]
 
 
+def options_at(committed: FactSource, ordinal: int) -> dict[str, str]:
+    """The options that the row with this ordinal was decided with; none where they are forgotten."""
+    records = [record for record in DECIDED_WITH.get(committed, None) or [] if record.from_ordinal <= ordinal]
+    return records[-1].options if records else {}
+
+
 def differences(committed: FactSource, config: Config) -> list[Difference]:
     """The options that rows in the store were decided with and that are others now."""
     records = DECIDED_WITH.get(committed, None) or []

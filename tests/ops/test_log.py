@@ -102,3 +102,20 @@ def test_the_limit_remembers_a_bounded_number_of_kinds() -> None:
 
     assert len(limit._seen) == MAX_KEYS
     assert limit.admit("broker_away", str(MAX_KEYS)) is None
+
+
+def test_what_goes_on_is_told_less_and_less_often_and_anew_after_a_pause() -> None:
+    now = [0.0]
+    limit = RateLimit(10.0, clock=lambda: now[0])
+
+    def told(until_s: float) -> list[float]:
+        found = []
+        while now[0] < until_s:
+            if limit.admit("scorer_failed", longest_s=60.0) is not None:
+                found.append(now[0])
+            now[0] += 0.5
+        return found
+
+    assert told(220) == [0, 10, 30, 70, 130, 190]
+    now[0] = 400
+    assert told(500) == [400, 410, 430, 470]

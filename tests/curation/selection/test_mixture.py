@@ -69,6 +69,29 @@ def test_on_a_stationary_zipf_stream_shares_are_those_of_water_filling(rho: floa
     assert np.bincount(emitted.doc_nos_X).max() <= max_uses
 
 
+def test_the_share_that_is_told_of_a_cluster_is_the_one_that_it_gets() -> None:
+    mixture = Mixture(MixtureConfig(rho=0.1, weights={"wiki": 3.0, "cluster:1": 2.0}, buffer_documents=100))
+    rng = np.random.default_rng(0)
+    clusters_N, is_wiki_N = rng.choice(3, 20_000, p=[0.6, 0.3, 0.1]), rng.random(20_000) < 0.5
+    emitted: list[int] = []
+    for first in range(0, 20_000, 500):
+        names = ["wiki" if is_wiki else "web" for is_wiki in is_wiki_N[first : first + 500]]
+        emitted += [n for n, _ in push(mixture, first, clusters_N[first : first + 500], sources=names).emitted]
+    given = np.array(emitted)
+    total = 0.0
+    for source in ("wiki", "web"):
+        for cluster in range(3):
+            told = mixture.share_of(source, cluster)
+            assert told is not None
+            share, natural = told
+            got = np.mean((clusters_N[given] == cluster) & (is_wiki_N[given] == (source == "wiki")))
+            assert share == pytest.approx(float(got), rel=0.1)
+            assert natural == pytest.approx((0.6, 0.3, 0.1)[cluster] / 2, rel=0.1)
+            total += share
+    assert total == pytest.approx(1.0)
+    assert mixture.share_of("wiki", 7) is None
+
+
 @pytest.mark.parametrize("power", [0.5, 1.0])
 def test_shares_grow_with_a_power_of_the_sizes(power: float) -> None:
     stream = zipf_documents(seed=0, num_documents=100_000, num_clusters=50)
