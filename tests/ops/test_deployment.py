@@ -188,7 +188,7 @@ def test_the_page_knows_every_exit_code_and_every_readiness() -> None:
 
 def test_the_page_tells_of_every_event_that_is_logged() -> None:
     code = (ROOT / "ops" / "events.py").read_text() + (ROOT / "ops" / "log.py").read_text()
-    logged = set(re.findall(r'(?:_log\.\w+\(|_often\(\w+, |levelno, logging\.WARNING\), )\s*"(\w+)"', code))
+    logged = set(re.findall(r'(?:_log\.\w+\(|_often\([\w ]+, |levelno, logging\.WARNING\), )\s*"(\w+)"', code))
     _, _, table = PAGE.partition("| event | when |")
     described = {name for line in re.findall(r"^\| (`.*?) \|", table, re.M) for name in re.findall(r"`(\w+)`", line)}
 
@@ -211,8 +211,10 @@ def commands() -> list[tuple[str, list[str]]]:
     services = read_yaml(OPS / "docker" / "compose.yaml")["services"]
     found += [(name, service["command"]) for name, service in services.items() if "command" in service]
     pod = read_yaml(OPS / "kubernetes" / "statefulset.yaml")["spec"]["template"]["spec"]
-    workers = read_yaml(OPS / "kubernetes-workers" / "deployment.yaml")["spec"]["template"]["spec"]
-    containers = [*pod["initContainers"], *pod["containers"], *workers["containers"]]
+    deployments = [read_yaml(path)["spec"]["template"]["spec"] for path in OPS.glob("kubernetes-*/deployment.yaml")]
+    assert len(deployments) == 2
+    workers = [container for deployment in deployments for container in deployment["containers"]]
+    containers = [*pod["initContainers"], *pod["containers"], *workers]
     found += [(each["name"], each["args"]) for each in containers]
     for block in re.findall(r"^```sh\n(.*?)^```", PAGE, re.M | re.S):
         for line in re.findall(r"^(?:sudo -u curatord )?curatord (.+)$", block, re.M):
@@ -231,7 +233,7 @@ def test_command_lines_are_of_commands_and_options_that_there_are(where: str, wo
         assert name in command.commands, f"{where}: there is no `curatord {' '.join(words)}`"
         command = command.commands[name]
     known = {option for parameter in command.params for option in parameter.opts}
-    assert {word for word in rest if word.startswith("-")} <= known, f"{where}: {words}"
+    assert {word.partition("=")[0] for word in rest if word.startswith("-")} <= known, f"{where}: {words}"
 
 
 @pytest.mark.parametrize("path", YAML_FILES, ids=lambda path: path.name)
@@ -325,6 +327,23 @@ def test_workers_are_pods_of_their_own_whose_number_follows_what_waits_for_them(
     assert set(kustomization["resources"]) == {"../kubernetes", "deployment.yaml", "scaling.yaml"}
 
 
+def test_scorers_are_pods_of_their_own_that_see_checkpoints_and_reference() -> None:
+    deployment = read_yaml(OPS / "kubernetes-scorers" / "deployment.yaml")
+    of_lane = read_yaml(OPS / "kubernetes" / "kustomization.yaml")["labels"][0]["pairs"]
+    pod = deployment["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+
+    assert deployment["spec"]["selector"]["matchLabels"] == deployment["spec"]["template"]["metadata"]["labels"]
+    assert not of_lane.items() <= deployment["spec"]["selector"]["matchLabels"].items()
+    assert mounts.keys() == {volume["name"] for volume in pod["volumes"]}
+    assert mounts["checkpoints"] in container["args"]
+    assert any(argument.startswith(mounts["reference"] + "/") for argument in container["args"])
+    # Without a checkpoint it waits, which is no reason to start it again.
+    assert container["startupProbe"]["httpGet"]["path"] == container["livenessProbe"]["httpGet"]["path"] == "/livez"
+    assert pod["terminationGracePeriodSeconds"] > parse_config({}, "defaults").daemon.drain_timeout_s
+
+
 def test_supervisors_wait_longer_than_a_drain_may_take_and_restart_what_does_not_move() -> None:
     drain_timeout_s = parse_config({}, "defaults").daemon.drain_timeout_s
     unit = configparser.ConfigParser(strict=False, interpolation=None, delimiters=("=",), comment_prefixes=("#",))
@@ -347,7 +366,7 @@ def test_supervisors_wait_longer_than_a_drain_may_take_and_restart_what_does_not
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
-@pytest.mark.parametrize("name", ["curatord.service", "curatord-prepare@.service"])
+@pytest.mark.parametrize("name", ["curatord.service", "curatord-prepare@.service", "curatord-score@.service"])
 def test_systemd_finds_nothing_wrong_with_the_unit(tmp_path: Path, name: str) -> None:
     unit = (OPS / "systemd" / name).read_text(encoding="utf-8")
     path = tmp_path / name.replace("@", "@1")
