@@ -221,7 +221,7 @@ def make_rows(context_length: int, vocabulary_size: int, num_rows: int) -> list[
 def sequence_of(row: Row, context_length: int, vocabulary_size: int, rng: np.random.Generator) -> PackedSequence:
     """A row with tokens and ids drawn."""
     pieces = row.pieces
-    numbers_S = numbers_from(b"".join([piece.numbers for piece in pieces]))
+    numbers_S = numbers_from([piece.numbers for piece in pieces])
     lengths_S = np.array([piece.end - piece.start for piece in pieces], np.uint32)
     return PackedSequence(
         seq_no=row.seq_no,

@@ -70,6 +70,7 @@ class Tick:
     embeddings_BD: NDArray[np.float32]  # unit vectors
     clusters_B: NDArray[np.int32]  # stable cluster ids
     propensities_B: NDArray[np.float32]  # admission probability
+    weights_B: NDArray[np.float32]  # what their losses are multiplied by
     policy_version: int  # counts the ticks that changed what the bandit believes
 
     def __len__(self) -> int:
@@ -91,4 +92,5 @@ class Tick:
             embeddings_BD=self.embeddings_BD[mask_B],
             clusters_B=self.clusters_B[mask_B],
             propensities_B=self.propensities_B[mask_B],
+            weights_B=self.weights_B[mask_B],
         )

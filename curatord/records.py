@@ -31,6 +31,7 @@ class Document(msgspec.Struct, frozen=True, kw_only=True):
     source: str = ""
     language: str = ""
     timestamp_us: int = 0  # microseconds since 1970 UTC; 0 if unknown
+    numbers: tuple[float, ...] = ()  # weight and scores, as [input.fields] names them; NaN where there is none
     metadata: dict[str, Any] = {}  # every other field of the record, as it was
     id_problem: str = ""  # why the id of the record could not be used; "" if it could, or there was none
 

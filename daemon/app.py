@@ -20,6 +20,7 @@ from curation.selection.reward_sources import PROGRESS, default_source_floor, is
 from curation.selection.rewards import Rewards
 from curation.selection.scored import Scored
 from curation.selection.target_gate import TargetGate
+from curation.selection.weighing import Weighing
 from curation.topics.clusters import Clusters
 from curation.vectors.embedder import Embedder
 from curation.vectors.retraining import Retraining
@@ -72,7 +73,7 @@ def build(
     """
     use_one_thread()
     models, indices = open_models(config), _indices(config, store)
-    quality = Quality(config.quality, config.language, models.all)
+    quality = Quality(config.quality, config.language, models.all, models.given)
     phases, ledger, held, segments = phases or PhaseClock(), Ledger(), HeldDocuments(), Segments(store)
     ticks, seed = Ticks(quality.model_names), config.output.seed
     embedding = _embedding(config, store, tokenizer, progress)
@@ -105,6 +106,7 @@ def build(
             ledger,
             context_length=config.packing.context_length,
             shard_rows=config.packing.shuffle_block_rows,
+            has_weights=bool(config.input.fields.weight),
         ),
         feedback=_feedback(config, store, compose, ticks, identify, segments),
     )
@@ -175,7 +177,7 @@ def _compose(
 ) -> Compose:
     """The stages that learn."""
     embedder, retraining = embedding
-    seed, heads = config.output.seed, config.quality.heads
+    seed, heads = config.output.seed, config.head_names
     reward = config.bandit.reward if config.bandit.enabled else ()
     return Compose(
         embedder=embedder,
@@ -184,7 +186,8 @@ def _compose(
         bandit=Bandit(config.bandit, seed=seed, source_floor=default_source_floor(reward, heads)),
         rewards=Rewards(config.feedback, sources=reward, is_damped=is_damped(reward, heads)),
         target=TargetGate(config.target, models.target, seed=seed),
-        document_rewards=DocumentRewards(sources=reward, models=tuple([n for one in models.all for n in one.names])),
+        weighing=Weighing(names=models.score_names),
+        document_rewards=DocumentRewards(sources=reward, models=models.score_names),
         assignments=Assignments(store),
         mixture=Mixture(config.mixture, seed=seed),
         loss_shares=LossShares(config.mixture.rule, config.mixture.losses),

@@ -19,7 +19,7 @@ from consumers.kafka.connection import KafkaConfig
 from consumers.kafka.topics import TopicsConfig
 from curation.dedup.exact import ExactDedupConfig
 from curation.dedup.near import NearDedupConfig
-from curation.quality.judge import QualityConfig
+from curation.quality.judge import QualityConfig, check_head_name
 from curation.quality.language import LanguageConfig
 from curation.selection.bandit import BanditConfig
 from curation.selection.mixture_config import MixtureConfig
@@ -119,12 +119,36 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """What the service writes about itself."""
 
     def __post_init__(self) -> None:
-        check_sources(self.bandit.reward, self.quality.heads, has_target=bool(self.target.files))
+        check_sources(self.bandit.reward, self.head_names, has_target=bool(self.target.files))
+        self._check_heads()
         if self.topics.probes and not self.bandit.enabled:
             raise ValueError(
                 f"topics.probes = {self.topics.probes!r} is for requests of the bandit, which is off: set "
                 "bandit.enabled = true, or leave topics.probes empty"
             )
+
+    @property
+    def head_names(self) -> frozenset[str]:
+        """Names of all heads: models, and scores that documents bring along."""
+        return frozenset((*self.quality.heads, *self.input.fields.scores))
+
+    def _check_heads(self) -> None:
+        """Raise ValueError where heads and scores of the input do not fit together."""
+        for name in self.input.fields.scores:
+            try:
+                check_head_name(name)
+            except ValueError as error:
+                raise ValueError(f"input.fields.scores: {error}") from error
+        for name, head in self.quality.heads.items():
+            if head.file and name in self.input.fields.scores:
+                raise ValueError(
+                    f"quality.heads.{name} has a file, and [input.fields] scores gives it a field: leave one out"
+                )
+            if not head.file and name not in self.input.fields.scores:
+                raise ValueError(
+                    f"quality.heads.{name} has no score: name a model in its `file`, or a field that brings it along, "
+                    f'[input.fields] scores = {{ {name} = "FIELD" }}'
+                )
 
     @property
     def makes_vectors(self) -> bool:

@@ -21,11 +21,17 @@ class Models:
 
     target: Target | None
     heads: tuple[Model, ...]
+    given: tuple[str, ...]  # names of the numbers that documents bring along
 
     @property
     def all(self) -> tuple[Model, ...]:
         """In the order in which documents have their scores."""
         return (*((self.target,) if self.target is not None else ()), *self.heads)
+
+    @property
+    def score_names(self) -> tuple[str, ...]:
+        """Of all that a document has beside the rules, in this order."""
+        return (*(name for model in self.all for name in model.names), *self.given)
 
     def digests(self) -> dict[str, str]:
         """Of each, by its name: all that scores hang on."""
@@ -35,7 +41,7 @@ class Models:
 def open_models(config: Config) -> Models:
     """The models; files that change while the process runs are not read again. Raises `ConfigError`."""
     if not config.target.files and not config.quality.heads:
-        return Models(target=None, heads=())
+        return Models(target=None, heads=(), given=tuple(config.input.fields.numbers()))
     return _opened(msgspec.json.encode(config))
 
 
@@ -50,4 +56,4 @@ def _opened(encoded: bytes) -> Models:
             target = fit_target(wanted, against)
         except ValueError as error:
             raise ConfigError(f"[target] {error}") from error
-    return Models(target=target, heads=open_heads(config.quality.heads))
+    return Models(target=target, heads=open_heads(config.quality.heads), given=tuple(config.input.fields.numbers()))

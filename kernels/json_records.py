@@ -13,7 +13,7 @@ from numba import int64, njit, uint8, uint64
 
 from kernels.simd import copy_to_mark, equal_mask, range_mask, trailing_zeros
 
-ABSENT, STRING, INTEGER = 0, 1, 2  # kinds of a value
+ABSENT, STRING, INTEGER, NUMBER = 0, 1, 2, 3  # kinds of a value; the last of all numbers that are no plain integers
 SLACK_BYTES = 64  # room that the output needs beyond the input, because blocks are stored whole
 MAX_DEPTH = 63
 MAX_DIGITS = 18  # of an integer
@@ -315,16 +315,14 @@ def _take_value(buffer_N, i, end, out_N, at, span_2, kind_1):
     if byte == QUOTE:
         i, at = _copy_string(buffer_N, i + 1, end, out_N, at)
         kind_1[0] = STRING
-    elif ZERO <= byte <= ZERO + 9:
+    elif byte == MINUS or ZERO <= byte <= ZERO + 9:
         first, i = i, _skip_number(buffer_N, i, end)
-        if i - first > MAX_DIGITS:
-            return NOT_READ, at
+        kind_1[0] = INTEGER if i - first <= MAX_DIGITS else NUMBER
         for k in range(first, i):
             if not ZERO <= buffer_N[k] <= ZERO + 9:
-                return NOT_READ, at
+                kind_1[0] = NUMBER
             out_N[at] = buffer_N[k]
             at += 1
-        kind_1[0] = INTEGER
     else:
         i = _skip_word(buffer_N, i, end) if byte == 0x6E else NOT_READ  # null
     span_2[1] = at

@@ -20,10 +20,14 @@ from state.ledger import Ledger
 class Emission:
     """From rows to the epoch's outputs."""
 
-    def __init__(self, held: HeldDocuments, ledger: Ledger, *, context_length: int, shard_rows: int) -> None:
+    def __init__(
+        self, held: HeldDocuments, ledger: Ledger, *, context_length: int, shard_rows: int, has_weights: bool = False
+    ) -> None:
+        """`has_weights`: whether every sequence tells weights and qualities, also one whose weights are all 1."""
         self._held = held
         self._ledger = ledger
         self._context_length = context_length
+        self._has_weights = has_weights
         self._shard_rows = shard_rows  # a shard ends where a multiple of this many sequences does
 
     def emit(self, rows: Rows, epoch: Epoch) -> None:
@@ -54,9 +58,12 @@ class Emission:
         is_tail_S = pieces_S["end"] == pieces_S["num_tokens"]
         flags_S = (pieces_S["start"] == 0) * np.uint8(HEAD_PRESENT) | is_tail_S * np.uint8(TAIL_PRESENT)
         lengths_u32_S, starts_S = lengths_S.astype(np.uint32), pieces_S["start"].astype(np.uint32)
-        clusters_S, policy_versions_S, propensities_S = (
-            pieces_S["numbers"][name].copy() for name in ("cluster", "policy_version", "propensity")
+        clusters_S, policy_versions_S, propensities_S, weights_S, qualities_S = (
+            pieces_S["numbers"][name].copy()
+            for name in ("cluster", "policy_version", "propensity", "weight", "quality")
         )
+        # Weights of documents that were weighed before a restart count with any configuration now.
+        has_weights = self._has_weights or bool((weights_S != 1).any())
         sequences = []
         for seq_no, first, end, start, stop in zip(
             rows.seq_nos_R.tolist(), *_spans(rows.bounds_R1.tolist()), *_spans(token_bounds), strict=True
@@ -74,6 +81,8 @@ class Emission:
                     clusters_S=clusters_S[first:end],
                     policy_versions_S=policy_versions_S[first:end],
                     propensities_S=propensities_S[first:end],
+                    weights_S=weights_S[first:end] if has_weights else None,
+                    qualities_S=qualities_S[first:end] if has_weights else None,
                 )
             )
         return sequences

@@ -196,7 +196,7 @@ class HeldPieces:
         pieces_N = np.zeros(len(found), PIECE)
         for name in ("arrival", "doc_no", "start", "end", "num_tokens", "use"):
             pieces_N[name] = [getattr(piece, name) for _, piece in found]
-        pieces_N["numbers"] = numbers_from(b"".join([piece.numbers for _, piece in found]))
+        pieces_N["numbers"] = numbers_from([piece.numbers for _, piece in found])
         self._size = 0
         numbers_N = np.array([number for number, _ in found], np.int64)
         self.add(numbers_N, pieces_N, np.zeros((len(found), self._vectors_HD.shape[1]), np.int8))

@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from state.document_numbers import DOCUMENT, Numbers, numbers_from
+from state.document_numbers import DOCUMENT, Numbers, joined_numbers
 from state.epoch import Epoch
 from state.facts import NOTHING, NUMBER, NUMBERS, Codec, Facts, FactSource, Family, packed
 from state.store import Store
@@ -156,7 +156,7 @@ class PlacementIndex:
             np.concatenate(([0], np.cumsum(np.frombuffer(fact.num_segments, np.uint32), dtype=np.int64))),
             np.frombuffer(fact.doc_nos, np.int64),
             np.frombuffer(fact.starts, np.uint32),
-            numbers_from(fact.numbers),
+            joined_numbers(fact.numbers, len(fact.doc_nos) // 8),
         )
         self._recent.appendleft(block)
         return block

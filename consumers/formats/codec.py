@@ -12,6 +12,8 @@ The rules, where JSON or the data leave room:
   NaN or "" means none. At most 1,024 bytes of UTF-8. One that cannot be used costs the id, not the document, which is
   then named by its place: `Document.id_problem` says why.
 - A name with dots, `doc.body.text`, looks into objects where no field has that name as it is.
+- A weight, where one is read, is a number of 0 or more: it says how much is learned from the text, so no other value is
+  passed over. A score that is no number is none.
 - A source or language of more than 256 bytes of UTF-8 is cut there, between characters: both are remembered by name.
 - A key that comes twice: the last one counts. A byte-order mark before the record is skipped.
 - Metadata is bounded: a value nested deeper than MAX_DEPTH is left out, and beside a text in a record of more than
@@ -23,16 +25,33 @@ Cost: one pass of msgspec, 3 to 5 µs for 4 KB, the same for any field names; on
 from __future__ import annotations
 
 import math
+from decimal import Decimal
 from typing import Any
 
 import msgspec
 
-from consumers.formats.fields import DEFAULT_FIELDS, MAX_DOCUMENT_BYTES, MAX_ID_BYTES, MAX_NAME_BYTES, FieldNames
+from consumers.formats.fields import (
+    DEFAULT_FIELDS,
+    MAX_DOCUMENT_BYTES,
+    MAX_ID_BYTES,
+    MAX_NAME_BYTES,
+    MAX_NUMBER,
+    FieldNames,
+)
 from consumers.formats.lenient import MAX_DEPTH, half_surrogate, read_object, with_whole_characters
 from consumers.formats.timestamps import parse_timestamp
-from consumers.formats.undecodable import bad_text, explain, kind_of_value, not_an_object, not_utf8, too_large
+from consumers.formats.undecodable import (
+    bad_text,
+    bad_weight,
+    explain,
+    kind_of_value,
+    not_an_object,
+    not_utf8,
+    too_large,
+)
 from curatord.errors import Undecodable
 from curatord.records import Document
+from state.document_numbers import WEIGHT
 
 LARGE_BYTES = 4 << 20  # of a record; a larger one is not made into objects as a whole
 MAX_EXACT = 1 << 53  # integers up to this are exact in a double
@@ -86,6 +105,7 @@ def document_of(record: dict[str, Any], fields: FieldNames, *, keep_metadata: bo
         timestamp_us = parse_timestamp(moment)
         if not timestamp_us:
             record[fields.timestamp] = moment
+    numbers = _numbers(record, fields) if fields.weight or fields.scores else ()
     if not keep_metadata:
         record = {}
     for key, value in list(record.items()) if record else ():
@@ -98,6 +118,7 @@ def document_of(record: dict[str, Any], fields: FieldNames, *, keep_metadata: bo
         source=source,
         language=language,
         timestamp_us=timestamp_us,
+        numbers=numbers,
         metadata=record,
         id_problem=id_problem,
     )
@@ -194,6 +215,25 @@ def _text_or_unknown(record: dict[str, Any], name: str) -> str:
         if value is not None:
             record[name] = value
     return ""
+
+
+def _numbers(record: dict[str, Any], fields: FieldNames) -> tuple[float, ...]:
+    """The numbers of a record, in the order of `FieldNames.numbers`; NaN for none. Raises Undecodable."""
+    numbers = []
+    for name, field in fields.numbers().items():
+        value = _take(record, field)
+        number = _number(value)
+        if name == WEIGHT and value is not None and not number >= 0:
+            raise bad_weight(value, fields)
+        numbers.append(number)
+    return tuple(numbers)
+
+
+def _number(value: object) -> float:
+    """A value as a number; NaN for none, and beyond `MAX_NUMBER`."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, Decimal)):
+        return math.nan
+    return float(value) if -MAX_NUMBER <= value <= MAX_NUMBER else math.nan
 
 
 def cut_name(name: str) -> str:

@@ -15,13 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from consumers.formats.codec import LARGE_BYTES, cut_name
-from consumers.formats.fields import MAX_ID_BYTES, FieldNames
+from consumers.formats.fields import MAX_ID_BYTES, MAX_NUMBER, FieldNames
 from consumers.formats.timestamps import parse_timestamp
 from curatord.records import Document
 from kernels.columns import PADDING, Texts, bounds_of
-from kernels.json_records import ABSENT, INTEGER, SLACK_BYTES, STRING, read_records
+from kernels.json_records import ABSENT, INTEGER, NUMBER, SLACK_BYTES, STRING, read_records
 
-_TEXT, _ID, _URL, _SOURCE, _LANGUAGE, _TIMESTAMP = range(6)  # places in `FieldNames.all`
+_TEXT, _ID, _URL, _SOURCE, _LANGUAGE, _TIMESTAMP, _NUMBERS = range(7)  # places in `FieldNames.all`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +35,7 @@ class Columns:
     sources: list[str]
     languages: list[str]
     timestamps_us: list[int]  # 0 without
+    numbers_BG: NDArray[np.float32]  # by the names of `FieldNames.numbers`; NaN without
 
     def take(self, rows: list[int]) -> Columns:
         """Some of the records, over the same buffer."""
@@ -48,15 +49,18 @@ class Columns:
             sources=sources,
             languages=languages,
             timestamps_us=[self.timestamps_us[row] for row in rows],
+            numbers_BG=self.numbers_BG[rows],
         )
 
     def replaced(self, documents: Mapping[int, Document]) -> Columns:
         """The same with these documents in their places."""
         ids, urls, sources = self.ids.copy(), self.urls.copy(), self.sources.copy()
         languages, timestamps_us = self.languages.copy(), self.timestamps_us.copy()
+        numbers_BG = self.numbers_BG.copy()
         for b, document in documents.items():
             ids[b], urls[b], sources[b] = document.id or "", document.url, document.source
             languages[b], timestamps_us[b] = document.language, document.timestamp_us
+            numbers_BG[b] = document.numbers or np.nan
         return Columns(
             is_read_B=self.is_read_B.copy(),
             texts=self.texts.replaced({b: document.text for b, document in documents.items()}),
@@ -65,6 +69,7 @@ class Columns:
             sources=sources,
             languages=languages,
             timestamps_us=timestamps_us,
+            numbers_BG=numbers_BG,
         )
 
 
@@ -85,6 +90,7 @@ class TableRow(msgspec.Struct, frozen=True, gc=False):
             source=columns.sources[row],
             language=columns.languages[row],
             timestamp_us=columns.timestamps_us[row],
+            numbers=tuple(columns.numbers_BG[row].tolist()),
         )
 
     def __reduce__(self) -> Any:
@@ -115,6 +121,7 @@ def with_rows(columns: Columns, table_rows: Mapping[int, TableRow]) -> Columns:
         part, at = row.columns, row.row
         joined.ids[place], joined.urls[place], joined.sources[place] = part.ids[at], part.urls[at], part.sources[at]
         joined.languages[place], joined.timestamps_us[place] = part.languages[at], part.timestamps_us[at]
+        joined.numbers_BG[place] = part.numbers_BG[at]
     return replace(joined, texts=Texts(buffer_N, starts_B, ends_B))
 
 
@@ -138,12 +145,17 @@ def read_columns(records: Sequence[bytes], fields: FieldNames, *, max_document_b
         spans_BF2,
         kinds_BF,
     )
+    out = memoryview(out_N.data)
     # A longer id is a problem to be told of, a number no name.
     is_read_B = (kinds_BF[:, _TEXT] == STRING) & (np.diff(spans_BF2[:, _ID])[:, 0] <= MAX_ID_BYTES)
-    spans_BF2[~is_read_B] = 0
+    is_read_B &= (kinds_BF[:, :_NUMBERS] != NUMBER).all(axis=1)
+    numbers_BG, are_plain_B = _numbers(
+        out, spans_BF2[:, _NUMBERS:], kinds_BF[:, _NUMBERS:], has_weight=bool(fields.weight)
+    )
+    is_read_B &= are_plain_B
+    spans_BF2[~is_read_B], numbers_BG[~is_read_B] = 0, np.nan
     is_number_BF = kinds_BF[:, _URL : _LANGUAGE + 1] == INTEGER
     spans_BF2[:, _URL : _LANGUAGE + 1][is_number_BF] = 0
-    out = memoryview(out_N.data)
     out_N.flags.writeable = False  # as the buffer of `join_texts`: kernels are compiled for one kind
     return Columns(
         is_read_B=is_read_B,
@@ -153,6 +165,7 @@ def read_columns(records: Sequence[bytes], fields: FieldNames, *, max_document_b
         sources=list(map(cut_name, _strings(out, spans_BF2[:, _SOURCE]))),
         languages=list(map(cut_name, _strings(out, spans_BF2[:, _LANGUAGE]))),
         timestamps_us=_timestamps(_strings(out, spans_BF2[:, _TIMESTAMP]), kinds_BF[:, _TIMESTAMP]),
+        numbers_BG=numbers_BG,
     )
 
 
@@ -162,6 +175,21 @@ def _strings(out: memoryview, spans_B2: NDArray[np.int64]) -> list[str]:
     if starts == ends:
         return [""] * len(starts)
     return [str(out[start:end], "utf-8") for start, end in zip(starts, ends, strict=True)]
+
+
+def _numbers(
+    out: memoryview, spans_BG2: NDArray[np.int64], kinds_BG: NDArray[np.uint8], *, has_weight: bool
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """The values of the fields of numbers, [B, G], and which records have nothing else there: the first a weight."""
+    numbers_BG = np.full(kinds_BG.shape, np.nan, np.float32)
+    for place in range(kinds_BG.shape[1]):
+        spans_B2 = np.where((kinds_BG[:, place] == STRING)[:, None], 0, spans_BG2[:, place])
+        values = [float(digits) if digits else np.nan for digits in _strings(out, spans_B2)]
+        numbers_BG[:, place] = [value if abs(value) <= MAX_NUMBER else np.nan for value in values]
+    are_plain_B = ((kinds_BG == ABSENT) | np.isfinite(numbers_BG)).all(axis=1)
+    if has_weight:
+        are_plain_B &= ~(numbers_BG[:, 0] < 0)
+    return numbers_BG, are_plain_B
 
 
 def _timestamps(moments: list[str], kinds_B: NDArray[np.uint8]) -> list[int]:

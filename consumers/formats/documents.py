@@ -36,6 +36,7 @@ class Documents:
     inputs: tuple[str, ...]
     positions_B: NDArray[np.int64]  # in the input
     sent_us_B: NDArray[np.int64]  # the time of its message
+    numbers_BG: NDArray[np.float32]  # weight and scores of the input, where it says so; NaN where it has none
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -53,6 +54,7 @@ class Documents:
             inputs=taken(self.inputs, rows),
             positions_B=self.positions_B[rows_B],
             sent_us_B=self.sent_us_B[rows_B],
+            numbers_BG=self.numbers_BG[rows_B],
         )
 
 
@@ -114,6 +116,7 @@ def decode_rows(
         inputs=tuple([row.source for row in rows]),
         positions_B=np.array([row.position for row in rows], np.int64),
         sent_us_B=np.array([row.timestamp_us for row in rows], np.int64),
+        numbers_BG=columns.numbers_BG,
     )
     places_B = np.arange(len(rows))
     if others:

@@ -7,18 +7,21 @@ that ends in padding, and that no other process can change, as it can a mapped f
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from consumers.formats.codec import cut_name
 from consumers.formats.columns import Columns
-from consumers.formats.fields import MAX_ID_BYTES, FieldNames
+from consumers.formats.fields import MAX_ID_BYTES, MAX_NUMBER, FieldNames
 from consumers.formats.tables import column_at, paths_of
 from kernels.columns import PADDING, Texts
 
 _STRINGS = ("string", "large_string")
 _WHOLE = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
+_FRACTIONAL = ("halffloat", "float", "double")
 
 
 def plain_columns(batch: Any, fields: FieldNames, max_document_bytes: int) -> Columns | None:
@@ -27,16 +30,24 @@ def plain_columns(batch: Any, fields: FieldNames, max_document_bytes: int) -> Co
 
     if not len(batch):
         return None
+    number_fields = fields.numbers().values()
     columns = {name: column_at(batch, path) for name, path in paths_of(batch.schema, fields).items()}
     if fields.text not in columns or fields.timestamp in columns or columns[fields.text].null_count:
         return None
     for name, column in columns.items():
-        if str(column.type) not in (_STRINGS + _WHOLE if name == fields.id else _STRINGS):
+        kinds = _STRINGS + _WHOLE if name == fields.id else _WHOLE + _FRACTIONAL if name in number_fields else _STRINGS
+        if str(column.type) not in kinds:
             return None
         try:
             column.validate(full=True)  # of strings, that they are UTF-8
         except pa.ArrowInvalid:
             return None
+    numbers_BG = _numbers([columns.get(name) for name in number_fields], len(batch))
+    if (
+        fields.weight in columns
+        and not ((numbers_BG[:, 0] >= 0) | columns[fields.weight].is_null().to_numpy(False)).all()
+    ):
+        return None
     texts = _texts(columns[fields.text])
     if int(texts.num_bytes().max()) > max_document_bytes:
         return None
@@ -51,6 +62,7 @@ def plain_columns(batch: Any, fields: FieldNames, max_document_bytes: int) -> Co
         sources=list(map(cut_name, _strings(columns.get(fields.source), len(batch)))),
         languages=list(map(cut_name, _strings(columns.get(fields.language), len(batch)))),
         timestamps_us=[0] * len(batch),
+        numbers_BG=numbers_BG,
     )
 
 
@@ -63,6 +75,16 @@ def _texts(column: Any) -> Texts:
     raw = b"" if data is None else memoryview(data)[first:last]
     buffer_N = np.frombuffer(b"".join((raw, PADDING)), np.uint8)
     return Texts(buffer_N, bounds_B1[:-1] - first, bounds_B1[1:] - first)
+
+
+def _numbers(columns: Sequence[Any], num_rows: int) -> NDArray[np.float32]:
+    """The values of fields of numbers, [B, G]; NaN where there is none, and for what is too large."""
+    numbers_BG = np.full((num_rows, len(columns)), np.nan, np.float32)
+    for place, column in enumerate(columns):
+        if column is not None:
+            values_B = column.to_numpy(zero_copy_only=False).astype(np.float64)
+            numbers_BG[:, place] = np.where(np.abs(values_B) <= MAX_NUMBER, values_B, np.nan)
+    return numbers_BG
 
 
 def _strings(column: Any, num_rows: int) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from consumers.formats.fields import MAX_ID_BYTES, FieldNames
+from consumers.formats.fields import MAX_ID_BYTES, MAX_NUMBER, FieldNames
 from consumers.formats.lenient import MAX_DEPTH
 from curatord.errors import Undecodable
 
@@ -20,6 +20,7 @@ REASONS = {
     "text_not_a_string": "The text field holds something else than a string.",
     "lone_surrogate": "A string holds half a surrogate pair, which no UTF-8 text can hold.",
     "chat_record": "A conversation or an instruction, not a text: render it with the model's chat template first.",
+    "bad_weight": "The field that [input.fields] weight names holds no number of 0 or more.",
     "bad_field": f"The key of a retraction is no id: UTF-8 of at most {MAX_ID_BYTES} bytes.",
     "too_large": "The record is larger than [input] max_document_bytes, or a message holds too many.",
     "too_deep": f"The record is nested deeper than {MAX_DEPTH} levels.",
@@ -138,6 +139,16 @@ def bad_text(text: object, record: dict[str, Any], fields: FieldNames) -> Undeco
                 f"documents, write them one a line: jq -c '.{name[:40]}[]' FILE",
             )
     return Undecodable("no_text", no_text(fields, list(record)))
+
+
+def bad_weight(weight: object, fields: FieldNames) -> Undecodable:
+    """The error for a weight that is no number of 0 or more."""
+    shown = repr(weight) if isinstance(weight, (int, float)) and abs(weight) < 1e300 else kind_of_value(weight)
+    return Undecodable(
+        "bad_weight",
+        f"field {fields.weight!r} holds {shown}; a weight is a number from 0 to {MAX_NUMBER:g}, or null for 1. "
+        'To read no weights: [input.fields] weight = ""',
+    )
 
 
 def no_text(fields: FieldNames, present: list[str]) -> str:

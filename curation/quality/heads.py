@@ -88,9 +88,9 @@ class FasttextHead:
 
 
 def open_heads(heads: Mapping[str, HeadConfig]) -> tuple[Model, ...]:
-    """The heads of a configuration, in the order of their names. Raises `ConfigError` saying which cannot be used."""
+    """The heads from files, in the order of their names. Raises `ConfigError` saying which cannot be used."""
     opened: list[Model] = []
-    for name, config in sorted(heads.items()):
+    for name, config in sorted((name, config) for name, config in heads.items() if config.file):
         try:
             raw = Path(config.file).read_bytes()
         except OSError as error:

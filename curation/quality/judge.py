@@ -11,7 +11,7 @@ import difflib
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import msgspec
@@ -38,7 +38,7 @@ LONGEST_MEAN_WORD = 30
 WITHOUT_FULL_STOPS = frozenset({"th", "lo", "nod", "shn", "tdd", "khb", UNDETERMINED})
 HEAD_NAME = re.compile(r"[a-z][a-z0-9_-]{0,47}")
 # Names of rewards that are no head's.
-TAKEN_NAMES = frozenset({"progress", "rules", "scorer", "target", "target_order"})
+TAKEN_NAMES = frozenset({"progress", "rules", "scorer", "target", "target_order", "weight"})
 # Those that reject.
 PRESETS: tuple[Preset, ...] = tuple(preset for preset, filters in FILTERS_OF_PRESET.items() if filters)
 
@@ -56,22 +56,28 @@ class QualityConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """Other thresholds than the published, by rule: `gopher_too_few_words = 20`. Units are the rule's."""
 
     heads: dict[str, HeadConfig] = {}
-    """Models that score every document between 0 and 1, by name: `[quality.heads.web]`. A score is shown by `explain`
-    and verdicts, may be a reward (`bandit.reward`), and rejects where it is beyond `min` or `max`."""
+    """Models that score every document between 0 and 1, or scores that documents bring along ([input.fields] scores),
+    by name: `[quality.heads.web]`. A score is shown by `explain` and verdicts, may be a reward (`bandit.reward`), and
+    rejects where it is beyond `min` or `max`."""
 
     def __post_init__(self) -> None:
         for name in self.heads:
-            if not HEAD_NAME.fullmatch(name) or name in TAKEN_NAMES or name in RULE_NAMES:
-                raise ValueError(
-                    f"`heads.{name}` is no name for a head: up to 48 of a-z, 0-9, - and _, the first a letter, none of "
-                    f"{', '.join(sorted(TAKEN_NAMES))} or of a rule"
-                )
+            check_head_name(name)
         for name, threshold in self.thresholds.items():
             if name not in RULE_NAMES:
                 nearest = difflib.get_close_matches(name, RULE_NAMES, n=1, cutoff=0)[0]
                 raise ValueError(f"`thresholds` names no rule {name!r}; the nearest is {nearest!r}")
             if math.isnan(threshold):
                 raise ValueError(f"`thresholds.{name}` is not a number: leave it out to use the published threshold")
+
+
+def check_head_name(name: str) -> None:
+    """Raise ValueError if something else has the name, or it is none."""
+    if not HEAD_NAME.fullmatch(name) or name in TAKEN_NAMES or name in RULE_NAMES:
+        raise ValueError(
+            f"{name!r} is no name for a head: up to 48 of a-z, 0-9, - and _, the first a letter, none of "
+            f"{', '.join(sorted(TAKEN_NAMES))} or of a rule"
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +90,7 @@ class Measures:
     scores_B: NDArray[np.float32]  # 0 (worst) to 1
     languages_B: tuple[str, ...]  # as declared, else as identified; "und" if neither
     language_scores_B: NDArray[np.float32]  # probability; 1 if declared, 0 if undetermined
-    model_scores_BM: NDArray[np.float32]  # by models, in their order; NaN where unknown
+    model_scores_BM: NDArray[np.float32]  # by models, in their order, then given with documents; NaN where unknown
 
     def __len__(self) -> int:
         return len(self.scores_B)
@@ -100,6 +106,12 @@ class Measures:
             language_scores_B=self.language_scores_B[rows_B],
             model_scores_BM=self.model_scores_BM[rows_B],
         )
+
+    def beside(self, given_BG: NDArray[np.float32]) -> Measures:
+        """These, and behind the scores of models the numbers that the documents brought along."""
+        if not given_BG.shape[1]:
+            return self
+        return replace(self, model_scores_BM=np.concatenate((self.model_scores_BM, given_BG), axis=1))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,11 +140,18 @@ class Quality:
     side and clipped to [-1, 1] (against a threshold of 0: 1 if met, else -1); their mean, moved to [0, 1].
     """
 
-    def __init__(self, config: QualityConfig, language: LanguageConfig, models: Sequence[Model] = ()) -> None:
+    def __init__(
+        self,
+        config: QualityConfig,
+        language: LanguageConfig,
+        models: Sequence[Model] = (),
+        given: Sequence[str] = (),
+    ) -> None:
+        """`given` are names of numbers that documents bring along."""
         self.config = config
         self.language = language
         self.models = tuple(models)
-        self.model_names = tuple([name for model in models for name in model.names])
+        self.model_names = (*(name for model in models for name in model.names), *given)
         self.measured_names = (*RULE_NAMES, *self.model_names)
         self._kept_languages = language.kept_languages()
         self.thresholds_R = np.array([config.thresholds.get(rule.name, rule.threshold) for rule in RULES], np.float64)
@@ -244,7 +263,7 @@ class Quality:
             scores_B = measures.model_scores_BM[:, place]
             for limit, reason, beyond_B in (
                 (head.min, Reason.SCORE_TOO_LOW, scores_B < (head.min or 0.0)),
-                (head.max, Reason.SCORE_TOO_HIGH, scores_B > (1.0 if head.max is None else head.max)),
+                (head.max, Reason.SCORE_TOO_HIGH, scores_B > (head.max or 0.0)),
             ):
                 rows = np.flatnonzero(beyond_B & ~rejected_B) if limit is not None else ()
                 for row in rows:

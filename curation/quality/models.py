@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Protocol
+import math
+from typing import Protocol
 
 import msgspec
 import numpy as np
@@ -29,11 +30,20 @@ class Model(Protocol):
 class HeadConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A head: [quality.heads.NAME]."""
 
-    file: Annotated[str, msgspec.Meta(min_length=1)]
-    """A head of `curatord quality fit`, or a model of fastText, which ends in .bin or .ftz."""
+    file: str = ""
+    """A head of `curatord quality fit`, or a model of fastText, which ends in .bin or .ftz; "" where documents bring
+    the score along, in a field of [input.fields] scores."""
     label: str = ""
     """The label of fastText whose probability is the score, as "__label__hq"; "" for the first of a file with two."""
-    min: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
-    """Least score of a document that is kept; unset for none."""
-    max: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
+    min: float | None = None
+    """Least score of a document that is kept; unset for none. Of a model between 0 and 1, here and below."""
+    max: float | None = None
     """Highest score of a document that is kept; unset for none."""
+
+    def __post_init__(self) -> None:
+        for name, limit in (("min", self.min), ("max", self.max)):
+            if limit is not None and not (0 <= limit <= 1 if self.file else math.isfinite(limit)):
+                scale = "a score of a model is between 0 and 1" if self.file else "it has to be a number"
+                raise ValueError(f"`{name}` = {limit}: {scale}")
+        if self.label and not self.file:
+            raise ValueError("`label` is for a model of fastText: name it in `file`")

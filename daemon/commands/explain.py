@@ -31,7 +31,7 @@ from daemon.stages.deciding_options import options_at
 from packing.placements import placements_of
 from packing.sampled import SAMPLED
 from state.common_facts import DEAD_LETTERS, RETRACTED, TICKED
-from state.document_numbers import named, numbers_from
+from state.document_numbers import joined_numbers, named, numbers_from
 from state.outcomes import LATER_REASONS, LaterReason, Stage
 from state.segments import Verdict, find_document, read_segments, segment_at, verdict_of
 from state.store import Store
@@ -54,6 +54,8 @@ class Placement:
     cluster: int
     policy_version: int
     propensity: float
+    weight: float
+    quality: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,7 +143,7 @@ def find_placements(store: Store, doc_no: int, damage: Damage) -> list[Placement
         if not len(segments):
             continue
         firsts = np.concatenate(([0], np.cumsum(np.frombuffer(fact.num_segments, np.uint32))))
-        lengths = np.frombuffer(fact.lengths, np.uint32)
+        lengths, numbers_S = np.frombuffer(fact.lengths, np.uint32), joined_numbers(fact.numbers, len(doc_nos))
         for segment in segments.tolist():
             row = int(np.searchsorted(firsts, segment, side="right")) - 1
             found.append(
@@ -151,7 +153,7 @@ def find_placements(store: Store, doc_no: int, damage: Damage) -> list[Placement
                     position=int(lengths[int(firsts[row]) : segment].sum()),
                     start=int(np.frombuffer(fact.starts, np.uint32)[segment]),
                     length=int(lengths[segment]),
-                    **named(numbers_from(fact.numbers)[segment]),
+                    **named(numbers_S[segment]),
                 )
             )
     return found
@@ -170,7 +172,7 @@ def _story(store: Store, verdict: Verdict, damage: Damage) -> Story:
         elif doc_no in buffered_documents(store, damage):
             waits_for = "buffer"
             sampled = SAMPLED.get(store, doc_no)
-            cluster = cluster if sampled is None else named(numbers_from(sampled.numbers)[0])["cluster"]
+            cluster = cluster if sampled is None else named(numbers_from([sampled.numbers])[0])["cluster"]
     options = options_at(store, verdict.ordinal)
     return Story(
         verdict=verdict,

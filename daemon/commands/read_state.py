@@ -82,6 +82,8 @@ class HeldPiece:
     cluster: int
     policy_version: int
     propensity: float
+    weight: float
+    quality: float
     place: str  # "pool", "open row" or "closed row"
 
 
@@ -97,7 +99,7 @@ def held_pieces(store: Store, damage: Damage) -> list[HeldPiece]:
             doc_no=piece.doc_no,
             start=piece.start,
             end=piece.end,
-            **named(numbers_from(piece.numbers)[0]),
+            **named(numbers_from([piece.numbers])[0]),
             place=places.get(number, "pool"),
         )
         for number, piece in damage.as_far_as_readable(PIECES.items(store))

@@ -177,6 +177,7 @@ class Reader:
             inputs=tuple([rows[place].source for place in places]),
             positions_B=table.numbers("position", np.int64)[places_B],
             sent_us_B=table.numbers("sent_us", np.int64)[places_B],
+            numbers_BG=np.zeros((len(places), 0), np.float32),  # they are among the measures
         )
 
 

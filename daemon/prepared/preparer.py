@@ -31,8 +31,9 @@ def open_preparer(config: Config) -> Preparer:
     """
     use_one_thread()
     keep_freed_memory()
+    models = open_models(config)
     stage = Prepare(
-        quality=Quality(config.quality, config.language, open_models(config).all),
+        quality=Quality(config.quality, config.language, models.all, models.given),
         near_dedup=NearDedup(config.dedup.near),
         tokenizer=open_tokenizer(config.tokenizer),
     )

@@ -16,6 +16,7 @@ from curation.selection.mixture import Balanced, Mixture
 from curation.selection.rewards import Rewards
 from curation.selection.strata import strata_of
 from curation.selection.target_gate import TargetGate
+from curation.selection.weighing import Weighing
 from curation.ticks import Accepted
 from curation.topics.clusters import Clusters
 from curation.topics.lineage import LineageEvent, write_events
@@ -61,6 +62,7 @@ class Compose:
     rewards: Rewards
     document_rewards: DocumentRewards
     target: TargetGate
+    weighing: Weighing
     assignments: Assignments
     mixture: Mixture
     loss_shares: LossShares
@@ -134,6 +136,7 @@ class Compose:
             embeddings_BD=embeddings_BD,
             clusters_B=clusters_B,
             propensities_B=np.ones(len(documents), np.float32),
+            weights_B=self.weighing.given(documents.scores_BM),
             policy_version=self.bandit.policy_version,
         )
 
@@ -226,7 +229,7 @@ class Compose:
         doc_nos_B = np.array([doc_no for doc_no, _ in balanced.emitted], np.int64)
         num_tokens_B = held.num_tokens(doc_nos_B)
         held.hold(doc_nos_B, -(-num_tokens_B // self.context_length))
-        numbers_B = make_numbers(tick.clusters_B, tick.policy_version, tick.propensities_B)
+        numbers_B = _numbers_of(tick)
         embeddings_BD = tick.embeddings_BD
         if not np.array_equal(doc_nos_B, tick.doc_nos_B):
             numbers_B, embeddings_BD = self._known(doc_nos_B, tick, numbers_B)
@@ -250,7 +253,7 @@ class Compose:
         for b in np.flatnonzero(~is_new_B).tolist():
             sampled = self.held.sampled(int(doc_nos_B[b]))
             assert sampled is not None
-            numbers_B[b] = numbers_from(sampled.numbers)[0]
+            numbers_B[b] = numbers_from([sampled.numbers])[0]
             embeddings_BD[b] = self.vectors(doc_nos_B[b : b + 1])[0]
         return numbers_B, embeddings_BD
 
@@ -308,7 +311,7 @@ class Compose:
         stores_vectors = self.makes_vectors and self.embedder.stores_vectors
         if not self.keeps_documents and not stores_vectors:
             return
-        numbers_B = make_numbers(tick.clusters_B, tick.policy_version, tick.propensities_B)
+        numbers_B = _numbers_of(tick)
         for place in np.flatnonzero(self.held.has(tick.doc_nos_B)).tolist():
             vector = tick.embeddings_BD[place].tobytes() if stores_vectors else b""
             self.held.sample(int(tick.doc_nos_B[place]), Sampled(numbers_B[place].tobytes(), vector))
@@ -329,3 +332,7 @@ class Compose:
             ),
         )
         self.packer.restore_embeddings(self.vectors_from)
+
+
+def _numbers_of(tick: Tick) -> Numbers:
+    return make_numbers(tick.clusters_B, tick.policy_version, tick.propensities_B, tick.weights_B, tick.qualities_B)

@@ -91,7 +91,7 @@ class Decide:
         measures = self.prepare.measure(batch, run)
         judged = self.prepare.quality.judge(measures)
         values_BR = measures.values_BR
-        if self.prepare.quality.models:
+        if measures.model_scores_BM.shape[1]:
             values_BR = np.concatenate((values_BR, measures.model_scores_BM), axis=1)
         verdicts.measure(batch.doc_nos_B, measures.scores_B, measures.languages_B, values_BR)
         rejected_B = judged.rejected_B

@@ -39,7 +39,7 @@ class Prepare:
         signatures_BU, has_words_B = self.near_dedup.sign(texts)
         return Prepared(
             keys=fingerprint(texts, documents.urls),
-            measures=self.quality.measure(texts, documents.languages),
+            measures=self.quality.measure(texts, documents.languages).beside(documents.numbers_BG),
             signatures_BU=signatures_BU,
             has_words_B=has_words_B,
             tokens=self.tokenizer.encode_batch(texts),
@@ -49,7 +49,8 @@ class Prepare:
         """Languages and rules of the documents of a run that are left."""
         if run.prepared is not None:
             return run.prepared.measures.take(run.rows(batch))
-        return self.quality.measure(batch.texts, batch.languages)
+        measures = self.quality.measure(batch.texts, batch.languages)
+        return measures.beside(run.documents.numbers_BG[run.rows(batch)])
 
     def sign(self, batch: Batch, run: Run) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
         """Signatures for near-duplicates, and which documents have any word: (signatures_BU, has_words_B)."""

@@ -95,7 +95,9 @@ def give(packer: Packer, stream: Stream, start: int, end: int, *, use: int = 0) 
         doc_nos_B=doc_nos_B,
         num_tokens_B=stream.lengths_B[doc_nos_B],
         embeddings_BD=stream.embeddings_BD[doc_nos_B],
-        numbers_B=make_numbers(doc_nos_B % 7, doc_nos_B // 512, 1 / (1 + doc_nos_B % 3)),
+        numbers_B=make_numbers(
+            doc_nos_B % 7, doc_nos_B // 512, 1 / (1 + doc_nos_B % 3), (1 + doc_nos_B % 5) / 2, doc_nos_B % 9 / 8
+        ),
         uses_B=np.full(len(doc_nos_B), use),
     )
 

@@ -15,25 +15,25 @@ from consumers.memory import CrashPoint, World
 from curatord.errors import StateError
 from daemon.prepared.preparer import Preparer, open_preparer
 from tests.simulation.test_simulation import NUM_ROWS, config_of, undisturbed
-from tests.simulation.world import ByChance, make_config, new_world, outcome, run, run_with_standbys
+from tests.simulation.world import ByChance, new_world, outcome, run, run_with_standbys
 
 
 @cache
-def preparer() -> Preparer:
+def preparer(selecting: bool) -> Preparer:
     """Opened once for all simulations."""
-    return open_preparer(make_config())
+    return open_preparer(config_of(selecting))
 
 
 @cache
-def prepared(seed: int) -> Any:
+def prepared(seed: int, selecting: bool) -> Any:
     """All rows of a world, prepared."""
     with tempfile.TemporaryDirectory() as folder:
-        return preparer().prepare(new_world(seed, NUM_ROWS, Path(folder)).documents)
+        return preparer(selecting).prepare(new_world(seed, NUM_ROWS, Path(folder)).documents)
 
 
-def send_as_workers(world: World, seed: int, batch: Any) -> list[tuple[int, int]]:
+def send_as_workers(world: World, seed: int, *, selecting: bool = False) -> list[tuple[int, int]]:
     """Let workers prepare what is left to be read, who die in the middle and begin again further back; their covers."""
-    rng = random.Random(seed)
+    batch, rng = prepared(seed % 4, selecting), random.Random(seed)
     covered = rng.randrange(world.num_read + 1)
     covers: list[tuple[int, int]] = []
     while covered < len(world.documents):
@@ -45,7 +45,7 @@ def send_as_workers(world: World, seed: int, batch: Any) -> list[tuple[int, int]
         covered = max(covered, end)
     # A worker that was frozen wakes up, and sends once more what it had.
     covers = [pair for cover in covers for pair in ([cover] if rng.random() < 0.9 else [cover, cover])]
-    world.prepared_with = preparer().identity
+    world.prepared_with = preparer(selecting).identity
     world.prepared = [
         encode_message(batch.slice(first, end - first), Covers(batch.column("input")[0].as_py(), first, end))
         for first, end in covers
@@ -57,7 +57,7 @@ def test_messages_cut_anywhere_and_sent_again_leave_no_trace(tmp_path: Path, pre
     rng = random.Random(prepared_seed)
     selecting = prepared_seed % 2 == 1
     world = new_world(prepared_seed % 4, NUM_ROWS, tmp_path)
-    send_as_workers(world, prepared_seed, prepared(prepared_seed % 4))
+    send_as_workers(world, prepared_seed, selecting=selecting)
     config = config_of(selecting, poll_documents=rng.randrange(1, 200), epoch_documents=rng.randrange(20, 300))
     crashes = {epoch: rng.choice(list(CrashPoint)) for epoch in range(1, 60) if rng.random() < 0.2}
 
@@ -72,7 +72,7 @@ def test_messages_cut_anywhere_and_sent_again_leave_no_trace(tmp_path: Path, pre
 
 def test_a_gap_stops_the_lane_and_nothing_behind_it_is_read_until_it_is_filled(tmp_path: Path) -> None:
     world = new_world(0, NUM_ROWS, tmp_path)
-    covers = send_as_workers(world, 0, prepared(0))
+    covers = send_as_workers(world, 0)
     messages = list(world.prepared)
     at = next(n for n, (first, end) in enumerate(covers) if n > 5 and end > max(end for _, end in covers[:n]) + 40)
     world.prepared = messages[:at] + messages[at + 1 :]

@@ -52,7 +52,9 @@ def undisturbed(seed: int, selecting: bool) -> Outcome:
 
 
 SELECTING: dict[str, dict[str, object]] = {
-    "bandit": {**REWARDED},
+    "input": {"fields": {"weight": "weight", "scores": {"edu": "edu"}}},
+    "quality": {"heads": {"edu": {"max": 4.0}}},
+    "bandit": {**REWARDED, "reward": ["rules", "progress", "scorer", "edu"]},
     "mixture": {"rho": 0.7, "max_uses": 2, "gap": 8, "buffer_documents": 8},
 }
 

@@ -81,7 +81,8 @@ def make_rows(seed: int, num_rows: int, first: int = 0) -> list[RawDocument]:
             elif kind < 0.30:
                 text = " ".join(rng.choices(rng.choice(topics), k=rng.randrange(300, 2000)))
             texts.append((doc_id, text))
-            record = {"id": doc_id, "text": text, "timestamp": rng.choice([0, 10**15])}
+            numbers = {"weight": position % 5 / 4, "edu": position % 7 - 1.5}
+            record = {"id": doc_id, "text": text, "timestamp": rng.choice([0, 10**15]), **numbers}
             value = msgspec.json.encode(record)
         rows.append(RawDocument("simulated", position, value))
     return rows
@@ -155,6 +156,7 @@ def visible(sequence: PackedSequence) -> tuple[object, ...]:
         sequence.clusters_S.tobytes(),
         sequence.policy_versions_S.tobytes(),
         sequence.propensities_S.tobytes(),
+        *(None if values_S is None else values_S.tobytes() for values_S in (sequence.weights_S, sequence.qualities_S)),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 from datetime import UTC, datetime
 from typing import Any
 
@@ -241,6 +242,31 @@ def test_dots_lead_into_objects_where_no_field_has_the_name_as_it_is() -> None:
     assert isinstance(first, Document)
     assert (first.id, first.text, first.url) == ("7", "t", "u")
     assert isinstance(second, Undecodable)
+
+
+@pytest.mark.parametrize("value", ["0", "2", "0.5", "1e3", "null"])
+def test_a_weight_of_zero_or_more_is_read_and_none_is_nan(value: str) -> None:
+    fields = FieldNames(weight="weight", scores={"edu": "score.edu"})
+    document = decode_document(f'{{"text": "a", "weight": {value}, "score": {{"edu": -3.5}}}}'.encode(), fields)
+    weight, score = document.numbers
+    assert math.isnan(weight) if value == "null" else weight == float(value)
+    assert score == -3.5
+
+
+@pytest.mark.parametrize("value", ["-0.1", "NaN", "Infinity", "1e39", '"1"', "true", "[1]", "{}", "1" + "0" * 400])
+def test_any_other_weight_is_a_dead_letter_that_says_so(value: str) -> None:
+    fields = FieldNames(weight="weight")
+    record = f'{{"text": "a", "weight": {value}}}'.encode()
+    with pytest.raises(Undecodable, match=r"field 'weight' holds .*number from 0 to 3e") as raised:
+        decode_document(record, fields)
+    assert raised.value.reason == "bad_weight"
+    assert decode_document(record).numbers == ()  # where no weight is read, none is wrong
+
+
+@pytest.mark.parametrize("value", ["NaN", "1e39", '"1"', "true", "[1]", "null"])
+def test_a_score_that_is_no_number_is_none_and_costs_no_document(value: str) -> None:
+    (score,) = decode_document(f'{{"text": "a", "s": {value}}}'.encode(), FieldNames(scores={"edu": "s"})).numbers
+    assert math.isnan(score)
 
 
 @pytest.mark.parametrize("letter", ["a", "é", "漢", "😀"])

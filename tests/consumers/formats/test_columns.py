@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import zstandard
 from hypothesis import example, given
@@ -19,6 +20,7 @@ from consumers.formats.fields import DEFAULT_FIELDS, MAX_DOCUMENT_BYTES, FieldNa
 from curatord.records import Document
 from tests.corpus import read_zst_jsonl
 
+WEIGHED = FieldNames(weight="w", scores={"b": "n", "a": "id2"})
 RENAMED = FieldNames(text="body", id="", url="a", source="text", language="", timestamp="é")
 
 
@@ -37,12 +39,16 @@ def check(
                 source=columns.sources[b],
                 language=columns.languages[b],
                 timestamp_us=columns.timestamps_us[b],
+                numbers=exact.numbers,
                 metadata=exact.metadata,
             )
             assert found == exact
+            expected_G = np.array(exact.numbers, np.float32)
+            assert np.array_equal(columns.numbers_BG[b], expected_G, equal_nan=True)
         else:
             assert not columns.texts[b] + columns.ids[b] + columns.urls[b] + columns.sources[b] + columns.languages[b]
             assert not columns.timestamps_us[b]
+            assert np.isnan(columns.numbers_BG[b]).all()
     read: list[bool] = columns.is_read_B.tolist()
     return read
 
@@ -121,6 +127,23 @@ def test_other_names_are_read_and_dots_are_left_to_the_exact_decoder() -> None:
     assert check([b'{"doc":{"text":"a"},"text":"b"}'], FieldNames(text="doc.text")) == [False]
 
 
+def test_numbers_are_read_where_they_are_named_and_what_is_none_is_left_to_the_exact_decoder() -> None:
+    plain = [
+        b'{"text":"a","w":0.25,"n":-7,"id2":1e-3}',
+        b'{"text":"a","w":3,"n":null}',
+        b'{"text":"a","w":null,"id2":12345678901234567890}',
+        b'{"text":"a"}',
+        b'{"text":"a","w":0,"n":-0.0}',
+    ]
+    others = [b'{"text":"a","w":%s}' % value for value in (b"-1", b'"2"', b"true", b"1e39", b"[]", b"{}", b"1.")]
+    assert check(plain, WEIGHED) == [True] * len(plain)
+    columns = read_columns(plain + others, WEIGHED, max_document_bytes=MAX_DOCUMENT_BYTES)
+    assert columns.is_read_B.tolist() == [True] * len(plain) + [False] * len(others)
+    assert columns.numbers_BG[0].tolist() == [0.25, np.float32(1e-3), -7.0]  # the weight, then scores by name
+    # Where they are not named, they are metadata like any other.
+    assert check(plain) == [True] * len(plain)
+
+
 def test_a_record_over_a_limit_is_left_to_the_exact_decoder() -> None:
     assert check([b'{"text":"' + b"x" * 1100 + b'"}', PLAIN[0]], max_document_bytes=1024) == [False, True]
     assert check([b'{"text":"' + b"x" * LARGE_BYTES + b'"}']) == [False]
@@ -131,7 +154,7 @@ SCALARS = st.none() | st.booleans() | st.integers(-(10**20), 10**20) | st.floats
 VALUES = st.recursive(
     SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(STRINGS, inner, max_size=3), max_leaves=5
 )
-NAMES = st.sampled_from([*DEFAULT_FIELDS.all, "body", "a", "é", ""]) | STRINGS
+NAMES = st.sampled_from([*DEFAULT_FIELDS.all, "w", "n", "id2", "body", "a", "é", ""]) | STRINGS
 MEMBERS = st.tuples(NAMES, STRINGS | VALUES)
 
 
@@ -156,7 +179,7 @@ def records(draw: st.DrawFn) -> bytes:
     return bytes(raw)
 
 
-@given(st.lists(records(), max_size=4), st.sampled_from([DEFAULT_FIELDS, RENAMED]))
+@given(st.lists(records(), max_size=4), st.sampled_from([DEFAULT_FIELDS, RENAMED, WEIGHED]))
 @example(PLAIN, RENAMED)
 def test_any_record_that_is_read_is_what_the_exact_decoder_finds(raw: list[bytes], fields: FieldNames) -> None:
     check(raw, fields)

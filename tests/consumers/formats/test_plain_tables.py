@@ -6,6 +6,7 @@ import pickle
 from dataclasses import asdict
 from typing import Any
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -23,7 +24,7 @@ from curatord.errors import Undecodable
 from curatord.records import Document
 from kernels.simd import PADDING_BYTES
 
-FIELDS = FieldNames()
+FIELDS = FieldNames(weight="weight", scores={"edu": "edu"})
 LIMIT = 100
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 
@@ -32,6 +33,11 @@ def table_rows(batch: Any) -> list[TableRow]:
     columns = plain_columns(batch, FIELDS, LIMIT)
     assert columns is not None
     return [TableRow(columns, row, size) for row, size in enumerate(columns.texts.num_bytes().tolist())]
+
+
+def without_numbers(document: Document | Undecodable) -> Document:
+    assert isinstance(document, Document)
+    return msgspec.structs.replace(document, numbers=())
 
 
 @given(st.data())
@@ -44,13 +50,23 @@ def test_the_rows_of_a_plain_table_are_its_documents(data: st.DataObject) -> Non
         columns[name] = pa.array(data.draw(column), pa.string())
     if "id" in columns and data.draw(st.booleans()):
         columns["id"] = pa.array([None, *range(rows)][:rows], pa.int32())
+    if data.draw(st.booleans()):
+        weights = st.none() | st.floats(0, 100, width=16)
+        kind = data.draw(st.sampled_from([pa.float16(), pa.float32(), pa.float64()]))
+        columns["weight"] = pa.array(
+            [None if w is None else np.float16(w) for w in data.draw(st.lists(weights, min_size=rows, max_size=rows))]
+        ).cast(kind)
+        columns["edu"] = pa.array([None, *range(rows)][:rows], pa.int32())
     batch = pa.RecordBatch.from_pydict(columns)
     first = data.draw(st.integers(0, rows - 1))
     batch = batch.slice(first, data.draw(st.integers(1, rows - first)))
 
     found = table_rows(batch)
 
-    assert [row.document() for row in found] == list(documents_of(batch, FIELDS, LIMIT))
+    documents = list(documents_of(batch, FIELDS, LIMIT))
+    assert [without_numbers(row.document()) for row in found] == [without_numbers(document) for document in documents]
+    expected = [document.numbers for document in documents if isinstance(document, Document)]
+    assert np.array_equal(found[0].columns.numbers_BG, np.array(expected, np.float32), equal_nan=True)
     buffer_N = found[0].columns.texts.buffer_N
     assert not buffer_N[len(buffer_N) - PADDING_BYTES :].any()
 
@@ -64,6 +80,9 @@ def test_the_rows_of_a_plain_table_are_its_documents(data: st.DataObject) -> Non
         {"text": ["a", "b"], "id": [1.0, 2.5]},
         {"text": ["a", "b"], "url": [1, 2]},
         {"text": ["a", "b"], "timestamp": [1, 2]},
+        {"text": ["a", "b"], "weight": [1.0, -1.0]},
+        {"text": ["a", "b"], "weight": [1.0, float("nan")]},
+        {"text": ["a", "b"], "weight": ["1", "2"]},
         {"text": [b"a", b"b"]},
         {"text": pa.array([b"a", b"\xff"]).view(pa.string())},
         {"text": pa.array(["a", "b"]).dictionary_encode()},
@@ -86,6 +105,7 @@ def test_ids_that_are_not_asked_for_are_not_read() -> None:
 def shown(arrivals: Arrivals) -> dict[str, Any]:
     documents = asdict(arrivals.documents)
     documents["texts"] = list(arrivals.documents.texts)
+    documents["numbers_BG"] = np.nan_to_num(documents["numbers_BG"], nan=-1)
     return {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in documents.items()}
 
 
@@ -106,7 +126,7 @@ def test_rows_of_tables_come_through_beside_all_others(kinds: str) -> None:
     rows = [RawDocument("file", n, value) for n, value in enumerate(values)]
     plain = [RawDocument("file", n, v.document() if isinstance(v, TableRow) else v) for n, v in enumerate(values)]
 
-    found, expected = (decode_rows(some, 7, InputConfig(), LIMIT) for some in (rows, plain))
+    found, expected = (decode_rows(some, 7, InputConfig(fields=FIELDS), LIMIT) for some in (rows, plain))
 
     assert shown(found) == shown(expected)
     assert found.places_B.tolist() == expected.places_B.tolist()
@@ -115,10 +135,11 @@ def test_rows_of_tables_come_through_beside_all_others(kinds: str) -> None:
 
 def test_rows_of_one_part_are_not_copied() -> None:
     part = table_rows(pa.RecordBatch.from_pydict({"text": ["one", "two", "three"]}))
-    arrivals = decode_rows([RawDocument("file", n, part[n]) for n in (1, 2)], 0, InputConfig(), LIMIT)
+    arrivals = decode_rows([RawDocument("file", n, part[n]) for n in (1, 2)], 0, InputConfig(fields=FIELDS), LIMIT)
     assert arrivals.documents.texts.buffer_N is part[0].columns.texts.buffer_N
 
 
 def test_a_row_goes_to_another_process_by_itself() -> None:
-    row, _ = table_rows(pa.RecordBatch.from_pydict({"text": ["one", "two"], "source": ["s", None]}))
-    assert pickle.loads(pickle.dumps(row)) == Document(id=None, text="one", source="s")
+    columns = {"text": ["one", "two"], "source": ["s", None], "weight": [0.5, None], "edu": [2, 3]}
+    row, _ = table_rows(pa.RecordBatch.from_pydict(columns))
+    assert pickle.loads(pickle.dumps(row)) == Document(id=None, text="one", source="s", numbers=(0.5, 2.0))
