@@ -170,7 +170,8 @@ def take(indices: Indices, documents: Documents, found: Slice) -> NDArray[np.uin
     found.missed += int((is_copy_B & new_B & (matches.doc_nos_B < 0)).sum())
     matched_B = matches.doc_nos_B[matches.doc_nos_B >= 0]
     found.wrong += int((originals_of(matched_B) != documents.originals_B[matches.doc_nos_B >= 0]).sum())
-    for values_B in (duplicates.by_text_B, matches.doc_nos_B, matches.similarities_B, matches.facts_BP[:, -104:]):
+    tags_BP = matches.facts_BP[:, 8 * SKETCH_WORDS :]
+    for values_B in (duplicates.by_text_B, matches.doc_nos_B, matches.similarities_B, tags_BP):
         found.decisions.update(np.ascontiguousarray(values_B).data)
     return matches.facts_BP[new_B & (matches.doc_nos_B < 0)]
 

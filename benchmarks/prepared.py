@@ -5,7 +5,8 @@
 Real documents of 3.8 KB, as in `benchmarks.pipeline`, go through `curate`'s own loop over a warm state three ways:
 prepared in the loop, by two processes beside it, and read from a folder of prepared rows. Time is that of the processor
 in the loop's thread, and that of the whole process beside it (commits, and the threads that mind the processes); `wall`
-is of the clock, and means something where nothing else runs. The clocks start after the first half. Preparing is measured by itself: decoding and stages, then with the message.
+is of the clock, and means something where nothing else runs. The clocks start after the first half. Preparing is
+measured by itself: decoding and stages, then with the message.
 """
 
 from __future__ import annotations

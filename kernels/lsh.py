@@ -1,8 +1,9 @@
 """Matching with survivors: locality-sensitive hashing (Indyk and Motwani, 1998) with bounded work a document.
 
 A document has a *tag* of 32 bits for each band of its MinHash signature (`kernels.minhash`), and a sketch by
-which it is compared (`kernels.sketch`). Survivors with the same tag form a *bucket*: they, and documents that come
-with that tag, are candidates of each other.
+which it is compared (`kernels.sketch`). Survivors with the same tag in the same band form a *bucket*: they, and
+documents that come with that tag, are candidates of each other. Bands stand on as many *shelves* as tell nearly all of
+them apart, a power of two: of tags that meet by chance 24 in 25 are of different bands.
 
 *Bounded work.* Documents of one template share the tags of what the template says, all of them; what such a bucket
 says of two of its members is nothing. So a bucket takes BUCKET survivors and no more, and a document is compared with
@@ -15,8 +16,9 @@ many buckets with room were met; a survivor goes into these. A document like no 
 more. One of a template also reads spare tags in place of those that say what the template says: memory is the same,
 and as many of its tags tell it from the others.
 
-The tags under which a survivor is found are the fact that is kept. So what is found depends on the living survivors and
-their tags alone, not on batches, on restarts, on the survivors that were dropped meanwhile, or on where they stand.
+The tags under which a survivor is found, and their bands, are the fact that is kept. So what is found depends on the
+living survivors and their tags alone, not on batches, on restarts, on the survivors that were dropped meanwhile, or on
+where they stand.
 
 *Two tiers.* The newest survivors stand in a table in memory (`kernels.lsh_table`), the others in runs on disk
 (`kernels.sorted_rows`), whose directories know every tag that is there. Survivors are numbered by *rows*, in their
@@ -37,7 +39,7 @@ from kernels.addresses import load_64, prefetch_address
 from kernels.lsh_table import home_of_tag, is_taken, leaf, make_entry, prefetch, read_bucket
 from kernels.sealed_survivors import first_row_not_before, is_sketch_whole, number_of
 from kernels.sketch import compare
-from kernels.sorted_rows import ROWS, are_whole, find_rows, is_set, prefetch_cell, prefetch_rests
+from kernels.sorted_rows import ROWS, are_whole, find_rows, is_set, prefetch_cell, prefetch_rests, shelved
 
 BUCKET: Final = 32  # survivors that are found under one tag
 BUDGET: Final = 64  # candidates that a document is compared with
@@ -78,6 +80,7 @@ class Found(NamedTuple):
     doc_nos_B: NDArray[np.int64]  # the best survivor before it, the oldest of equals; -1 if none is near
     similarities_B: NDArray[np.float32]  # to it; 0 if none is near
     tags_BR: NDArray[np.uint32]  # of a new survivor: those under which it is found, then 0
+    bands_BT: NDArray[np.bool_]  # of a new survivor: whether it is found under its tag of a band
     work_B: NDArray[np.int64]  # entries of table and runs, and sketches that were looked at
 
 
@@ -88,9 +91,15 @@ def have_other_symbols(a, b):
 
 
 @leaf
-def word_of(tag):
-    """The word by which rows with a tag are found."""
-    return uint64(tag) << uint64(32)
+def shelf_of(band, shelf_bits):
+    """The shelf of a band."""
+    return band & ((1 << shelf_bits) - 1)
+
+
+@leaf
+def value_of(tag, band, shelf_bits):
+    """The value by which rows with a tag are found."""
+    return shelved(uint64(tag) << uint64(32), shelf_of(band, shelf_bits), shelf_bits)
 
 
 @leaf
@@ -114,37 +123,37 @@ def read_runs(cold, first_row, firsts_R, ends_R, bucket, rows, at, num_found):
 
 
 @leaf
-def find_in_runs(cold, tag, firsts_R, ends_R):
-    """Where the rows with a tag are in each run; they are asked for."""
+def find_in_runs(cold, value, firsts_R, ends_R):
+    """Where the rows with a value are in each run; they are asked for."""
     for run in range(len(firsts_R)):
-        firsts_R[run], ends_R[run] = find_rows(cold.runs_RC, run, word_of(tag))
+        firsts_R[run], ends_R[run] = find_rows(cold.runs_RC, run, value)
         if ends_R[run] > firsts_R[run]:
             prefetch_address(cold.runs_RC[run, ROWS] + 8 * firsts_R[run])
 
 
 @leaf
-def look_ahead(documents, hot, cold, num_bands, ahead):
+def look_ahead(documents, hot, cold, num_bands, shelf_bits, ahead):
     """Ask for what the documents after the next, and the next, will read first."""
     num_documents, num_runs = len(documents.doc_nos_B), len(cold.runs_RC)
     if ahead < num_documents and documents.eligible_B[ahead]:
         for run in range(num_runs):
             for band in range(num_bands):
-                prefetch_cell(cold.runs_RC, run, word_of(documents.tags_BT[ahead, band]))
+                prefetch_cell(cold.runs_RC, run, value_of(documents.tags_BT[ahead, band], band, shelf_bits))
     row = ahead - 1
     if 0 <= row < num_documents and documents.eligible_B[row]:
         for band in range(num_bands):
             prefetch(hot.table_C, home_of_tag(documents.tags_BT[row, band], len(hot.table_C)))
         for run in range(num_runs):
             for band in range(num_bands):
-                prefetch_rests(cold.runs_RC, run, word_of(documents.tags_BT[row, band]))
+                prefetch_rests(cold.runs_RC, run, value_of(documents.tags_BT[row, band], band, shelf_bits))
 
 
 @njit(cache=True, nogil=True, boundscheck=False)
-def match_and_insert(documents, min_similarity, forget_after, bucket, budget, hot, cold, num_slots, found):
+def match_and_insert(documents, min_similarity, forget_after, bucket, budget, shelf_bits, hot, cold, num_slots, found):
     """Match documents one after the other and insert those without a match; the new number of slots.
 
-    Survivors that are more than `forget_after` documents older are none. The tags under which a new survivor is found
-    go to `found.tags_BR`, which is 0 before.
+    Survivors that are more than `forget_after` documents older are none. The tags under which a new survivor is found,
+    and their bands, go to `found.tags_BR` and `found.bands_BT`, which are 0 before.
     """
     doc_nos_B, tags_BT, symbols_B = documents.doc_nos_B, documents.tags_BT, documents.symbols_B
     num_bytes, num_tags, num_bands = documents.sketches_BQ.shape[1], tags_BT.shape[1], found.tags_BR.shape[1]
@@ -158,7 +167,7 @@ def match_and_insert(documents, min_similarity, forget_after, bucket, budget, ho
     candidates = np.empty(budget, np.int64)
     first_row = 0
     for ahead in range(len(doc_nos_B) + 2):
-        look_ahead(documents, hot, cold, num_bands, ahead)
+        look_ahead(documents, hot, cold, num_bands, shelf_bits, ahead)
         row = ahead - 2
         if row < 0 or not documents.eligible_B[row]:
             continue
@@ -168,7 +177,8 @@ def match_and_insert(documents, min_similarity, forget_after, bucket, budget, ho
         while first_row < num_cold and number_of(cold.survivors_S4, first_row, cold.damaged_1) < oldest:
             first_row += 1
         for band in range(num_bands):
-            find_in_runs(cold, tags_BT[row, band], firsts_TR[band], ends_TR[band])
+            value = value_of(tags_BT[row, band], band, shelf_bits)
+            find_in_runs(cold, value, firsts_TR[band], ends_TR[band])
         work, num_buckets, num_read, num_with_room = 0, 0, 0, 0
         while num_read < num_tags and num_with_room < num_bands:
             band, tag = num_read, tags_BT[row, num_read]
@@ -176,9 +186,10 @@ def match_and_insert(documents, min_similarity, forget_after, bucket, budget, ho
                 for spare in range(num_bands, num_tags):
                     prefetch(hot.table_C, home_of_tag(tags_BT[row, spare], len(hot.table_C)))
             if band >= num_bands:
-                find_in_runs(cold, tag, firsts_TR[band], ends_TR[band])
+                find_in_runs(cold, value_of(tag, band, shelf_bits), firsts_TR[band], ends_TR[band])
+            shelf = shelf_of(band, shelf_bits)
             num_hot, places_T[band], steps = read_bucket(
-                hot.table_C, hot.doc_nos_S, oldest, tag, bucket, rows, band * bucket
+                hot.table_C, hot.doc_nos_S, oldest, tag, shelf, bucket, rows, band * bucket
             )
             for i in range(band * bucket, band * bucket + num_hot):
                 rows[i] += num_cold
@@ -247,17 +258,20 @@ def match_and_insert(documents, min_similarity, forget_after, bucket, budget, ho
         num_kept = 0
         for band in range(num_read):
             is_full = counts_T[band] == bucket
-            tag, place = tags_BT[row, band], places_T[band]
+            tag, shelf, place = tags_BT[row, band], shelf_of(band, shelf_bits), places_T[band]
             if not is_full and is_taken(hot.table_C, hot.doc_nos_S, oldest, place):
                 # By another band of this document: look again.
-                num_hot, place, _ = read_bucket(hot.table_C, hot.doc_nos_S, oldest, tag, bucket, rows, band * bucket)
+                num_hot, place, _ = read_bucket(
+                    hot.table_C, hot.doc_nos_S, oldest, tag, shelf, bucket, rows, band * bucket
+                )
                 num_found, _ = read_runs(
                     cold, first_row, firsts_TR[band], ends_TR[band], bucket, rows, band * bucket, num_hot
                 )
                 is_full = num_found == bucket
             if not is_full:
-                hot.table_C[place] = make_entry(tag, num_slots)
+                hot.table_C[place] = make_entry(tag, shelf, num_slots)
                 found.tags_BR[row, num_kept] = tag
+                found.bands_BT[row, band] = True
                 num_kept += 1
         num_slots += 1
     return num_slots

@@ -1,10 +1,11 @@
-"""The table of the newest survivors: which of them have a tag. Open addressing, linear probing, one for all bands.
+"""The table of the newest survivors: which have a tag in a band. Open addressing, linear probing, one for all bands.
 
-An entry has 8 bytes: the tag, which also says where probing begins, and the slot + 1 (0 is an empty place). As places
-follow the order of the tags, the table grows where it stands: its entries are spread over the longer array from the
-last to the first, in sequence, so the peak is the new size and growing costs 9 ns an entry. Dropped survivors keep slot
-and entries, marked dead, until another takes their place in the bucket or their gaps are closed. Forgotten ones, whose
-numbers are below `oldest`, count as dead.
+An entry has 8 bytes: the tag, which also says where probing begins, the *shelf* of its band, by which like tags of
+other bands are told apart, and the slot + 1 (0 is an empty place). As places follow the order of the tags, the table
+grows where it stands: its entries are spread over the longer array from the last to the first, in sequence, so the peak
+is the new size and growing costs 9 ns an entry. Dropped survivors keep slot and entries, marked dead, until another
+takes their place in the bucket or their gaps are closed. Forgotten ones, whose numbers are below `oldest`, count as
+dead.
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ from numba.extending import intrinsic
 
 leaf = njit(cache=True, nogil=True, boundscheck=False, _nrt=False)
 
+SLOT_BITS: Final = 26
+SLOT_MASK: Final = (1 << SLOT_BITS) - 1
+SHELVES: Final = 1 << (32 - SLOT_BITS)  # at most
 BLOCK: Final = 4096  # places of the table that one step of its growth lifts
 
 
@@ -61,19 +65,25 @@ def enter(table_C, entry):
 
 
 @leaf
-def make_entry(tag, slot):
-    """The tag above, the slot + 1 below."""
-    return uint64(tag) << uint64(32) | uint64(slot + 1)
+def make_entry(tag, shelf, slot):
+    """The tag above, the shelf, and the slot + 1 below."""
+    return uint64(tag) << uint64(32) | uint64(shelf) << uint64(SLOT_BITS) | uint64(slot + 1)
+
+
+@leaf
+def slot_of(entry):
+    """The slot of an entry; -1 if it has none."""
+    return np.int64(entry & uint64(SLOT_MASK)) - 1
 
 
 @njit(cache=True, nogil=True, boundscheck=False)
 def renumber(table_C, new_slots_S):
-    """Give entries the new slots of their documents. Those of slot -1 keep their tag only; `spread` leaves them out."""
+    """Give entries the new slots of their documents. Those of slot -1 have none; `spread` leaves them out."""
     for place in range(len(table_C)):
         entry = table_C[place]
         if entry != uint64(0):
-            slot = new_slots_S[np.int64(entry & uint64(0xFFFFFFFF)) - 1]
-            table_C[place] = make_entry(entry >> uint64(32), slot)
+            slot = new_slots_S[slot_of(entry)]
+            table_C[place] = (entry & ~uint64(SLOT_MASK)) | uint64(slot + 1)
 
 
 @njit(cache=True, nogil=True, boundscheck=False)
@@ -109,15 +119,15 @@ def spread(table_C, old_capacity):
             entry = table_C[place]
             table_C[place] = uint64(0)
             lifted[num_lifted] = entry
-            num_lifted += entry & uint64(0xFFFFFFFF) != uint64(0)
+            num_lifted += slot_of(entry) >= 0
         for i in range(num_lifted):
             enter(table_C, lifted[i])
         end = start
 
 
 @njit(cache=True, nogil=True, boundscheck=False)
-def enter_tags(table_C, tags_BR, first):
-    """Enter the documents of slot `first` and following in every band in which they have a tag."""
+def enter_tags(table_C, tags_BR, shelves_BR, first):
+    """Enter the documents of slot `first` and following under every tag that they have."""
     num_bands = tags_BR.shape[1]
     for row in range(len(tags_BR) + 1):
         if row < len(tags_BR):
@@ -127,23 +137,24 @@ def enter_tags(table_C, tags_BR, first):
             for band in range(num_bands):
                 tag = tags_BR[row - 1, band]
                 if tag != uint32(0):
-                    enter(table_C, make_entry(tag, first + row - 1))
+                    enter(table_C, make_entry(tag, shelves_BR[row - 1, band], first + row - 1))
 
 
 @leaf
 def is_taken(table_C, doc_nos_S, oldest, place):
     """Whether an entry of a living survivor stands there."""
     entry = table_C[place]
-    return entry != uint64(0) and doc_nos_S[np.int64(entry & uint64(0xFFFFFFFF)) - 1] >= oldest
+    return entry != uint64(0) and doc_nos_S[slot_of(entry)] >= oldest
 
 
 @leaf
-def read_bucket(table_C, doc_nos_S, oldest, tag, bucket, slots, first):
+def read_bucket(table_C, doc_nos_S, oldest, tag, shelf, bucket, slots, first):
     """Living survivors with this tag, `bucket` at most, go to `slots[first:]`: (number, a place for one more, steps).
 
     The place is that of a dead one if there is any, else the next empty one.
     """
     place = home_of_tag(tag, len(table_C))
+    wanted = make_entry(tag, shelf, -1) >> uint64(SLOT_BITS)
     num_found, free, steps = 0, np.int64(-1), 0
     while num_found < bucket:
         entry = table_C[place]
@@ -152,8 +163,8 @@ def read_bucket(table_C, doc_nos_S, oldest, tag, bucket, slots, first):
             if free < 0:
                 free = place
             break
-        if entry >> uint64(32) == uint64(tag):
-            slot = np.int64(entry & uint64(0xFFFFFFFF)) - 1
+        if entry >> uint64(SLOT_BITS) == wanted:
+            slot = slot_of(entry)
             if doc_nos_S[slot] >= oldest:
                 slots[first + num_found] = slot
                 num_found += 1
@@ -196,12 +207,14 @@ def close_gaps(sketches_SQ, symbols_S, doc_nos_S, num_slots, new_slots_S):
 
 
 @njit(cache=True, nogil=True, boundscheck=False)
-def entries_of(table_C, first_row, words_N):
-    """Every entry as tag and row, where slot 0 is `first_row`; how many they are."""
+def entries_of(table_C, words_N):
+    """Every entry as shelf, tag and slot, from the upper bits down; how many they are."""
     num_words = 0
     for place in range(len(table_C)):
         entry = table_C[place]
         if entry != uint64(0):
-            words_N[num_words] = entry + uint64(first_row) - uint64(1)
+            shelf = (entry >> uint64(SLOT_BITS)) & uint64(SHELVES - 1)
+            words_N[num_words] = shelf << uint64(32 + SLOT_BITS) | (entry >> uint64(32)) << uint64(SLOT_BITS)
+            words_N[num_words] |= uint64(slot_of(entry))
             num_words += 1
     return num_words

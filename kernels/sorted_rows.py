@@ -7,6 +7,9 @@ cell: two cache lines, which may be asked for ahead. Of a value of 32 bits nothi
 small as a Bloom filter, without its errors. Of longer values REST_BITS beyond the cell are kept, and one in some
 hundred that are not there is looked for in the rows.
 
+Rows may stand on *shelves*: those of one shelf are sorted, and shelves follow each other. The number of a row's shelf
+is part of its value, above the bits of its word, though not written in it.
+
 A run of rows is a row of an array: addresses, which one kernel can follow into any number of files. Rows are read when
 the block that they are in was found whole (`kernels.checksums`); a damaged one has no rows, and its run says so.
 
@@ -96,14 +99,28 @@ def are_whole(runs_RC, run, address, num_bytes):
     return whole
 
 
+@leaf
+def shelved(word, shelf, shelf_bits):
+    """The value of a word on a shelf, in the upper bits."""
+    if shelf_bits == 0:
+        return uint64(word)
+    return uint64(shelf) << uint64(64 - shelf_bits) | uint64(word) >> uint64(shelf_bits)
+
+
 @njit(cache=True, nogil=True, boundscheck=False)
-def fill_directory(rows_NW, num_cell_bits, num_rest_bits, cells_C, rests_P):
-    """Write the directory of sorted rows; `rests_P` is 0 before, and has a word more than the rests fill."""
+def fill_directory(rows_NW, bounds_H, shelf_bits, num_cell_bits, num_rest_bits, cells_C, rests_P):
+    """Write the directory of sorted rows; `rests_P` is 0 before, and has a word more than the rests fill.
+
+    bounds_H has the first row of each of the 2 ** shelf_bits shelves, and the end.
+    """
     mask = (uint64(1) << uint64(num_rest_bits)) - uint64(1)
     num_begun = 0  # cells whose first row is known
     place = 0
+    shelf = 0
     for row in range(len(rows_NW)):
-        word = rows_NW[row, 0]
+        while row >= bounds_H[shelf + 1]:
+            shelf += 1
+        word = shelved(rows_NW[row, 0], shelf, shelf_bits)
         cell = np.int64(word >> uint64(64 - num_cell_bits))
         while num_begun <= cell:
             cells_C[num_begun] = uint32(row)
@@ -136,7 +153,7 @@ def _is_before(a_NW, i, b_NW, j):
 
 @njit(cache=True, nogil=True, boundscheck=False)
 def merge(a_NW, b_NW, places_2, oldest, gone_P, merged_NW):
-    """Go on merging two runs from `places_2`, to the end or until `merged_NW` is full; how many rows it has.
+    """Go on merging two shelves from `places_2`, to the end or until `merged_NW` is full; how many rows it has.
 
     Rows are left out whose number, the lower half of their last word, is below `oldest`, or gone.
     """

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from curation.dedup.hash_index import HashIndex, sorted_rows
 from curation.dedup.manifest import IDS
 from curation.dedup.retracted import Retracted
-from curation.dedup.tier import Tier
+from curation.dedup.tier import Tier, on_one_shelf
 from kernels import sorted_rows as kernel
 
 BYTES_OF_ROW = 16 + 8 + 1
@@ -79,7 +79,7 @@ class KeyIndex:
     def seal(self, folder: Path, next_doc_no: int) -> None:
         """Everything in memory goes to disk, which must be committed."""
         oldest = max(0, next_doc_no - self._forget_after) if self._forget_after else 0
-        self.tier.seal(self.rows(), folder, next_doc_no, oldest=oldest, gone_P=self._retracted.bits)
+        self.tier.seal(on_one_shelf(self.rows()), folder, next_doc_no, oldest=oldest, gone_P=self._retracted.bits)
         self._hot.clear()
 
     def num_bytes(self) -> int:
@@ -113,7 +113,7 @@ class IdIndex(KeyIndex):
 
     def seal(self, folder: Path, next_doc_no: int) -> None:
         """As above; nothing is ever left out."""
-        self.tier.seal(self.rows(), folder, next_doc_no, oldest=0, gone_P=np.zeros(0, np.uint8))
+        self.tier.seal(on_one_shelf(self.rows()), folder, next_doc_no, oldest=0, gone_P=np.zeros(0, np.uint8))
         self._rows.clear()
         self._hot.clear()
 

@@ -29,6 +29,7 @@ from curation.dedup.survivors import Survivors
 from kernels import minhash
 from kernels.columns import Texts
 from kernels.lsh import Documents
+from kernels.minhash import count_tags
 from kernels.sketch import BINS_A_BYTE
 
 IDENTITY_OPTIONS = ("sketch_bins", "num_bands", "band_rows", "shingle_words")
@@ -62,7 +63,8 @@ class Matches:
 
     doc_nos_B: NDArray[np.int64]  # the most similar survivor before it, the oldest of equals; -1 if none is near
     similarities_B: NDArray[np.float32]  # estimated Jaccard similarity to it; 0 if none is near
-    facts_BP: NDArray[np.uint8]  # of a new survivor: its signature with the tags under which it is found, for `restore`
+    facts_BP: NDArray[np.uint8]  # of a new survivor: its signature with the tags under which it is found, and a bit of
+    # each band, for `restore`
     work_B: NDArray[np.int64]  # entries of the table and sketches that were looked at
 
 
@@ -119,7 +121,9 @@ class NearDedup:
         return Matches(
             doc_nos_B=found.doc_nos_B,
             similarities_B=found.similarities_B,
-            facts_BP=join_signatures(sketches_BQ, found.tags_BR, symbols_B),
+            facts_BP=np.concatenate(
+                (join_signatures(sketches_BQ, found.tags_BR, symbols_B), np.packbits(found.bands_BT, axis=1)), axis=1
+            ),
             work_B=found.work_B,
         )
 
@@ -136,14 +140,25 @@ class NearDedup:
         return self.survivors.drop(doc_no)
 
     def restore(self, doc_nos_B: NDArray[np.int64], signatures_BP: NDArray[np.uint8]) -> None:
-        """Put many survivors back, in increasing order of document numbers."""
-        num_bytes = self.config.sketch_bins // BINS_A_BYTE + 4 * (self.config.num_bands + 1)
-        if signatures_BP.shape != (len(doc_nos_B), num_bytes):
+        """Put many survivors back, in increasing order of document numbers.
+
+        Facts of before have no bits of bands; theirs count as the first, which they are but for those of a template.
+        """
+        config = self.config
+        num_tags = count_tags(config.num_bands, config.band_rows)
+        num_bytes = config.sketch_bins // BINS_A_BYTE + 4 * (config.num_bands + 1)
+        with_bits = num_bytes + -(-num_tags // 8)
+        if signatures_BP.shape not in ((len(doc_nos_B), num_bytes), (len(doc_nos_B), with_bits)):
             raise ValueError(
                 f"signatures of shape {signatures_BP.shape} for {len(doc_nos_B)} documents; "
-                f"this index holds {num_bytes} bytes a document"
+                f"this index holds {with_bits} bytes a document"
             )
-        self.survivors.insert(doc_nos_B, *self._split(signatures_BP))
+        sketches_BQ, tags_BR, symbols_B = self._split(signatures_BP[:, :num_bytes])
+        bands_BR = np.tile(np.arange(config.num_bands), (len(doc_nos_B), 1))
+        if signatures_BP.shape[1] == with_bits:
+            bands_BT = np.unpackbits(signatures_BP[:, num_bytes:], axis=1, count=num_tags)
+            bands_BR[tags_BR > 0] = np.nonzero(bands_BT)[1]
+        self.survivors.insert(doc_nos_B, sketches_BQ, tags_BR, bands_BR, symbols_B)
 
 
 def join_signatures(

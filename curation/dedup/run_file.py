@@ -2,6 +2,8 @@
 
     header, the first row of each cell, the rests, the rows themselves: each from a multiple of 64 bytes on; checksums
 
+The header has the first row of each shelf, and the end.
+
 The file is mapped: the system keeps in memory what is read, as far as there is room. The directory, which every look-up
 reads, may be held in memory of our own. Each block of 4 KiB has a checksum (`kernels.checksums`), which is held against
 it when it is first read: a start need not read all that was ever seen.
@@ -17,14 +19,17 @@ from numpy.typing import NDArray
 
 from curatord.errors import StateError
 
+MAX_SHELVES = 64
 HEADER = np.dtype(
     [
         ("magic", "S8"),
         *((name, "<i8") for name in ("num_rows", "width", "cell_bits", "rest_bits", "rests", "rows", "sums", "end")),
+        ("shelf_bits", "<i8"),
+        ("bounds", "<i8", MAX_SHELVES + 1),
     ]
 )
-MAGIC = b"curunv2"
-CELLS = 2 * 64  # where the cells begin
+MAGIC = b"curunv3"
+CELLS = 10 * 64  # where the cells begin
 # As in kernels.checksums, which a command that looks for one id does not load.
 BLOCK_WORDS, SEED, FACTOR = 512, 0x243F6A8885A308D3, 0x9E3779B97F4A7C15
 
@@ -54,11 +59,14 @@ def num_blocks_of(num_bytes: int) -> int:
     return -(-num_bytes // (8 * BLOCK_WORDS))
 
 
-def make_header(num_rows: int, width: int, cell_bits: int, rest_bits: int, most: int = 0) -> NDArray[np.void]:
-    """The header of a run of so many rows of `width` words, with the places of its parts.
+def make_header(
+    bounds_H: NDArray[np.int64], width: int, cell_bits: int, rest_bits: int, most: int = 0
+) -> NDArray[np.void]:
+    """The header of a run of rows of `width` words on shelves with these bounds, with the places of its parts.
 
     The directory has room for `most` rows, if those are more.
     """
+    num_rows, num_shelves = int(bounds_H[-1]), len(bounds_H) - 1
     most = max(most, num_rows)
 
     def aligned(place: int) -> int:
@@ -68,7 +76,11 @@ def make_header(num_rows: int, width: int, cell_bits: int, rest_bits: int, most:
     rows = aligned(rests + 8 * (-(-most * rest_bits // 64) + 1))
     sums = rows + 8 * width * num_rows
     end = sums + 8 * num_blocks_of(sums)
-    return np.array([(MAGIC, num_rows, width, cell_bits, rest_bits, rests, rows, sums, end)], HEADER)
+    bounds = np.full(MAX_SHELVES + 1, num_rows)
+    bounds[: len(bounds_H)] = bounds_H
+    shelf_bits = num_shelves.bit_length() - 1
+    places = rests, rows, sums, end
+    return np.array([(MAGIC, num_rows, width, cell_bits, rest_bits, *places, shelf_bits, bounds)], HEADER)
 
 
 class RunFile:
@@ -104,6 +116,10 @@ class RunFile:
         num_rows, width = len(self), int(self.header["width"])
         words = np.frombuffer(self._memory, np.uint64, count=num_rows * width, offset=int(self.header["rows"]))
         return words.reshape(num_rows, width)
+
+    def bounds(self) -> NDArray[np.int64]:
+        """The first row of each shelf, and the end, [H + 1]."""
+        return np.array(self.header["bounds"][: (1 << int(self.header["shelf_bits"])) + 1])
 
     def explain(self, block: int) -> StateError:
         """The error of a damaged block."""

@@ -13,16 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curation.dedup.survivor_files import SurvivorFiles
-from curation.dedup.tier import Tier
+from curation.dedup.tier import Rows, Tier
 from kernels import lsh, lsh_table, sealed_survivors
 from kernels.growing import GrowingArray
 from kernels.lsh import Cold, Documents, Found, Hot
+from kernels.lsh_table import SLOT_BITS, SLOT_MASK
 
 MAX_LOAD: Final = 0.7
 TABLE_GROWTH: Final = 1.2
 SLOTS_GROWTH: Final = 1 / 16
 MIN_CAPACITY: Final = 1 << 12
-MAX_CAPACITY: Final = 1 << 32
 MAX_DEAD_PARTS: Final = 8  # compacted when more than 1 / 8 of the slots is dead
 NEVER: Final = 1 << 62  # documents until a survivor is forgotten
 TAG_BITS: Final = 32
@@ -31,13 +31,14 @@ TAG_BITS: Final = 32
 class Survivors:
     """Survivors by their tags, their sketches, (S, Q) uint8, and their document numbers, which only ever increase.
 
-    A document comes with T tags, none of them 0, and is found under R = `num_bands` of them at most. `sketch_bytes`, Q,
-    is a multiple of 64. Symbols are as `kernels.minhash.sign` gives them: where one of two documents has few
-    words, the two match only with the same symbols.
+    A document comes with the tags of T bands, none of them 0, and is found under R = `num_bands` of them at most, 64 or
+    fewer. `sketch_bytes`, Q, is a multiple of 64. Symbols are as `kernels.minhash.sign` gives them: where one of two
+    documents has few words, the two match only with the same symbols.
     """
 
     def __init__(self, *, sketch_bytes: int, num_bands: int, forget_after: int = 0) -> None:
         self.num_bands = num_bands
+        self._shelf_bits = (num_bands - 1).bit_length()
         self.num_slots = 0
         self.num_dead = 0
         self._forget_after = forget_after or NEVER
@@ -47,7 +48,7 @@ class Survivors:
         self._sketches = GrowingArray(np.uint8, (sketch_bytes,))
         self._symbols = GrowingArray(np.uint32)
         self._doc_nos = GrowingArray(np.int64)  # of a dropped document: ~doc_no, which is negative
-        self.tier = Tier("tags", width=1, value_bits=TAG_BITS)
+        self.tier = Tier("tags", width=1, value_bits=TAG_BITS + self._shelf_bits)
         self._files = SurvivorFiles(sketch_bytes)
         self._gone_P = np.zeros(0, np.uint8)  # of the rows on disk
         self._num_gone = 0
@@ -77,14 +78,14 @@ class Survivors:
             doc_nos_B=np.full(len(doc_nos_B), -1, np.int64),
             similarities_B=np.zeros(len(doc_nos_B), np.float32),
             tags_BR=np.zeros((len(doc_nos_B), self.num_bands), np.uint32),
+            bands_BT=np.zeros(documents.tags_BT.shape, np.bool_),
             work_B=np.zeros(len(doc_nos_B), np.int64),
         )
         hot = Hot(self._table.values, self._sketches.values, self._symbols.values, self._doc_nos.values)
         files = self._files
         cold = Cold(self.tier.columns_RC, files.sketches, files.numbers, self._gone_P, files.damaged_1)
-        self.num_slots = lsh.match_and_insert(
-            documents, min_similarity, self._forget_after, lsh.BUCKET, lsh.BUDGET, hot, cold, self.num_slots, found
-        )
+        limits = self._forget_after, lsh.BUCKET, lsh.BUDGET, self._shelf_bits
+        self.num_slots = lsh.match_and_insert(documents, min_similarity, *limits, hot, cold, self.num_slots, found)
         self.tier.check()
         files.check()
         return found
@@ -94,16 +95,21 @@ class Survivors:
         doc_nos_B: NDArray[np.int64],
         sketches_BQ: NDArray[np.uint8],
         tags_BR: NDArray[np.uint32],
+        bands_BR: NDArray[np.integer],
         symbols_B: NDArray[np.uint32],
     ) -> None:
-        """Survivors of an earlier time, put back without being matched into the bands that they stood in."""
+        """Survivors of an earlier time, put back without being matched into the bands that they stood in.
+
+        `tags_BR` is 0 where a survivor has fewer.
+        """
         self._check_increasing(doc_nos_B)
         self._reserve(len(doc_nos_B))
         first, self.num_slots = self.num_slots, self.num_slots + len(doc_nos_B)
         self._sketches.values[first : self.num_slots] = sketches_BQ
         self._symbols.values[first : self.num_slots] = symbols_B
         self._doc_nos.values[first : self.num_slots] = doc_nos_B
-        lsh_table.enter_tags(self._table.values, np.ascontiguousarray(tags_BR), first)
+        shelves_BR = (bands_BR & ((1 << self._shelf_bits) - 1)).astype(np.uint8)
+        lsh_table.enter_tags(self._table.values, np.ascontiguousarray(tags_BR), shelves_BR, first)
 
     def drop(self, doc_no: int) -> bool:
         """Free a survivor's place, so that later copies are new; whether it was one."""
@@ -128,18 +134,24 @@ class Survivors:
             self._compact()
         slots = slice(0, self.num_slots)
         words_N = np.empty(self.num_slots * self.num_bands, np.uint64)
-        num_words = lsh_table.entries_of(self._table.values, self.num_rows, words_N)
-        words_N = words_N[:num_words]
+        words_N = words_N[: lsh_table.entries_of(self._table.values, words_N)]
         words_N.sort()
         files, forgotten = self._files, self._newest - self._forget_after
         oldest = int(sealed_survivors.first_row_not_before(files.numbers, forgotten, files.damaged_1))
         files.check()
-        self.tier.seal(words_N[:, None], folder, number, oldest=oldest, gone_P=self._gone_P)
+        self.tier.seal(self._rows_of(words_N), folder, number, oldest=oldest, gone_P=self._gone_P)
         survivors_S2 = np.stack((self._doc_nos.values[slots].astype(np.uint32), self._symbols.values[slots]), axis=1)
         files.append(folder, self._sketches.values[slots], survivors_S2)
         self._extend_gone()
         self._table.values.fill(0)
         self.num_slots = 0
+
+    def _rows_of(self, words_N: NDArray[np.uint64]) -> Rows:
+        """Rows of a run from sorted words of shelf, tag and slot."""
+        shelves = np.arange((1 << self._shelf_bits) + 1, dtype=np.uint64)
+        bounds_H = np.searchsorted(words_N, shelves << np.uint64(TAG_BITS + SLOT_BITS))
+        tags_N, slots_N = words_N >> np.uint64(SLOT_BITS), words_N & np.uint64(SLOT_MASK)
+        return Rows(((tags_N << np.uint64(32)) | (slots_N + np.uint64(self.num_rows)))[:, None], bounds_H)
 
     def open(self, folder: Path, runs: list[Path], num_rows: int, retracted: NDArray[np.int64]) -> None:
         """The survivors of a manifest. Raises `StateError` if they are not there as they were written."""
@@ -168,13 +180,11 @@ class Survivors:
         """Room for `num_new` more survivors at the allowed load."""
         if self.num_dead * MAX_DEAD_PARTS > self.num_slots:
             self._compact()
+        if self.num_slots + num_new > SLOT_MASK:
+            raise OverflowError(f"one index holds at most {SLOT_MASK} documents in memory")
         capacity, needed = len(self._table.values), int((self.num_slots + num_new) * self.num_bands / MAX_LOAD) + 1
         if needed > capacity:
-            grown = max(needed, int(capacity * TABLE_GROWTH))
-            if grown > MAX_CAPACITY:
-                most = int(MAX_CAPACITY * MAX_LOAD) // self.num_bands
-                raise OverflowError(f"one index holds at most {most} documents in memory")
-            self._table.grow(grown)
+            self._table.grow(max(needed, int(capacity * TABLE_GROWTH)))
             lsh_table.spread(self._table.values, capacity)
         if self.num_slots + num_new > len(self._doc_nos.values):
             slots = self.num_slots + num_new

@@ -12,7 +12,7 @@ import mmap
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,25 @@ from state.durable import sync
 
 RATIO = 2  # a run is merged into one that is less than so many times as long
 BLOCK_ROWS = 1 << 16  # that are merged at a time
+
+
+class Rows(NamedTuple):
+    """Rows that are sorted on each shelf."""
+
+    words_NW: NDArray[np.uint64]
+    bounds_H: NDArray[np.int64]  # the first row of each shelf, and the end
+
+    def __len__(self) -> int:
+        return len(self.words_NW)
+
+    def shelf(self, number: int) -> NDArray[np.uint64]:
+        """The rows of one shelf."""
+        return self.words_NW[self.bounds_H[number] : self.bounds_H[number + 1]]
+
+
+def on_one_shelf(words_NW: NDArray[np.uint64]) -> Rows:
+    """Sorted rows."""
+    return Rows(words_NW, np.array([0, len(words_NW)]))
 
 
 class Tier:
@@ -53,25 +72,24 @@ class Tier:
             if run.seen_K1[-1] == checksums.DAMAGED:
                 raise run.explain(int(np.argmax(run.seen_K1 == checksums.DAMAGED)))
 
-    def seal(
-        self, rows_NW: NDArray[np.uint64], folder: Path, number: int, *, oldest: int, gone_P: NDArray[np.uint8]
-    ) -> None:
-        """Sorted rows become the newest run; `number` tells its file from those before.
+    def seal(self, newest: Rows, folder: Path, number: int, *, oldest: int, gone_P: NDArray[np.uint8]) -> None:
+        """Rows become the newest run; `number` tells its file from those before.
 
         Runs that are merged lose the rows whose number is below `oldest`, or gone. Raises `StateError` if one of them
         is damaged.
         """
-        first, size = len(self.runs), len(rows_NW)
+        first, size = len(self.runs), len(newest.words_NW)
         while first > 0 and len(self.runs[first - 1]) < RATIO * size:
             first -= 1
             size += len(self.runs[first])
             _check(self.runs[first], len(self.runs[first].sums_K))
-        parts = [run.rows() for run in self.runs[first:]] + [rows_NW]
+        parts = [Rows(run.rows(), run.bounds()) for run in self.runs[first:]] + [newest]
         merging = _Merging(folder / f"{self.kind}-{number}.run", oldest, gone_P if gone_P.any() else gone_P[:0])
         while len(parts) > 2:
-            newer_NW, older_NW = parts.pop(), parts.pop()
-            parts.append(merging.between(older_NW, newer_NW))
-        parts = [np.zeros((0, self._width), np.uint64)] * (2 - len(parts)) + parts
+            newer, older = parts.pop(), parts.pop()
+            parts.append(merging.between(older, newer))
+        nothing = Rows(np.zeros((0, self._width), np.uint64), np.zeros_like(newest.bounds_H))
+        parts = [nothing] * (2 - len(parts)) + parts
         del self.runs[first:]
         if size:
             run = merging.final(*parts, value_bits=self._value_bits)
@@ -105,34 +123,36 @@ class _Merging:
     oldest: int
     gone_P: NDArray[np.uint8]
 
-    def between(self, older_NW: NDArray[np.uint64], newer_NW: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    def between(self, older: Rows, newer: Rows) -> Rows:
         """The rows of two, in a file without a name."""
+        width = newer.words_NW.shape[1]
         with TemporaryFile(dir=self.path.parent) as file:
-            num_rows = self._write(file, older_NW, newer_NW)
-            width = newer_NW.shape[1]
+            bounds_H = self._write(file, older, newer)
+            num_rows = int(bounds_H[-1])
             if not num_rows:
-                return np.zeros((0, width), np.uint64)
+                return Rows(np.zeros((0, width), np.uint64), bounds_H)
             memory = mmap.mmap(file.fileno(), 8 * width * num_rows, access=mmap.ACCESS_READ)
-        return np.frombuffer(memory, np.uint64).reshape(num_rows, width)
+        return Rows(np.frombuffer(memory, np.uint64).reshape(num_rows, width), bounds_H)
 
-    def final(self, older_NW: NDArray[np.uint64], newer_NW: NDArray[np.uint64], *, value_bits: int) -> RunFile:
+    def final(self, older: Rows, newer: Rows, *, value_bits: int) -> RunFile:
         """The rows of two as a run that is on the disk."""
-        most, width = len(older_NW) + len(newer_NW), newer_NW.shape[1]
+        most, width = len(older) + len(newer), newer.words_NW.shape[1]
         num_cell_bits = kernel.cell_bits(most)
         num_rest_bits = value_bits - num_cell_bits if value_bits else kernel.REST_BITS
-        header = make_header(most, width, num_cell_bits, num_rest_bits)
-        rests, rows = int(header["rests"][0]), int(header["rows"][0])
+        header = make_header(older.bounds_H + newer.bounds_H, width, num_cell_bits, num_rest_bits)
+        rests, rows, shelf_bits = (int(header[name][0]) for name in ("rests", "rows", "shelf_bits"))
         with self.path.open("w+b") as file:
             file.seek(rows)
-            num_rows = self._write(file, older_NW, newer_NW)
-            header = make_header(num_rows, width, num_cell_bits, num_rest_bits, most)
+            bounds_H = self._write(file, older, newer)
+            num_rows = int(bounds_H[-1])
+            header = make_header(bounds_H, width, num_cell_bits, num_rest_bits, most)
             sums = int(header["sums"][0])
             file.truncate(int(header["end"][0]))
             memory = mmap.mmap(file.fileno(), 0)
             words = np.frombuffer(memory, np.uint64, count=width * num_rows, offset=rows).reshape(num_rows, width)
             cells = np.frombuffer(memory, np.uint32, count=(1 << num_cell_bits) + 1, offset=CELLS)
             packed = np.frombuffer(memory, np.uint64, count=(rows - rests) // 8, offset=rests)
-            kernel.fill_directory(words, num_cell_bits, num_rest_bits, cells, packed)
+            kernel.fill_directory(words, bounds_H, shelf_bits, num_cell_bits, num_rest_bits, cells, packed)
             memory[: HEADER.itemsize] = header.tobytes()
             everything = np.frombuffer(memory, np.uint64, count=sums // 8)
             sums_K = np.frombuffer(memory, np.uint64, count=num_blocks_of(sums), offset=sums)
@@ -142,15 +162,19 @@ class _Merging:
         sync(self.path)
         return RunFile(self.path)
 
-    def _write(self, file: BinaryIO, older_NW: NDArray[np.uint64], newer_NW: NDArray[np.uint64]) -> int:
-        """The merged rows, from where the file stands; how many they are."""
-        places_2, num_rows = np.zeros(2, np.int64), 0
-        block_NW = np.empty((BLOCK_ROWS, newer_NW.shape[1]), np.uint64)
-        while kept := kernel.merge(older_NW, newer_NW, places_2, self.oldest, self.gone_P, block_NW):
-            file.write(block_NW[:kept].data)
-            num_rows += kept
+    def _write(self, file: BinaryIO, older: Rows, newer: Rows) -> NDArray[np.int64]:
+        """The merged rows, from where the file stands; their bounds."""
+        bounds_H = np.zeros_like(newer.bounds_H)
+        block_NW = np.empty((BLOCK_ROWS, newer.words_NW.shape[1]), np.uint64)
+        for shelf in range(len(bounds_H) - 1):
+            places_2, num_rows = np.zeros(2, np.int64), 0
+            parts = older.shelf(shelf), newer.shelf(shelf)
+            while kept := kernel.merge(*parts, places_2, self.oldest, self.gone_P, block_NW):
+                file.write(block_NW[:kept].data)
+                num_rows += kept
+            bounds_H[shelf + 1] = bounds_H[shelf] + num_rows
         file.flush()
-        return num_rows
+        return bounds_H
 
 
 def _check(run: RunFile, num_blocks: int) -> None:

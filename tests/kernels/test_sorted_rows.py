@@ -9,13 +9,18 @@ from numpy.typing import NDArray
 from kernels import sorted_rows
 
 
-def directory(rows_NW: NDArray[np.uint64]) -> tuple[NDArray[np.int64], tuple[NDArray[np.generic], ...]]:
-    """A run over rows in memory, found by 32 bits, and the arrays that it points into."""
+def directory(
+    rows_NW: NDArray[np.uint64], bounds_H: NDArray[np.int64] | None = None
+) -> tuple[NDArray[np.int64], tuple[NDArray[np.generic], ...]]:
+    """A run over rows in memory, found by 32 bits on each shelf, and the arrays that it points into."""
+    if bounds_H is None:
+        bounds_H = np.array([0, len(rows_NW)])
+    shelf_bits = (len(bounds_H) - 1).bit_length() - 1
     cell_bits = sorted_rows.cell_bits(len(rows_NW))
-    rest_bits = 32 - cell_bits
+    rest_bits = 32 + shelf_bits - cell_bits
     cells = np.zeros((1 << cell_bits) + 1, np.uint32)
     rests = np.zeros(len(rows_NW) * rest_bits // 64 + 2, np.uint64)
-    sorted_rows.fill_directory(rows_NW, cell_bits, rest_bits, cells, rests)
+    sorted_rows.fill_directory(rows_NW, bounds_H, shelf_bits, cell_bits, rest_bits, cells, rests)
     columns = [cell_bits, rest_bits, cells.ctypes.data, rests.ctypes.data, rows_NW.ctypes.data, 0, 0, 0, 0]
     return np.array([columns], np.int64), (cells, rests, rows_NW)
 
@@ -32,6 +37,26 @@ def test_a_value_of_32_bits_is_found_if_it_is_there_and_not_otherwise(count: int
         first, end = sorted_rows.find_rows(run, 0, np.uint64(value << 32))
         expected = np.searchsorted(values, value), np.searchsorted(values, value, side="right")
         assert (first, end) == expected or (first == end and expected[0] == expected[1])
+    assert kept
+
+
+@pytest.mark.parametrize("count", [1, 5, 300, 8000])
+def test_a_value_is_found_on_its_own_shelf_and_on_no_other(count: int) -> None:
+    rng = np.random.default_rng(count)
+    shelves = np.sort(rng.choice([0, 0, 1, 5, 7], count))  # some have nothing
+    values = rng.integers(0, 20 if count < 1000 else 3000, count).astype(np.uint64) * np.uint64(1_000_003)
+    order = np.lexsort((values, shelves))
+    values = values[order]
+    rows_NW = (values << np.uint64(32) | np.arange(count, dtype=np.uint64))[:, None]
+    bounds_H = np.searchsorted(shelves, np.arange(9))
+    run, kept = directory(rows_NW, bounds_H)
+    for shelf in range(8):
+        there = values[bounds_H[shelf] : bounds_H[shelf + 1]]
+        for value in np.unique(values)[:500].tolist():
+            word = np.uint64(sorted_rows.shelved(np.uint64(value << 32), shelf, 3))
+            first, end = sorted_rows.find_rows(run, 0, word)
+            assert end - first == (there == value).sum()
+            assert first == end or first == bounds_H[shelf] + np.searchsorted(there, value)
     assert kept
 
 

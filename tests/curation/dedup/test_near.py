@@ -140,8 +140,19 @@ def test_restored_state_decides_like_the_one_that_never_stopped() -> None:
     assert (later[0].doc_nos_B >= 300).any()
 
 
+def test_facts_of_before_which_told_no_bands_are_taken_as_those_of_first_bands() -> None:
+    texts = similar_pages()
+    steady, restored = NearDedup(NearDedupConfig()), NearDedup(NearDedupConfig())
+    signatures_BP, has_words_B = steady.sign(join_texts(texts))
+    matches = steady.match(np.arange(300), signatures_BP[:300], has_words_B[:300])
+    survivors = np.flatnonzero(matches.doc_nos_B < 0)
+    restored.restore(survivors, matches.facts_BP[survivors, :-8])
+    later = [each.match(np.arange(300, 600), signatures_BP[300:], has_words_B[300:]) for each in (steady, restored)]
+    assert later[0].doc_nos_B.tolist() == later[1].doc_nos_B.tolist()
+
+
 def test_a_signature_of_another_size_is_refused() -> None:
-    with pytest.raises(ValueError, match="360 bytes a document"):
+    with pytest.raises(ValueError, match="368 bytes a document"):
         NearDedup(NearDedupConfig()).restore(np.array([1]), np.zeros((1, 64), np.uint8))
 
 

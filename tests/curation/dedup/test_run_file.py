@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from curation.dedup.run_file import RunFile
-from curation.dedup.tier import Tier
+from curation.dedup.tier import Tier, on_one_shelf
 from curatord.errors import StateError
 
 
@@ -20,7 +20,7 @@ def written(folder: Path, count: int = 1000) -> tuple[Path, np.ndarray[tuple[int
     rows[:, 2] = np.arange(count)
     rows = np.ascontiguousarray(rows[np.lexsort(rows.T[::-1])])
     tier = Tier("ids", width=3)
-    tier.seal(rows, folder, 7, oldest=0, gone_P=np.zeros(0, np.uint8))
+    tier.seal(on_one_shelf(rows), folder, 7, oldest=0, gone_P=np.zeros(0, np.uint8))
     return tier.runs[0].path, rows
 
 

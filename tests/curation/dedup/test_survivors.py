@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from curation.dedup.survivors import Survivors
 from kernels import lsh
-from tests.kernels.test_lsh import MIN_SIMILARITY, NUM_BANDS, SKETCH_BYTES, Documents, families
+from tests.kernels.test_lsh import MIN_SIMILARITY, NUM_BANDS, SKETCH_BYTES, Documents, bands_of, families
 
 STEPS = st.lists(
     st.one_of(
@@ -35,7 +35,7 @@ class Lane:
     forget_after: int
     index: Survivors = field(init=False)
     manifest: tuple[list[Path], int] = ([], 0)
-    tail: dict[int, tuple[bytes, list[int], int]] = field(default_factory=dict)  # since the last seal
+    tail: dict[int, tuple[bytes, list[int], list[int], int]] = field(default_factory=dict)  # since the last seal
     dropped: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -49,8 +49,10 @@ class Lane:
         found = self.index.match(
             lsh.Documents(doc_nos_B, *documents.columns(), np.ones(len(documents), np.bool_)), MIN_SIMILARITY
         )
+        bands = bands_of(found)
         for row in np.flatnonzero(found.doc_nos_B < 0).tolist():
-            fact = documents.sketches_BQ[row].tobytes(), found.tags_BR[row].tolist(), int(documents.symbols_B[row])
+            sketch, symbols = documents.sketches_BQ[row].tobytes(), int(documents.symbols_B[row])
+            fact = sketch, found.tags_BR[row].tolist(), bands[row], symbols
             self.tail[int(doc_nos_B[row])] = fact
         return found
 
@@ -72,9 +74,10 @@ class Lane:
         if living:
             self.index.insert(
                 np.array(list(living)),
-                np.array([list(sketch) for sketch, _, _ in living.values()], np.uint8),
-                np.array([tags for _, tags, _ in living.values()], np.uint32),
-                np.array([symbols for _, _, symbols in living.values()], np.uint32),
+                np.array([list(sketch) for sketch, _, _, _ in living.values()], np.uint8),
+                np.array([tags for _, tags, _, _ in living.values()], np.uint32),
+                np.array([bands for _, _, bands, _ in living.values()]),
+                np.array([symbols for _, _, _, symbols in living.values()], np.uint32),
             )
 
 
@@ -82,7 +85,7 @@ class Lane:
 @settings(max_examples=60, deadline=None)
 @given(
     seed=st.integers(0, 1000),
-    num_tags=st.sampled_from([30, 300, 1 << 32]),
+    num_tags=st.sampled_from([5, 30, 300, 1 << 32]),
     steps=STEPS,
     bucket=st.sampled_from([3, 32]),
 )
@@ -100,7 +103,7 @@ def test_decisions_are_those_of_an_index_in_memory(
                 part = documents.take(at, at + value)
                 at += value
                 found, expected = lane.match(part), plain.match(part)
-                for name in ("doc_nos_B", "similarities_B", "tags_BR"):
+                for name in ("doc_nos_B", "similarities_B", "tags_BR", "bands_BT"):
                     assert getattr(found, name).tolist() == getattr(expected, name).tolist()
             elif kind == "drop" and value < at:
                 assert lane.drop(value) == plain.drop(value)
