@@ -5,7 +5,8 @@
 One process feeds the indices with signatures and keys made from the number of a document, so that any of them can be
 made again. One document in 20 is a copy of any earlier one, drawn at random over all, with a similarity from 0.85 to 1;
 one in 50 has the text of an earlier one. Every commit is sealed when it is due, as the pipeline does. CPU time of the
-process. FOLDER takes about 450 bytes a document, and is to be deleted afterwards.
+loop's thread; `merges` is that of the others. `looked at`: entries and sketches a document, of near-duplicates. FOLDER
+takes about 600 bytes a document, and is to be deleted afterwards.
 """
 
 from __future__ import annotations
@@ -135,11 +136,14 @@ class Documents:
 
 @dataclass(slots=True)
 class Slice:
-    """CPU seconds by part, and errors."""
+    """CPU seconds by part, what was looked at, and errors."""
 
     keys: float = 0.0
     near: float = 0.0
     seal: float = 0.0
+    merges: float = field(default_factory=lambda: time.thread_time() - time.process_time())
+    looked_at: int = 0
+    longest_seal: float = 0.0
     missed: int = 0
     wrong: int = 0
     decisions: xxhash.xxh3_64 = field(default_factory=xxhash.xxh3_64)
@@ -155,14 +159,15 @@ def make_indices(store: Store, memory: int) -> Indices:
 def take(indices: Indices, documents: Documents, found: Slice) -> NDArray[np.uint8]:
     """Decide about the documents of a commit; the facts of the survivors."""
     count, doc_nos_B = documents.count, documents.doc_nos_B
-    began = time.process_time()
+    began = time.thread_time()
     indices.ids.find(documents.ids_B2)
     duplicates = indices.exact.find_duplicates(doc_nos_B, documents.keys)
     indices.ids.note(documents.ids_B2, doc_nos_B, np.zeros(count, np.bool_))
     new_B = (duplicates.by_text_B < 0) & (duplicates.by_url_B < 0)
-    at = time.process_time()
+    at = time.thread_time()
     matches = indices.near.match(doc_nos_B, documents.signatures_BU, new_B)
-    ended = time.process_time()
+    ended = time.thread_time()
+    found.looked_at += int(matches.work_B.sum())
     found.keys += at - began
     found.near += ended - at
     # An original whose text had come before is no survivor.
@@ -188,33 +193,38 @@ def run(arguments: argparse.Namespace) -> None:
     indices.open(np.zeros(0, np.int64))
     begun = indices.sealed_documents
     print(
-        "| documents | us a document | keys | near | seal | bytes a document | of it near | anonymous MB | "
-        "disk | runs of tags | missed | wrong | decisions |"
+        "| documents | us a document | keys | near | seal | longest, s | merges | looked at | bytes a document | "
+        "of it near | anonymous MB | disk | runs of tags | missed | wrong | decisions |"
     )
-    print("|" + "---:|" * 13)
+    print("|" + "---:|" * 16)
     found = Slice()
     for first in range(begun, arguments.documents, COMMIT):
         documents = Documents(first, COMMIT)
         take(indices, documents, found)
         end = first + COMMIT
         if not arguments.in_memory and indices.is_due(end):
-            began = time.process_time()
+            began = time.thread_time()
             indices.seal(end)
-            found.seal += time.process_time() - began
+            spent = time.thread_time() - began
+            found.seal += spent
+            found.longest_seal = max(found.longest_seal, spent)
         if end % arguments.slice == 0:
             disk = sum(path.stat().st_size for path in (store.folder / "runs").glob("*"))
             near = indices.near.num_bytes() + indices.near.survivors.tier.held_bytes
             scale = 1e6 / arguments.slice
+            found.merges += time.process_time() - time.thread_time()
             whole = (found.keys + found.near + found.seal) * scale
             print(
                 f"| {end:,} | {whole:.2f} | {found.keys * scale:.2f} | {found.near * scale:.2f} | "
-                f"{found.seal * scale:.2f} | {indices.num_bytes() / end:.1f} | {near / end:.1f} | "
+                f"{found.seal * scale:.2f} | {found.longest_seal:.2f} | {found.merges * scale:.2f} | "
+                f"{found.looked_at / arguments.slice:.2f} | {indices.num_bytes() / end:.1f} | {near / end:.1f} | "
                 f"{memory_of_process()['RssAnon']} | {disk / end:.0f} | "
                 f"{[len(run) for run in indices.near.survivors.tier.runs]} | {found.missed} | {found.wrong} | "
                 f"{found.decisions.hexdigest()} |",
                 flush=True,
             )
             found = Slice()
+    indices.near.survivors.tier.settle()
     store.close()
 
 

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from curation.dedup.hash_index import HashIndex, sorted_rows
 from curation.dedup.manifest import IDS
+from curation.dedup.merging import on_one_shelf
 from curation.dedup.retracted import Retracted
-from curation.dedup.tier import Tier, on_one_shelf
+from curation.dedup.tier import Tier
 from kernels import sorted_rows as kernel
 
 BYTES_OF_ROW = 16 + 8 + 1

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from curation.dedup.exact import ExactDedup
 from curation.dedup.key_index import IdIndex
 from curation.dedup.manifest import FOLDER, MANIFEST, NOTHING_SEALED, Manifest, manifest_of
+from curation.dedup.merging import MERGING, RUN
 from curation.dedup.near import NearDedup
 from curation.dedup.retracted import Retracted
 from curation.dedup.tier import Tier
@@ -97,6 +98,8 @@ class Indices:
             if manifest != manifest_of(self.store):
                 self._tell(manifest)
             self._clean(folder, manifest, frozenset())
+            for path in folder.glob(f"*{MERGING}"):
+                path.unlink(missing_ok=True)
         self.sealed_documents = manifest.documents
         self._hold()
         return manifest.documents
@@ -112,7 +115,7 @@ class Indices:
         """Delete the files that neither this manifest nor the one before names."""
         named = manifest.names() | before
         with suppress(OSError):
-            for path in folder.glob("*.run"):
+            for path in folder.glob(f"*{RUN}"):
                 if path.name not in named:
                     path.unlink()
 

@@ -12,8 +12,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from curation.dedup.merging import Rows
 from curation.dedup.survivor_files import SurvivorFiles
-from curation.dedup.tier import Rows, Tier
+from curation.dedup.tier import Tier
 from kernels import lsh, lsh_table, sealed_survivors
 from kernels.growing import GrowingArray
 from kernels.lsh import Cold, Documents, Found, Hot

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from curation.dedup.merging import on_one_shelf
 from curation.dedup.run_file import RunFile
-from curation.dedup.tier import Tier, on_one_shelf
+from curation.dedup.tier import Tier
 from curatord.errors import StateError
 
 

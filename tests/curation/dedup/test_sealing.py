@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import shutil
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from curation.dedup import sealing
+from curation.dedup import merging, sealing
 from curation.dedup.exact import ExactDedup, ExactDedupConfig, Keys
 from curation.dedup.hash_index import hash_keys
 from curation.dedup.key_index import IdIndex
@@ -20,7 +23,7 @@ from curation.dedup.manifest import FOLDER, manifest_of, sealed_under
 from curation.dedup.near import NearDedup, NearDedupConfig
 from curation.dedup.retracted import Retracted
 from curation.dedup.sealing import Indices
-from curatord.errors import StateError
+from curatord.errors import StateError, StorageError
 from kernels.columns import join_texts
 from ops.catalogue import Metric
 from state.store import Store
@@ -110,6 +113,50 @@ def test_files_that_no_manifest_names_are_deleted_and_what_they_told_of_comes_ag
     assert {path.name for path in (tmp_path / FOLDER).glob("*.run")} == named
     assert lane.come(["b", "c", "c"]).tolist() == [1, -1, 3]
     store.close()
+
+
+def test_files_of_merges_that_did_not_end_are_deleted_at_the_next_start(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    lane = Lane(store)
+    lane.come(["a", "b"])
+    lane.indices.seal(2)
+    left = tmp_path / FOLDER / "ids-2.0123abcd.merging"
+    left.write_bytes(b"half of a run")
+    assert Lane(store).come(["b"]).tolist() == [1]
+    assert not left.exists()
+    store.close()
+
+
+def test_a_disk_that_is_full_for_a_merge_is_told_at_the_next_seal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(tmp_path)
+    lane = Lane(store)
+    with monkeypatch.context() as patch:
+        patch.setattr(merging, "_write_rows", failing_in_a_merge(merging._write_rows))
+        for names in ("ab", "cd"):
+            lane.come(list(names))
+            lane.indices.seal(lane.next_doc_no)
+        merge = lane.indices.ids.tier._merge
+        assert merge is not None
+        while not merge.is_done():
+            time.sleep(0.01)
+        with pytest.raises(StorageError, match="is full"):
+            lane.indices.seal(lane.next_doc_no)
+    lane = Lane(store)
+    assert lane.come(list("abcd")).tolist() == [0, 1, 2, 3]
+    store.close()
+
+
+def failing_in_a_merge(write: Callable[..., Any]) -> Callable[..., Any]:
+    """The disk has room for a new run, and none for what runs become."""
+
+    def write_or_fail(*arguments: Any) -> Any:
+        if arguments[-1] is not None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(*arguments)
+
+    return write_or_fail
 
 
 def test_a_manifest_without_its_files_counts_for_nothing(tmp_path: Path) -> None:

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from curation.dedup.merging import Rows, on_one_shelf
 from curation.dedup.run_file import RunFile
-from curation.dedup.tier import RATIO, Rows, Tier, on_one_shelf
+from curation.dedup.tier import RATIO, Tier
 from curatord.errors import StateError
 
 NOTHING_GONE = np.zeros(0, np.uint8)
@@ -22,6 +23,7 @@ def sealed(folder: Path, *, num_seals: int, rows_each: int) -> Tier:
     for number in range(num_seals):
         words = rng.integers(0, 1 << 32, rows_each, dtype=np.uint64) << np.uint64(32) | np.uint64(number)
         tier.seal(on_one_shelf(np.sort(words)[:, None]), folder, number, oldest=0, gone_P=NOTHING_GONE)
+        tier.settle()
     return tier
 
 
@@ -44,6 +46,7 @@ def test_rows_stay_on_their_shelves_through_merges_and_restarts(tmp_path: Path) 
         order = np.lexsort((words, shelves))
         rows = Rows(words[order][:, None], np.searchsorted(shelves[order], np.arange(5)))
         tier.seal(rows, tmp_path, number, oldest=0, gone_P=NOTHING_GONE)
+    tier.settle()
     paths = [run.path for run in tier.runs]
     tier = Tier("tags", width=1, value_bits=34)
     tier.open(paths)
@@ -73,13 +76,16 @@ def test_directories_are_in_memory_as_far_as_the_budget_reaches(tmp_path: Path) 
         assert [len(run.directory) for run in tier.runs] == sizes
 
 
-def test_a_run_that_loses_every_row_is_none(tmp_path: Path) -> None:
+def test_what_is_forgotten_is_neither_sealed_nor_kept_in_a_merge(tmp_path: Path) -> None:
     tier = sealed(tmp_path, num_seals=1, rows_each=100)
-    tier.seal(on_one_shelf(np.zeros((1, 1), np.uint64) + np.uint64(90)), tmp_path, 90, oldest=50, gone_P=NOTHING_GONE)
-    assert [len(run) for run in tier.runs] == [100, 1]
-    late = np.sort(np.arange(200, dtype=np.uint64) << np.uint64(40) | np.uint64(95))[:, None]
-    tier.seal(on_one_shelf(late), tmp_path, 95, oldest=96, gone_P=NOTHING_GONE)
-    assert not tier.runs
+    old = np.sort(np.arange(200, dtype=np.uint64) << np.uint64(40) | np.uint64(95))[:, None]
+    tier.seal(on_one_shelf(old), tmp_path, 95, oldest=96, gone_P=NOTHING_GONE)
+    assert [len(run) for run in tier.runs] == [100]
+    new = np.sort(np.arange(60, dtype=np.uint64) << np.uint64(40) | np.uint64(98))[:, None]
+    tier.seal(on_one_shelf(new), tmp_path, 98, oldest=96, gone_P=NOTHING_GONE)
+    assert [len(run) for run in tier.runs] == [100, 60]
+    tier.settle()
+    assert [len(run) for run in tier.runs] == [60]
 
 
 def test_a_run_that_was_damaged_is_not_merged_into_another(tmp_path: Path) -> None:
@@ -95,3 +101,4 @@ def sealed_again(tier: Tier, folder: Path) -> None:
     """As many rows once more, so that the run is merged."""
     words = np.arange(2000, dtype=np.uint64) << np.uint64(40)
     tier.seal(on_one_shelf(words[:, None]), folder, 1, oldest=0, gone_P=NOTHING_GONE)
+    tier.settle()
