@@ -27,8 +27,8 @@ from consumers.broker import RawDocument
 from consumers.files.inputs import InputFile, Part
 from consumers.formats.arrow_sizes import record_batches
 from consumers.formats.prepared import DIGEST, check_schema, fields, refuse_differences, rows_of_batch, write_options
-from consumers.formats.tables import MAX_UNPACKED, first_line
-from curatord.errors import StateError, Undecodable, UsageError
+from consumers.formats.tables import MAX_UNPACKED
+from curatord.errors import StateError, Undecodable, UsageError, first_line
 from state.durable import sync
 from state.store import explain_storage
 

@@ -28,12 +28,11 @@ from consumers.formats.tables import (
     check_schema,
     checked,
     documents_of,
-    first_line,
     open_parquet,
     unread_ids,
 )
 from consumers.formats.undecodable import not_utf8, too_large
-from curatord.errors import Undecodable, UsageError
+from curatord.errors import Undecodable, UsageError, first_line
 from curatord.records import Document
 
 BLOCK_ROWS = 1000

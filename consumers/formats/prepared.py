@@ -16,8 +16,8 @@ import xxhash
 
 from consumers.broker import MessagePlace, PreparedRow, RawDocument
 from consumers.formats.arrow_sizes import record_batches
-from consumers.formats.tables import MAX_UNPACKED, first_line
-from curatord.errors import IdentityError, StateError, Undecodable
+from consumers.formats.tables import MAX_UNPACKED
+from curatord.errors import IdentityError, StateError, Undecodable, first_line
 
 VERSION = 1
 DOCUMENT, RETRACTION, DEAD_LETTER = range(3)  # `kind`

@@ -18,7 +18,7 @@ from consumers.formats.arrow_sizes import record_batches
 from consumers.formats.codec import document_of
 from consumers.formats.fields import DEFAULT_FIELDS, MAX_DOCUMENT_BYTES, FieldNames
 from consumers.formats.undecodable import no_text, not_utf8, too_large
-from curatord.errors import Undecodable
+from curatord.errors import Undecodable, first_line
 from curatord.records import Document
 
 # A message of more would take gigabytes as rows, however few bytes it came in: it is one dead letter.
@@ -253,11 +253,6 @@ def _is_nested(kind: Any) -> bool:
     import pyarrow as pa
 
     return pa.types.is_nested(kind) and not pa.types.is_dictionary(kind)
-
-
-def first_line(error: Exception) -> str:
-    """The message of an error of Arrow, without its call stack."""
-    return str(error).partition("\n")[0]
 
 
 def _place(name: str, present: list[str]) -> int:

@@ -7,8 +7,6 @@ the message once more, which the lane drops if it did arrive.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from kafka import KafkaProducer
 from kafka.errors import AuthorizationError, KafkaError, MessageSizeTooLargeError
 
@@ -35,21 +33,20 @@ class PreparedWriter:
         self._num_partitions = found[self._topic].num_partitions
         check_counts(self._topics, found[self._topics.documents].num_partitions, self._num_partitions)
 
-    def send(self, messages: Mapping[int, tuple[bytes, int]]) -> int:
-        """At most one message a partition, each with the end of what it covers; returns when all are acknowledged.
+    def send(self, partition: int, message: bytes, end: int) -> int:
+        """One message, with the end of what it covers; returns when it is acknowledged.
 
-        The number of bytes. Raises `BrokerUnavailable`: then some may have arrived.
+        The number of bytes. Raises `BrokerUnavailable`: then it, or some of its parts, may have arrived.
         """
-        if max(messages) >= self._num_partitions:  # some were added, of which a producer learns late
+        if partition >= self._num_partitions:  # some were added, of which a producer learns late
             self.close()
             self._look()
         self._producer = self._producer or connected_producer(self._config, compression_type=None)
         futures, num_bytes = [], 0
         try:
-            for partition, (value, end) in messages.items():
-                for part, headers in in_parts(value, end, self._max_message_bytes):
-                    num_bytes += len(part)
-                    futures.append(self._producer.send(self._topic, part, partition=partition, headers=headers))
+            for part, headers in in_parts(message, end, self._max_message_bytes):
+                num_bytes += len(part)
+                futures.append(self._producer.send(self._topic, part, partition=partition, headers=headers))
             await_acknowledged(futures, self._config)
         except KafkaError as error:
             self.close()

@@ -159,7 +159,7 @@ class Worker:
         """Prepare and send them, and move on; False if the group does not let this worker."""
         batch = self._preparer.prepare(rows)
         covers = Covers(source_name(part.partition), part.first, part.next)
-        num_bytes = self._writer.send({part.partition.partition: (encode_message(batch, covers), part.next)})
+        num_bytes = self._writer.send(part.partition.partition, encode_message(batch, covers), part.next)
         self._events.prepared(rows=len(rows), num_bytes=num_bytes)
         return self._share.commit({part.partition: part.next})
 
