@@ -48,7 +48,9 @@ class QualityConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
     preset: Preset = "observe"
     """Rules that reject: "observe" (none; all are measured), "gopher" (quality and repetition), "c4", or "fineweb"
-    (Gopher, C4 without its rule on terminal punctuation, and FineWeb's own: the FineWeb recipe)."""
+    (Gopher, C4 without its rule on terminal punctuation, and FineWeb's own: the FineWeb recipe). Recipes go on with a
+    head of [quality.heads]: after "gopher" DCLM with a fastText model, whose best tenth is kept, after "fineweb"
+    FineWeb-Edu with a score for teaching; "c4" expects none."""
     strict_published: bool = False
     """Read every text as datatrove reads the papers: words as `\\w+` finds them also in scripts without spaces, lines
     without a word counted, and nothing rejected for being of no language. For comparison."""
