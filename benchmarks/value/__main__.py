@@ -1,13 +1,15 @@
 """The worth of training on this, against training on something else.
 
-    python -m benchmarks.value [--streams N] [--train] [--arms NAME ...] [--work FOLDER]
+    python -m benchmarks.value [--streams SEED ...] [--tiers cleaning selecting decoder loop] [--arms NAME ...]
+                               [--work FOLDER]
 
 Streams of 14 MB with known ills (`stream.py`); bits per byte, at equal tokens, of held-out documents of nine domains,
-by a Kneser-Ney model of order 4 and, with --train, by a small decoder at two learning rates. Three means: of all
-domains, of the English ones, and weighted by the domains' shares of the stream. Differences are paired by stream, with
-95 % t-intervals over streams. Results lie in the work folder, and none is computed twice.
+by a Kneser-Ney model of order 4 or a small decoder at two learning rates. Three means: of all domains, of the English
+ones, and weighted by the domains' shares of the stream. Differences are paired by stream, with 95 % t-intervals over
+streams. Results lie in the work folder, and none is computed twice.
 
 Arms that clean are compared with the raw stream, arms that select with a random thinning of what they selected from.
+Those that learn from a model run in a closed loop (`loop.py`), and the tier `loop` is the model of such a loop itself.
 """
 
 from __future__ import annotations
@@ -16,125 +18,38 @@ import argparse
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import tokenizers
 from scipy import stats
 
-from benchmarks.value import arms
+from benchmarks.value import arms, loop
 from benchmarks.value.arms import Piece
-from benchmarks.value.kneser_ney import KneserNey
-from benchmarks.value.stream import ENGLISH, NATURAL, Split, Streamed, build, split
+from benchmarks.value.stream import NATURAL
+from benchmarks.value.world import (
+    CLEAN_PAGES,
+    CLOSED,
+    CLOSED_STEPS,
+    LOOPED,
+    SELECTING,
+    World,
+    decoder_score,
+    known_split,
+    means,
+    model_score,
+    n_gram_score,
+    prepare,
+)
 
 CORPORA = Path(os.environ.get("CURATORD_TEST_CORPORA", Path(__file__).parents[3] / "shared" / "corpora"))
-STREAM_BYTES = 14_000_000
 CLEANING_TOKENS, SELECTING_TOKENS, TRAINING_TOKENS = 2_000_000, 1_000_000, 614_400
 RATES = (1.0, 0.25)
 SHARE = "share of the tokens"  # that an arm could give; below 1 it trains on less than its control
-CLEANING = "cleaning"  # the other tiers select
+CLEANING, CLOSED_LOOP = "cleaning", "closed loop"  # the other tiers select
 MEANS = ("macro", "English", "natural")
-
-CLEAN = "gopher + languages"
-# Of a stream that is short against its buffers the older half goes out (record 45).
-MIXTURE = arms.FILTERS + "[mixture]\nrho = 0.5\nbuffer_documents = 6\n"
-TARGET = '[target]\nfiles = ["{wanted}"]\nagainst = ["{stream}"]\n'
-# What selects: the arm that it selects from, and options; {wanted} and {stream} are files.
-SELECTING = {
-    "ClusterClip": (CLEAN, MIXTURE + "size_power = 0\n"),
-    "mixture": (CLEAN, MIXTURE),
-    "target": (CLEAN, arms.FILTERS + TARGET + "keep_ratio = 0.5\n"),
-    "bandit by target": (
-        CLEAN,
-        arms.FILTERS + TARGET + '[bandit]\nenabled = true\nkeep_ratio = 0.5\nreward = ["target"]\n',
-    ),
-}
-WANTED_DOCUMENTS = 40  # a domain, of those that no stream holds
-
-
-@dataclass(frozen=True, slots=True)
-class World:
-    """One stream and what belongs to it."""
-
-    data: Split
-    seed: int
-    stream: list[Streamed]
-    folder: Path
-    tokenizer_path: Path
-
-    @property
-    def tokenizer(self) -> tokenizers.Tokenizer:
-        return tokenizers.Tokenizer.from_file(str(self.tokenizer_path))
-
-    def pieces(self, arm: str) -> list[Piece]:
-        """Everything that an arm gives, in its order."""
-        if arm in arms.CLEANING or arm in SELECTING:
-            config = arms.CLEANING[arm] if arm in arms.CLEANING else SELECTING[arm][1]
-            name = arm.replace(" ", "-").replace("+", "and")
-            inputs = self.folder / "stream.jsonl"
-            config = config.replace("{stream}", str(inputs)).replace("{wanted}", str(self.folder / "wanted.jsonl"))
-            lessons = self.folder / "lessons.sqlite"
-            return arms.curated(config, inputs, self.folder / name, self.tokenizer_path, lessons)
-        chosen: Mapping[str, Callable[[], Iterable[Streamed]]] = {
-            "raw": lambda: self.stream,
-            "like datatrove": lambda: arms.like_datatrove(self.stream),
-            "oracle": lambda: (row for row in self.stream if row.kind.startswith("good")),
-        }
-        return list(arms.plain(chosen[arm](), self.tokenizer))
-
-
-def held_out(world: World) -> dict[str, list[tuple[np.ndarray, int]]]:
-    """By domain: tokens and bytes of each held-out document."""
-    tokenizer = world.tokenizer
-    return {
-        domain: [
-            (np.array(tokenizer.encode(text, add_special_tokens=False).ids, np.int64), len(text.encode()))
-            for text in texts
-        ]
-        for domain, texts in world.data.held.items()
-    }
-
-
-def means(bits_per_byte: Mapping[str, float]) -> dict[str, float]:
-    """Of all domains, of the English ones, and by share of the stream."""
-    return {
-        "macro": float(np.mean([bits_per_byte[domain] for domain in NATURAL])),
-        "English": float(np.mean([bits_per_byte[domain] for domain in ENGLISH])),
-        "natural": sum(share * bits_per_byte[domain] for domain, share in NATURAL.items()),
-    }
-
-
-def n_gram_score(world: World, pieces: Sequence[Piece]) -> dict[str, float]:
-    """Bits per byte by domain after the tokens of `pieces`."""
-    ids = np.concatenate([piece.tokens_T for piece in pieces]).astype(np.int64)
-    model = KneserNey.of(ids, arms.VOCABULARY)
-    return {
-        domain: sum(model.bits(ids_T) for ids_T, _ in texts) / sum(size for _, size in texts)
-        for domain, texts in held_out(world).items()
-    }
-
-
-def decoder_score(world: World, pieces: Sequence[Piece], rate: float) -> dict[str, float]:
-    """Bits per byte by domain of a decoder that was trained on the pieces, joined in random order and cut to rows."""
-    from benchmarks.value import decoder
-
-    order = np.random.default_rng(world.seed).permutation(len(pieces))
-    ids = np.concatenate([pieces[place].tokens_T for place in order]).astype(np.int32)
-    weights = np.concatenate([np.full(len(pieces[i].tokens_T), pieces[i].weight, np.float32) for i in order])
-    width = arms.CONTEXT_LENGTH + 1
-    num_rows = len(ids) // width
-    rows, row_weights = (column[: num_rows * width].reshape(num_rows, width) for column in (ids, weights))
-    model = decoder.train(rows, row_weights, arms.VOCABULARY, world.seed, rate)
-    found = {}
-    for domain, texts in held_out(world).items():
-        texts_T = [ids_T.astype(np.int32) for ids_T, _ in texts]
-        heard = [
-            min(1.0, arms.CONTEXT_LENGTH / len(ids_T)) * size for ids_T, (_, size) in zip(texts_T, texts, strict=True)
-        ]
-        found[domain] = sum(decoder.bits(model, texts_T, arms.CONTEXT_LENGTH)) / sum(heard)
-    return found
+ARMS = [*SELECTING, *(arm for arm in LOOPED if arm != CLEAN_PAGES)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,28 +69,6 @@ class Scores:
         with self.path.open("a") as file:
             file.write(json.dumps({"key": dict(key), "value": value}) + "\n")
         return value
-
-
-def wanted(data: Split, stream: Sequence[Streamed]) -> list[Streamed]:
-    """As many documents of each domain, none of which is in the stream, as a user would name who wants all alike."""
-    taken = {row.base for row in stream}
-    chosen = []
-    for domain, originals in data.training.items():
-        others = [original for original in originals if original.id not in taken]
-        chosen += [Streamed(o.id, f"good:{domain}", o.id, o.text) for o in others[-WANTED_DOCUMENTS:]]
-    return chosen
-
-
-def prepare(data: Split, seed: int, work: Path) -> World:
-    """A stream in its folder."""
-    folder = work / f"stream-{seed}"
-    folder.mkdir(parents=True, exist_ok=True)
-    stream = build(data, seed, STREAM_BYTES)
-    if not (folder / "stream.jsonl").exists():
-        arms.write_stream(stream, folder / "stream.jsonl")
-    if not (folder / "wanted.jsonl").exists():
-        arms.write_stream(wanted(data, stream), folder / "wanted.jsonl")
-    return World(data, seed, stream, folder, work / "tokenizer.json")
 
 
 def compare(
@@ -218,11 +111,18 @@ def measure(world: World, options: argparse.Namespace, scores: Scores) -> dict[t
     def pieces_of(arm: str) -> list[Piece]:
         if arm not in kept:
             kept[arm] = world.pieces(arm)
-            parts = ", ".join(f"{kind} {share:.3f}" for kind, share in arms.composition(kept[arm]).items())
-            print(f"stream {world.seed}, {arm}: {arms.num_tokens(kept[arm]):,} tokens; {parts}", flush=True)
+            tell(arm, kept[arm])
         return kept[arm]
 
-    def trial(tier: str, arm: str, num_tokens: int, rate: float = 0.0) -> None:
+    def tell(arm: str, pieces: Sequence[Piece]) -> None:
+        parts = ", ".join(f"{kind} {share:.3f}" for kind, share in arms.composition(pieces).items())
+        print(f"stream {world.seed}, {arm}: {arms.num_tokens(pieces):,} tokens; {parts}", flush=True)
+
+    def trial(tier: str, arm: str, compute: Callable[[], dict[str, float]]) -> None:
+        found[tier, arm] = scores.of({"stream": world.seed, "tier": tier, "arm": arm}, compute)
+        print(f"stream {world.seed}, {tier}, {arm}: {means(found[tier, arm])}", flush=True)
+
+    def on_pieces(tier: str, arm: str, num_tokens: int, rate: float = 0.0) -> None:
         def compute() -> dict[str, float]:
             if tier == CLEANING:
                 chosen = arms.first(pieces_of(arm), num_tokens)
@@ -231,44 +131,67 @@ def measure(world: World, options: argparse.Namespace, scores: Scores) -> dict[t
             score = decoder_score(world, chosen, rate) if rate else n_gram_score(world, chosen)
             return {**score, SHARE: min(1.0, arms.num_tokens(chosen) / num_tokens)}
 
-        key = {"stream": world.seed, "tier": tier, "arm": arm}
-        found[tier, arm] = scores.of(key, compute)
-        print(f"stream {world.seed}, {tier}, {arm}: {means(found[tier, arm])}", flush=True)
+        trial(tier, arm, compute)
 
-    for arm in ["raw", "like datatrove", *arms.CLEANING, "oracle"]:
-        trial(CLEANING, arm, CLEANING_TOKENS)
-    tiers = [("selecting", SELECTING_TOKENS, 0.0)]
-    if options.train:
+    def in_loop(tier: str, arm: str, rate: float) -> None:
+        def compute() -> dict[str, float]:
+            trainer = loop.Trainer(seed=world.seed, rate=rate, num_steps=CLOSED_STEPS)
+            looped = world.looped(f"{arm} {rate}", CLOSED[arm], trainer)
+            tell(f"{tier}, {arm}, of {looped.num_pages:,} pages", looped.pieces)
+            return {**model_score(world, looped.model), SHARE: 1.0}
+
+        trial(tier, arm, compute)
+
+    for arm in ["raw", "like datatrove", *arms.CLEANING, "oracle"] if "cleaning" in options.tiers else []:
+        on_pieces(CLEANING, arm, CLEANING_TOKENS)
+    tiers = [("selecting", SELECTING_TOKENS, 0.0)] if "selecting" in options.tiers else []
+    if "decoder" in options.tiers:
         tiers += [(f"decoder, rate {rate}", TRAINING_TOKENS, rate) for rate in RATES]
     for tier, num_tokens, rate in tiers:
-        for arm in dict.fromkeys([*(base for base, _ in SELECTING.values()), *options.arms]):
-            trial(tier, arm, num_tokens, rate)
+        for arm in dict.fromkeys([*(control_of(arm) for arm in options.arms), *options.arms]):
+            on_pieces(tier, arm, num_tokens, rate)
+    for rate in RATES if "loop" in options.tiers else ():
+        for arm in CLOSED:
+            in_loop(f"{CLOSED_LOOP}, rate {rate}", arm, rate)
     return found
+
+
+def control_of(arm: str) -> str:
+    """The arm that one selects from."""
+    return CLEAN_PAGES if arm in LOOPED else SELECTING[arm][0]
+
+
+def pairs_of(tier: str, chosen: Sequence[str]) -> list[tuple[str, str]]:
+    """Arms, each with the one that it is compared with."""
+    if tier == CLEANING:
+        return [(arm, "raw") for arm in ("like datatrove", *arms.CLEANING, "oracle")]
+    if tier.startswith(CLOSED_LOOP):
+        return [("live losses", "off"), ("live losses", "random thinning"), ("random thinning", "off")]
+    return [(arm, control_of(arm)) for arm in chosen]
 
 
 def main() -> None:
     """Measure every arm on every stream, and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--streams", type=int, default=3)
-    parser.add_argument("--arms", nargs="*", default=list(SELECTING), choices=list(SELECTING))
-    parser.add_argument("--train", action="store_true", help="also train the decoder, for minutes an arm and stream")
+    parser.add_argument("--streams", type=int, nargs="*", default=[0, 1, 2], help="their seeds")
+    parser.add_argument("--arms", nargs="*", default=list(SELECTING), choices=ARMS, help="that select")
+    parser.add_argument(
+        "--tiers", nargs="*", default=["cleaning", "selecting"], choices=["cleaning", "selecting", "decoder", "loop"]
+    )
     parser.add_argument("--work", type=Path, help="a folder that keeps what was computed")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         work: Path = options.work or Path(temporary)
         work.mkdir(parents=True, exist_ok=True)
-        data = split(CORPORA)
+        data = known_split(CORPORA, work)
         if not (work / "tokenizer.json").exists():
             arms.train_tokenizer(data, work / "tokenizer.json")
-        seeds = range(options.streams)
-        measured = {seed: measure(prepare(data, seed, work), options, Scores(work / "scores.jsonl")) for seed in seeds}
-    tiers = dict.fromkeys(tier for found in measured.values() for tier, _ in found)
-    for tier in tiers:
-        scores = {(arm, seed): found for seed in seeds for (t, arm), found in measured[seed].items() if t == tier}
-        cleaning = [(arm, "raw") for arm in ("like datatrove", *arms.CLEANING, "oracle")]
+        scores = Scores(work / "scores.jsonl")
+        measured = {seed: measure(prepare(data, seed, work), options, scores) for seed in options.streams}
+    for tier in dict.fromkeys(tier for found in measured.values() for tier, _ in found):
+        of_tier = {(arm, seed): row for seed, found in measured.items() for (t, arm), row in found.items() if t == tier}
         print(f"\n{tier}")
-        pairs = cleaning if tier == CLEANING else [(arm, SELECTING[arm][0]) for arm in options.arms]
-        compare(pairs, scores, seeds)
+        compare(pairs_of(tier, options.arms), of_tier, options.streams)
 
 
 if __name__ == "__main__":

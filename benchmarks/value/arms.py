@@ -11,9 +11,11 @@ import hashlib
 import json
 import re
 import shutil
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,9 +26,11 @@ from datasketch import MinHash, MinHashLSH
 from numpy.typing import NDArray
 
 from benchmarks.value.stream import Split, Streamed
+from state.store import state_folder
 
 VOCABULARY = 4096
 EOS = "<eos>"
+LESSONS = "lessons.sqlite"  # where the state keeps what the teacher said
 CONTEXT_LENGTH = 512
 SENTENCE_END = re.compile(r"[.!?]+\s+")
 
@@ -109,22 +113,42 @@ def like_datatrove(stream: Iterable[Streamed]) -> Iterator[Streamed]:
             yield row
 
 
-def curated(config: str, inputs: Path, folder: Path, tokenizer: Path, lessons: Path) -> list[Piece]:
-    """The output of `curatord curate` on the stream. The teacher's vectors are shared by all arms, in `lessons`."""
+def begin(config: str, folder: Path, tokenizer: Path, lessons: Path) -> Path:
+    """An output folder that is new, but for the teacher's vectors, which all arms share; the file of its options."""
     shutil.rmtree(folder, ignore_errors=True)
-    state = folder / ".curatord"
-    state.mkdir(parents=True)
+    state_folder(folder).mkdir(parents=True)
     if lessons.exists():
-        shutil.copy(lessons, state / "lessons.sqlite")
+        shutil.copy(lessons, state_folder(folder) / LESSONS)
     path = folder.with_suffix(".toml")
-    path.write_text(f'[tokenizer]\nname = "{tokenizer}"\neos_token = "{EOS}"\n' + COMMON + config)
+    sections: dict[str, list[str]] = {}
+    for line in (f'[tokenizer]\nname = "{tokenizer}"\neos_token = "{EOS}"\n' + COMMON + config).splitlines():
+        if line.startswith("["):
+            section = sections.setdefault(line, [line])
+        elif line:
+            section.append(line)
+    path.write_text("\n".join(line for section in sections.values() for line in section) + "\n")
+    return path
+
+
+def keep_lessons(folder: Path, lessons: Path) -> None:
+    """Add the vectors that the teacher gave an arm to those that all share."""
+    kept = state_folder(folder) / LESSONS
+    if not lessons.exists():
+        shutil.copy(kept, lessons)
+        return
+    with closing(sqlite3.connect(lessons)) as file, file:
+        file.execute("ATTACH ? AS arm", (str(kept),))
+        file.execute("INSERT OR IGNORE INTO lessons SELECT * FROM arm.lessons")
+
+
+def curated(config: str, inputs: Path, folder: Path, tokenizer: Path, lessons: Path) -> list[Piece]:
+    """The output of `curatord curate` on the stream."""
+    path = begin(config, folder, tokenizer, lessons)
     command = [sys.executable, "-m", "curatord", "curate", str(inputs), "-o", str(folder), "-c", str(path), "--json"]
     result = subprocess.run(command, capture_output=True, text=True)
     if result.returncode:
         raise SystemExit(f"{' '.join(command)} ended with {result.returncode}:\n{result.stderr[-2000:]}")
-    kept = next(iter(folder.rglob("lessons.sqlite")), None)
-    if kept is not None and not lessons.exists():
-        shutil.copy(kept, lessons)
+    keep_lessons(folder, lessons)
     return list(_pieces(folder))
 
 
