@@ -56,7 +56,9 @@ class Checkpoint:
 
     def __init__(self, found: Found, encode: Encode, *, device: str) -> None:
         from transformers import AutoModelForCausalLM, AutoTokenizer
+        from transformers.utils import logging
 
+        logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # a log has one JSON object a line
         self.version, self.folder = found.version, found.folder
         try:
             model: Any = AutoModelForCausalLM.from_pretrained(found.folder, dtype=torch.float32)

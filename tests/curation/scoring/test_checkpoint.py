@@ -24,12 +24,14 @@ def test_the_newest_whole_checkpoint_counts(tmp_path: Path) -> None:
     assert newest(tmp_path / "checkpoint-900") == Found(tmp_path / "checkpoint-900", 1_000_000)
 
 
-def test_a_newer_checkpoint_is_loaded_once_it_is_whole(tmp_path: Path) -> None:
+def test_a_newer_checkpoint_is_loaded_once_it_is_whole(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     save_model(tmp_path / "a", written_s=1000.0)
+    capfd.readouterr()
     watch = Watch(tmp_path, byte_tokens, device="cpu", interval_s=0.0)
     first = watch.look(-1)
     assert first is not None
     assert first.version == 1_000_000
+    assert capfd.readouterr().err == "", "a log has a JSON object a line"
     assert watch.look(first.version) is None
     save_model(tmp_path / "b", written_s=time.time())  # may still be written
     assert watch.look(first.version) is None
