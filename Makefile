@@ -56,7 +56,7 @@ bench: $(READY) ## Measure against peers; results in benchmarks/results
 	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install --quiet --constraint requirements.lock --group bench
 	@$(BIN)/python -m benchmarks
 
-live: $(READY) ## Train a tiny model from a live topic on this machine, and draw what happens: live/live.png
+live: $(READY) ## Train a tiny model from a live topic with three rewards in turn, and draw what it learns: live/live.png
 	@$(BIN)/python -m examples.train_live
 
 torture: $(READY) ## Kill three brokers in turn, then break two daemons for an hour, also behind workers: FAULTS and SEED say how

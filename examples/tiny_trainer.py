@@ -20,6 +20,7 @@ import torch
 import torch.distributed as dist
 from torch.nn.functional import cross_entropy
 from transformers import LlamaConfig, LlamaForCausalLM
+from transformers.utils.logging import disable_progress_bar
 
 from curatord import PackedSequence, PackedStream
 from curatord.adapters.rows import NO_TARGET, rows
@@ -27,14 +28,14 @@ from curatord.adapters.rows import NO_TARGET, rows
 GLOBAL_BATCH = 8  # sequences a step, all ranks together
 
 
-def tiny_model(vocabulary: int, context_length: int) -> LlamaForCausalLM:
-    """About a million parameters, the same on every rank."""
-    torch.manual_seed(0)
+def tiny_model(vocabulary: int, context_length: int, hidden_size: int, seed: int) -> LlamaForCausalLM:
+    """About a million parameters with a hidden size of 128, the same on every rank."""
+    torch.manual_seed(seed)
     return LlamaForCausalLM(
         LlamaConfig(
             vocab_size=vocabulary,
-            hidden_size=128,
-            intermediate_size=256,
+            hidden_size=hidden_size,
+            intermediate_size=2 * hidden_size,
             num_hidden_layers=2,
             num_attention_heads=4,
             max_position_embeddings=context_length,
@@ -57,13 +58,20 @@ def losses_of(model: LlamaForCausalLM, batch: list[PackedSequence]) -> tuple[tor
 def train(options: argparse.Namespace, rank: int, world: int) -> None:
     """From the checkpoint, if there is one, to step `--steps`."""
     saved: dict[str, Any] = torch.load(options.checkpoint) if options.checkpoint.exists() else {}
-    model = tiny_model(options.vocabulary, options.context_length)
+    model = tiny_model(options.vocabulary, options.context_length, options.hidden_size, options.seed)
     optimizer = torch.optim.AdamW(model.parameters(), lr=options.learning_rate)
     if saved:
         model.load_state_dict(saved["model"])
         optimizer.load_state_dict(saved["optimizer"])
     share = GLOBAL_BATCH // world
-    stream = PackedStream(options.url, rank=rank, world=world, start=saved.get("stream"), run_id=options.run_id)  # (*)
+    stream = PackedStream(  # (*)
+        options.url,
+        feedback=options.feedback,
+        rank=rank,
+        world=world,
+        start=saved.get("stream"),
+        run_id=options.run_id,
+    )
     first = saved.get("step", 0)
     for step in range(first, options.steps):
         batch = list(islice(stream, share))  # (*)
@@ -86,6 +94,8 @@ def train(options: argparse.Namespace, rank: int, world: int) -> None:
             print(
                 f"step {step + 1}: loss {float(total[0] / total[1]):.2f}, {world} rank{'s' * (world > 1)}", flush=True
             )
+        if rank == 0 and options.models is not None and (step + 1) % options.every == 0:
+            save_model(model, options.models / f"step-{step + 1}")
         write_log(options.log, rank, step, world, float(total[0] / total[1]), losses.detach(), batch)
     state = stream.state_dict()  # (*)
     if rank == 0:
@@ -94,6 +104,14 @@ def train(options: argparse.Namespace, rank: int, world: int) -> None:
         if options.run_id:
             stream.release(state)  # (*)
     stream.close()
+
+
+def save_model(model: LlamaForCausalLM, folder: Path) -> None:
+    """For `curatord score`. It is there as a whole, or not at all."""
+    disable_progress_bar()
+    unfinished = folder.with_name(f".{folder.name}")
+    model.save_pretrained(unfinished)
+    unfinished.rename(folder)
 
 
 def write_log(
@@ -121,10 +139,15 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("url", help="kafka://host:9092/topic, or the output folder of `curatord curate`")
     parser.add_argument("--vocabulary", type=int, required=True)
     parser.add_argument("--context-length", type=int, default=256)
+    parser.add_argument("--hidden-size", type=int, default=128)
+    parser.add_argument("--seed", type=int, default=0, help="of the first weights")
     parser.add_argument("--steps", type=int, default=100, help="train until so many steps were taken, in all")
     parser.add_argument("--learning-rate", type=float, default=2e-3)
+    parser.add_argument("--feedback", default="", help="the topic to report to, as the url; else feedback")
     parser.add_argument("--run-id", default="", help="report losses under this name")
     parser.add_argument("--checkpoint", type=Path, default=Path("tiny.pt"))
+    parser.add_argument("--models", type=Path, help="a folder for models as transformers has them, for a scorer")
+    parser.add_argument("--every", type=int, default=100, help="steps between two of them")
     parser.add_argument("--log", type=Path, default=Path("tiny.jsonl"))
     return parser
 
