@@ -50,11 +50,12 @@ def draw(folder: Path, arms: Sequence[str]) -> None:
         curves = [json.loads(path.read_text()) for path in sorted(folder.glob(f"{arm}-*/reference.json"))]
         for number, curve in enumerate(curves):
             steps = [int(step) for step in curve]
-            label = f"{arm}: {np.mean([list(each.values())[-1] for each in curves]):.3f} at the end"
+            last = np.mean([list(each.values())[-1] for each in curves])
+            label = f"{arm}: {last:.2f} at the end ({len(curves)} seed{'s' * (len(curves) > 1)})"
             axes.plot(steps, list(curve.values()), color=STYLES[arm], alpha=0.7, label="" if number else label)
     axes.set(title="Loss on held-out docstrings, by what the bandit is rewarded with", ylabel="nats a token")
     axes.set(xlabel="optimiser step, of as many tokens each")
-    axes.legend(title=f"mean of {len(list(folder.glob(f'{arms[0]}-*/reference.json')))}")
+    axes.legend()
     for column, arm in enumerate(arms):
         of_arm, tokens = figure.add_subplot(grid[1, column]), tokens_by_kind(folder, arm)
         bins = sorted(tokens)

@@ -28,7 +28,8 @@ class MixtureConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     weights; one that is not named keeps the weight that it had."""
     rule: Rule = "none"
     """Shares that follow the losses of a trainer: "ado" where loss falls fastest for a token more, the safe choice;
-    "odm" where it is high, "doremi" where it is above `losses`, "velocitune" where it is far from them."""
+    "odm" where it is high, "doremi" where it is above `losses`, "velocitune" where it is far from them. On a short
+    stream of nine domains ado over clusters was as good as random thinning, and no better (record 51)."""
     over: Literal["sources", "clusters"] = "sources"
     """Parts that have losses of their own with a rule: the source patterns of weights, or clusters. Their natural
     shares times their weights are the beginning."""
