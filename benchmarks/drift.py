@@ -25,9 +25,10 @@ from benchmarks.embedding_clusters import CORPORA, embed
 from curation.ticks import TICK_ORDINALS
 from curation.topics.clusters import Clusters, ClustersConfig
 from curation.vectors.embedder import Embedder, held_out
+from curation.vectors.embedding_config import EmbeddingConfig
 from curation.vectors.retraining import Retraining
 from curation.vectors.student import train_student
-from curation.vectors.teacher import EmbeddingConfig, open_teacher
+from curation.vectors.teacher import open_teacher
 from kernels.columns import join_texts
 from packing.tokenizer import TokenizerConfig, open_tokenizer
 from state.token_arrays import Tokens

@@ -27,7 +27,7 @@ from curation.selection.reward_sources import check_sources
 from curation.selection.rewards import FeedbackConfig
 from curation.selection.target import TargetConfig
 from curation.topics.clusters import ClustersConfig
-from curation.vectors.teacher import EmbeddingConfig
+from curation.vectors.embedding_config import EmbeddingConfig
 from curatord.errors import ConfigError
 from daemon.stages.probes import ProbesConfig
 from ops.log import LogConfig

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from consumers.broker import CommitReport, RawDocument
+from curation.vectors.multilingual import UNIVERSAL_DISTRIBUTION
 from curatord import __version__
 from curatord.errors import CuratordError
 from daemon.commands.losses import MAX_DEAD_SHARE
@@ -151,9 +152,7 @@ class Observer:
         if (library := pipeline.decide.prepare.tokenizer.library) != self._library:
             self._library = library
             events.tokenizer_chosen(library=library.name, slow_because=library.slow_because)
-        if pipeline.compose.embedder.version != self._version:
-            self._version = pipeline.compose.embedder.version
-            events.student_trained(version=self._version, known_share=pipeline.compose.retraining.known_share)
+        self._tell_training()
         if epoch.end is not None:
             events.stream_ended(generation=epoch.end.generation, seq_no=epoch.end.seq_no)
         if dead_letters := of_metric(Metric.DEAD_LETTERS, counts):
@@ -161,6 +160,18 @@ class Observer:
         self._tell_losses(epoch)
         for surge in epoch.surges:
             events.removal_surge(source=surge.source, rate=surge.rate, usual_rate=surge.usual_rate)
+
+    def _tell_training(self) -> None:
+        """The version of the student, if it is new, and its teachers."""
+        embedder = self._pipeline.compose.embedder
+        if embedder.version == self._version or embedder.teachers is None:
+            return
+        self._version, teachers = embedder.version, embedder.teachers
+        taught: dict[str, object] = {"beside": teachers.beside, "foreign_share": round(teachers.foreign_share, 3)}
+        if embedder.untaught_share:
+            taught["install"] = UNIVERSAL_DISTRIBUTION
+        known_share = self._pipeline.compose.retraining.known_share
+        self._events.student_trained(version=self._version, known_share=known_share, taught=taught)
 
     def _tell_losses(self, epoch: Epoch) -> None:
         """Inputs of which more than a tenth of the last WINDOW_ROWS rows, or more, could not be read."""

@@ -68,7 +68,6 @@ WITHOUT_TESTS = {
     "consumers/kafka/replay.py",
     "curation/batch.py",
     "curation/topics/cluster_features.py",
-    "curation/vectors/embedder.py",
     "curatord/__main__.py",
     "curatord/access.py",
     "curatord/adapters/hf_checks.py",

