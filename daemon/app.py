@@ -13,6 +13,7 @@ from curation.dedup.retracted import Retracted
 from curation.dedup.sealing import Indices
 from curation.quality.judge import Quality
 from curation.selection.bandit import Bandit
+from curation.selection.corpus_order import CorpusOrder
 from curation.selection.document_rewards import DocumentRewards
 from curation.selection.loss_shares import LossShares
 from curation.selection.mixture import Mixture
@@ -190,6 +191,7 @@ def _compose(
         document_rewards=DocumentRewards(sources=reward, models=models.score_names),
         assignments=Assignments(store),
         mixture=Mixture(config.mixture, seed=seed),
+        corpus_order=CorpusOrder(config.mixture.schedule, seed=seed),
         loss_shares=LossShares(config.mixture.rule, config.mixture.losses),
         packer=Packer(config.packing, seed=seed),
         probing=probing,
@@ -198,6 +200,7 @@ def _compose(
         phases=phases,
         learns_rewards=config.bandit.enabled,
         keeps_documents=not config.mixture.passes_through(),
+        orders_corpus=config.mixture.orders_corpus(),
         makes_vectors=config.makes_vectors,
         context_length=config.packing.context_length,
     )

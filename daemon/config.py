@@ -156,6 +156,16 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         return self.packing.mode == "sculpt" or self.bandit.enabled or not self.mixture.passes_through()
 
 
+def check_endless(config: Config) -> None:
+    """Raise `ConfigError` for options that need an input with an end, which a topic has not."""
+    if config.mixture.orders_corpus():
+        raise ConfigError(
+            f'mixture.schedule = "{config.mixture.schedule}" with rho = 1 and max_uses = 1 orders documents when the '
+            "input has ended, and a topic has no end: lower rho or raise max_uses, then shares go from one end to the "
+            "other within schedule_tokens; or curate files"
+        )
+
+
 NO_VECTORS = 'no vectors and no clusters, for nothing reads them: packing.mode = "best_fit", no bandit, no mixture'
 
 

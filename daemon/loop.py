@@ -196,7 +196,13 @@ class Loop:
             self._hooks.keep_alive()
 
     def flush(self) -> None:
-        """Emit everything held, with the open epoch."""
+        """Emit everything held: documents in the order of a corpus in as many epochs as it takes, the rest in one."""
+        given = 0
+        while num := self._pipeline.give_out(self._epoch):
+            given += num
+            if given >= self._config.epoch_documents:
+                self.commit()
+                given = 0
         self._pipeline.flush(self._epoch)
 
     def touch(self) -> None:

@@ -167,11 +167,14 @@ class Observer:
         if embedder.version == self._version or embedder.teachers is None:
             return
         self._version, teachers = embedder.version, embedder.teachers
-        taught: dict[str, object] = {"beside": teachers.beside, "foreign_share": round(teachers.foreign_share, 3)}
+        taught: dict[str, object] = {
+            "known_share": round(self._pipeline.compose.retraining.known_share, 3),
+            "foreign_share": round(teachers.foreign_share, 3),
+            "beside": teachers.beside,
+        }
         if embedder.untaught_share:
             taught["install"] = UNIVERSAL_DISTRIBUTION
-        known_share = self._pipeline.compose.retraining.known_share
-        self._events.student_trained(version=self._version, known_share=known_share, taught=taught)
+        self._events.student_trained(version=self._version, **taught)
 
     def _tell_losses(self, epoch: Epoch) -> None:
         """Inputs of which more than a tenth of the last WINDOW_ROWS rows, or more, could not be read."""

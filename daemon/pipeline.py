@@ -159,11 +159,27 @@ class Pipeline(FactOwner):
 
     def _flush(self, epoch: Epoch, *, fill: bool) -> None:
         """Take the tick that is not complete, then close every row; with `fill` none stays for want of a quantum."""
+        self._take_rest(epoch)
+        self.emission.emit(self.compose.packer.flush(fill=fill), epoch)
+        self.decide.hold_out.flush(epoch)
+
+    def _take_rest(self, epoch: Epoch) -> None:
         if len(self.ticks.waiting):
             for tick in self.ticks.rest(self._ordinal.value, lambda waiting: self.compose.warm_up(waiting, 1)):
                 self._emit(tick, epoch)
-        self.emission.emit(self.compose.packer.flush(fill=fill), epoch)
-        self.decide.hold_out.flush(epoch)
+
+    def give_out(self, epoch: Epoch) -> int:
+        """The input has ended: some of the documents that waited for that go out, in order; how many, 0 after all."""
+        self._take_rest(epoch)
+        self.compose.end_corpus()
+        given = self.compose.give_out()
+        if given is None:
+            return 0
+        doc_nos_B, rows = given
+        self.phases.enter("emit")
+        self.emission.emit(rows, epoch)
+        self.held.let_go(doc_nos_B)
+        return len(doc_nos_B)
 
     def compile(self) -> None:
         """Compile the kernels that every document goes through, so that the first are not taken for slow ones.
@@ -233,6 +249,7 @@ class Pipeline(FactOwner):
         self.decide.withdraw(segment, row)
         self.ticks.waiting.remove(doc_no)
         self.compose.mixture.remove(doc_no)
+        self.compose.corpus_order.remove(doc_no)
         self.compose.packer.remove(doc_no)
         self.compose.retraining.remove(doc_no)
         if doc_no in self.held:

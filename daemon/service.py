@@ -17,7 +17,7 @@ from consumers.kafka.clients import check_lane_rights
 from consumers.kafka.outputs import open_outputs
 from curatord.errors import BrokerUnavailable, CorruptSequence, StorageError
 from daemon.app import build, check_identity, encode_identity
-from daemon.config import NO_VECTORS, Config, load_config
+from daemon.config import NO_VECTORS, Config, check_endless, load_config
 from daemon.loop import Hooks, Loop, marked
 from daemon.observer import Observer, check_config, observed
 from daemon.pipeline import Pipeline
@@ -45,6 +45,7 @@ RETRY_S = 0.5  # between two attempts of a commit that failed at once
 def run_service(config_path: Path | None) -> int:
     """Run until a stop is asked for; the exit code."""
     config = load_config(config_path)
+    check_endless(config)
     with observed(config) as events, StopRequest(config.daemon.drain_timeout_s).installed() as stop:
         if not config.makes_vectors:
             events.makes_no_vectors(NO_VECTORS)

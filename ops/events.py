@@ -292,10 +292,9 @@ class Events:
         fields = {"source": source[:MAX_TEXT], "position": position, "how": how[:MAX_TEXT]}
         self._often(ERROR, "set_aside", fields, f"{source}:{position}")
 
-    def student_trained(self, *, version: int, known_share: float, taught: Mapping[str, object]) -> None:
-        """A version of the student embeds from now on. `taught` says by which teachers, and a package to `install`."""
-        tell = self._log.warning if "install" in taught else self._log.info
-        tell("student_trained", version=version, known_share=round(known_share, 3), **taught)
+    def student_trained(self, *, version: int, **taught: object) -> None:
+        """A version of the student embeds from now on. `taught`: how, by which teachers, a package to `install`."""
+        self._log.log(WARNING if "install" in taught else INFO, "student_trained", version=version, **taught)
 
     def tokenizer_chosen(self, *, library: str, slow_because: str) -> None:
         """This library makes ids from now on, the same as any other would; `slow_because` is for the slow ones."""

@@ -91,7 +91,7 @@ class Mixture(FactOwner):
         sources: Sequence[str],
     ) -> Balanced:
         """Take documents in, in order, and say what goes out for them. `keys_B` hash the document ids."""
-        if self._config.passes_through():
+        if self._config.passes_through() or self._config.orders_corpus():
             return self._pass_through(doc_nos_B)
         config = self._config
         groups = [0] * len(doc_nos_B) if len(self._patterns) == 1 else [self._group_of(source) for source in sources]
@@ -153,7 +153,7 @@ class Mixture(FactOwner):
 
         Sources that are no pattern of the configuration belong to one, whose weight counts.
         """
-        if self._config.passes_through():
+        if self._config.passes_through() or self._config.orders_corpus():
             return False
         self._named.replace(dict(weights))
         return True

@@ -8,6 +8,7 @@ import msgspec
 
 from curation.selection.loss_shares import Rule
 
+Schedule = Literal["static", "g2s", "s2g"]
 CLUSTER_PREFIX = "cluster:"
 REST = "*"
 
@@ -36,8 +37,11 @@ class MixtureConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     losses: dict[str, Annotated[float, msgspec.Meta(ge=0)]] = {}
     """Losses in nats a token, by source pattern or "cluster:ID": those of a reference model for doremi, and the
     targets that are to be reached for velocitune."""
-    schedule: Literal["static", "g2s", "s2g"] = "static"
-    """Clusters share by size_power (static), first equally and later by their size (g2s), or the reverse (s2g)."""
+    schedule: Schedule = "static"
+    """Clusters share by size_power (static), first equally and later by their size (g2s), or the reverse (s2g). Over
+    files with rho = 1 and max_uses = 1 every document goes out once, at the end of the input: a document of each
+    cluster that has one left, round after round (g2s as published), or the reverse. All tokens wait in memory until
+    then."""
     size_power: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.5
     """Growth of a cluster's share with its size: 0 gives every cluster as many tokens (ClusterClip), 1 as many as come.
     Equal shares lost against random thinning in held-out loss, for junk has clusters of its own; 0.5 did not."""
@@ -60,9 +64,9 @@ class MixtureConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
             raise ValueError(
                 f'mixture.rule = "{self.rule}" compares with mixture.losses, which is empty: name a loss each'
             )
-        if self.passes_through() and (self.weights or self.rule != "none" or self.schedule != "static"):
+        if self.rho == 1 and self.max_uses == 1 and (self.weights or self.rule != "none"):
             raise ValueError(
-                "mixture.weights, rule and schedule choose between documents, but with rho = 1 and max_uses = 1 "
+                "mixture.weights and rule choose between documents, but with rho = 1 and max_uses = 1 "
                 "every document goes out once: lower rho or raise max_uses"
             )
         for since, weights in self.later.items():
@@ -83,4 +87,8 @@ class MixtureConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
     def passes_through(self) -> bool:
         """Every document goes out once and at once."""
-        return self.rho == 1 and self.max_uses == 1
+        return self.rho == 1 and self.max_uses == 1 and self.schedule == "static"
+
+    def orders_corpus(self) -> bool:
+        """Every document goes out once, when the input has ended."""
+        return self.rho == 1 and self.max_uses == 1 and self.schedule != "static"

@@ -10,7 +10,7 @@ from typing import Any
 
 from curatord.errors import ConfigError, IdentityError, StateError
 from daemon.commands.screen import PATIENCE_S, show
-from daemon.config import NO_VECTORS, Config, load_config
+from daemon.config import NO_VECTORS, Config, check_endless, load_config
 from packing.tokenizer import loss_of_text, open_tokenizer
 from state.common_facts import LANE
 from state.store import Store, state_folder
@@ -35,6 +35,7 @@ def validate(config_path: Path | None, output: Path | None, *, environment: bool
 
     is_service = output is None and _names_cluster(config_path)
     if is_service:
+        check_endless(config)
         client_options(config.kafka)  # reads the files that it names
     own_state = Path(config.state.dir) if is_service else state_folder(output) if output is not None else None
     with tempfile.TemporaryDirectory(prefix="curatord-validate-") as folder:

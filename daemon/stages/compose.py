@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from curation.batch import Tick
 from curation.selection.bandit import Bandit
+from curation.selection.corpus_order import CorpusOrder
 from curation.selection.document_rewards import DocumentRewards
 from curation.selection.loss_shares import LossShares
 from curation.selection.mixture import Balanced, Mixture
@@ -17,12 +18,13 @@ from curation.selection.rewards import Rewards
 from curation.selection.strata import strata_of
 from curation.selection.target_gate import TargetGate
 from curation.selection.weighing import Weighing
-from curation.ticks import Accepted
+from curation.ticks import TICK_ORDINALS, Accepted
 from curation.topics.clusters import Clusters
 from curation.topics.lineage import LineageEvent, write_events
 from curation.vectors.embedder import Embedder, held_out
 from curation.vectors.retraining import Retraining
 from daemon.stages.probes import Probing
+from kernels.products import products
 from ops.phases import PhaseClock
 from packing.held import HeldDocuments
 from packing.packer import Packer
@@ -65,6 +67,7 @@ class Compose:
     weighing: Weighing
     assignments: Assignments
     mixture: Mixture
+    corpus_order: CorpusOrder
     loss_shares: LossShares
     packer: Packer
     probing: Probing
@@ -73,12 +76,13 @@ class Compose:
     phases: PhaseClock
     learns_rewards: bool  # whether the bandit is on
     keeps_documents: bool  # whether the mixture holds documents back
+    orders_corpus: bool  # whether all documents wait for the end of the input
     makes_vectors: bool  # whether anything reads vectors and clusters
     context_length: int
 
     def owners(self) -> tuple[FactOwner, ...]:
         """The parts that own facts."""
-        learns = self.target, self.bandit, self.rewards, self.mixture, self.loss_shares
+        learns = self.target, self.bandit, self.rewards, self.mixture, self.corpus_order, self.loss_shares
         return self.retraining, self.clusters, *learns, self.packer
 
     def warm_up(self, waiting: Accepted, num_documents: int) -> bool:
@@ -221,18 +225,50 @@ class Compose:
         self.mixture.begin_tick()
         if self.loss_shares.is_on and (natural := self.mixture.natural_shares()):
             self.mixture.weigh(self.loss_shares.step(natural))
-        return self.mixture.balance(tick.doc_nos_B, tick.keys_B, tick.clusters_B, tick.num_tokens_B, tick.sources)
+        columns = tick.doc_nos_B, tick.keys_B, tick.clusters_B, tick.num_tokens_B, tick.sources
+        balanced = self.mixture.balance(*columns)
+        if not self.orders_corpus:
+            return balanced
+        self.corpus_order.add(tick.doc_nos_B, tick.keys_B)
+        of_before = set(balanced.finished).difference(tick.doc_nos_B.tolist())
+        emitted = [use for use in balanced.emitted if use[0] in of_before]
+        return Balanced(emitted=emitted, evicted=[], finished=sorted(of_before))
+
+    def end_corpus(self) -> None:
+        """The input has ended: documents that waited for that get their places, by the clusters of now."""
+        doc_nos_N = self.corpus_order.undecided()
+        if not len(doc_nos_N):
+            return
+        ids_K, centres_KD, _ = self.clusters.centres()
+        parts = [doc_nos_N[at : at + TICK_ORDINALS] for at in range(0, len(doc_nos_N), TICK_ORDINALS)]
+        slots_N = np.concatenate([products(self.vectors(part_B), centres_KD).argmax(axis=1) for part_B in parts])
+        self.corpus_order.decide(doc_nos_N, ids_K[slots_N])
+
+    def give_out(self) -> tuple[NDArray[np.int64], Rows] | None:
+        """The next documents of a corpus in order, and the rows that become final by them; None if none waits."""
+        doc_nos_B = self.corpus_order.take()
+        if not len(doc_nos_B):
+            return None
+        self.phases.enter("pack")
+        first_uses_B = np.zeros(len(doc_nos_B), np.int64)
+        return doc_nos_B, self._hand_on(doc_nos_B, first_uses_B, self._numbers(doc_nos_B), self.vectors(doc_nos_B))
 
     def _pack(self, tick: Tick, balanced: Balanced) -> Rows:
         """Hand the mixture's documents, of this tick or of earlier ones, to the packer."""
-        held = self.held
         doc_nos_B = np.array([doc_no for doc_no, _ in balanced.emitted], np.int64)
-        num_tokens_B = held.num_tokens(doc_nos_B)
-        held.hold(doc_nos_B, -(-num_tokens_B // self.context_length))
+        uses_B = np.array([use for _, use in balanced.emitted], np.int64)
         numbers_B = _numbers_of(tick)
         embeddings_BD = tick.embeddings_BD
         if not np.array_equal(doc_nos_B, tick.doc_nos_B):
             numbers_B, embeddings_BD = self._known(doc_nos_B, tick, numbers_B)
+        return self._hand_on(doc_nos_B, uses_B, numbers_B, embeddings_BD)
+
+    def _hand_on(
+        self, doc_nos_B: NDArray[np.int64], uses_B: NDArray[np.int64], numbers_B: Numbers, embeddings_BD: Vectors
+    ) -> Rows:
+        """Documents to the packer, which is one more holder for each of their pieces."""
+        num_tokens_B = self.held.num_tokens(doc_nos_B)
+        self.held.hold(doc_nos_B, -(-num_tokens_B // self.context_length))
         if self.packer.is_division_due:
             self.packer.divide(self.clusters.centres()[1])
         return self.packer.add(
@@ -240,22 +276,27 @@ class Compose:
             num_tokens_B=num_tokens_B,
             embeddings_BD=self._of_tails(doc_nos_B, num_tokens_B, embeddings_BD),
             numbers_B=numbers_B,
-            uses_B=np.array([use for _, use in balanced.emitted], np.int64),
+            uses_B=uses_B,
         )
 
     def _known(self, doc_nos_B: NDArray[np.int64], tick: Tick, ticked_B: Numbers) -> tuple[Numbers, Vectors]:
         """Numbers and vectors of documents of this tick, whose numbers are given, or of earlier ones."""
         is_new_B = np.isin(doc_nos_B, tick.doc_nos_B)
-        new_B = np.searchsorted(tick.doc_nos_B, doc_nos_B[is_new_B])
+        new_B, old_B = np.searchsorted(tick.doc_nos_B, doc_nos_B[is_new_B]), doc_nos_B[~is_new_B]
         numbers_B = np.empty(len(doc_nos_B), DOCUMENT)
         embeddings_BD = np.empty((len(doc_nos_B), tick.embeddings_BD.shape[1]), np.float32)
         numbers_B[is_new_B], embeddings_BD[is_new_B] = ticked_B[new_B], tick.embeddings_BD[new_B]
-        for b in np.flatnonzero(~is_new_B).tolist():
-            sampled = self.held.sampled(int(doc_nos_B[b]))
-            assert sampled is not None
-            numbers_B[b] = numbers_from([sampled.numbers])[0]
-            embeddings_BD[b] = self.vectors(doc_nos_B[b : b + 1])[0]
+        numbers_B[~is_new_B], embeddings_BD[~is_new_B] = self._numbers(old_B), self.vectors(old_B)
         return numbers_B, embeddings_BD
+
+    def _numbers(self, doc_nos_B: NDArray[np.int64]) -> Numbers:
+        """Numbers of held documents whose tick is over."""
+        records = []
+        for doc_no in doc_nos_B.tolist():
+            sampled = self.held.sampled(doc_no)
+            assert sampled is not None
+            records.append(sampled.numbers)
+        return numbers_from(records)
 
     def _of_tails(
         self, doc_nos_B: NDArray[np.int64], num_tokens_B: NDArray[np.int64], embeddings_BD: Vectors
@@ -318,7 +359,7 @@ class Compose:
 
     def restore_holders(self, waiting: Accepted) -> None:
         """After all stages are restored: who holds which document, and the vectors of those in the pool."""
-        uses = self.mixture.held()
+        uses = self.mixture.held() + [(doc_no, 0) for doc_no in self.corpus_order.waiting()]
         buffered_B, uses_B = np.array(uses, np.int64).reshape(-1, 2).T
         pieces_N = self.packer.held_pieces()
         self.held.restore_holders(

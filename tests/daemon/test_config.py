@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from curatord.errors import ConfigError
-from daemon.config import Config, load_config, parse_config, show_config
+from daemon.config import Config, check_endless, load_config, parse_config, show_config
 from tests.daemon.conftest import Run
 
 
@@ -141,3 +141,11 @@ def test_an_embedding_model_that_cannot_be_loaded_is_a_mistake_of_the_configurat
 
     assert result.exit_code == 78
     assert "embedding.model" in result.output
+
+
+def test_an_order_that_needs_an_end_is_refused_where_there_is_none() -> None:
+    check_endless(parse_config({"mixture": {"schedule": "g2s", "rho": 0.5}}, "test"))
+    ordered = parse_config({"mixture": {"schedule": "g2s"}}, "test")
+    assert ordered.makes_vectors
+    with pytest.raises(ConfigError, match=r"lower rho or raise max_uses, .* or curate files"):
+        check_endless(ordered)

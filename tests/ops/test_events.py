@@ -258,8 +258,7 @@ def test_the_library_that_makes_ids_is_a_line_and_a_slow_one_a_warning(process: 
 
 def test_a_training_names_its_teachers_and_documents_that_none_of_them_reads_are_a_warning(process: Process) -> None:
     for install in ({}, {"install": "a-package"}):
-        taught = {"beside": "none", "foreign_share": 0.25, **install}
-        process.events.student_trained(version=2, known_share=0.98, taught=taught)
+        process.events.student_trained(version=2, beside="none", foreign_share=0.25, **install)
 
     lines = process.lines()
     assert [line["level"] for line in lines] == ["info", "warning"]

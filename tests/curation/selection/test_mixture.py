@@ -369,7 +369,7 @@ def test_options_that_cannot_do_what_they_say_are_refused() -> None:
     with pytest.raises(ValueError, match="lower rho or raise max_uses"):
         MixtureConfig(weights={"wiki": 2})
     with pytest.raises(ValueError, match="lower rho or raise max_uses"):
-        MixtureConfig(schedule="g2s")
+        MixtureConfig(schedule="g2s", weights={"wiki": 2})
     with pytest.raises(ValueError, match="above 0"):
         MixtureConfig(rho=0.5, weights={"wiki": 0})
     with pytest.raises(ValueError, match="cluster number"):

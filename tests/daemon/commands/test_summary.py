@@ -11,7 +11,9 @@ from state.ledger import Ledger
 from state.outcomes import Reason, Stage
 
 
-def screen(preset: str, ledger: Ledger, *, slow_because: str = "", width: int = 100) -> str:
+def screen(
+    preset: str, ledger: Ledger, *, slow_because: str = "", untaught_share: float = 0.0, width: int = 100
+) -> str:
     summary = Summary(
         rows_this_run=10, seconds=1.0, training_seconds=0.0, student_versions=1, unchanged_inputs=0,
         ledger={name: getattr(ledger, name) for name in Ledger.__struct_fields__}, preset=preset, near_duplicates=(),
@@ -20,7 +22,7 @@ def screen(preset: str, ledger: Ledger, *, slow_because: str = "", width: int = 
         rows=1, rows_flushed=0,
         padding=0.0, padding_flushed=0.0, documents_cut=0, documents_split=0, documents_per_sequence=1.0, coherence=0.0,
         lossless=True, loss=None, tokenizer_slow_because=slow_because, superseded={}, passed_over={}, warnings=(),
-        makes_vectors=True,
+        makes_vectors=True, untaught_share=untaught_share,
     )  # fmt: skip
     return "\n".join(line.plain for line in summary_lines(summary, Path("out"), width))
 
@@ -61,3 +63,10 @@ def test_a_slow_tokenizer_is_on_the_screen_with_the_reason() -> None:
         "observe", Ledger(), slow_because="fastokens is not installed"
     )
     assert "slower" not in screen("observe", Ledger())
+
+
+def test_documents_that_no_teacher_reads_are_on_the_screen_with_the_way_out() -> None:
+    assert "36% of the documents are not English, one topic to the teacher: pip install fast-universal" in screen(
+        "observe", Ledger(), untaught_share=0.36, width=200
+    )
+    assert "not English" not in screen("observe", Ledger())
