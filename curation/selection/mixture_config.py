@@ -40,8 +40,8 @@ class MixtureConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     schedule: Schedule = "static"
     """Clusters share by size_power (static), first equally and later by their size (g2s), or the reverse (s2g). Over
     files with rho = 1 and max_uses = 1 every document goes out once, at the end of the input: a document of each
-    cluster that has one left, round after round (g2s as published), or the reverse. All tokens wait in memory until
-    then."""
+    cluster that has one left, round after round (g2s as published), or the reverse.
+    All tokens wait in memory until then."""
     size_power: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.5
     """Growth of a cluster's share with its size: 0 gives every cluster as many tokens (ClusterClip), 1 as many as come.
     Equal shares lost against random thinning in held-out loss, for junk has clusters of its own; 0.5 did not."""
