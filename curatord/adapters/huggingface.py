@@ -27,7 +27,7 @@ from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState,
 from curatord.adapters.batches import whole_batches
 from curatord.adapters.hf_checks import argument_faults, refuse, training_faults
 from curatord.adapters.pytorch import loss_of_logits
-from curatord.adapters.rows import NO_TARGET, refuse_weights, rows
+from curatord.adapters.rows import NO_TARGET, refuse_weights, rows, weights_of
 from curatord.errors import StreamError
 from curatord.position import state_from
 from curatord.sequence import PackedSequence
@@ -64,10 +64,7 @@ def _padded(sequence: PackedSequence, *, weights: Weights) -> dict[str, Any]:
         "labels": arrays.labels_BL[0],
     }
     if weights == "apply":
-        labels_L = arrays.labels_BL[0]
-        row["loss_weights"] = (
-            (labels_L != NO_TARGET).astype(np.float32) if arrays.weights_BL is None else arrays.weights_BL[0]
-        )
+        row["loss_weights"] = weights_of(arrays)[0]
     return row
 
 

@@ -103,6 +103,14 @@ def rows(
     return Rows(input_ids_BL, position_ids_BL, labels_BL, weights_BL, tuple(seq_lengths))
 
 
+def weights_of(arrays: Rows) -> NDArray[np.float32]:
+    """Weights of all labels, 1 at every target where no sequence has any."""
+    if arrays.weights_BL is None:
+        weights_BL: NDArray[np.float32] = (arrays.labels_BL != NO_TARGET).astype(np.float32)
+        return weights_BL
+    return arrays.weights_BL
+
+
 def refuse_weights(batch: Sequence[PackedSequence], way_out: str) -> None:
     """Raise `UnsafeTraining` if a sequence has weights, for a trainer that would train without them."""
     weighted = [sequence.seq_no for sequence in batch if sequence.weights_S is not None]

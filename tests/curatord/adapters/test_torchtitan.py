@@ -10,7 +10,15 @@ import torch
 import torch.distributed.checkpoint as dcp
 
 from curatord.errors import ForeignStream, UnsafeTraining
-from tests.curatord.adapters.streams import make_folder, marked, numbers, weighted
+from tests.curatord.adapters.streams import (
+    make_folder,
+    marked,
+    numbers,
+    same_gradient,
+    tiny_llama,
+    weighted,
+    weighted_gradient,
+)
 from tests.curatord.adapters.test_rows import expected
 from tests.curatord.streams import CONTEXT
 
@@ -19,7 +27,7 @@ pytest.importorskip(
     reason="torchtitan is not installed: it wants datasets<4.8, wandb and more, which the other trainers do not share",
 )
 
-from curatord.adapters.torchtitan import PackedLoader
+from curatord.adapters.torchtitan import PackedLoader, WeightedLoss
 
 BATCH = 2
 
@@ -53,6 +61,36 @@ def test_weights_which_its_loss_would_not_heed_are_refused(tmp_path: Path) -> No
     folder = make_folder(tmp_path / "weighted", 12, weighted)
     with pytest.raises(UnsafeTraining, match="sequence 0 has weights"):
         next(iter(loader_on(folder, 0, 1)))
+
+
+def test_a_step_with_weights_has_the_gradient_of_the_weighted_sum(tmp_path: Path) -> None:
+    """With the loss that its configuration builds, called as its trainer does: over the targets that it counts."""
+    losses = pytest.importorskip("torchtitan.components.loss")
+    inputs, labels = next(iter(weighted_loader(tmp_path)))
+    model, loss_fn = tiny_llama(), WeightedLoss.Config().build()
+
+    logits = model(input_ids=inputs["input"], position_ids=inputs["positions"], use_cache=False).logits
+    num_targets = (labels != losses.IGNORE_INDEX).sum()
+    loss, _ = loss_fn(logits, labels, num_targets, positions=inputs["positions"])
+    loss.backward()
+
+    assert same_gradient(model, weighted_gradient([weighted(0), weighted(1)]))
+
+
+def weighted_loader(tmp_path: Path) -> PackedLoader:
+    folder = make_folder(tmp_path / "weighted", 12, weighted)
+    config = PackedLoader.Config(dataset_path=str(folder), weights="apply")
+    return config.build(dp_world_size=1, dp_rank=0, seq_len=CONTEXT, local_batch_size=BATCH)
+
+
+def test_labels_without_weights_have_a_weight_of_one_and_its_own_loss_refuses_those_with(tmp_path: Path) -> None:
+    losses = pytest.importorskip("torchtitan.components.loss")
+    torch.manual_seed(0)
+    logits, labels = torch.randn(1, 6, 50), torch.tensor([[3, -100, 7, 49, 0, -100]])
+    assert torch.allclose(WeightedLoss.Config().build()(logits, labels)[0], losses.cross_entropy_loss(logits, labels))
+    _, carrying = next(iter(weighted_loader(tmp_path)))
+    with pytest.raises((IndexError, RuntimeError)):
+        losses.cross_entropy_loss(torch.randn(BATCH, CONTEXT, 300), carrying)
 
 
 def test_its_masks_keep_documents_apart(folder: Path) -> None:

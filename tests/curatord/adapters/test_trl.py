@@ -10,14 +10,23 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
-from transformers import PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast, TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
-from curatord.adapters.trl import OffsetCallback, check_sft_config, check_trainer, to_trl
+from curatord.adapters.trl import OffsetCallback, WeightedSFTTrainer, check_sft_config, check_trainer, to_trl
 from curatord.errors import UnsafeTraining
 from curatord.sequence import NO_LOSS
 from curatord.stream import PackedStream
-from tests.curatord.adapters.streams import make_folder, marked, numbers, tiny_llama, watch, weighted
+from tests.curatord.adapters.streams import (
+    make_folder,
+    marked,
+    numbers,
+    same_gradient,
+    tiny_llama,
+    watch,
+    weighted,
+    weighted_gradient,
+)
 
 ROWS = 3
 
@@ -124,10 +133,57 @@ def test_settings_that_would_go_wrong_are_refused(
         to_trl(PackedStream(folder), config(tmp_path, **setting))
 
 
-def test_weights_which_its_collator_would_drop_are_refused(tmp_path: Path) -> None:
+def test_weights_which_its_collator_would_drop_are_refused_or_left_out_knowingly(tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "weighted", 12, weighted)
-    with pytest.raises(UnsafeTraining, match=r"sequence 0 has weights.*WeightedTrainer"):
+    with pytest.raises(UnsafeTraining, match=r"sequence 0 has weights.*WeightedSFTTrainer"):
         next(iter(to_trl(PackedStream(folder), config(tmp_path))))
+    assert "loss_weights" not in next(iter(to_trl(PackedStream(folder), config(tmp_path), weights="ignore")))
+
+
+def weighted_trainer(folder: Path, args: SFTConfig, *callbacks: TrainerCallback) -> WeightedSFTTrainer:
+    stream = PackedStream(folder, prefetch=1)
+    return WeightedSFTTrainer(
+        model=tiny_llama(),
+        args=args,
+        train_dataset=to_trl(stream, args, weights="apply"),
+        processing_class=tokenizer(),
+        callbacks=[OffsetCallback(stream), *callbacks],
+    )
+
+
+@pytest.mark.parametrize("accumulated", [1, 3])
+def test_a_step_with_weights_has_the_gradient_of_the_weighted_sum(tmp_path: Path, accumulated: int) -> None:
+    folder = make_folder(tmp_path / "weighted", 12, weighted)
+    seen: list[bool] = []
+
+    class Look(TrainerCallback):
+        def on_pre_optimizer_step(self, *_: Any, **__: Any) -> None:
+            expected = weighted_gradient([weighted(seq_no) for seq_no in range(ROWS)])
+            seen.append(same_gradient(trainer.model, expected))
+
+    args = config(
+        tmp_path / "out",
+        max_steps=1,
+        max_grad_norm=0.0,
+        per_device_train_batch_size=ROWS // accumulated,
+        gradient_accumulation_steps=accumulated,
+        gradient_checkpointing=False,
+    )
+    trainer = weighted_trainer(folder, args, Look())
+    trainer.train()
+    assert seen == [True]
+
+
+@pytest.mark.filterwarnings("ignore:`label_smoothing_factor` is deprecated:FutureWarning")
+@pytest.mark.parametrize(
+    ("setting", "why"), [({"loss_type": "dft"}, "loss_type='dft'"), ({"label_smoothing_factor": 0.1}, "smoothed")]
+)
+def test_losses_that_weights_cannot_be_multiplied_into_are_refused(
+    tmp_path: Path, setting: dict[str, Any], why: str
+) -> None:
+    folder = make_folder(tmp_path / "weighted", 12, weighted)
+    with pytest.raises(UnsafeTraining, match=why):
+        weighted_trainer(folder, config(tmp_path / "out", **setting))
 
 
 def test_what_packing_again_would_do(folder: Path, tmp_path: Path) -> None:
