@@ -107,7 +107,7 @@ def build(
             ledger,
             context_length=config.packing.context_length,
             shard_rows=config.packing.shuffle_block_rows,
-            has_weights=bool(config.input.fields.weight),
+            has_weights=bool(config.input.fields.weight or config.weights.by),
         ),
         feedback=_feedback(config, store, compose, ticks, identify, segments),
     )
@@ -187,7 +187,7 @@ def _compose(
         bandit=Bandit(config.bandit, seed=seed, source_floor=default_source_floor(reward, heads)),
         rewards=Rewards(config.feedback, sources=reward, is_damped=is_damped(reward, heads)),
         target=TargetGate(config.target, models.target, seed=seed),
-        weighing=Weighing(names=models.score_names),
+        weighing=Weighing(config.weights, names=models.score_names, target_scale=models.target_scale),
         document_rewards=DocumentRewards(sources=reward, models=models.score_names),
         assignments=Assignments(store),
         mixture=Mixture(config.mixture, seed=seed),

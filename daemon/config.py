@@ -23,9 +23,10 @@ from curation.quality.judge import QualityConfig, check_head_name
 from curation.quality.language import LanguageConfig
 from curation.selection.bandit import BanditConfig
 from curation.selection.mixture_config import MixtureConfig
-from curation.selection.reward_sources import check_sources
+from curation.selection.reward_sources import TARGET, check_sources
 from curation.selection.rewards import FeedbackConfig
 from curation.selection.target import TargetConfig
+from curation.selection.weighing import WeightsConfig
 from curation.topics.clusters import ClustersConfig
 from curation.vectors.embedding_config import EmbeddingConfig
 from curatord.errors import ConfigError
@@ -105,6 +106,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Which rewards are asked for."""
     mixture: MixtureConfig = MixtureConfig()
     """How topics and sources are balanced."""
+    weights: WeightsConfig = WeightsConfig()
+    """How much each document counts in the loss."""
     packing: PackingConfig = PackingConfig()
     """Documents to sequences."""
     kafka: KafkaConfig = KafkaConfig()
@@ -121,6 +124,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     def __post_init__(self) -> None:
         check_sources(self.bandit.reward, self.head_names, has_target=bool(self.target.files))
         self._check_heads()
+        if TARGET in self.weights.by and not self.target.files:
+            raise ValueError('weights.by names "target": say in target.files which documents are wanted')
         if self.topics.probes and not self.bandit.enabled:
             raise ValueError(
                 f"topics.probes = {self.topics.probes!r} is for requests of the bandit, which is off: set "

@@ -33,6 +33,11 @@ class Models:
         """Of all that a document has beside the rules, in this order."""
         return (*(name for model in self.all for name in model.names), *self.given)
 
+    @property
+    def target_scale(self) -> tuple[float, float]:
+        """Mean and deviation of the target over the stream's own sample."""
+        return (0.0, 1.0) if self.target is None else (self.target.mean, self.target.deviation)
+
     def digests(self) -> dict[str, str]:
         """Of each, by its name: all that scores hang on."""
         return {model.names[0]: model.digest for model in self.all}

@@ -97,6 +97,10 @@ class LaterReason(StrEnum):
 
     NOT_SAMPLED = ("not_sampled", "the bandit did not admit it, or the mixture had no room for it")
     OFF_TARGET = ("off_target", "less like [target] files than the documents that target.keep_ratio has room for")
+    PERPLEXITY_TOO_LOW = ("perplexity_too_low", "the stream had its n-grams too often: [weights.perplexity] min")
+    PERPLEXITY_TOO_HIGH = ("perplexity_too_high", "the stream had its n-grams too seldom: [weights.perplexity] max")
+    ENTROPY_TOO_LOW = ("entropy_too_low", "its tokens are too common ones: [weights.entropy] min")
+    ENTROPY_TOO_HIGH = ("entropy_too_high", "its tokens are too rare ones: [weights.entropy] max")
     REPLACED = ("replaced", "by a newer version")
     RETRACTED = ("retracted", "by a retraction")
 

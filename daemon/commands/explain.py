@@ -14,6 +14,7 @@ import numpy as np
 
 from curation.dedup.manifest import manifest_of, sealed_under
 from curation.quality.rules import RULES, explain_reason
+from curation.selection.weighing_facts import WeighedDocument
 from curatord.errors import StateError, UsageError
 from daemon.commands.explain_selection import (
     Aimed,
@@ -24,6 +25,8 @@ from daemon.commands.explain_selection import (
     lines,
     rewarded,
     scores_of,
+    weighed,
+    weight_lines,
 )
 from daemon.commands.read_state import Damage, HeldPiece, buffered_documents, held_pieces, opened_for_reading
 from daemon.commands.screen import show
@@ -73,6 +76,7 @@ class Story:
     scores: dict[str, float]  # by models
     target: Aimed | None  # None where no target decided
     is_sampled: bool  # whether the bandit was on when it was read
+    weighed: WeighedDocument | None  # None where nothing weighs
     rewards: Rewarded | None  # None with the bandit off
     balance: Balanced | None  # None where every document goes straight on
 
@@ -186,6 +190,7 @@ def _story(store: Store, verdict: Verdict, damage: Damage) -> Story:
         scores=scores_of(verdict),
         target=None if verdict.stage else aimed(store, verdict),
         is_sampled=options.get("bandit.enabled") == "true",
+        weighed=None if verdict.stage else weighed(store, verdict),
         rewards=rewarded(store, cluster),
         balance=balanced(store, options, verdict.source, cluster),
     )
@@ -233,7 +238,7 @@ def _decisions(story: Story) -> Iterator[tuple[str, str]]:
         if sentence:
             yield stage, sentence
         if stage is Stage.QUALITY and story.failed_rules:
-            failed, rules = len(story.failed_rules), len(story.verdict.rules) - len(story.scores)
+            failed, rules = len(story.failed_rules), sum(rule.name in story.verdict.rules for rule in RULES)
             yield "", f"fails {failed} of {rules} rules at their published thresholds:"
             for rule, value, limit in story.failed_rules:
                 yield "", f"  {rule:<38}{value:>8.4g} against {limit:.4g}"
@@ -243,6 +248,7 @@ def _decisions(story: Story) -> Iterator[tuple[str, str]]:
     if story.cluster is not None:
         yield "assign", f"cluster {story.cluster}"
     yield from lines(story.scores, story.target, story.rewards, story.balance)
+    yield from weight_lines(story.verdict, story.weighed)
 
 
 def _rejection(story: Story, stage: Stage) -> str:
@@ -298,8 +304,11 @@ def _whereabouts(story: Story) -> Iterator[tuple[str, str]]:
     if story.retracted:
         yield "taken back", LATER_REASONS[story.retracted].explanation
     elif story.was_not_sampled:
-        is_kept = story.target is None or story.target.is_kept
-        reason = LaterReason.NOT_SAMPLED if is_kept else LaterReason.OFF_TARGET
+        reason = LaterReason.NOT_SAMPLED
+        if story.target is not None and not story.target.is_kept:
+            reason = LaterReason.OFF_TARGET
+        elif story.weighed is not None and story.weighed.turned_away is not None:
+            reason = story.weighed.turned_away
         yield "sample", f"REJECTED, {reason}: {reason.explanation}"
 
 

@@ -18,7 +18,9 @@ from curation.selection.mixture_config import MixtureConfig
 from curation.selection.reward_sources import ORDER, TARGET
 from curation.selection.target_facts import SHARED as TARGET_SHARED
 from curation.selection.target_facts import THRESHOLDS, gumbel, keys_of, worths
+from curation.selection.weighing_facts import WEIGHED, WeighedDocument, weighed_document
 from curation.ticks import TICK_ORDINALS
+from state.document_numbers import WEIGHT
 from state.fact_table import restore_stages
 from state.facts import FactSource
 from state.segments import Verdict, segment_at
@@ -58,7 +60,7 @@ class Balanced:
 
 def scores_of(verdict: Verdict) -> dict[str, float]:
     """Scores of the models, by name."""
-    known = {*RULE_NAMES}
+    known = {*RULE_NAMES, WEIGHT}
     return {name: value for name, value in verdict.rules.items() if name not in known}
 
 
@@ -73,6 +75,28 @@ def aimed(store: Store, verdict: Verdict) -> Aimed | None:
     worths_1 = worths(np.array([[scores[TARGET], scores.get(ORDER, np.nan)]], np.float32))
     keys_1 = keys_of(worths_1, shared.mean, shared.deviation) + gumbel(id_keys_1, shared.seed)
     return Aimed(key=float(keys_1[0]), threshold=thresholds.of(verdict.source))
+
+
+def weighed(store: Store, verdict: Verdict) -> WeighedDocument | None:
+    """The numbers that a document was weighed by in its tick; None where nothing weighs."""
+    fact = WEIGHED.get(store, verdict.ordinal // TICK_ORDINALS)
+    return None if fact is None else weighed_document(fact, verdict.doc_no)
+
+
+def weight_lines(verdict: Verdict, found: WeighedDocument | None) -> Iterator[tuple[str, str]]:
+    """The weight of a document and what made it, then its perplexity and entropy."""
+    given = verdict.rules.get(WEIGHT, np.nan)
+    parts = [] if np.isnan(given) else [f"{given:.4g} that it brought along"]
+    weight = 1.0 if np.isnan(given) else given
+    if found is not None and found.factors:
+        weight *= float(np.prod(list(found.factors.values()))) / found.mean
+        parts += [f"{factor:.3g} by {name}" for name, factor in found.factors.items()]
+        parts.append(f"1 / {found.mean:.3g}, the mean of late")
+    if parts:
+        yield "weight", f"{weight:.3g}: {' x '.join(parts)}"
+    if found is not None and not np.isnan(found.perplexity):
+        beyond = "" if found.turned_away is None else f", REJECTED, {found.turned_away}"
+        yield "commonness", f"perplexity {found.perplexity:.4g}, entropy {found.entropy:.3g} bits a token{beyond}"
 
 
 def rewarded(store: FactSource, cluster: int | None) -> Rewarded | None:

@@ -82,7 +82,8 @@ class Compose:
 
     def owners(self) -> tuple[FactOwner, ...]:
         """The parts that own facts."""
-        learns = self.target, self.bandit, self.rewards, self.mixture, self.corpus_order, self.loss_shares
+        selection = self.target, self.weighing, self.bandit, self.rewards
+        learns = *selection, self.mixture, self.corpus_order, self.loss_shares
         return self.retraining, self.clusters, *learns, self.packer
 
     def warm_up(self, waiting: Accepted, num_documents: int) -> bool:
@@ -106,7 +107,7 @@ class Compose:
         self._renew()
         tick = self._assign(documents, epoch)
         enter("sample")
-        tick = self._aim(tick, documents, epoch)
+        tick = self._weigh(self._aim(tick, documents, epoch), documents, epoch)
         tick = self._sample(tick, int(documents.doc_nos_B[-1]), epoch)
         enter("balance")
         balanced = self._balance(tick)
@@ -187,6 +188,15 @@ class Compose:
         kept_B, chances_B = self.target.keep(documents, scores_B2, epoch)
         self._reject(tick.doc_nos_B[~kept_B], LaterReason.OFF_TARGET)
         return replace(tick, propensities_B=chances_B.astype(np.float32)).keep(kept_B)
+
+    def _weigh(self, tick: Tick, documents: Accepted, epoch: Epoch) -> Tick:
+        """Weights, and documents beyond a band turned away. What the target turned away is not counted."""
+        weighed = self.weighing.weigh(tick, int(documents.ordinals_B[0]) // TICK_ORDINALS, self._tokens, epoch)
+        kept_B = np.ones(len(tick), np.bool_)
+        for reason, of_reason_B in weighed.turned_away.items():
+            self._reject(tick.doc_nos_B[of_reason_B], reason)
+            kept_B &= ~of_reason_B
+        return replace(tick, weights_B=weighed.weights_B).keep(kept_B)
 
     def _sample(self, tick: Tick, last_doc_no: int, epoch: Epoch) -> Tick:
         """The bandit admits documents, and learns what they are worth."""

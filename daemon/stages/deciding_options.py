@@ -19,7 +19,7 @@ MAX_RECORDS = 100  # that are remembered: the newest changes
 # The sections that say how documents are found, decided and made into sequences; the others say how the process works.
 SECTIONS = (
     *("input", "output", "dedup", "quality", "language", "tokenizer"),
-    *("embedding", "clusters", "target", "bandit", "feedback", "mixture", "packing"),
+    *("embedding", "clusters", "target", "bandit", "feedback", "mixture", "weights", "packing"),
 )
 BESIDES = ("output.max_wait_s",)
 

@@ -54,6 +54,7 @@ def undisturbed(seed: int, selecting: bool) -> Outcome:
 SELECTING: dict[str, dict[str, object]] = {
     "input": {"fields": {"weight": "weight", "scores": {"edu": "edu"}}},
     "quality": {"heads": {"edu": {"max": 4.0}}},
+    "weights": {"by": ["commonness"], "memory_mib": 1, "after_tokens": 5000, "perplexity": {"min": 1.2}},
     "bandit": {**REWARDED, "reward": ["rules", "progress", "scorer", "edu"]},
     "mixture": {"rho": 0.7, "max_uses": 2, "gap": 8, "buffer_documents": 8},
 }

@@ -21,7 +21,11 @@ def test_names_in_facts_verdicts_and_metrics_stay() -> None:
         "held_out": "holdout",
         "no_tokens": "tokenize",
     }
-    assert [reason.value for reason in LaterReason] == ["not_sampled", "off_target", "replaced", "retracted"]
+    assert [reason.value for reason in LaterReason] == [
+        *("not_sampled", "off_target"),
+        *("perplexity_too_low", "perplexity_too_high", "entropy_too_low", "entropy_too_high"),
+        *("replaced", "retracted"),
+    ]
 
 
 @pytest.mark.parametrize("reason", Reason)
