@@ -89,8 +89,8 @@ def shaped(documents: list[bytes], shape: str) -> list[bytes]:
 
 
 def make_config(prefix: str, bootstrap: str) -> Config:
-    """One thread; the topics of one run."""
-    topics = {name: f"{prefix}-{name.replace('_', '-')}" for name in TOPICS}
+    """One thread; the topics of one run, without those of workers and scorers."""
+    topics = {name: f"{prefix}-{name.replace('_', '-')}" for name in TOPICS if name not in ("prepared", "probes")}
     return parse_config(
         {
             "embedding": {"warmup_documents": NUM_WARM_UP},
@@ -103,7 +103,7 @@ def make_config(prefix: str, bootstrap: str) -> Config:
 
 def owner(config: Config, store: Store, phases: PhaseClock) -> tuple[KafkaBroker, Pipeline]:
     """A lane of its own, taken over."""
-    topics = [getattr(config.topics, name) for name in TOPICS]
+    topics = [topic for name in TOPICS if (topic := getattr(config.topics, name))]
     create_topics(
         config.kafka.bootstrap_servers, dict.fromkeys(topics, 1), {"max.message.bytes": str(MAX_RECORD_BYTES)}
     )

@@ -105,7 +105,7 @@ def run_over_kafka(messages: list[bytes], num_documents: int) -> tuple[dict[str,
         tree = {
             "embedding": SETTINGS["embedding"],
             "kafka": {"bootstrap_servers": kafka.bootstrap, "lane": "split"},
-            "topics": {name: name.replace("_", "-") for name in TOPICS},
+            "topics": {name: name.replace("_", "-") for name in TOPICS if name != "probes"},
         }
         config, phases = parse_config(tree, "benchmark"), PhaseClock(time.thread_time)
         with tempfile.TemporaryDirectory(prefix="curatord-split-") as name:

@@ -19,7 +19,11 @@ from state.store import Store
 # With its headers within the 1,048,588 bytes that a broker takes unless told otherwise; few, as one follows another.
 PART_BYTES = 900_000
 _POSITION = ("meta", b"journal")  # in the store alone: where the journal goes on after the store's epoch
-_LEVEL = 3  # half as much time again as 1, and a tenth smaller
+# Level 3 with tables that stay in the first caches, for most of a record are signatures, in which nothing is found:
+# half its time, and as small; without workers, where tokens are in it, 2 % larger.
+_PACKING = zstandard.ZstdCompressionParameters(
+    window_log=21, chain_log=14, hash_log=15, search_log=1, min_match=5, strategy=zstandard.STRATEGY_DFAST
+)
 
 
 class Artifact(msgspec.Struct, frozen=True, array_like=True):
@@ -37,7 +41,7 @@ _decode = msgspec.msgpack.Decoder(list[tuple[str, bytes, bytes | Artifact | None
 
 def encode_changes(changes: Iterable[JournalledChange]) -> list[bytes]:
     """The changes in parts of at most `PART_BYTES`; at least one."""
-    value = zstandard.ZstdCompressor(level=_LEVEL).compress(_encode(list(changes)))
+    value = zstandard.ZstdCompressor(compression_params=_PACKING).compress(_encode(list(changes)))
     return [value[start : start + PART_BYTES] for start in range(0, max(1, len(value)), PART_BYTES)]
 
 
