@@ -3,9 +3,9 @@
 Inference: for each of the first T tokens, look up the token's row (int8) and add it to D int16, of which COLUMNS at a
 time stay in vector registers; every 256 rows, before an int16 can overflow, they move into an accumulator of int32; at
 the end scale to length 1. Whole numbers are exact in any order of summation, so a vector depends on the document alone,
-not on the vector width of the machine. The scale of the table cancels. Cost: one random row of D bytes a token; rows do
-not wait for each other, so the processor has many of them under way; ~7 us for 512 tokens of 384 dimensions while the
-table (10 MB) stays in cache.
+not on the vector width of the machine. The scale of the table cancels. Cost: one random row of D bytes a token. Rows
+are asked for long before their turn, more of them than a processor has under way by itself, which halves the time where
+the table (10 MB and more) is not in the first caches: 6 to 13 us for 512 tokens of 384 dimensions.
 
 Training: minibatches of documents; each token is kept with a small probability, the rows of the kept ones are summed,
 u = v/|v|, loss = 1 - u.t for the teacher's vector t. The gradient with respect to every kept row is the same,
@@ -20,6 +20,7 @@ One thread, fixed order: equal inputs give equal bits on one machine.
 import numpy as np
 from llvmlite import ir
 from numba import njit, types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 from kernels.simd import I32, I64, element_pointer, load_block
@@ -31,6 +32,8 @@ INT32_64 = ir.VectorType(I32, LANES)
 
 # Rows that an int16 takes without overflow: 256 * 127 < 2**15.
 MAX_INT16_ROWS = 256
+# Rows between the one that is asked for and the one that is added: three cache lines of each are on their way.
+AHEAD = 32
 
 FIRST_DECAY = np.float32(0.9)
 SECOND_DECAY = np.float32(0.999)
@@ -40,7 +43,8 @@ SECOND_DECAY = np.float32(0.999)
 def _add_rows(typing_context, table, starts, first, last, column, sums):
     """sums[:COLUMNS] += table[starts[k] + column:][:COLUMNS] for k in first..last - 1, int8 into int32.
 
-    At least one row and at most MAX_INT16_ROWS: the sums of the rows stay in vector registers, of int16.
+    At least one row and at most MAX_INT16_ROWS: the sums of the rows stay in vector registers, of int16. Rows are asked
+    for up to `starts[last + AHEAD - 1]`, wherever that leads.
     """
 
     def codegen(context, builder, signature, args):
@@ -55,12 +59,23 @@ def _add_rows(typing_context, table, starts, first, last, column, sums):
                 for d in range(0, COLUMNS, LANES)
             ]
 
+        def ask_for(k):
+            start = builder.load(element_pointer(context, builder, signature.args[1], args[1], k))
+            for d in range(0, COLUMNS, LANES):
+                place = builder.add(builder.add(start, args[4]), ir.Constant(I64, d))
+                pointer = element_pointer(context, builder, signature.args[0], args[0], place)
+                kind = ir.FunctionType(ir.VoidType(), [pointer.type, I32, I32, I32])
+                prefetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
+                # To be read, into all caches, as data.
+                builder.call(prefetch, [pointer, *(ir.Constant(I32, value) for value in (0, 3, 1))])
+
         before, loop = builder.block, builder.append_basic_block("row")
         after = builder.append_basic_block("done")
         builder.branch(loop)
         builder.position_at_end(loop)
         k = builder.phi(I64)
         totals = [builder.phi(INT16_64) for _ in range(0, COLUMNS, LANES)]
+        ask_for(builder.add(k, ir.Constant(I64, AHEAD)))
         added = [builder.add(total, addend) for total, addend in zip(totals, block_of(k), strict=True)]
         following = builder.add(k, ir.Constant(I64, 1))
         k.add_incoming(args[2], before)
@@ -94,7 +109,7 @@ def embed_bags(tokens_T, offsets_B1, max_tokens, rows_V, table_N, width, embeddi
     num_ids = rows_V.shape[0]
     dimension = embeddings_BD.shape[1]
     sum_D = np.zeros(width, np.int32)
-    starts = np.empty(max_tokens, np.int64)
+    starts = np.zeros(max_tokens + AHEAD, np.int64)
     for b in range(embeddings_BD.shape[0]):
         num_known = 0
         for i in range(offsets_B1[b], min(offsets_B1[b + 1], offsets_B1[b] + max_tokens)):

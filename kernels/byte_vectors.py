@@ -1,8 +1,8 @@
 """Vectors as bytes: rounding, and products that are exact, so that no order of summation and no machine changes them.
 
-Processors multiply and add 64 pairs of an unsigned and a signed byte in one instruction (AVX-512 VNNI). Where there is
-none, LLVM makes of the same sum what the processor has. Vectors stand side by side, so that the other factor is loaded
-once for several of them; then the memory is waited for, not the arithmetic.
+Processors multiply and add 64 pairs of an unsigned and a signed byte in one instruction (AVX-512 VNNI), or 16 pairs of
+words (AVX2). Where there is neither, LLVM makes of the same sum what the processor has. Vectors stand side by side, so
+that the other factor is loaded once for several of them; then the memory is waited for, not the arithmetic.
 """
 
 # numba's intrinsics are called without their first parameter, the typing context.
@@ -26,7 +26,16 @@ BIAS = 128
 SIDE_BY_SIDE = 4
 
 _LANES = ir.VectorType(I32, 16)
+_HALF_LANES = ir.VectorType(I32, 8)
 _WIDE = ir.VectorType(I32, 64)
+_WORDS = ir.VectorType(ir.IntType(16), 16)
+
+
+def _zero_of(features):
+    """The total at first: lanes where there is an instruction that adds to lanes, or one number."""
+    if "+avx512vnni" in features:
+        return ir.Constant(_LANES, [0] * 16)
+    return ir.Constant(_HALF_LANES, [0] * 8) if "+avx2" in features else ir.Constant(I32, 0)
 
 
 def _sum_of(builder, vector):
@@ -35,13 +44,29 @@ def _sum_of(builder, vector):
     return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), [vector])
 
 
+def _words_of(builder, block, quarter, extend):
+    """16 of 64 bytes as words."""
+    places = ir.Constant(ir.VectorType(I32, 16), list(range(16 * quarter, 16 * quarter + 16)))
+    return extend(builder.shuffle_vector(block, ir.Constant(block.type, ir.Undefined), places), _WORDS)
+
+
 def _multiply_add(builder, total, unsigned_block, signed_block):
-    """64 products more; a total is a vector of lanes with VNNI, one number without."""
+    """64 products more."""
     if total.type == _LANES:
         kind = ir.FunctionType(_LANES, [_LANES] * 3)
         instruction = cgutils.get_or_insert_function(builder.module, kind, "llvm.x86.avx512.vpdpbusd.512")
         factors = [builder.bitcast(block, _LANES) for block in (unsigned_block, signed_block)]
         return builder.call(instruction, [total, *factors])
+    if total.type == _HALF_LANES:
+        kind = ir.FunctionType(_HALF_LANES, [_WORDS] * 2)
+        instruction = cgutils.get_or_insert_function(builder.module, kind, "llvm.x86.avx2.pmadd.wd")
+        for quarter in range(4):
+            factors = [
+                _words_of(builder, unsigned_block, quarter, builder.zext),
+                _words_of(builder, signed_block, quarter, builder.sext),
+            ]
+            total = builder.add(total, builder.call(instruction, factors))
+        return total
     products = builder.mul(builder.zext(unsigned_block, _WIDE), builder.sext(signed_block, _WIDE))
     return builder.add(total, _sum_of(builder, products))
 
@@ -56,8 +81,7 @@ def add_products(typing_context, biased_SD, dimension, chosen_S, first, signed_D
     def codegen(context, builder, signature, args):
         biased, dimension, chosen, first, signed, correction, dots = args
         biased_type, _, chosen_type, _, signed_type, _, dots_type = signature.args
-        has_vnni = "+avx512vnni" in context.codegen().magic_tuple()[2]
-        zero = ir.Constant(_LANES, [0] * 16) if has_vnni else ir.Constant(I32, 0)
+        zero = _zero_of(context.codegen().magic_tuple()[2])
         rows = []
         for place in range(SIDE_BY_SIDE):
             index = builder.add(first, ir.Constant(I64, place))
@@ -84,7 +108,7 @@ def add_products(typing_context, biased_SD, dimension, chosen_S, first, signed_D
         builder.cbranch(builder.icmp_signed("<", following, dimension), loop, after)
         builder.position_at_end(after)
         for row, total in zip(rows, added, strict=True):
-            product = builder.sext(_sum_of(builder, total) if has_vnni else total, I64)
+            product = builder.sext(total if zero.type == I32 else _sum_of(builder, total), I64)
             pointer = element_pointer(context, builder, dots_type, dots, row)
             builder.store(builder.add(builder.load(pointer), builder.sub(product, correction)), pointer)
         return context.get_dummy_value()
