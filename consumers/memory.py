@@ -66,6 +66,7 @@ class World:
     prepared: Sequence[bytes] = ()
     prepared_with: str = ""
     prepared_start: int = 0  # the first of them that retention left
+    prepared_safe: int = 0  # and the first that it does not reach for long
 
 
 class MemoryBroker:
@@ -77,7 +78,7 @@ class MemoryBroker:
         self._crashes = dict(crashes or {})
         self._next = world.num_read
         self._next_feedback = world.num_heard
-        self._next_message = 0  # of those that are prepared; which rows are new, their positions say
+        self._next_message = world.prepared_start  # which rows are new, their positions say
         self._coverage = Coverage(lambda source: world.documents[self._next - 1].position + 1 if self._next else None)
         self._rows: list[RawDocument] = []  # that no poll has given out yet
         self.attempts = Attempts(self._keep, world.mark)
@@ -104,8 +105,8 @@ class MemoryBroker:
         return self._world.prepared[offset]
 
     def retained_places(self, sources: Sequence[str]) -> dict[str, tuple[int, int]]:
-        """Safe for long are those from the start of retention on."""
-        return dict.fromkeys(sources, (self._world.prepared_start, self._world.prepared_start))
+        """As the world has it."""
+        return dict.fromkeys(sources, (self._world.prepared_start, self._world.prepared_safe))
 
     def retained_from(self, generation: int, next_seq_no: int) -> int | None:
         """Nothing is cut."""

@@ -315,14 +315,12 @@ class Service:
         if self._clock() - self._places_at < HEADROOM_INTERVAL_S:
             return
         self._places_at = self._clock()
-        oldest = self._pipeline.held.oldest_places()
         try:
-            retained = self._broker.retained_places(list(oldest)) if oldest else {}
+            headroom = self._pipeline.held.pin_unsafe(self._broker.retained_places)
         except BrokerUnavailable as error:
             self._events.headroom_unknown(str(error))
-            return
-        self._pipeline.held.pin({source: safe for source, (_, safe) in retained.items()})
-        self._events.places_measured({source: oldest[source] - first for source, (first, _) in retained.items()})
+        else:
+            self._events.places_measured(headroom)
 
     def _take_snapshot(self) -> None:
         """Begin one when it is time, and cut the journal behind those that are finished."""

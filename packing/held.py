@@ -14,7 +14,7 @@ Shape legend: H places of the columns, B documents, S uses of documents, T token
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -267,6 +267,16 @@ class HeldDocuments(FactOwner):
         placed = [block.places.take(block.held_B) for block in self._blocks.values() if block.places is not None]
         joined = join_places(placed)
         return {} if joined is None else joined.oldest()
+
+    def pin_unsafe(self, retained: Callable[[Sequence[str]], Mapping[str, tuple[int, int]]]) -> dict[str, int]:
+        """Pin what retention reaches before long; by source how many messages lie before the first that is needed.
+
+        `retained` says of sources which offset is the first that is there, and the first that is safe for long.
+        """
+        oldest = self.oldest_places()
+        bounds = retained(list(oldest)) if oldest else {}
+        self.pin({source: safe for source, (_, safe) in bounds.items()})
+        return {source: oldest[source] - first for source, (first, _) in bounds.items()}
 
     def pin(self, before: Mapping[str, int]) -> None:
         """Let the journal hold the tokens that lie in messages before these offsets."""

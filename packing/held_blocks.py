@@ -19,6 +19,8 @@ from packing.sampled import HELD
 from state.facts import NUMBER, Codec, Facts, packed
 from state.token_arrays import TokenArrays
 
+_Columns = tuple[bytes, bytes, bytes]  # of `PLACE`
+
 
 class _Packed(msgspec.Struct, frozen=True, array_like=True):
     """Fact: documents that were accepted together."""
@@ -26,6 +28,8 @@ class _Packed(msgspec.Struct, frozen=True, array_like=True):
     doc_nos: list[int]
     ids: list[str]
     tokens: TokenArrays
+    # Where the journal finds the tokens: a restart has to know what it must pin. None in states of before.
+    places: tuple[tuple[str, ...], _Columns] | None = None
 
 
 class _Placed(msgspec.Struct, frozen=True, array_like=True):
@@ -35,7 +39,7 @@ class _Placed(msgspec.Struct, frozen=True, array_like=True):
     ids: list[str]
     lengths: list[int]
     sources: tuple[str, ...]
-    places: tuple[bytes, bytes, bytes]  # the columns of `PLACE`
+    places: _Columns
 
 
 @dataclass(slots=True)
@@ -51,7 +55,7 @@ class Block:
 
 
 _PACKED, _PLACED = packed(_Packed), packed(_Placed)
-_BEGINS_PACKED = 0x90 | len(_Packed.__struct_fields__)  # as MessagePack has an array of so many
+_BEGINS_PLACED = 0x90 | len(_Placed.__struct_fields__)  # as MessagePack has an array of so many
 
 
 def _encode(block: Block) -> bytes:
@@ -61,38 +65,50 @@ def _encode(block: Block) -> bytes:
         tokens_T = tokens_T[np.repeat(block.held_B, lengths_B)]
     ids = [block.ids[b] for b in held.tolist()]
     packed_tokens = TokenArrays.join(tokens_T, lengths_B[held].tolist())
-    return _PACKED.encode(_Packed(block.doc_nos_B[held].tolist(), ids, packed_tokens))
+    places = block.places and (block.places.sources, _columns_of(block.places, held))
+    return _PACKED.encode(_Packed(block.doc_nos_B[held].tolist(), ids, packed_tokens, places))
 
 
 def encode_placed(block: Block, places: Places) -> bytes:
     """The block for the journal."""
     held = np.flatnonzero(block.held_B)
-    kept_B = places.places_B[held]
-    columns = [np.ascontiguousarray(kept_B[name]).tobytes() for name in PLACE.names or ()]
     ids = [block.ids[b] for b in held.tolist()]
     lengths = block.tokens.lengths()[held].tolist()
-    fact = _Placed(block.doc_nos_B[held].tolist(), ids, lengths, places.sources, (columns[0], columns[1], columns[2]))
+    fact = _Placed(block.doc_nos_B[held].tolist(), ids, lengths, places.sources, _columns_of(places, held))
     return _PLACED.encode(fact)
 
 
+def _columns_of(places: Places, held: NDArray[np.intp]) -> _Columns:
+    kept_B = places.places_B[held]
+    source, offset, row = (np.ascontiguousarray(kept_B[name]).tobytes() for name in PLACE.names or ())
+    return source, offset, row
+
+
+def _places_of(sources: tuple[str, ...], columns: _Columns) -> Places:
+    names = PLACE.names or ()
+    known = {name: np.frombuffer(column, PLACE[name]) for name, column in zip(names, columns, strict=True)}
+    places_B = np.zeros(len(known["row"]), PLACE)
+    for name, column_B in known.items():
+        places_B[name] = column_B
+    return Places(sources, places_B)
+
+
 def _decode(value: bytes) -> Block:
-    if value[0] != _BEGINS_PACKED:
+    if value[0] == _BEGINS_PLACED:
         return _decode_placed(_PLACED.decode(value))
     fact = _PACKED.decode(value)
     tokens = Ragged(fact.tokens.joined(), bounds_of(fact.tokens.lengths))
-    return Block(np.array(fact.doc_nos, np.int64), fact.ids, tokens, np.ones(len(fact.ids), np.bool_))
+    places = fact.places and _places_of(*fact.places)
+    return Block(np.array(fact.doc_nos, np.int64), fact.ids, tokens, np.ones(len(fact.ids), np.bool_), places)
 
 
 def _decode_placed(fact: _Placed) -> Block:
-    places_B = np.zeros(len(fact.ids), PLACE)
-    for name, column in zip(PLACE.names or (), fact.places, strict=True):
-        places_B[name] = np.frombuffer(column, PLACE[name])
     return Block(
         np.array(fact.doc_nos, np.int64),
         fact.ids,
         Ragged(np.zeros(0, np.uint32), bounds_of(fact.lengths)),
         np.ones(len(fact.ids), np.bool_),
-        Places(fact.sources, places_B),
+        _places_of(fact.sources, fact.places),
         is_read=False,
     )
 

@@ -116,13 +116,14 @@ class Topic:
 
 @given(st.data())
 def test_the_journal_gives_back_what_is_held_as_long_as_its_messages_are_there(data: st.DataObject) -> None:
-    held, journal, topic, alive, pinned = HeldDocuments(), Kept(), Topic(), set[int](), 0
+    held, journal, disk, topic, alive, pinned = HeldDocuments(), Kept(), Kept(), Topic(), set[int](), 0
     next_doc_no = 0
 
     def commit() -> None:
         epoch = Epoch(number=1, identity="{}")
         gather_changes((held,), epoch)
         journal.apply(list(epoch.journal_changes()))
+        disk.apply(list(epoch.changes()))
 
     for offset in range(data.draw(st.integers(1, 12))):
         doc_nos = list(range(next_doc_no, next_doc_no + data.draw(st.integers(1, 6))))
@@ -148,14 +149,15 @@ def test_the_journal_gives_back_what_is_held_as_long_as_its_messages_are_there(d
     assert needed >= pinned
     topic.messages = {offset: documents for offset, documents in topic.messages.items() if offset >= needed}
 
-    again = HeldDocuments()
+    on_same_disk, again = HeldDocuments(), HeldDocuments()
     again.read_placed = topic.read
-    journal.restore(again)
-    again.restore_holders(np.array(sorted(alive), np.int64), np.zeros(len(alive), np.int64))
+    for kept, restarted in ((disk, on_same_disk), (journal, again)):
+        kept.restore(restarted)
+        restarted.restore_holders(np.array(sorted(alive), np.int64), np.zeros(len(alive), np.int64))
 
-    assert sorted(again.numbers()) == sorted(alive)
-    assert all(again[doc_no].tokens.tolist() == held[doc_no].tokens.tolist() for doc_no in alive)
-    assert again.oldest_places() == held.oldest_places()
+        assert sorted(restarted.numbers()) == sorted(alive)
+        assert all(restarted[doc_no].tokens.tolist() == held[doc_no].tokens.tolist() for doc_no in alive)
+        assert restarted.oldest_places() == held.oldest_places()
 
 
 def test_a_message_that_is_gone_or_another_is_refused() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 
 from kernels.columns import Ragged, bounds_of
@@ -23,7 +24,14 @@ def test_a_block_comes_back_with_the_documents_that_are_held() -> None:
     again = BLOCKS.value.decode(BLOCKS.value.encode(block()))
     assert (again.doc_nos_B.tolist(), again.ids, again.is_read) == ([4, 9], ["a", "c"], True)
     assert [again.tokens[b].tolist() for b in range(2)] == [[70_000], [70_003, 70_004, 70_005]]
-    assert again.places is None
+    assert again.places is not None
+    assert again.places.places_B.tolist() == [(0, 1 << 40, 3), (0, 1 << 40, 250)]
+
+
+def test_a_block_of_a_state_that_knew_no_places_is_read() -> None:
+    packed = msgspec.msgpack.decode(BLOCKS.value.encode(block()))
+    again = BLOCKS.value.decode(msgspec.msgpack.encode(packed[:3]))
+    assert (again.doc_nos_B.tolist(), again.is_read, again.places) == ([4, 9], True, None)
 
 
 def test_the_journal_has_lengths_and_places_in_place_of_tokens() -> None:

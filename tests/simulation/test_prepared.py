@@ -15,7 +15,7 @@ from consumers.memory import CrashPoint, World
 from curatord.errors import StateError
 from daemon.prepared.preparer import Preparer, open_preparer
 from tests.simulation.test_simulation import NUM_ROWS, config_of, undisturbed
-from tests.simulation.world import ByChance, new_world, outcome, run, run_with_standbys
+from tests.simulation.world import ByChance, Retention, new_world, outcome, run, run_with_standbys
 
 
 @cache
@@ -57,15 +57,17 @@ def test_messages_cut_anywhere_and_sent_again_leave_no_trace(tmp_path: Path, pre
     rng = random.Random(prepared_seed)
     selecting = prepared_seed % 2 == 1
     world = new_world(prepared_seed % 4, NUM_ROWS, tmp_path)
-    send_as_workers(world, prepared_seed, selecting=selecting)
+    covers = send_as_workers(world, prepared_seed, selecting=selecting)
+    retention = Retention(world, covers, prepared_seed) if prepared_seed % 4 != 1 else None
     config = config_of(selecting, poll_documents=rng.randrange(1, 200), epoch_documents=rng.randrange(20, 300))
     crashes = {epoch: rng.choice(list(CrashPoint)) for epoch in range(1, 60) if rng.random() < 0.2}
 
     committing = ByChance(prepared_seed) if prepared_seed % 4 else None
     if prepared_seed % 5 == 4:
-        run_with_standbys(world, config, tmp_path, crashes, committing=committing)
+        run_with_standbys(world, config, tmp_path, crashes, committing=committing, retention=retention)
     else:
-        run(world, config, tmp_path, crashes=crashes, wipes=prepared_seed % 3 == 2, committing=committing)
+        wipes = rng.choice([0.0, 0.5, 1.0])
+        run(world, config, tmp_path, crashes=crashes, wipes=wipes, committing=committing, retention=retention)
 
     assert outcome(world) == undisturbed(prepared_seed % 4, selecting)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import suppress
 from dataclasses import dataclass
@@ -23,6 +23,7 @@ from curatord.sequence import EndOfStream, PackedSequence
 from daemon.app import build, encode_identity
 from daemon.config import Config, parse_config
 from daemon.loop import Hooks, Loop
+from daemon.pipeline import Pipeline
 from daemon.prepared.pool import Pool
 from daemon.restore import catch_up, take_in
 from daemon.signals import StopRequest
@@ -131,6 +132,35 @@ class ByChance(Executor):
         return late
 
 
+class Retention:
+    """Cuts the topic of prepared messages by chance, behind what was announced and an epoch that knew of it.
+
+    `covers` are the positions [first, end) of each message. What was not read, and committed, stays.
+    """
+
+    def __init__(self, world: World, covers: Sequence[tuple[int, int]], seed: int) -> None:
+        self._world, self._covers, self._rng = world, covers, random.Random(seed)
+        self._announced: dict[int, int] = {}  # by epoch: before which message all is pinned when it is committed
+        self.num_cut = 0
+
+    def work(self, loop: Loop, pipeline: Pipeline, broker: MemoryBroker) -> None:
+        """Between two polls."""
+        world, committed = self._world, broker.committed()
+        unread = next((at for at, (_, end) in enumerate(self._covers) if end > world.num_read), len(self._covers))
+        number = max((n for n in self._announced if committed is not None and n <= committed.epoch), default=None)
+        if number is not None and self._rng.random() < 0.5:
+            self.num_cut += max(0, self._announced[number] - world.prepared_start)
+            world.prepared_start = max(world.prepared_start, self._announced[number])
+        if self._rng.random() < 0.5:
+            world.prepared_safe = self._rng.randint(min(world.prepared_start, unread), unread)
+            pipeline.held.pin_unsafe(broker.retained_places)
+            self._announced[loop.epoch.number] = world.prepared_safe
+
+    def died(self) -> None:
+        """What an open epoch knew, nobody knows."""
+        self._announced.clear()
+
+
 @dataclass(frozen=True)
 class Outcome:
     """Everything that the world sees of a run."""
@@ -211,18 +241,20 @@ def run(
     folder: Path,
     *,
     crashes: dict[int, CrashPoint] | None = None,
-    wipes: bool = False,
+    wipes: float = 0.0,
     flush: bool = True,
     snapshots: Snapshots | None = None,
     committing: Executor | None = None,
     pool: Pool | None = None,
+    retention: Retention | None = None,
 ) -> int:
     """Run the daemon over a world until the input has ended, starting again after every crash; how many there were.
 
-    With `wipes` the disk is lost with every crash, and the state comes back from the journal. With `snapshots` it comes
-    back from the newest one first: they are taken between commits, and the journal is cut behind them.
+    `wipes` is the share of crashes with which the disk is lost, and the state comes back from the journal. With
+    `snapshots` it comes back from the newest one first: they are taken between commits, and the journal is cut behind
+    them.
     """
-    num_crashes = 0
+    num_crashes, lost = 0, random.Random(len(world.documents))
     while True:
         if snapshots is not None and not holds_state(state_folder(folder)):
             snapshots.restore(state_folder(folder))
@@ -236,9 +268,12 @@ def run(
         try:
             hooks = Hooks(committing=committing, pool=pool)
             loop = Loop(pipeline, broker, config.daemon, identity, lambda: 0.0, hooks)
-            loop.run(StopRequest(), flush=flush, on_rows=partial(cut_behind_snapshot, snapshots, store, broker))
+            between = partial(between_polls, loop, pipeline, broker, store, snapshots, retention)
+            loop.run(StopRequest(), flush=flush, on_rows=between)
         except Crash as crash:
             num_crashes += 1
+            if retention is not None:
+                retention.died()
             crashes = {epoch: point for epoch, point in (crashes or {}).items() if epoch != crash.epoch}
             continue
         else:
@@ -246,11 +281,26 @@ def run(
         finally:
             pipeline.close()
             store.close()
-            if wipes and num_crashes:
+            if num_crashes and lost.random() < wipes:
                 shutil.rmtree(folder)
 
 
-def cut_behind_snapshot(snapshots: Snapshots | None, store: Store, broker: MemoryBroker, rows: int = 0) -> None:
+def between_polls(
+    loop: Loop,
+    pipeline: Pipeline,
+    broker: MemoryBroker,
+    store: Store,
+    snapshots: Snapshots | None,
+    retention: Retention | None,
+    rows: int = 0,
+) -> None:
+    """The owner's housekeeping, and what the world does meanwhile."""
+    cut_behind_snapshot(snapshots, store, broker)
+    if retention is not None:
+        retention.work(loop, pipeline, broker)
+
+
+def cut_behind_snapshot(snapshots: Snapshots | None, store: Store, broker: MemoryBroker) -> None:
     """As the service does it: a snapshot, if there is none of this epoch, and the journal behind the older one goes."""
     if snapshots is None or not snapshots.begin(store):
         return
@@ -268,6 +318,7 @@ def run_with_standbys(
     crashes: dict[int, CrashPoint],
     snapshots: Snapshots | None = None,
     committing: Executor | None = None,
+    retention: Retention | None = None,
 ) -> int:
     """Like `run`, but with a standby that follows every epoch; it goes on when the owner dies, and a new one follows.
 
@@ -282,12 +333,14 @@ def run_with_standbys(
             while not owner.broker.ended():
                 owner.loop.step()
                 standby.follow()
-                cut_behind_snapshot(snapshots, owner.store, owner.broker)
+                between_polls(owner.loop, owner.pipeline, owner.broker, owner.store, snapshots, retention)
             owner.loop.flush()
             owner.loop.commit()
             owner.loop.settle()
         except Crash as crash:
             num_crashes += 1
+            if retention is not None:
+                retention.died()
             crashes = {epoch: point for epoch, point in crashes.items() if epoch != crash.epoch}
         else:
             standby.close()
