@@ -65,7 +65,7 @@ def _encode(block: Block) -> bytes:
         tokens_T = tokens_T[np.repeat(block.held_B, lengths_B)]
     ids = [block.ids[b] for b in held.tolist()]
     packed_tokens = TokenArrays.join(tokens_T, lengths_B[held].tolist())
-    places = block.places and (block.places.sources, _columns_of(block.places, held))
+    places = None if block.places is None else (block.places.sources, _columns_of(block.places, held))
     return _PACKED.encode(_Packed(block.doc_nos_B[held].tolist(), ids, packed_tokens, places))
 
 

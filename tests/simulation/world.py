@@ -141,7 +141,6 @@ class Retention:
     def __init__(self, world: World, covers: Sequence[tuple[int, int]], seed: int) -> None:
         self._world, self._covers, self._rng = world, covers, random.Random(seed)
         self._announced: dict[int, int] = {}  # by epoch: before which message all is pinned when it is committed
-        self.num_cut = 0
 
     def work(self, loop: Loop, pipeline: Pipeline, broker: MemoryBroker) -> None:
         """Between two polls."""
@@ -149,7 +148,6 @@ class Retention:
         unread = next((at for at, (_, end) in enumerate(self._covers) if end > world.num_read), len(self._covers))
         number = max((n for n in self._announced if committed is not None and n <= committed.epoch), default=None)
         if number is not None and self._rng.random() < 0.5:
-            self.num_cut += max(0, self._announced[number] - world.prepared_start)
             world.prepared_start = max(world.prepared_start, self._announced[number])
         if self._rng.random() < 0.5:
             world.prepared_safe = self._rng.randint(min(world.prepared_start, unread), unread)
@@ -157,7 +155,7 @@ class Retention:
             self._announced[loop.epoch.number] = world.prepared_safe
 
     def died(self) -> None:
-        """What an open epoch knew, nobody knows."""
+        """The owner is gone, and with it what its open epoch was to pin."""
         self._announced.clear()
 
 
