@@ -202,12 +202,14 @@ def run(arguments: argparse.Namespace) -> None:
         documents = Documents(first, COMMIT)
         take(indices, documents, found)
         end = first + COMMIT
+        began = time.thread_time()
         if not arguments.in_memory and indices.is_due(end):
-            began = time.thread_time()
             indices.seal(end)
-            spent = time.thread_time() - began
-            found.seal += spent
-            found.longest_seal = max(found.longest_seal, spent)
+        elif indices.has_merged():
+            indices.take_merged()
+        spent = time.thread_time() - began
+        found.seal += spent
+        found.longest_seal = max(found.longest_seal, spent)
         if end % arguments.slice == 0:
             disk = sum(path.stat().st_size for path in (store.folder / "runs").glob("*"))
             near = indices.near.num_bytes() + indices.near.survivors.tier.held_bytes

@@ -288,10 +288,16 @@ class Pipeline(FactOwner):
         self._is_loaded = True
 
     def seal_if_due(self, settle: Callable[[], None] = lambda: None) -> None:
-        """Move the indices to disk if they hold much in memory; `settle` waits until that is committed."""
+        """Move the indices to disk if they hold much in memory, and take the runs that were merged there.
+
+        `settle` waits until everything is committed.
+        """
         if self.indices.is_due(self.identify.next_doc_no):
             settle()
             self.indices.seal(self.identify.next_doc_no)
+        elif self.indices.has_merged():
+            settle()
+            self.indices.take_merged()
 
     def follow(self, changes: Iterable[Change], store: Store) -> None:
         """Another process committed an epoch, which the store has already: bring the indices along."""

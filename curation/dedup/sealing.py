@@ -61,7 +61,6 @@ class Indices:
     def seal(self, next_doc_no: int) -> None:
         """Everything in memory, all of which is committed, goes to disk. Raises `StorageError`."""
         folder = self.store.folder / FOLDER
-        before = manifest_of(self.store).names()
         try:
             folder.mkdir(exist_ok=True)
             for index in (self.ids, self.exact.texts, self.exact.urls):
@@ -71,9 +70,30 @@ class Indices:
         except OSError as error:
             raise explain_storage(error, folder) from error
         self.sealed_documents = next_doc_no
+        self._renew(folder)
+
+    def has_merged(self) -> bool:
+        """Whether there are merged runs to take."""
+        return any(tier.has_merged() for tier in self._tiers())
+
+    def take_merged(self) -> None:
+        """Merged runs take the places of those that they came from. Raises `StateError`, `StorageError`."""
+        folder = self.store.folder / FOLDER
+        try:
+            for tier in self._tiers():
+                if tier.has_merged():
+                    tier.take_merged()
+            sync(folder)
+        except OSError as error:
+            raise explain_storage(error, folder) from error
+        self._renew(folder)
+
+    def _renew(self, folder: Path) -> None:
+        """Tell of the files as they are now, and delete those that are not needed any more."""
         self._hold()
+        before = manifest_of(self.store).names()
         runs = {tier.kind: [run.path.name for run in tier.runs] for tier in self._tiers()}
-        manifest = Manifest(documents=next_doc_no, survivors=self.near.survivors.num_rows, runs=runs)
+        manifest = Manifest(documents=self.sealed_documents, survivors=self.near.survivors.num_rows, runs=runs)
         self._tell(manifest)
         self._clean(folder, manifest, before)
 

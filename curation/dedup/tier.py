@@ -53,10 +53,9 @@ class Tier:
     def seal(self, newest: Rows, folder: Path, number: int, *, oldest: int, gone_P: NDArray[np.uint8]) -> None:
         """Rows become the newest run; `number` tells its file from those before.
 
-        Runs are merged beside the loop, and the run that they became takes their place at a later seal. It has lost the
-        rows whose number is below `oldest`, or gone. Raises `StateError` if one of them is damaged.
+        Runs are merged beside the loop, until `take_merged`. What they become has lost the rows whose number is below
+        `oldest`, or gone.
         """
-        self._take_merged(wait=False)
         living = Living(oldest, gone_P if gone_P.any() else gone_P[:0])
         nothing = Rows(np.zeros((0, self._width), np.uint64), np.zeros_like(newest.bounds_H))
         path = folder / f"{self.kind}-{number}{RUN}"
@@ -64,12 +63,27 @@ class Tier:
         self.runs += [run] if len(run) else []
         self._begin_merge(living)
 
+    def has_merged(self) -> bool:
+        """Whether there is a merged run to take."""
+        return self._merge is not None and self._merge.is_done()
+
+    def take_merged(self) -> None:
+        """A merged run takes the place of those that it came from; it is waited for if it is under way.
+
+        Raises `StateError` if one of them was damaged, and `OSError`.
+        """
+        merge, self._merge = self._merge, None
+        if merge is None:
+            return
+        merged = merge.result()
+        first = self.runs.index(merge.runs[0])
+        self.runs[first : first + len(merge.runs)] = [merged] if len(merged) else []
+        self._begin_merge(merge.living)
+
     def settle(self) -> None:
-        """Wait until no run is to be merged. Raises as `seal`."""
+        """Wait until no run is to be merged. Raises as `take_merged`."""
         while self._merge is not None:
-            living = self._merge.living
-            self._take_merged(wait=True)
-            self._begin_merge(living)
+            self.take_merged()
 
     def _begin_merge(self, living: Living) -> None:
         """Merge the newest run with those before it that are not long enough, if no merge is under way."""
@@ -81,15 +95,6 @@ class Tier:
             size += len(self.runs[first])
         if first < len(self.runs) - 1:
             self._merge = Merge(self.runs[first:], living, self._value_bits)
-
-    def _take_merged(self, *, wait: bool) -> None:
-        merge = self._merge
-        if merge is None or not (wait or merge.is_done()):
-            return
-        self._merge = None
-        merged = merge.result()
-        first = self.runs.index(merge.runs[0])
-        self.runs[first : first + len(merge.runs)] = [merged] if len(merged) else []
 
     def hold(self, budget: int) -> None:
         """Hold directories in memory, the newest first, as far as the bytes reach."""

@@ -15,18 +15,18 @@ from curation.dedup.tier import Tier
 NOTHING_GONE = np.zeros(0, np.uint8)
 
 
-def test_runs_are_merged_beside_the_loop_and_count_from_a_later_seal_on(tmp_path: Path) -> None:
+def test_runs_are_merged_beside_the_loop_and_count_when_they_are_taken(tmp_path: Path) -> None:
     tier = Tier("tags", width=1, value_bits=32)
     words = np.sort(np.random.default_rng(4).integers(0, 1 << 63, 3_000_000, dtype=np.uint64))[:, None]
     tier.seal(on_one_shelf(words), tmp_path, 1, oldest=0, gone_P=NOTHING_GONE)
     tier.seal(on_one_shelf(words), tmp_path, 2, oldest=0, gone_P=NOTHING_GONE)
     assert [run.path.name for run in tier.runs] == ["tags-1.run", "tags-2.run"]
-    number = 3
-    while len(tier.runs) > 1:
-        tier.seal(on_one_shelf(words[:0]), tmp_path, number, oldest=0, gone_P=NOTHING_GONE)
-        number += 1
+    while not tier.has_merged():
         time.sleep(0.01)
-    assert len(tier.runs[0]) == 6_000_000
+    assert len(tier.runs) == 2
+    tier.take_merged()
+    assert [len(run) for run in tier.runs] == [6_000_000]
+    assert not tier.has_merged()
     assert tier.runs[0].path.name.startswith("tags-2.")
     assert tier.runs[0].path.name.endswith(".run")
     assert len(list(tmp_path.glob("*.merging"))) == 0
