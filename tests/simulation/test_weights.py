@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from consumers.broker import RawDocument
 from consumers.memory import CrashPoint, World
 from curatord.records import Retraction
 from curatord.sequence import PackedSequence
+from daemon.commands.explain import explain
 from tests.simulation.world import WORDS, make_config, new_world, outcome, run
 
 WEIGHED = {"input": {"fields": {"weight": "weight"}}}
@@ -74,6 +76,26 @@ def test_without_a_field_of_weights_no_sequence_has_any(tmp_path: Path) -> None:
     world = world_of(tmp_path)
     run(world, make_config(), tmp_path)
     assert all(sequence.weights_S is None and sequence.qualities_S is None for sequence in world.sequences)
+
+
+def test_explain_tells_the_weight_and_what_made_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    world = world_of(tmp_path)
+    # The tick after the first, which only teaches.
+    world.documents += [RawDocument("more", at, record(f"m{at}", 3.0)) for at in range(600)]
+    before = len(world.sequences)
+    weights = {"by": ["commonness"], "memory_mib": 1, "after_tokens": 1000}
+    run(world, make_config(**WEIGHED, weights=weights), tmp_path)
+    found = weights_of(world.sequences[before:])
+    name = next(name for name in (f"m{at}" for at in range(300, 600)) if name in found)
+    explain(name, tmp_path, as_json=False)
+    told = capsys.readouterr().out
+    match = re.search(r"weight +(\S+): (\S+) that it brought along x (\S+) by commonness x 1 / (\S+),", told)
+    assert match is not None, told
+    weight, given, factor, mean = map(float, match.groups())
+    assert {weight} == {float(f"{value:.3g}") for value in found[name]}
+    assert given == 3.0
+    assert weight == pytest.approx(given * factor / mean, rel=0.02)
+    assert re.search(r"commonness +perplexity \S+, entropy \S+ bits a token", told)
 
 
 def test_weights_that_were_given_before_a_restart_count_after_it(tmp_path: Path) -> None:
