@@ -111,7 +111,11 @@ class Store:
         access = AccessType.read_only(False) if read_only else AccessType.read_write()
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self._db = Rdict(str(folder), _options(), access_type=access)
+            # By itself it opens the families that the file of options names, which is written after the manifest: a
+            # process that is killed between the two leaves a family that would be missed.
+            known = Rdict.list_cf(str(folder)) if (folder / "CURRENT").exists() else []
+            opened = {family: _options() for family in known} or None
+            self._db = Rdict(str(folder), _options(), column_families=opened, access_type=access)
             families = [family for family in Rdict.list_cf(str(folder)) if family != _UNUSED_FAMILY]
             self._families = {family: self._db.get_column_family(family) for family in families}
             self._handles = {} if read_only else {f: self._db.get_column_family_handle(f) for f in families}

@@ -11,6 +11,7 @@ import atexit
 import mmap
 import secrets
 import threading
+import weakref
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -70,7 +71,7 @@ class Merge:
         self._stop = threading.Event()
         self._merged: RunFile | Exception | None = None
         self._thread = threading.Thread(target=self._run, name=f"merge {self._path.stem}", daemon=True)
-        atexit.register(self.stop)  # a thread in a kernel must not outlive the memory that it reads
+        _UNDER_WAY.add(self)
         self._thread.start()
 
     def is_done(self) -> bool:
@@ -80,7 +81,6 @@ class Merge:
     def result(self) -> RunFile:
         """The run that they became. Raises `StateError` if one was damaged, `OSError` as files do."""
         self._thread.join()
-        atexit.unregister(self.stop)
         if not isinstance(self._merged, RunFile):
             assert self._merged is not None
             raise self._merged
@@ -119,6 +119,17 @@ class Merge:
                 return Rows(np.zeros((0, width), np.uint64), bounds_H)
             memory = mmap.mmap(file.fileno(), 8 * width * num_rows, access=mmap.ACCESS_READ)
         return Rows(np.frombuffer(memory, np.uint64).reshape(num_rows, width), bounds_H)
+
+
+_UNDER_WAY: weakref.WeakSet[Merge] = weakref.WeakSet()
+
+
+def _stop_all() -> None:
+    for merge in list(_UNDER_WAY):
+        merge.stop()
+
+
+atexit.register(_stop_all)  # a thread in a kernel must not outlive the memory that it reads
 
 
 def write_run(

@@ -45,5 +45,7 @@ class HeadConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
             if limit is not None and not (0 <= limit <= 1 if self.file else math.isfinite(limit)):
                 scale = "a score of a model is between 0 and 1" if self.file else "it has to be a number"
                 raise ValueError(f"`{name}` = {limit}: {scale}")
+        if self.min is not None and self.max is not None and self.min > self.max:
+            raise ValueError(f"`min` = {self.min} is above `max` = {self.max}: nothing would be kept")
         if self.label and not self.file:
             raise ValueError("`label` is for a model of fastText: name it in `file`")

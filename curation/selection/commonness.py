@@ -38,6 +38,7 @@ class _Totals(msgspec.Struct, frozen=True, array_like=True):
     cells: int = 0  # of the sketch; 0 before there is one
     tokens: int = 0  # that were counted, halved with the counts
     next_row: int = 0  # of the cells that grew
+    seen: int = 0  # tokens that ever were counted
 
 
 _TOTALS: Facts[bytes, _Totals] = Facts(FAMILY, RAW, packed(_Totals), prefix=b"t")
@@ -53,6 +54,7 @@ class Sketch:
     def __init__(self, num_bytes: int) -> None:
         self.counts_C: NDArray[np.uint8] = lookup_table((num_bytes,), np.uint8)
         self._totals_2 = np.zeros(2, np.int64)  # tokens that were counted, cells that are not 0
+        self.num_seen = 0  # tokens that ever were counted
         self._next_row = 0
         self._new_rows: list[bytes] = []  # since the last commit
         self._num_grown_bytes = 0  # of all rows behind the pages
@@ -60,7 +62,7 @@ class Sketch:
 
     @property
     def num_tokens(self) -> int:
-        """Tokens that were counted."""
+        """Tokens that were counted, halved with the counts."""
         return int(self._totals_2[0])
 
     def measure_and_count(self, tokens: Sequence[Tokens], seeds_B: NDArray[np.uint64]) -> NDArray[np.float64]:
@@ -75,6 +77,7 @@ class Sketch:
         bounds_B1 = np.concatenate(([0], np.cumsum([len(array) for array in tokens])))
         grown_X = np.empty(6 * len(tokens_T), np.uint32)
         num_grown = measure_and_count(tokens_T, bounds_B1, seeds_B, self.counts_C, self._totals_2, nats_B2, grown_X)
+        self.num_seen += len(tokens_T)
         sorted_X = np.sort(grown_X[:num_grown])
         packed_N = np.empty(5 * num_grown, np.uint8)
         if num_grown:
@@ -103,7 +106,7 @@ class Sketch:
             rows, gone = self._pages(), self._stored
             self._num_grown_bytes, self._stored = 0, set()
         self._stored |= rows.keys()
-        totals = _Totals(len(self.counts_C), self.num_tokens, self._next_row)
+        totals = _Totals(len(self.counts_C), self.num_tokens, self._next_row, self.num_seen)
         changes: list[RowChange] = [(row, None) for row in sorted(gone - rows.keys())]
         return [*changes, *rows.items(), (_TOTALS.row(b""), _TOTALS.value.encode(totals))]
 
@@ -119,7 +122,7 @@ class Sketch:
         pages, grown = list(_PAGES.items(committed)), list(_GROWN.items(committed))
         self._stored = {*(_PAGES.row(number) for number, _ in pages), *(_GROWN.row(number) for number, _ in grown)}
         self._new_rows.clear()
-        self.counts_C[:], self._totals_2[:], self._next_row = 0, 0, totals.next_row
+        self.counts_C[:], self._totals_2[:], self._next_row, self.num_seen = 0, 0, totals.next_row, 0
         if totals.cells != len(self.counts_C):
             # So that the next commit writes pages, and removes all that is there.
             self._num_grown_bytes = MAX_GROWN_BYTES if self._stored else 0
@@ -130,6 +133,7 @@ class Sketch:
         for _, row in grown:
             self._grow(row)
         self._num_grown_bytes = sum(len(row) for _, row in grown)
+        self.num_seen = totals.seen
         self._totals_2[:] = totals.tokens, np.count_nonzero(self.counts_C)
 
     def _grow(self, row: bytes) -> None:

@@ -35,6 +35,7 @@ from state.token_arrays import Tokens
 
 DISCOUNT = 0.995 ** (1 / 200)  # by document, as the bandit's
 COMMONNESS = "commonness"
+MAX_WEIGHT = float(np.finfo(np.float32).max)
 
 Factor = Literal["commonness", "target"]
 
@@ -46,6 +47,10 @@ class Band(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """Least value of a document that is kept; unset for none."""
     max: Annotated[float, msgspec.Meta(ge=0)] | None = None
     """Highest value of a document that is kept; unset for none."""
+
+    def __post_init__(self) -> None:
+        if self.min is not None and self.max is not None and self.min > self.max:
+            raise ValueError(f"`min` = {self.min} is above `max` = {self.max}: nothing would be kept")
 
     @property
     def is_open(self) -> bool:
@@ -129,7 +134,7 @@ class Weighing(FactOwner):
             return Judged(tick.weights_B, {})
         nats_B2, is_warm = np.full((len(tick), 2), np.nan), True
         if self._sketch is not None:
-            is_warm = self._sketch.num_tokens >= self._config.after_tokens
+            is_warm = self._sketch.num_seen >= self._config.after_tokens
             nats_B2 = self._sketch.measure_and_count(tokens_of(tick.doc_nos_B), tick.keys_B)
         factors = self._factors(tick, nats_B2) if is_warm else {}
         products_B = np.ones(len(tick))
@@ -147,7 +152,8 @@ class Weighing(FactOwner):
             },
         )
         WEIGHED.put(epoch, tick_no, fact)
-        return Judged((tick.weights_B * (products_B / mean)).astype(np.float32), turned_away)
+        weights_B = np.minimum(tick.weights_B * (products_B / mean), MAX_WEIGHT)
+        return Judged(weights_B.astype(np.float32), turned_away)
 
     def _factors(self, tick: Tick, nats_B2: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
         """The factors by name, within their limits."""

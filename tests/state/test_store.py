@@ -72,3 +72,20 @@ def test_a_damaged_store_is_a_state_error_and_not_a_crash(tmp_path: Path) -> Non
 
     with pytest.raises(StateError, match="cannot be opened"):
         Store(tmp_path)
+
+
+def test_a_family_that_began_when_the_process_was_killed_is_opened(tmp_path: Path) -> None:
+    """RocksDB writes the file of options after the manifest; here it has not come to that."""
+    for family in ("guard", "clusters"):
+        options = {path.name: path.read_bytes() for path in tmp_path.glob("OPTIONS-*")}
+        store = Store(tmp_path)
+        store.apply([(family, b"k", b"v")])
+        store.close()
+    for path in tmp_path.glob("OPTIONS-*"):
+        path.unlink()
+    for name, content in options.items():
+        (tmp_path / name).write_bytes(content)
+    for read_only in (True, False):
+        store = Store(tmp_path, read_only=read_only)
+        assert [store.get(family, b"k") for family in ("guard", "clusters")] == [b"v", b"v"]
+        store.close()

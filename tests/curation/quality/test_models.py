@@ -20,6 +20,7 @@ def test_a_band_on_the_scale_of_the_scores_is_taken(given: dict[str, Any]) -> No
         ({"file": "web.head", "min": 2.5}, "`min` = 2.5: a score of a model is between 0 and 1"),
         ({"file": "web.head", "max": -0.1}, "`max` = -0.1: a score of a model is between 0 and 1"),
         ({"max": float("nan")}, "`max` = nan: it has to be a number"),
+        ({"min": 3.0, "max": 1.0}, "nothing would be kept"),
         ({"label": "__label__hq"}, "name it in `file`"),
     ],
 )

@@ -37,11 +37,13 @@ def test_a_restart_anywhere_changes_nothing(log_bytes: int, monkeypatch: pytest.
         assert np.array_equal(nats[0], nats[1], equal_nan=True)
         kept.apply(changes_of(again))
         assert one.sketch.num_tokens == again.sketch.num_tokens
+        assert one.sketch.num_seen == again.sketch.num_seen
         assert (one.sketch.counts_C == again.sketch.counts_C).all()
         if number % 3 == 2:
             again = Owner()
             again.sketch.load(kept)
             assert (one.sketch.counts_C == again.sketch.counts_C).all()
+    assert one.sketch.num_seen > 60_000 > one.sketch.num_tokens
     assert np.count_nonzero(one.sketch.counts_C) <= 0.05 * NUM_BYTES  # it was halved on the way
 
 
@@ -62,7 +64,7 @@ def test_a_sketch_of_another_size_begins_anew_and_leaves_nothing_of_the_old() ->
     kept.apply(changes_of(small))
     large = Owner(2 * NUM_BYTES)
     large.sketch.load(kept)
-    assert not large.sketch.num_tokens
+    assert not large.sketch.num_tokens + large.sketch.num_seen
     assert not large.sketch.counts_C.any()
     take(large, np.random.default_rng(5), 50)
     kept.apply(changes_of(large))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -117,6 +118,19 @@ def test_a_band_turns_away_what_is_beyond_it_and_the_fact_says_so(
     found = weighed_document(fact, 40 * 9)
     assert found is not None
     assert found.turned_away == reason
+
+
+def test_a_weight_stays_finite() -> None:
+    weighing, stream = Weighing(COUNTING), Stream()
+    for number in range(3):
+        tick = replace(tick_of(40 * number, [200] * 40), weights_B=np.full(40, 3e38, np.float32))
+        judged = weighing.weigh(tick, number, lambda doc_nos_B: stream.tokens(), Epoch(number=1, identity="{}"))
+        assert np.isfinite(judged.weights_B).all()
+
+
+def test_a_band_that_would_keep_nothing_is_refused() -> None:
+    with pytest.raises(ValueError, match="nothing would be kept"):
+        Band(min=5, max=2)
 
 
 def test_the_target_multiplies_and_several_factors_do_together() -> None:
