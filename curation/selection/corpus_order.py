@@ -49,6 +49,7 @@ class CorpusOrder(FactOwner):
         self._schedule = schedule
         self._seed = seed
         self._waiting = FactTable(_WAITING)
+        self._num_undecided = 0
         self._decided: list[tuple[int, int]] = []  # places and documents, the next one last
 
     def tables(self) -> tuple[Table, ...]:
@@ -59,10 +60,12 @@ class CorpusOrder(FactOwner):
         """These wait, too."""
         for doc_no, key in zip(doc_nos_B.tolist(), keys_B.tolist(), strict=True):
             self._waiting[doc_no] = _UNDECIDED, key
+        self._num_undecided += len(doc_nos_B)
 
     def remove(self, doc_no: int) -> None:
         """Forget a document that was retracted."""
-        self._waiting.pop(doc_no, None)
+        waited = self._waiting.pop(doc_no, None)
+        self._num_undecided -= waited is not None and waited[0] == _UNDECIDED
 
     def waiting(self) -> list[int]:
         """All documents that did not go out."""
@@ -70,6 +73,8 @@ class CorpusOrder(FactOwner):
 
     def undecided(self) -> NDArray[np.int64]:
         """Those without a place, in the order in which they came."""
+        if not self._num_undecided:
+            return np.zeros(0, np.int64)
         return np.array([doc_no for doc_no, (place, _) in self._waiting.items() if place == _UNDECIDED], np.int64)
 
     def decide(self, doc_nos_N: NDArray[np.int64], clusters_N: NDArray[np.int32]) -> None:
@@ -81,6 +86,7 @@ class CorpusOrder(FactOwner):
             order_N = order_N[::-1]
         for place, n in enumerate(order_N.tolist(), last + 1):
             self._waiting[int(doc_nos_N[n])] = place, int(keys_N[n])
+        self._num_undecided -= len(doc_nos_N)
         self._line_up()
 
     def take(self) -> NDArray[np.int64]:
@@ -99,6 +105,7 @@ class CorpusOrder(FactOwner):
 
     def restored(self, committed: FactSource) -> None:
         """The line again."""
+        self._num_undecided = sum(place == _UNDECIDED for place, _ in self._waiting.values())
         self._line_up()
 
     def _line_up(self) -> None:
