@@ -74,12 +74,15 @@ def _heard_of_copy(
     if copy == 0:
         _work_as_copy(items, work, writing)
     os.close(writing)
+    # `select` takes no descriptor beyond 1,023, and a large state has many files open.
+    to_hear = select.poll()
+    to_hear.register(reading, select.POLLIN)
     said = bytearray()
     has_ended = False
     try:
         heard_at = beaten_at = time.monotonic()
         while not has_ended and time.monotonic() - heard_at < SILENCE_S:
-            if select.select([reading], [], [], BEAT_S)[0]:
+            if to_hear.poll(1000 * BEAT_S):
                 heard_at = time.monotonic()
                 part = os.read(reading, 1 << 16)
                 has_ended = not part

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -103,3 +104,17 @@ def test_a_copy_that_ends_before_its_first_word_is_made_anew(
     fatal = first_fatal([1, 2, 3], ends_at_three(os.abort))
 
     assert (fatal is not None) is is_found
+
+
+def test_a_process_with_many_open_files_tries_rows_as_any_other() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard < 2000:
+        pytest.skip("this machine lets a process open too few files")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 2000), hard))
+    taken = [os.open(os.devnull, os.O_RDONLY) for _ in range(1100)]
+    try:
+        assert first_fatal([1, 2, 3], lambda item: None) is None
+    finally:
+        for descriptor in taken:
+            os.close(descriptor)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
