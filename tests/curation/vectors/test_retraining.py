@@ -25,7 +25,7 @@ from state.epoch import Epoch
 from state.token_arrays import Tokens
 from tests.kept import Kept
 
-CONFIG = EmbeddingConfig(warmup_documents=96)
+CONFIG = EmbeddingConfig(warmup_documents=96, multilingual="none")  # a second teacher would be asked about all of them
 TICK = 48
 
 ENGLISH = [
