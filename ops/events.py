@@ -294,8 +294,7 @@ class Events:
 
     def student_trained(self, *, version: int, **taught: object) -> None:
         """A version of the student embeds from now on. `taught`: how, by which teachers, a package to `install`."""
-        log = self._log.warning if "install" in taught else self._log.info
-        log("student_trained", version=version, **taught)
+        self._log.log(WARNING if "install" in taught else INFO, "student_trained", version=version, **taught)
 
     def tokenizer_chosen(self, *, library: str, slow_because: str) -> None:
         """This library makes ids from now on, the same as any other would; `slow_because` is for the slow ones."""
