@@ -138,6 +138,16 @@ def choose(flows_F, groups_G, emission, best_G):
 
 
 @njit(cache=True, nogil=True, boundscheck=False)
+def size_exponent(schedule, schedule_tokens, size_power, emitted_tokens):
+    """The power of the arrived tokens by which weights are multiplied: `size_power` with a `schedule` of 0, from 0 to 1
+    within `schedule_tokens` with 1, and the reverse with -1."""
+    if schedule == 0:
+        return size_power
+    exponent = min(1.0, emitted_tokens / schedule_tokens)
+    return 1.0 - exponent if schedule < 0 else exponent
+
+
+@njit(cache=True, nogil=True, boundscheck=False)
 def balance(
     flow_B,
     doc_nos_B,
@@ -161,9 +171,9 @@ def balance(
 ):
     """Push documents one after the other and emit what is owed; returns how many were emitted, evicted, finished.
 
-    Buffers have at least one slot more than `capacity` and than any flow's count. Weights are multiplied
-    by a power of the arrived tokens: `size_power` with a `schedule` of 0, from 0 to 1 within `schedule_tokens` with 1,
-    and the reverse with -1. Evicted documents were never emitted; finished ones were, and will not come again.
+    Buffers have at least one slot more than `capacity` and than any flow's count. Weights are multiplied by a power of
+    the arrived tokens (`size_exponent`). Evicted documents were never emitted; finished ones were, and will not come
+    again.
     """
     clock = clock_1[0]
     best_G = np.empty(len(groups_G), np.int64)
@@ -237,11 +247,7 @@ def balance(
             flow.ready_at = ready_at(held_W, flow.count, max_uses, gap)
 
             weight = flow.weight
-            exponent = size_power
-            if schedule != 0:
-                exponent = min(1.0, clock.emitted_tokens / schedule_tokens)
-                if schedule < 0:
-                    exponent = 1.0 - exponent
+            exponent = size_exponent(schedule, schedule_tokens, size_power, clock.emitted_tokens)
             if exponent != 0.0:
                 size = max(flow.arrived * num_born / clock.arrived, LEAST_SIZE)
                 weight *= size**exponent

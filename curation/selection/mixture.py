@@ -91,7 +91,7 @@ class Mixture(FactOwner):
         sources: Sequence[str],
     ) -> Balanced:
         """Take documents in, in order, and say what goes out for them. `keys_B` hash the document ids."""
-        if self._config.passes_through() or self._config.orders_corpus():
+        if self._config.gives_each_once():
             return self._pass_through(doc_nos_B)
         config = self._config
         groups = [0] * len(doc_nos_B) if len(self._patterns) == 1 else [self._group_of(source) for source in sources]
@@ -113,10 +113,7 @@ class Mixture(FactOwner):
             config.buffer_documents,
             config.gap,
             float(config.half_life_tokens),
-            SCHEDULES[config.schedule],
-            float(config.schedule_tokens),
-            # With such a rule losses say the shares of clusters, and no size does.
-            0.0 if config.rule != "none" and config.over == "clusters" else config.size_power,
+            *self._schedule(),
             emitted_X2,
             evicted_X,
             finished_X,
@@ -129,6 +126,13 @@ class Mixture(FactOwner):
         )
         self._touched.update(doc_nos_B.tolist(), emitted_doc_nos, balanced.evicted, balanced.finished)
         return balanced
+
+    def _schedule(self) -> tuple[int, float, float]:
+        """The schedule, its tokens, and the power of sizes without one, as the kernel takes them."""
+        config = self._config
+        # With such a rule losses say the shares of clusters, and no size does.
+        size_power = 0.0 if config.rule != "none" and config.over == "clusters" else config.size_power
+        return SCHEDULES[config.schedule], float(config.schedule_tokens), size_power
 
     def domain_of(self, source: str, cluster: int) -> str:
         """The part with losses of its own that a document belongs to, by name."""
@@ -153,7 +157,7 @@ class Mixture(FactOwner):
 
         Sources that are no pattern of the configuration belong to one, whose weight counts.
         """
-        if self._config.passes_through() or self._config.orders_corpus():
+        if self._config.gives_each_once():
             return False
         self._named.replace(dict(weights))
         return True
@@ -193,9 +197,7 @@ class Mixture(FactOwner):
         place = self._flows.get((group, cluster))
         if place is None or not flows_F["arrived"][place] > 0:
             return None
-        config, progress = self._config, float(self._clock_1["emitted_tokens"][0]) / self._config.schedule_tokens
-        power = {"static": config.size_power, "g2s": min(1.0, progress), "s2g": 1.0 - min(1.0, progress)}
-        exponent = 0.0 if config.rule != "none" and config.over == "clusters" else power[config.schedule]
+        exponent = deficit.size_exponent(*self._schedule(), float(self._clock_1["emitted_tokens"][0]))
         has_come_F = flows_F["arrived"] > 0
         wanted_F = np.where(has_come_F, flows_F["weight"] * flows_F["arrived"] ** exponent, 0.0)
         groups_G = np.where(self._groups_G["born"] > 0, self._groups_G["weight"], 0.0)

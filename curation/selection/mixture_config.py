@@ -64,7 +64,7 @@ class MixtureConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
             raise ValueError(
                 f'mixture.rule = "{self.rule}" compares with mixture.losses, which is empty: name a loss each'
             )
-        if self.rho == 1 and self.max_uses == 1 and (self.weights or self.rule != "none"):
+        if self.gives_each_once() and (self.weights or self.rule != "none"):
             raise ValueError(
                 "mixture.weights and rule choose between documents, but with rho = 1 and max_uses = 1 "
                 "every document goes out once: lower rho or raise max_uses"
@@ -85,10 +85,14 @@ class MixtureConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
             if name.startswith(CLUSTER_PREFIX) and not name.removeprefix(CLUSTER_PREFIX).isdecimal():
                 raise ValueError(f"mixture.weights: {name!r} must end in a cluster number, as in 'cluster:7'")
 
+    def gives_each_once(self) -> bool:
+        """Every document goes out once, and nothing is to be balanced."""
+        return self.rho == 1 and self.max_uses == 1
+
     def passes_through(self) -> bool:
         """Every document goes out once and at once."""
-        return self.rho == 1 and self.max_uses == 1 and self.schedule == "static"
+        return self.gives_each_once() and self.schedule == "static"
 
     def orders_corpus(self) -> bool:
         """Every document goes out once, when the input has ended."""
-        return self.rho == 1 and self.max_uses == 1 and self.schedule != "static"
+        return self.gives_each_once() and self.schedule != "static"
