@@ -192,11 +192,14 @@ class Compose:
     def _weigh(self, tick: Tick, documents: Accepted, epoch: Epoch) -> Tick:
         """Weights, and documents beyond a band turned away. What the target turned away is not counted."""
         weighed = self.weighing.weigh(tick, int(documents.ordinals_B[0]) // TICK_ORDINALS, self._tokens, epoch)
+        tick = replace(tick, weights_B=weighed.weights_B)
+        if not weighed.turned_away:
+            return tick
         kept_B = np.ones(len(tick), np.bool_)
         for reason, of_reason_B in weighed.turned_away.items():
             self._reject(tick.doc_nos_B[of_reason_B], reason)
             kept_B &= ~of_reason_B
-        return replace(tick, weights_B=weighed.weights_B).keep(kept_B)
+        return tick.keep(kept_B)
 
     def _sample(self, tick: Tick, last_doc_no: int, epoch: Epoch) -> Tick:
         """The bandit admits documents, and learns what they are worth."""
