@@ -116,7 +116,7 @@ class Store:
             known = Rdict.list_cf(str(folder)) if (folder / "CURRENT").exists() else []
             opened = {family: _options() for family in known} or None
             self._db = Rdict(str(folder), _options(), column_families=opened, access_type=access)
-            families = [family for family in Rdict.list_cf(str(folder)) if family != _UNUSED_FAMILY]
+            families = [family for family in known if family != _UNUSED_FAMILY]
             self._families = {family: self._db.get_column_family(family) for family in families}
             self._handles = {} if read_only else {f: self._db.get_column_family_handle(f) for f in families}
         except OSError as error:

@@ -84,9 +84,8 @@ class Merge:
         if not isinstance(self._merged, RunFile):
             assert self._merged is not None
             raise self._merged
-        path = self._path.with_name(self._path.name.removesuffix(MERGING) + RUN)
-        self._path.rename(path)
-        return RunFile(path)
+        self._merged.path = self._path.rename(self._path.with_suffix(RUN))
+        return self._merged
 
     def stop(self) -> None:
         """End soon, without a result."""
