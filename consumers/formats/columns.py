@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from consumers.formats.codec import LARGE_BYTES, cut_name
 from consumers.formats.fields import MAX_ID_BYTES, MAX_NUMBER, FieldNames
@@ -184,12 +184,16 @@ def _numbers(
     numbers_BG = np.full(kinds_BG.shape, np.nan, np.float32)
     for place in range(kinds_BG.shape[1]):
         spans_B2 = np.where((kinds_BG[:, place] == STRING)[:, None], 0, spans_BG2[:, place])
-        values = [float(digits) if digits else np.nan for digits in _strings(out, spans_B2)]
-        numbers_BG[:, place] = [value if abs(value) <= MAX_NUMBER else np.nan for value in values]
+        numbers_BG[:, place] = kept_numbers([float(digits or "nan") for digits in _strings(out, spans_B2)])
     are_plain_B = ((kinds_BG == ABSENT) | np.isfinite(numbers_BG)).all(axis=1)
     if has_weight:
         are_plain_B &= ~(numbers_BG[:, 0] < 0)
     return numbers_BG, are_plain_B
+
+
+def kept_numbers(values_B: ArrayLike) -> NDArray[np.float64]:
+    """Values as they are kept: NaN for those beyond `MAX_NUMBER`."""
+    return np.where(np.abs(values_B) <= MAX_NUMBER, values_B, np.nan)
 
 
 def _timestamps(moments: list[str], kinds_B: NDArray[np.uint8]) -> list[int]:

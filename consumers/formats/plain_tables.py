@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from consumers.formats.codec import cut_name
-from consumers.formats.columns import Columns
-from consumers.formats.fields import MAX_ID_BYTES, MAX_NUMBER, FieldNames
+from consumers.formats.columns import Columns, kept_numbers
+from consumers.formats.fields import MAX_ID_BYTES, FieldNames
 from consumers.formats.tables import column_at, paths_of
 from kernels.columns import PADDING, Texts
 
@@ -82,8 +82,7 @@ def _numbers(columns: Sequence[Any], num_rows: int) -> NDArray[np.float32]:
     numbers_BG = np.full((num_rows, len(columns)), np.nan, np.float32)
     for place, column in enumerate(columns):
         if column is not None:
-            values_B = column.to_numpy(zero_copy_only=False).astype(np.float64)
-            numbers_BG[:, place] = np.where(np.abs(values_B) <= MAX_NUMBER, values_B, np.nan)
+            numbers_BG[:, place] = kept_numbers(column.to_numpy(zero_copy_only=False).astype(np.float64))
     return numbers_BG
 
 
