@@ -8,11 +8,9 @@ others are ranked.
 
 from __future__ import annotations
 
-import os
 import random
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 from scipy.stats import spearmanr
@@ -20,10 +18,9 @@ from scipy.stats import spearmanr
 from curation.selection.commonness import Sketch
 from kernels.columns import join_texts
 from packing.tokenizer import TokenizerConfig, open_tokenizer
-from tests.corpus import read_zst_jsonl
+from tests.corpus import CORPORA, read_zst_jsonl
 from tests.kernels.test_ngram_sketch import exact_nats
 
-CORPORA = Path(os.environ.get("CURATORD_TEST_CORPORA", Path(__file__).parents[2] / "shared" / "corpora"))
 NAMES = (
     *("labelled/20newsgroups", "labelled/ag_news_test", "labelled/movie-reviews", "labelled/dclm-human-quality"),
     *("neardup/history-gesetze-docs", "neardup/history-peps-docs", "neardup/extractor-variants"),

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import normalized_mutual_info_score
 
-from benchmarks.embedding_clusters import CORPORA, embed
+from benchmarks.embedding_clusters import embed
 from curation.ticks import TICK_ORDINALS
 from curation.topics.clusters import Clusters, ClustersConfig
 from curation.vectors.embedder import Embedder, held_out
@@ -32,7 +32,7 @@ from curation.vectors.teacher import open_teacher
 from kernels.columns import join_texts
 from packing.tokenizer import TokenizerConfig, open_tokenizer
 from state.token_arrays import Tokens
-from tests.corpus import read_zst_jsonl
+from tests.corpus import CORPORA, read_zst_jsonl
 
 KINDS = ("arxiv-abstracts", "peps", "win32", "powershell-docs", "tldr", "gesetze-de", "arxiv-zh-llm")
 NUM_TRAINING, NUM_OTHER, NUM_TEST = 2048, 1024, 400

@@ -26,9 +26,8 @@ from curation.vectors.student import Student, train_student
 from curation.vectors.teacher import Teacher
 from kernels.columns import Ragged
 from state.token_arrays import Tokens
-from tests.corpus import read_zst_jsonl
+from tests.corpus import CORPORA, read_zst_jsonl
 
-CORPORA = Path(os.environ.get("CURATORD_TEST_CORPORA", Path(__file__).parents[2] / "shared" / "corpora"))
 FILES = {"20 Newsgroups": "20newsgroups", "AG News": "ag_news_test"}
 TRAINING_DOCUMENTS = 2048
 SEEDS = (0, 1, 2)

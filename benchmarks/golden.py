@@ -20,7 +20,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from benchmarks.web import CORPORA, shuffled_copy
+from benchmarks.web import shuffled_copy
+from tests.corpus import CORPORA
 
 CONFIGS = {
     "bandit and mixture off": "",

@@ -7,7 +7,6 @@ the development corpora (CURATORD_TEST_CORPORA names their folder).
 
 from __future__ import annotations
 
-import os
 import random
 import re
 import tempfile
@@ -29,9 +28,8 @@ from curation.vectors.teacher import open_teacher
 from kernels.columns import join_texts
 from packing.tokenizer import Tokenizer, TokenizerConfig, open_tokenizer
 from state.token_arrays import Tokens
-from tests.corpus import read_zst_jsonl
+from tests.corpus import CORPORA, read_zst_jsonl
 
-CORPORA = Path(os.environ.get("CURATORD_TEST_CORPORA", Path(__file__).parents[2] / "shared" / "corpora"))
 POSTS = "20newsgroups"
 MOST_OF_A_FILE = 3000
 PAGES = 150

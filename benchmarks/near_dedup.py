@@ -27,6 +27,7 @@ from datasketch import MinHash, MinHashLSH
 from benchmarks.texts import log_normal_texts
 from curation.dedup.near import NearDedup, NearDedupConfig
 from kernels.columns import join_texts
+from tests.corpus import CORPORA
 
 NUM_DOCUMENTS = 8_000
 REPEATS = 5
@@ -176,6 +177,6 @@ if __name__ == "__main__":
     if sys.argv[1:] == ["--memory"]:
         memory()
     else:
-        speed(Path(sys.argv[1]) if sys.argv[1:] else Path(__file__).parents[2] / "shared" / "corpora")
+        speed(Path(sys.argv[1]) if sys.argv[1:] else CORPORA)
         print(flush=True)
         subprocess.run([sys.executable, "-m", "benchmarks.near_dedup", "--memory"], check=True)

@@ -24,6 +24,7 @@ import zstandard
 from curation.dedup.near import NearDedup, NearDedupConfig
 from kernels.columns import join_texts
 from kernels.words import code_point_table, normal_form, scratch_arrays, word_hashes
+from tests.corpus import CORPORA
 
 SHINGLE_WORDS = 5
 ALIKE, UNLIKE = 0.8, 0.7
@@ -189,7 +190,6 @@ def main(corpora: Path, config: NearDedupConfig) -> None:
 
 
 if __name__ == "__main__":
-    default = Path(__file__).parents[2] / "shared" / "corpora"
     options = dict(argument.split("=") for argument in sys.argv[1:] if "=" in argument)
     folders = [argument for argument in sys.argv[1:] if "=" not in argument]
-    main(Path(folders[0]) if folders else default, msgspec.convert(options, NearDedupConfig, strict=False))
+    main(Path(folders[0]) if folders else CORPORA, msgspec.convert(options, NearDedupConfig, strict=False))

@@ -12,7 +12,6 @@ row whole; first-fit, written here after its description, cuts none. Speed is in
 from __future__ import annotations
 
 import argparse
-import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,10 +23,9 @@ from numpy.typing import NDArray
 from packing.packer import Packer
 from packing.packing_config import PackingConfig
 from packing.pieces import lengths
-from tests.corpus import read_zst_jsonl
+from tests.corpus import CORPORA, read_zst_jsonl
 from tests.packing.streams import Stream, give, log_normal, zipf_topics
 
-CORPORA = Path(os.environ.get("CURATORD_TEST_CORPORA", Path(__file__).parents[2] / "shared" / "corpora"))
 OPEN_BINS = 8  # torchtitan's default
 # Most padding without the final flush, in percent, that we hold ourselves to.
 GOALS = {

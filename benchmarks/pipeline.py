@@ -43,7 +43,6 @@ import msgspec
 
 from ops.phases import PhaseClock
 
-CORPORA = Path(os.environ.get("CURATORD_TEST_CORPORA", Path(__file__).parents[2] / "shared" / "corpora"))
 FILES = ("win32", "powershell-docs", "peps", "gesetze-de", "arxiv-abstracts", "books")
 TARGET_BYTES = 3700
 OVERSHOOT = 0.946  # a piece is complete once it has this share of the target; the last paragraph goes beyond
@@ -64,7 +63,7 @@ def chunks(target_bytes: int = TARGET_BYTES, after: int = 0) -> Iterator[str]:
 
     They go on where so many pieces of the largest size end.
     """
-    from tests.corpus import read_zst_jsonl
+    from tests.corpus import CORPORA, read_zst_jsonl
 
     def targets() -> Iterator[int]:
         for number in count():

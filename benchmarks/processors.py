@@ -22,8 +22,8 @@ from pathlib import Path
 
 from benchmarks.texts import log_normal_texts
 from state.store import Store, state_folder
+from tests.corpus import CORPORA
 
-CORPORA = Path(os.environ.get("CURATORD_TEST_CORPORA", Path(__file__).parents[2] / "shared" / "corpora"))
 CONFIG = """
 [embedding]
 warmup_documents = 256

@@ -18,8 +18,8 @@ from curation.quality.language import LanguageConfig, identify_languages
 from kernels.c4 import SENTENCE_END
 from kernels.columns import join_texts
 from kernels.quality import measure_documents
+from tests.corpus import CORPORA
 
-CORPORA = Path(__file__).parents[2] / "shared" / "corpora"
 NUM_DOCUMENTS = 4_000
 PEER_DOCUMENTS = 200
 BATCH_DOCUMENTS = 512

@@ -21,9 +21,8 @@ from curation.quality.language import LanguageConfig
 from curation.quality.rules import RULES
 from kernels.c4 import SENTENCE_END
 from kernels.columns import join_texts
-from tests.corpus import read_zst_jsonl
+from tests.corpus import CORPORA, read_zst_jsonl
 
-CORPORA = Path(__file__).parents[2] / "shared" / "corpora"
 FILES = (
     "web/powershell-docs", "web/peps", "web/cncf-glossary", "web/tldr", "web/win32", "web/gesetze-de",
     "web/arxiv-abstracts", "web/arxiv-zh-llm", "web/books", "crawl/extracted-text", "crawl/html-pages",

@@ -45,8 +45,7 @@ from packing.encoders import Encoder, TiktokenEncoder
 from packing.fast_encoder import CL100K, EXPRESSIONS, LONG_S, QWEN, FastEncoder, FastokensEncoder
 from packing.probes import EDGES, SENTENCES, probes
 from packing.tokenizer import Tokenizer, TokenizerConfig, open_tokenizer
-from tests.conftest import CORPORA
-from tests.corpus import read_zst_jsonl
+from tests.corpus import CORPORA, read_zst_jsonl
 
 BATCH_DOCUMENTS = 256
 CODE_CHARACTERS = 3600

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -26,9 +25,8 @@ from packing.tokenizer import TokenizerConfig, open_tokenizer
 from state.ledger import read_ledger
 from state.segments import read_segments
 from state.store import Store, state_folder
-from tests.corpus import read_zst_jsonl
+from tests.corpus import CORPORA, read_zst_jsonl
 
-CORPORA = Path(os.environ.get("CURATORD_TEST_CORPORA", Path(__file__).parents[2] / "shared" / "corpora"))
 # Largest share of padding, without the final flush.
 BOUNDS = {(4096, False): 0.005, (4096, True): 0.001, (32768, False): 0.0008, (32768, True): 0.0002}
 

@@ -16,6 +16,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 import curation.vectors.teacher
+from tests.corpus import CORPORA
 
 # The first example may compile a kernel; speed is measured in benchmarks, never here. Nothing is timed, the making of
 # examples on a busy machine neither. Examples are always the same, so that a failure can be repeated anywhere;
@@ -66,7 +67,6 @@ curation.vectors.teacher._open = {}  # type: ignore[assignment]
 OURS = ("curatord", "kafka")
 
 ROOT = Path(__file__).parents[1]
-CORPORA = ROOT.parent / "shared" / "corpora"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -92,10 +92,9 @@ def corpora() -> Path:
 
     CURATORD_TEST_CORPORA names another place for it.
     """
-    folder = Path(os.environ.get("CURATORD_TEST_CORPORA", CORPORA))
-    if folder.is_dir():
-        return folder
-    reason = f"the development corpora are not at {folder}; set CURATORD_TEST_CORPORA to their folder"
+    if CORPORA.is_dir():
+        return CORPORA
+    reason = f"the development corpora are not at {CORPORA}; set CURATORD_TEST_CORPORA to their folder"
     if os.environ.get("CI"):
         pytest.fail(reason)
     pytest.skip(reason)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import zstandard
+
+CORPORA = Path(os.environ.get("CURATORD_TEST_CORPORA", Path(__file__).parents[2] / "shared" / "corpora"))
 
 
 def read_zst_jsonl(path: Path) -> Iterator[dict[str, Any]]:

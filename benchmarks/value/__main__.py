@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -42,8 +41,8 @@ from benchmarks.value.world import (
     n_gram_score,
     prepare,
 )
+from tests.corpus import CORPORA
 
-CORPORA = Path(os.environ.get("CURATORD_TEST_CORPORA", Path(__file__).parents[3] / "shared" / "corpora"))
 CLEANING_TOKENS, SELECTING_TOKENS, TRAINING_TOKENS = 2_000_000, 1_000_000, 614_400
 RATES = (1.0, 0.25)
 SHARE = "share of the tokens"  # that an arm could give; below 1 it trains on less than its control

@@ -29,7 +29,7 @@ from benchmarks.value.stream import Streamed
 from consumers.broker import RawDocument, RawFeedback
 from curation.scoring.checkpoint import Checkpoint
 from curation.scoring.scorers import INFLUENCE, Scorers
-from curatord.adapters.rows import NO_TARGET, rows
+from curatord.adapters.rows import rows, weights_of
 from curatord.feedback import Reporter
 from curatord.records import encode_feedback
 from curatord.sequence import PackedSequence
@@ -139,8 +139,7 @@ class Loop:
 
     def _step(self, batch: list[PackedSequence]) -> None:
         arrays, step = rows(batch), self._training.num_steps
-        weights_BL = (arrays.labels_BL != NO_TARGET).astype(np.float32)
-        losses_BL = self._training.step(arrays.input_ids_BL, weights_BL)
+        losses_BL = self._training.step(arrays.input_ids_BL, weights_of(arrays))
         self._mailbox.report(losses_BL, batch, step=step, shifted=True, skipped=False)
         self._mailbox.flush()
         if self._scorers is not None and step % CHECKPOINT_STEPS == CHECKPOINT_STEPS - 1:

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 from kafka import KafkaProducer
 
-from tests.conftest import CORPORA
+from tests.corpus import CORPORA
 from tests.integration.audit import replay
 from tests.integration.lane import Instance, Lane
 from tests.integration.maven_broker import MavenBroker
