@@ -29,7 +29,8 @@ from daemon.config import Config
 from daemon.prepared.columns import Prepared, Reader, stretches
 from daemon.stages.compose import Compose
 from daemon.stages.decide import Decide
-from daemon.stages.deciding_options import DECIDED_WITH, DecidedWith, deciding_options, with_options
+from daemon.stages.decided_with import DECIDED_WITH, DecidedWith, with_options
+from daemon.stages.deciding_options import deciding_options
 from daemon.stages.feedback import FeedbackJoin
 from daemon.stages.identify import Identify, Run
 from daemon.stages.ticks import Ticks

@@ -31,7 +31,7 @@ def rounds(clusters_N: NDArray[np.integer], keys_N: NDArray[np.uint64], *, seed:
     """The documents from general to specific: a round after another, each with one of every cluster that has one left.
 
     >>> rounds(np.array([7, 7, 7, 2]), np.arange(4, dtype=np.uint64)).tolist()
-    [3, 0, 1, 2]
+    [0, 3, 2, 1]
     """
     within_N = np.lexsort((draw(keys_N, seed=seed, purpose="corpus order"), clusters_N))
     sorted_N = clusters_N[within_N]

@@ -30,7 +30,7 @@ from daemon.commands.explain_selection import (
 )
 from daemon.commands.read_state import Damage, HeldPiece, buffered_documents, held_pieces, opened_for_reading
 from daemon.commands.screen import show
-from daemon.stages.deciding_options import options_at
+from daemon.stages.decided_with import options_at
 from packing.placements import placements_of
 from packing.sampled import SAMPLED
 from state.common_facts import DEAD_LETTERS, RETRACTED, TICKED

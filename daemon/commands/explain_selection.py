@@ -13,7 +13,6 @@ from curation.quality.rules import RULE_NAMES
 from curation.selection.arms import SHARED as ARMS_SHARED
 from curation.selection.bandit import Bandit, BanditConfig
 from curation.selection.loss_shares import LossShares
-from curation.selection.mixture import Mixture
 from curation.selection.mixture_config import MixtureConfig
 from curation.selection.reward_sources import ORDER, TARGET
 from curation.selection.target_facts import SHARED as TARGET_SHARED
@@ -121,6 +120,8 @@ def balanced(store: FactSource, options: Mapping[str, str], source: str, cluster
     config = msgspec.convert(tree, MixtureConfig)
     if config.passes_through():
         return None
+    from curation.selection.mixture import Mixture  # compiles kernels, which is for states that have one
+
     mixture, shares = Mixture(config), LossShares(config.rule, config.losses)
     restore_stages((mixture, shares), store)
     mixture.begin_tick()

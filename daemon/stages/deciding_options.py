@@ -12,26 +12,16 @@ from typing import Any
 import msgspec
 
 from daemon.config import Config, toml_value
+from daemon.stages.decided_with import DECIDED_WITH
 from state.common_facts import NEXT_ORDINAL
-from state.facts import FactSource, packed, single
+from state.facts import FactSource
 
-MAX_RECORDS = 100  # that are remembered: the newest changes
 # The sections that say how documents are found, decided and made into sequences; the others say how the process works.
 SECTIONS = (
     *("input", "output", "dedup", "quality", "language", "tokenizer"),
     *("embedding", "clusters", "target", "bandit", "feedback", "mixture", "weights", "packing"),
 )
 BESIDES = ("output.max_wait_s",)
-
-
-class DecidedWith(msgspec.Struct, frozen=True, array_like=True):
-    """These options held from the row with this ordinal on; values as TOML has them."""
-
-    from_ordinal: int
-    options: dict[str, str]
-
-
-DECIDED_WITH = single("options", packed(list[DecidedWith]))  # oldest first
 
 
 class Difference(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,19 +50,6 @@ def deciding_options(config: Config) -> dict[str, str]:
     for section in SECTIONS:
         add(section, getattr(config, section))
     return found
-
-
-def with_options(records: Sequence[DecidedWith], options: dict[str, str], from_ordinal: int) -> list[DecidedWith]:
-    """The same records, and that these options hold from now on."""
-    if records and records[-1].options == options:
-        return list(records)
-    return [*records, DecidedWith(from_ordinal, options)][-MAX_RECORDS:]
-
-
-def options_at(committed: FactSource, ordinal: int) -> dict[str, str]:
-    """The options that the row with this ordinal was decided with; none where they are forgotten."""
-    records = [record for record in DECIDED_WITH.get(committed, None) or [] if record.from_ordinal <= ordinal]
-    return records[-1].options if records else {}
 
 
 def differences(committed: FactSource, config: Config) -> list[Difference]:

@@ -60,11 +60,11 @@ class Topic:
     is_away: bool = False
     values: list[bytes] = field(default_factory=list)
 
-    def send(self, messages: Mapping[int, tuple[bytes, int]]) -> int:
+    def send(self, partition: int, message: bytes, end: int) -> int:
         if self.is_away:
             raise BrokerUnavailable("away")
-        self.values += [value for value, _ in messages.values()]
-        return 1
+        self.values.append(message)
+        return len(message)
 
 
 @pytest.fixture(scope="module")

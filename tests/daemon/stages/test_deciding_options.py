@@ -7,18 +7,8 @@ from pathlib import Path
 import msgspec
 
 from daemon.config import Config, parse_config
-from daemon.stages.deciding_options import (
-    BESIDES,
-    DECIDED_WITH,
-    MAX_RECORDS,
-    SECTIONS,
-    DecidedWith,
-    Difference,
-    deciding_options,
-    described,
-    differences,
-    with_options,
-)
+from daemon.stages.decided_with import DECIDED_WITH, DecidedWith, with_options
+from daemon.stages.deciding_options import BESIDES, SECTIONS, Difference, deciding_options, described, differences
 from state.common_facts import NEXT_ORDINAL
 from state.epoch import Epoch
 from state.store import Store
@@ -50,14 +40,6 @@ def test_rows_that_were_not_read_with_an_option_are_not_counted(tmp_path: Path) 
 
     assert differences(store, Config()) == []
     store.close()
-
-
-def test_the_newest_changes_are_kept() -> None:
-    records: list[DecidedWith] = []
-    for number in range(MAX_RECORDS + 5):
-        records = with_options(records, {"a": str(number)}, number)
-
-    assert [record.from_ordinal for record in records] == list(range(5, MAX_RECORDS + 5))
 
 
 def test_every_section_is_one_that_decides_or_says_how_the_process_works() -> None:
