@@ -96,7 +96,7 @@ def _pages(corpora: Path, language: str, count: int) -> tuple[list[str], list[st
     return english, other
 
 
-@pytest.mark.parametrize(("language", "least"), [("ko", 0.9), ("zh", 0.7)])
+@pytest.mark.parametrize(("language", "least"), [("ko", 0.9), ("zh", 0.65)])
 def test_a_page_finds_the_english_one_about_the_same(both: Teacher, corpora: Path, language: str, least: float) -> None:
     english, other = _pages(corpora, language, 60)
     nearest = (both.encode(other) @ both.encode(english).T).argmax(axis=1)
