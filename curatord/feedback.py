@@ -12,6 +12,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from curatord.no_loss import without_loss
 from curatord.records import Feedback, encode_feedback
 from curatord.sequence import NO_LOSS, PackedSequence
 
@@ -29,13 +30,14 @@ def segment_losses(
     """Σ NLL and number of targets of every segment of a batch, one sequence after another.
 
     `losses_BL[b, t]` is the loss, in nats, with which token t of row b was predicted; with `shifted`, token t + 1. The
-    first token of a segment is no target, nor is any of a segment without loss; what stands there, and behind the last
-    token, is not looked at.
+    first token of a segment is no target, nor is any without loss; what stands there, and behind the last token, is not
+    looked at.
     Raises ValueError if there are not as many rows as sequences, or a row is too short.
     """
     if losses_BL.ndim != 2 or len(losses_BL) != len(batch):
         raise ValueError(f"losses of shape {losses_BL.shape} for {len(batch)} sequences: one row each is needed")
-    sums, targets = [], []
+    sums: list[NDArray[np.float64]] = []
+    targets: list[NDArray[np.int64]] = []
     for losses_L, sequence in zip(losses_BL, batch, strict=True):
         lengths_S = sequence.segment_lengths_S.astype(np.int64)
         needed = int(lengths_S.sum()) - shifted
@@ -50,13 +52,19 @@ def segment_losses(
         losses_T[int(shifted) :] = losses_L[:needed]
         starts_S = np.cumsum(lengths_S) - lengths_S
         losses_T[starts_S] = 0.0
+        targets_S: NDArray[np.int64] = lengths_S - 1
+        if sequence.no_loss_R2 is not None:
+            muted_T = without_loss(sequence.no_loss_R2, len(losses_T))
+            losses_T[muted_T] = 0.0
+            muted_T[starts_S] = False  # these are no targets anyway
+            targets_S = targets_S - np.add.reduceat(muted_T.astype(np.int64), starts_S)
         sums_S = np.add.reduceat(losses_T, starts_S)
-        targets_S = np.where(sequence.segment_flags_S & NO_LOSS, 0, lengths_S - 1)
+        targets_S = np.where(sequence.segment_flags_S & NO_LOSS, 0, targets_S)
         sums.append(np.where(targets_S > 0, sums_S, 0.0))
         targets.append(targets_S)
     return (
         np.concatenate(sums or [np.zeros(0)]).astype(np.float32),
-        np.concatenate(targets or [np.zeros(0)]).astype(np.uint32),
+        np.concatenate(targets or [np.zeros(0, np.int64)]).astype(np.uint32),
     )
 
 

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from curatord.errors import CorruptSequence, GenerationEnded, RetentionLost, SequenceGap, StreamError
+from curatord.no_loss import Ranges
 from curatord.sequence import EndOfStream, PackedSequence
 from curatord.source import Bounds, Found, Plan, missing
 
@@ -32,7 +33,7 @@ _LISTS = (
     "propensities",
 )
 # Columns that a shard has where there is something to say.
-_ADDED = ("weights", "qualities")
+_ADDED = ("weights", "qualities", "no_loss")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -73,14 +74,19 @@ class _Rows:
             tokenizer_digest=self.tokenizer_digest,
             weights_S=self._added("weights", row),
             qualities_S=self._added("qualities", row),
+            no_loss_R2=self._no_loss(row),
         )
 
-    def _added(self, name: str, row: int) -> NDArray[np.float32] | None:
+    def _added(self, name: str, row: int) -> NDArray[Any] | None:
         if name not in self.lists:
             return None
         bounds, values = self.lists[name]
-        part: NDArray[np.float32] = values[bounds[row] : bounds[row + 1]]
+        part: NDArray[Any] = values[bounds[row] : bounds[row + 1]]
         return part
+
+    def _no_loss(self, row: int) -> Ranges | None:
+        bounds = self._added("no_loss", row)
+        return bounds.view(np.uint32).reshape(-1, 2) if bounds is not None and len(bounds) else None
 
 
 class FolderSource:

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curatord.errors import CorruptSequence
+from curatord.no_loss import Ranges, are_ranges
 
 # Bits of a segment's flags.
 HEAD_PRESENT = 1  # the segment starts where its document starts
@@ -43,7 +44,9 @@ _DOC_HASH_BYTES = 16
 
 # Sections in the order in which we write them: tokens, the columns with one value a segment, ids or hashes of ids.
 _TOKENS, _DOC_IDS, _DOC_HASHES = 1, 13, 5  # tags; 6 and 7 are reserved for what docs/pseq.md says
-_WEIGHTS, _QUALITIES = 11, 12  # behind all others, and only where there is something to say
+# Behind all others, and only where there is something to say: values a segment, and ranges of tokens.
+_WEIGHTS, _QUALITIES, _NO_LOSS_RANGES = 11, 12, 14
+_ADDED = {_WEIGHTS: (_F32, "<f4"), _QUALITIES: (_F32, "<f4"), _NO_LOSS_RANGES: (_U32, "<u4")}
 _COLUMNS = {
     "lengths": (2, _U32, "<u4"),
     "flags": (3, _U8, "u1"),
@@ -52,7 +55,7 @@ _COLUMNS = {
     "policies": (9, _U32, "<i4"),
     "propensities": (10, _F32, "<f4"),
 }
-_ORDER = (_TOKENS, *(tag for tag, _, _ in _COLUMNS.values()), _DOC_IDS, _DOC_HASHES, _WEIGHTS, _QUALITIES)
+_ORDER = (_TOKENS, *(tag for tag, _, _ in _COLUMNS.values()), _DOC_IDS, _DOC_HASHES, *_ADDED)
 _NUM_SECTIONS = 8
 # A body is never smaller: heads, two bytes a token, and a segment's values with the length of its id.
 _LEAST_BYTES, _LEAST_TOKEN_BYTES, _LEAST_SEGMENT_BYTES = _NUM_SECTIONS * _SECTION.size, 2, 25
@@ -77,6 +80,7 @@ class PackedSequence(msgspec.Struct, frozen=True, kw_only=True, gc=False):  # no
     weights_S: NDArray[np.float32] | None = None  # what the loss of a segment is multiplied by; None: 1 everywhere
     qualities_S: NDArray[np.float32] | None = None  # of its document, 0 (worst) to 1; None: not told
     doc_hashes_S16: NDArray[np.uint8] | None = None  # xxh3_128 of the ids, in place of ids that were too long to send
+    no_loss_R2: Ranges | None = None  # tokens of the row that the trainer should not learn from; None: there are none
 
     @property
     def is_filler(self) -> bool:
@@ -102,10 +106,11 @@ def encode_sequence(sequence: PackedSequence, *, tokenizer_digest: int, vocabula
     else:
         ids = [doc_id.encode("utf-8", "surrogatepass") for doc_id in sequence.doc_ids]
         names = _section(_DOC_IDS, _BYTES, struct.pack(f"<{len(ids)}I", *map(len, ids)) + b"".join(ids))
+    told = {_WEIGHTS: sequence.weights_S, _QUALITIES: sequence.qualities_S, _NO_LOSS_RANGES: sequence.no_loss_R2}
     added = [
-        _section(tag, _F32, values_S.astype("<f4", copy=False).tobytes())
-        for tag, values_S in ((_WEIGHTS, sequence.weights_S), (_QUALITIES, sequence.qualities_S))
-        if values_S is not None
+        _section(tag, dtype, values.astype(kind, copy=False).tobytes())
+        for (tag, values), (dtype, kind) in zip(told.items(), _ADDED.values(), strict=True)
+        if values is not None
     ]
     body = b"".join((*tokens, block, *names, *chain.from_iterable(added)))
     header = _HEADER.pack(
@@ -185,6 +190,7 @@ def decode_sequence(record: bytes | memoryview) -> PackedSequence:
         weights_S=added.get(_WEIGHTS),
         qualities_S=added.get(_QUALITIES),
         doc_hashes_S16=_doc_hashes(body.names, num_segments) if body.names_tag == _DOC_HASHES else None,
+        no_loss_R2=_no_loss(added.get(_NO_LOSS_RANGES), num_tokens),
     )
 
 
@@ -236,7 +242,7 @@ def _section(tag: int, dtype: int, payload: bytes | memoryview) -> tuple[bytes, 
 
 def _read(
     view: memoryview, start: int, num_sections: int, num_tokens: int, num_segments: int
-) -> tuple[_Body, dict[int, NDArray[np.float32]]] | None:
+) -> tuple[_Body, dict[int, NDArray[Any]]] | None:
     """The sections that every record has, and the others by tag; None if one lacks or does not hold what it should."""
     body = _body(view, start, num_tokens, num_segments) if num_sections >= _NUM_SECTIONS else None
     if body is None or (num_sections > _NUM_SECTIONS and not _ends_with_ours(view, body.end, num_sections)):
@@ -280,27 +286,40 @@ def _body(view: memoryview, start: int, num_tokens: int, num_segments: int) -> _
 
 
 def _ends_with_ours(view: memoryview, start: int, num_sections: int) -> bool:
-    """Whether no section but weights and qualities follows those that every record has."""
+    """Whether no section but those that we add follows those that every record has."""
     for _ in range(num_sections - _NUM_SECTIONS):
         if start + _SECTION.size > len(view):
             return False
         tag, _, _, nbytes = _SECTION.unpack_from(view, start)
-        if tag not in (_WEIGHTS, _QUALITIES):
+        if tag not in _ADDED:
             return False
         start += _SECTION.size + nbytes + -nbytes % 8
     return start == len(view)
 
 
-def _added(view: memoryview, start: int, num_segments: int) -> dict[int, NDArray[np.float32]] | None:
-    """The sections from `start` to the end, by tag; None if one does not hold a number a segment."""
-    found: dict[int, NDArray[np.float32]] = {}
+def _added(view: memoryview, start: int, num_segments: int) -> dict[int, NDArray[Any]] | None:
+    """The sections from `start` to the end, by tag; None if one holds neither a number a segment nor whole ranges."""
+    found: dict[int, NDArray[Any]] = {}
     while start < len(view):
         tag, dtype, _, nbytes = _SECTION.unpack_from(view, start)
-        if dtype != _F32 or nbytes != 4 * num_segments:
+        wanted, kind = _ADDED[tag]
+        fits = nbytes % 8 == 0 if tag == _NO_LOSS_RANGES else nbytes == 4 * num_segments
+        start += _SECTION.size
+        if dtype != wanted or not fits or start + nbytes > len(view):
             return None
-        found[tag] = np.frombuffer(view, "<f4", num_segments, start + _SECTION.size)
-        start += _SECTION.size + nbytes + -nbytes % 8
+        found[tag] = np.frombuffer(view, kind, nbytes // 4, start)
+        start += nbytes + -nbytes % 8
     return found
+
+
+def _no_loss(bounds: NDArray[Any] | None, num_tokens: int) -> Ranges | None:
+    """The ranges of a section. Raises `CorruptSequence` if they are none of so many tokens."""
+    ranges_R2 = None if bounds is None else bounds.reshape(-1, 2)
+    if ranges_R2 is not None and not are_ranges(ranges_R2, num_tokens):
+        raise CorruptSequence(
+            f"section {_NO_LOSS_RANGES} holds ranges without loss that are none of {num_tokens} tokens"
+        )
+    return ranges_R2
 
 
 def _rearranged(view: memoryview, start: int, count: int) -> memoryview:

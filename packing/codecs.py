@@ -19,6 +19,9 @@ class Decoder(Protocol):
     def decode(self, tokens_T: NDArray[np.int64]) -> str:
         """Text of the tokens; control tokens and those that are not in the vocabulary have none."""
 
+    def ends(self, tokens_T: NDArray[np.int64], text: str) -> NDArray[np.int64] | None:
+        """Where each token of a text ends in its UTF-8, (T,); None if these are not the text's tokens."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Codec:
@@ -37,6 +40,10 @@ class Codec:
         """Text of the tokens; control tokens have none."""
         return self.decoder.decode(tokens_T - self.shift)
 
+    def ends(self, tokens_T: NDArray[np.int64], text: str) -> NDArray[np.int64] | None:
+        """Where each token of a text ends in its UTF-8, (T,), of a document without BOS and EOS; None if unknown."""
+        return self.decoder.ends(tokens_T - self.shift, text)
+
 
 @dataclass(frozen=True, slots=True)
 class BytesDecoder:
@@ -47,6 +54,10 @@ class BytesDecoder:
     def decode(self, tokens_T: NDArray[np.int64]) -> str:
         known_T = tokens_T[(tokens_T >= 0) & (tokens_T < len(self.tokens))]
         return b"".join([self.tokens[token] for token in known_T.tolist()]).decode("utf-8", "replace")
+
+    def ends(self, tokens_T: NDArray[np.int64], text: str) -> NDArray[np.int64] | None:
+        lengths_T = np.array([len(self.tokens[token]) for token in tokens_T.tolist()], np.int64)
+        return np.cumsum(lengths_T) if lengths_T.sum() == len(text.encode()) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +70,10 @@ class HuggingFaceDecoder:
         text: str = self.tokenizer.decode(tokens_T.tolist(), skip_special_tokens=True)
         return text
 
+    def ends(self, tokens_T: NDArray[np.int64], text: str) -> NDArray[np.int64] | None:
+        encoding = self.tokenizer.encode(text, add_special_tokens=False)
+        return _ends_in_bytes(text, [end for _, end in encoding.offsets]) if encoding.ids == tokens_T.tolist() else None
+
 
 @dataclass(frozen=True, slots=True)
 class SentencePieceDecoder:
@@ -70,6 +85,19 @@ class SentencePieceDecoder:
         known_T = tokens_T[(tokens_T >= 0) & (tokens_T < self.processor.get_piece_size())]
         text: str = self.processor.decode(known_T.tolist())
         return text
+
+    def ends(self, tokens_T: NDArray[np.int64], text: str) -> NDArray[np.int64] | None:
+        found = self.processor.encode(text, return_type="offset_mapping")
+        return _ends_in_bytes(text, [end for _, end in found["offsets"]]) if found["ids"] == tokens_T.tolist() else None
+
+
+def _ends_in_bytes(text: str, ends: Sequence[int]) -> NDArray[np.int64]:
+    """Places in characters as places in UTF-8, none before the one before it."""
+    code_points = np.frombuffer(text.encode("utf-32-le"), np.uint32)
+    limits = np.array([0x80, 0x800, 0x10000])
+    places = np.concatenate(([0], np.cumsum(1 + np.searchsorted(limits, code_points, "right"))))
+    found: NDArray[np.int64] = np.maximum.accumulate(places[ends]) if len(ends) else np.zeros(0, np.int64)
+    return found
 
 
 def _framed(tokens: Ragged[np.uint32], shift: np.uint32, bos: int, eos: int) -> Ragged[np.uint32]:

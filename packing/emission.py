@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from curatord.sequence import HEAD_PRESENT, TAIL_PRESENT, PackedSequence
 from kernels.columns import bounds_of
 from packing.held import HeldDocuments
+from packing.no_loss import ranges_of
 from packing.pieces import lengths
 from packing.placements import Placements, place
 from packing.rows import Rows
@@ -55,6 +56,10 @@ class Emission:
         tokens_T = np.concatenate(parts) if parts else np.zeros(0, np.uint32)
         token_bounds = bounds_of(lengths_S)[rows.bounds_R1].tolist()
         doc_ids = self._held.ids(pieces_S["doc_no"])
+        muted_T = self._held.muted(pieces_S["doc_no"], pieces_S["start"], lengths_S)
+        if muted_T is not None:
+            # No targets anyway: so a record of many segments has few ranges, and keeps its limit.
+            muted_T[bounds_of(lengths_S)[:-1]] = False
         is_tail_S = pieces_S["end"] == pieces_S["num_tokens"]
         flags_S = (pieces_S["start"] == 0) * np.uint8(HEAD_PRESENT) | is_tail_S * np.uint8(TAIL_PRESENT)
         lengths_u32_S, starts_S = lengths_S.astype(np.uint32), pieces_S["start"].astype(np.uint32)
@@ -83,6 +88,9 @@ class Emission:
                     propensities_S=propensities_S[first:end],
                     weights_S=weights_S[first:end] if has_weights else None,
                     qualities_S=qualities_S[first:end] if has_weights else None,
+                    no_loss_R2=None
+                    if muted_T is None or not muted_T[start:stop].any()
+                    else ranges_of(muted_T[start:stop]),
                 )
             )
         return sequences

@@ -21,9 +21,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curatord.errors import StateError
+from curatord.no_loss import Ranges
 from kernels.columns import Ragged, bounds_of
 from ops.readings import Gauges
 from packing.held_blocks import BLOCKS, Block, encode_placed
+from packing.no_loss import NO_LOSS, muted_tokens
 from packing.places import Places, ReadPlaced, join_places
 from packing.sampled import HELD, SAMPLED, Sampled
 from state.epoch import Epoch
@@ -71,12 +73,13 @@ class HeldDocuments(FactOwner):
         self._documents_H = np.zeros(_LEAST_PLACES, _DOCUMENT)
         self._blocks = FactTable(BLOCKS)
         self._sampled = FactTable(SAMPLED)
+        self._no_loss = FactTable(NO_LOSS)
         self._next_block = 0
         self._thinned: set[int] = set()  # blocks that documents left since the last commit
 
     def tables(self) -> tuple[Table, ...]:
-        """The documents, and what their ticks said."""
-        return self._blocks, self._sampled
+        """The documents, what their ticks said, and which of their tokens have no loss."""
+        return self._blocks, self._sampled, self._no_loss
 
     def __len__(self) -> int:
         return len(self._held())
@@ -191,6 +194,17 @@ class HeldDocuments(FactOwner):
         """The result of a document's tick, if it was to be remembered."""
         return self._sampled.get(doc_no)
 
+    def mute(self, doc_no: int, ranges_R2: Ranges) -> None:
+        """These tokens of a document carry no loss, in all its uses."""
+        if len(ranges_R2):
+            self._no_loss[doc_no] = ranges_R2
+
+    def muted(
+        self, doc_nos_S: DocNos, starts_S: NDArray[np.int64], lengths_S: NDArray[np.int64]
+    ) -> NDArray[np.bool_] | None:
+        """Which tokens of parts of documents, side by side, carry no loss, (T,); None if all do."""
+        return muted_tokens(self._no_loss, doc_nos_S, starts_S, lengths_S) if len(self._no_loss) else None
+
     def hold(self, doc_nos_S: DocNos, times_S: NDArray[np.int64]) -> None:
         """More holders."""
         np.add.at(self._all()["holders"], self._places(doc_nos_S), times_S)
@@ -231,9 +245,10 @@ class HeldDocuments(FactOwner):
                 self._thinned.add(number)
             else:
                 del self._blocks[number]
-        if len(self._sampled):
+        if len(self._sampled) or len(self._no_loss):
             for doc_no in self._doc_nos_H[places].tolist():
                 self._sampled.pop(doc_no, None)
+                self._no_loss.pop(doc_no, None)
 
     def before_commit(self) -> None:
         """Gather what is left of sparse blocks into a new one."""

@@ -14,10 +14,12 @@ import xxhash
 from numpy.typing import NDArray
 
 from curatord.errors import ConfigError, first_line
+from curatord.no_loss import Ranges
 from kernels.columns import Ragged, Texts, join_texts
 from ops.hub import hub_file
 from packing.codecs import Codec
 from packing.fast_encoder import FastEncoder
+from packing.no_loss import ranges_of_tokens
 from packing.tokenizer_files import is_sentencepiece, tokenizer_file, unreadable
 from packing.vocabularies import Vocabulary, read_huggingface, read_sentencepiece, read_tekken, read_tiktoken
 
@@ -106,6 +108,18 @@ class Tokenizer:
         either end becomes U+FFFD.
         """
         return self.codec.decode(np.asarray(tokens_T, np.int64))
+
+    def ranges_of_tokens(self, tokens_T: NDArray[np.integer], text: str, bytes_R2: NDArray[np.integer]) -> Ranges:
+        """The tokens of a document, BOS and EOS included, that have a byte in one of these ranges of its text.
+
+        All of them where a library does not say which token stands for which characters.
+        """
+        framed_T = np.asarray(tokens_T, np.int64)
+        first, end = int(self.bos_id is not None), len(framed_T) - int(self.eos_id is not None)
+        ends_T = self.codec.ends(framed_T[first:end], text)
+        if ends_T is None:
+            return np.array([[0, len(framed_T)]], np.uint32)
+        return ranges_of_tokens(ends_T, bytes_R2) + np.uint32(first)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

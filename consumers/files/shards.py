@@ -64,6 +64,11 @@ def sequence_table(sequences: Sequence[PackedSequence]) -> pa.Table:
                 for sequence, values_S in zip(sequences, kept, strict=True)
             ]
             columns[name] = _list_column(parts, np.float32)
+    if [sequence for sequence in sequences if sequence.no_loss_R2 is not None]:
+        nothing = np.zeros(0, np.uint32)
+        columns["no_loss"] = _list_column(
+            [nothing if s.no_loss_R2 is None else s.no_loss_R2.reshape(-1) for s in sequences], np.int32
+        )
     metadata = {
         b"curatord.schema": SCHEMA_VERSION,
         b"curatord.generation": str(sequences[0].generation).encode(),

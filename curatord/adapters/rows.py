@@ -5,8 +5,8 @@ Shapes: B sequences of a batch, L positions of a row, S segments.
 - Positions count from 0 in every segment: from this, trainers see where a document begins. The pad tail is one more
   segment, which counts on; zeros there would make every pad token a segment of its own.
 - Labels are the tokens themselves, for trainers that shift them, and -100 where there is no target: at the first token
-  of a segment, at padding, and in segments without loss. With `shifted` they are the next tokens, and it is the last
-  token of a segment that has none.
+  of a segment, at padding, and in segments and ranges without loss. With `shifted` they are the next tokens, and it is
+  the last token of a segment that has none.
 - Weights lie as labels do: what the loss at a label is multiplied by. They are there if a sequence of the batch has
   any.
 """
@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curatord.errors import UnsafeTraining
+from curatord.no_loss import without_loss
 from curatord.sequence import NO_LOSS, PackedSequence
 
 NO_TARGET = -100  # what every trainer leaves out of its loss
@@ -121,6 +122,8 @@ def refuse_weights(batch: Sequence[PackedSequence], way_out: str) -> None:
 def _labels(sequence: PackedSequence, lengths_S: NDArray[np.int64], shifted: bool) -> NDArray[np.int64]:
     labels_T = sequence.tokens_T.astype(np.int64)
     ends_S = np.cumsum(lengths_S)
+    if sequence.no_loss_R2 is not None:
+        labels_T[without_loss(sequence.no_loss_R2, len(labels_T))] = NO_TARGET
     if shifted:
         labels_T[:-1] = labels_T[1:]
     # Segments may be empty in theory; of those, neither first nor last token is theirs.

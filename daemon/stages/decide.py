@@ -5,7 +5,7 @@ Cheap stages come before expensive ones, those without memory before those with.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,7 +65,7 @@ class Decide:
         batch = self._drop_near_duplicates(batch, run, verdicts, epoch)
         batch = self._hold_out(batch, run, verdicts, epoch)
         enter(Stage.TOKENIZE)
-        accepted = self._tokenize(batch, run, verdicts)
+        accepted = self._tokenize(batch, run, verdicts, {})
         enter("record")
         self.record.record(run, verdicts, epoch)
         return accepted
@@ -136,8 +136,13 @@ class Decide:
             self.hold_out.keep(run.documents, row, epoch)
         return batch.keep(~held_out_B)
 
-    def _tokenize(self, batch: Batch, run: Run, verdicts: Verdicts) -> Accepted:
-        """Accepted, if there are tokens, which are held."""
+    def _tokenize(
+        self, batch: Batch, run: Run, verdicts: Verdicts, no_loss: Mapping[int, NDArray[np.int64]]
+    ) -> Accepted:
+        """Accepted, if there are tokens, which are held.
+
+        `no_loss` has the parts [first, end) of texts, in bytes, that carry no loss, (R, 2), by document.
+        """
         tokens, places = self.prepare.encode(batch, run), self.prepare.places(batch, run)
         num_tokens_B = tokens.lengths()
         has_tokens_B = num_tokens_B > 0
@@ -149,6 +154,10 @@ class Decide:
             self.ledger.tokens_accepted += int(num_tokens_B.sum())
             kept = Ragged(tokens.values_T, bounds_of(num_tokens_B))
             self.held.add(batch.doc_nos_B, batch.ids, kept, places and places.take(has_tokens_B))
+            for row, doc_no in enumerate(batch.doc_nos_B.tolist()):
+                if doc_no in no_loss:
+                    ranges_R2 = self.prepare.tokenizer.ranges_of_tokens(kept[row], batch.texts[row], no_loss[doc_no])
+                    self.held.mute(doc_no, ranges_R2)
         qualities_B, languages, scores_BM = verdicts.measured(batch.doc_nos_B, self.prepare.quality.model_names)
         return Accepted(
             ordinals_B=batch.ordinals_B,

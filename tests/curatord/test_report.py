@@ -54,6 +54,19 @@ def test_sums_are_those_of_every_target_one_by_one(
     assert num_targets.tolist() == expected_targets
 
 
+@pytest.mark.parametrize("shifted", [False, True])
+def test_losses_in_ranges_without_loss_do_not_count(shifted: bool) -> None:
+    losses_BL = np.arange(1, 13 - shifted, dtype=np.float64)[None]
+    losses_BL[0, 6 - shifted] = np.nan
+    no_loss_R2 = np.array([[0, 1], [2, 5], [6, 8]], np.uint32)  # two first tokens among them
+    sequence = replace(of_lengths([4, 5, 3], [3, 3, 3 | NO_LOSS]), no_loss_R2=no_loss_R2)
+
+    sums, num_targets = segment_losses(losses_BL, [sequence], shifted=shifted)
+
+    assert num_targets.tolist() == [1, 2, 0]
+    assert sums.tolist() == [2 - shifted, 6 + 9 - 2 * shifted, 0]
+
+
 def test_one_bad_loss_spoils_its_own_segment_alone() -> None:
     losses_BL = np.ones((1, 12))
     losses_BL[0, [0, 4, 6]] = np.nan  # two first tokens, and one that is a target

@@ -158,6 +158,27 @@ def test_weights_and_qualities_are_there_where_they_are_told(
         assert record == encode_sequence(plain, tokenizer_digest=0, vocabulary_size=131_072)
 
 
+@pytest.mark.parametrize("ranges", [[], [[0, 8]], [[1, 2], [4, 7]]])
+@pytest.mark.parametrize("order", [range(10), range(9, -1, -1)])
+def test_ranges_without_loss_come_out_as_they_went_in(ranges: list[list[int]], order: Sequence[int]) -> None:
+    plain = sequence_of([3, 4, 1])
+    no_loss_R2 = np.array(ranges, np.uint32).reshape(-1, 2)
+    sequence = msgspec.structs.replace(plain, no_loss_R2=no_loss_R2, qualities_S=np.zeros(3, np.float32))
+    record = encode_sequence(sequence, tokenizer_digest=0, vocabulary_size=131_072)
+
+    assert read_by_the_page(record)["14"] == no_loss_R2.reshape(-1).tolist()
+    decoded = decode_sequence(with_sections(record, [sections_of(record)[place] for place in order]))
+    assert decoded.no_loss_R2 is not None
+    assert decoded.no_loss_R2.tolist() == ranges
+
+
+@pytest.mark.parametrize("ranges", [[[2, 2]], [[0, 9]], [[0, 2], [2, 4]], [[3, 4], [0, 1]]])
+def test_ranges_that_are_none_of_the_row_are_refused(ranges: list[list[int]]) -> None:
+    sequence = msgspec.structs.replace(sequence_of([3, 4, 1]), no_loss_R2=np.array(ranges, np.uint32))
+    with pytest.raises(CorruptSequence, match="ranges without loss"):
+        decode_sequence(encode_sequence(sequence, tokenizer_digest=0, vocabulary_size=131_072))
+
+
 def test_weights_beside_a_section_that_is_not_known() -> None:
     weights_S = np.array([0.5, 2.0], np.float32)
     sequence = msgspec.structs.replace(sequence_of([3, 4]), weights_S=weights_S)

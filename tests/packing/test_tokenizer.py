@@ -513,6 +513,13 @@ def test_a_model_of_sentencepiece_keeps_its_ids_and_its_control_tokens_to_itself
     assert example_of_loss(tokenizer) is not None
     assert tokenizer.decode([5, 1 << 20]) == ""
 
+    text = "Maß und «déjà vu» 東京, and the rest"
+    [ids] = encode(tokenizer, [text])
+    first = text.encode().index("東".encode())
+    [[begin, end]] = tokenizer.ranges_of_tokens(np.array(ids), text, np.array([[first, first + 6]])).tolist()
+    assert tokenizer.decode(ids[begin:end]) == "東京"
+    assert tokenizer.ranges_of_tokens(np.array(ids), text[1:], np.array([[0, 1]])).tolist() == [[0, len(ids)]]
+
 
 def test_without_the_package_a_model_of_sentencepiece_says_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

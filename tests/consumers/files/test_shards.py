@@ -66,6 +66,19 @@ def test_weights_and_qualities_are_columns_where_a_row_has_them(tmp_path: Path) 
     assert not {"weights", "qualities"} & set(pq.read_schema(tmp_path / "plain").names)
 
 
+def test_ranges_without_loss_are_a_column_where_a_row_has_them(tmp_path: Path) -> None:
+    ranges_R2 = np.array([[0, 2], [5, 63]], np.uint32)
+    sequences = [sequence(0, [3, 60]), replace(sequence(1, [63]), no_loss_R2=ranges_R2), sequence(2, [])]
+    write_sequences(tmp_path / shard_name(sequences), sequences)
+
+    rows = pq.read_table(tmp_path / shard_name(sequences)).to_pylist()
+    assert [row["no_loss"] for row in rows] == [[], [0, 2, 5, 63], []]
+    found = [sequence.no_loss_R2 for sequence in PackedStream(tmp_path)]
+    assert [None if ranges is None else ranges.tolist() for ranges in found] == [None, ranges_R2.tolist(), None]
+    write_sequences(tmp_path / "plain", [sequence(0, [3])])
+    assert "no_loss" not in pq.read_schema(tmp_path / "plain").names
+
+
 def test_the_same_rows_are_the_same_bytes(tmp_path: Path) -> None:
     for name in ("a", "b"):
         write_sequences(tmp_path / name, [sequence(0, [3, 60]), sequence(1, [64])])

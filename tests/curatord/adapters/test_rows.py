@@ -109,3 +109,18 @@ def test_a_reader_without_torch_stays_light() -> None:
     )
 
     assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT).stdout == "set()\n"
+
+
+@pytest.mark.parametrize("shifted", [False, True])
+def test_tokens_in_ranges_without_loss_are_no_targets(shifted: bool) -> None:
+    for seq_no in range(8):
+        sequence = marked(seq_no)
+        muted_T = np.random.default_rng(seq_no).random(len(sequence.tokens_T)) < 0.5
+        edges = np.flatnonzero(np.diff(muted_T, prepend=False, append=False)).astype(np.uint32)
+        plain = rows([sequence], shifted=shifted).labels_BL[0]
+        labels = rows([replace(sequence, no_loss_R2=edges.reshape(-1, 2))], shifted=shifted).labels_BL[0]
+
+        for place, (before, after) in enumerate(zip(plain.tolist(), labels.tolist(), strict=True)):
+            token = place + shifted  # of which the label stands here
+            is_muted = token < len(muted_T) and bool(muted_T[token])
+            assert after == (-100 if is_muted else before)
