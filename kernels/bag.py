@@ -20,9 +20,9 @@ One thread, fixed order: equal inputs give equal bits on one machine.
 import numpy as np
 from llvmlite import ir
 from numba import njit, types
-from numba.core import cgutils
 from numba.extending import intrinsic
 
+from kernels.addresses import fetch_line
 from kernels.simd import I32, I64, element_pointer, load_block
 
 LANES = 64
@@ -64,10 +64,7 @@ def _add_rows(typing_context, table, starts, first, last, column, sums):
             for d in range(0, COLUMNS, LANES):
                 place = builder.add(builder.add(start, args[4]), ir.Constant(I64, d))
                 pointer = element_pointer(context, builder, signature.args[0], args[0], place)
-                kind = ir.FunctionType(ir.VoidType(), [pointer.type, I32, I32, I32])
-                prefetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
-                # To be read, into all caches, as data.
-                builder.call(prefetch, [pointer, *(ir.Constant(I32, value) for value in (0, 3, 1))])
+                fetch_line(builder, pointer)
 
         before, loop = builder.block, builder.append_basic_block("row")
         after = builder.append_basic_block("done")

@@ -27,6 +27,7 @@ from numba import float32, types, uint64
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
+from kernels.addresses import fetch_line
 from kernels.characters import (
     COMPOSES,
     LETTER,
@@ -37,7 +38,7 @@ from kernels.characters import (
     code_point,
     leaf,
 )
-from kernels.simd import I8, I32, I64, element_pointer, popcount, range_mask, splat
+from kernels.simd import I32, I64, element_pointer, popcount, range_mask, splat
 from kernels.text_masks import low_bits
 
 SEGMENTS = 8
@@ -65,14 +66,6 @@ LOWEST_EXPONENT = -25.0  # languages less probable than e^-25 do not count
 HALVES = ir.VectorType(ir.IntType(16), LANES)
 WORDS = ir.VectorType(I32, LANES)
 FLOATS = ir.VectorType(ir.FloatType(), LANES)
-
-
-def fetch_line(builder, pointer):
-    """Ask for the cache line that is pointed to."""
-    pointer = builder.bitcast(pointer, I8.as_pointer())
-    function_type = ir.FunctionType(ir.VoidType(), [pointer.type, I32, I32, I32])
-    function = builder.module.declare_intrinsic("llvm.prefetch", [pointer.type], function_type)
-    builder.call(function, [pointer, ir.Constant(I32, 0), ir.Constant(I32, 3), ir.Constant(I32, 1)])
 
 
 @intrinsic

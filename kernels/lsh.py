@@ -35,8 +35,8 @@ import numpy as np
 from numba import njit, uint32, uint64
 from numpy.typing import NDArray
 
-from kernels.addresses import load_64, prefetch_address
-from kernels.lsh_table import home_of_tag, is_taken, leaf, make_entry, prefetch, read_bucket
+from kernels.addresses import load_64, prefetch, prefetch_address
+from kernels.lsh_table import home_of_tag, is_taken, leaf, make_entry, read_bucket
 from kernels.sealed_survivors import first_row_not_before, is_sketch_whole, number_of
 from kernels.sketch import compare
 from kernels.sorted_rows import ROWS, are_whole, find_rows, is_set, prefetch_cell, prefetch_rests, shelved

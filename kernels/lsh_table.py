@@ -13,9 +13,9 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
-from llvmlite import ir
-from numba import njit, types, uint32, uint64
-from numba.extending import intrinsic
+from numba import njit, uint32, uint64
+
+from kernels.addresses import prefetch
 
 leaf = njit(cache=True, nogil=True, boundscheck=False, _nrt=False)
 
@@ -23,22 +23,6 @@ SLOT_BITS: Final = 26
 SLOT_MASK: Final = (1 << SLOT_BITS) - 1
 SHELVES: Final = 1 << (32 - SLOT_BITS)  # at most
 BLOCK: Final = 4096  # places of the table that one step of its growth lifts
-
-
-@intrinsic
-def prefetch(typing_context, array, index):
-    """Ask for the cache line of `array[index]`."""
-
-    def codegen(context, builder, signature, args):
-        pointer = context.make_array(signature.args[0])(context, builder, args[0]).data
-        pointer = builder.bitcast(builder.gep(pointer, [args[1]]), ir.IntType(8).as_pointer())
-        i32 = ir.IntType(32)
-        kind = ir.FunctionType(ir.VoidType(), [pointer.type, i32, i32, i32])
-        function = builder.module.declare_intrinsic("llvm.prefetch", [pointer.type], kind)
-        builder.call(function, [pointer, ir.Constant(i32, 0), ir.Constant(i32, 3), ir.Constant(i32, 1)])
-        return context.get_dummy_value()
-
-    return types.void(array, types.int64), codegen
 
 
 @leaf

@@ -20,7 +20,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels.ngram_sketch import grow, halve, measure_and_count, pack_gaps, unpack_gaps
+from kernels.gaps import pack_gaps, unpack_gaps
+from kernels.ngram_sketch import grow, halve, measure_and_count
 from ops.memory import lookup_table
 from state.fact_table import RowChange
 from state.facts import NUMBER, RAW, Facts, FactSource, Family, packed

@@ -1,4 +1,4 @@
-"""The sketch ranks documents as exact counts of all their n-grams do, and its cells come back from their gaps."""
+"""The sketch ranks documents as exact counts of all their n-grams do."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
 from kernels.ngram_sketch import (
@@ -20,8 +18,6 @@ from kernels.ngram_sketch import (
     grow,
     halve,
     measure_and_count,
-    pack_gaps,
-    unpack_gaps,
 )
 from tests.corpus import read_zst_jsonl
 
@@ -109,11 +105,3 @@ def test_counts_of_many_are_right_within_their_steps_and_halving_halves_them() -
     assert log_count - LOG_COUNTS_256[counts_C[:SINGLE_CELLS].max()] == pytest.approx(np.log(2), abs=0.02)
     ones_C = np.full(8, HALF, np.uint8)
     assert halve(ones_C) == 0
-
-
-@given(st.lists(st.integers(0, 2**28), max_size=50))
-def test_numbers_come_back_from_their_gaps(numbers: list[int]) -> None:
-    sorted_X = np.sort(np.array(numbers, np.uint32))
-    packed_N, found_X = np.empty(5 * len(numbers), np.uint8), np.empty(5 * len(numbers), np.uint32)
-    size = pack_gaps(sorted_X, packed_N)
-    assert found_X[: unpack_gaps(packed_N[:size], found_X)].tolist() == sorted_X.tolist()
