@@ -76,7 +76,7 @@ class Sketch:
             return nats_B2
         tokens_T = np.concatenate(tokens).astype(np.uint32, copy=False)
         bounds_B1 = np.concatenate(([0], np.cumsum([len(array) for array in tokens])))
-        grown_X = np.empty(6 * len(tokens_T), np.uint32)
+        grown_X = np.empty(6 * len(tokens_T) + 1, np.uint32)
         num_grown = measure_and_count(tokens_T, bounds_B1, seeds_B, self.counts_C, self._totals_2, nats_B2, grown_X)
         self.num_seen += len(tokens_T)
         sorted_X = np.sort(grown_X[:num_grown])

@@ -12,8 +12,12 @@ import pytest
 from scipy.stats import spearmanr
 
 from kernels.ngram_sketch import (
+    BASE,
     HALF,
     LOG_COUNTS_256,
+    PAIR_SHARE,
+    PIECE,
+    SAMPLE_BITS,
     SINGLE_CELLS,
     grow,
     halve,
@@ -57,10 +61,113 @@ def sketched(documents: list[list[int]], num_bytes: int) -> tuple[np.ndarray, np
     bounds_B1 = np.cumsum([0, *map(len, documents)])
     counts_C, nats_B2 = np.zeros(num_bytes, np.uint8), np.empty((len(documents), 2))
     seeds_B = np.arange(len(documents), dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
-    grown_X, totals_2 = np.empty(6 * len(tokens_T), np.uint32), np.zeros(2, np.int64)
+    grown_X, totals_2 = np.empty(6 * len(tokens_T) + 1, np.uint32), np.zeros(2, np.int64)
     num_grown = measure_and_count(tokens_T, bounds_B1, seeds_B, counts_C, totals_2, nats_B2, grown_X)
     assert totals_2.tolist() == [len(tokens_T), np.count_nonzero(counts_C)]
     return nats_B2, grown_X[:num_grown], counts_C
+
+
+class Plain:
+    """The sketch in whole numbers of Python, a place and a cell after the other."""
+
+    def __init__(self, size: int) -> None:
+        self.counts = [0] * size
+        self.grown: list[int] = []
+        self.num_tokens = 0
+
+    def cells(self, tokens: list[int]) -> list[list[int]]:
+        """Of each place: a single, a pair, and at places of threes four more."""
+        num_pairs = (len(self.counts) - SINGLE_CELLS) // PAIR_SHARE
+        longer = (SINGLE_CELLS + num_pairs, len(self.counts) - SINGLE_CELLS - num_pairs)
+        one = two = three = 0
+        found = []
+        for number in tokens:
+            token = mixed(number + 1)
+            keys = [(token, 0, SINGLE_CELLS), (mixed(token + 3 * one), SINGLE_CELLS, num_pairs)]
+            before = mixed(5 * one + 7 * two)
+            if before >> 64 - SAMPLE_BITS == 0:
+                beginning = 11 * before + 13 * three
+                places = before + token, before, beginning + token, beginning
+                keys += [(mixed(key), *longer) for key in places]
+            found.append([start + ((key >> 32) * size >> 32) for key, start, size in keys])
+            one, two, three = token, one, two
+        return found
+
+    def nats(self, places: list[list[int]]) -> tuple[float, float]:
+        """Mean nats a token, as the module says."""
+        log_total = np.log(self.num_tokens + 1.0)
+        log_before = log_total
+        singles = pairs = longer = 0.0
+        num_longer = 0
+        for cells in places:
+            single, pair, *rest = (self.counts[cell] for cell in cells)
+            logs = [np.float32(LOG_COUNTS_256[count]) for count in rest]
+            by_single = float(LOG_COUNTS_256[single]) - log_total
+            by_pair = min(float(LOG_COUNTS_256[pair]) - log_before, 0.0) if pair else by_single + LOG_BACK_OFF
+            by_pair += 2 * LOG_BACK_OFF
+            singles, pairs, log_before = singles + by_single, pairs + by_pair, float(LOG_COUNTS_256[single])
+            if not rest:
+                continue
+            best = by_pair
+            if rest[0] and rest[1]:
+                best = float(min(logs[0] - logs[1], np.float32(0))) + LOG_BACK_OFF
+            if rest[2] and rest[3]:
+                best = float(min(logs[2] - logs[3], np.float32(0)))
+            longer += best - by_pair
+            num_longer += 1
+        mean = pairs / len(places) + (longer / num_longer if num_longer else 0.0)
+        return -mean, -singles / len(places)
+
+    def take(self, tokens: list[int], seed: int) -> tuple[float, float]:
+        """Measure a document, then count it."""
+        if not tokens:
+            return np.nan, np.nan
+        places = self.cells(tokens)
+        nats, draw = self.nats(places), seed
+        for cell in (cell for cells in places for cell in cells):
+            count = self.counts[cell]
+            if count:
+                draw = (draw * 6364136223846793005 + 1442695040888963407) % 2**64
+                if (draw >> 32) >= int(2.0**32 * BASE**-count) or count == 255:
+                    continue
+            self.counts[cell] += 1
+            self.grown.append(cell)
+        self.num_tokens += len(tokens)
+        return nats
+
+
+def mixed(key: int) -> int:
+    key %= 2**64
+    for _ in range(2):
+        key = (key ^ key >> 32) * 0xD6E8FEB86659FD93 % 2**64
+    return key ^ key >> 32
+
+
+@pytest.mark.parametrize("num_words", [3, 3000])
+def test_nats_counts_and_cells_are_those_of_the_plain_words_of_the_module(num_words: int) -> None:
+    rng = np.random.default_rng(num_words)
+    lengths = [0, 1, 2, 3, 4, 60, PIECE - 1, PIECE, PIECE + 1, PIECE + 3, 2 * PIECE + 2, 300, 300, 0]
+    documents = [rng.integers(0, num_words, length).tolist() for length in lengths]
+    size = 1 << 18
+    nats_B2, grown_X, counts_C = sketched(documents, size)
+    plain = Plain(size)
+    seeds = [number * 0x9E3779B97F4A7C15 % 2**64 for number in range(len(documents))]
+    expected = np.array([plain.take(tokens, seed) for tokens, seed in zip(documents, seeds, strict=True)])
+    assert nats_B2.tobytes() == expected.tobytes()
+    assert grown_X.tolist() == plain.grown
+    assert counts_C.tolist() == plain.counts
+
+
+def test_a_cell_that_is_full_grows_no_more() -> None:
+    counts_C, nats_B2 = np.full(1 << 18, 255, np.uint8), np.empty((1, 2))
+    tokens_T, grown_X = np.arange(200, dtype=np.uint32), np.empty(1201, np.uint32)
+    # A seed whose first draw is 0, below every threshold.
+    inverse = pow(6364136223846793005, -1, 2**64)
+    seeds_B = np.array([-1442695040888963407 * inverse % 2**64], np.uint64)
+    assert (
+        measure_and_count(tokens_T, np.array([0, 200]), seeds_B, counts_C, np.ones(2, np.int64), nats_B2, grown_X) == 0
+    )
+    assert (counts_C == 255).all()
 
 
 def test_documents_are_ranked_as_by_exact_counts(corpora: Path) -> None:
