@@ -19,12 +19,12 @@ from typing import Any, Literal
 import msgspec
 import xxhash
 
+from consumers.files.unpacking import Compression, compression_of
 from consumers.formats.fields import MAX_ID_BYTES
 from consumers.formats.timestamps import parse_timestamp
 from curatord.errors import UsageError
 
-Kind = Literal["jsonl", "json", "parquet", "arrow", "text"]
-Compression = Literal["", "gzip", "zstd"]
+Kind = Literal["jsonl", "json", "parquet", "arrow", "text", "csv", "tsv", "tar"]
 
 KINDS: dict[str, Kind] = {
     ".jsonl": "jsonl",
@@ -36,8 +36,19 @@ KINDS: dict[str, Kind] = {
     ".txt": "text",
     ".md": "text",
     ".rst": "text",
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".tar": "tar",
 }
-COMPRESSIONS: dict[str, Compression] = {".gz": "gzip", ".zst": "zstd", ".zstd": "zstd"}
+COMPRESSIONS: dict[str, Compression] = {
+    ".gz": "gzip",
+    ".zst": "zstd",
+    ".zstd": "zstd",
+    ".bz2": "bzip2",
+    ".xz": "xz",
+    ".lz4": "lz4",
+}
+_SHORT = {".tgz": ".tar.gz", ".tbz2": ".tar.bz2", ".txz": ".tar.xz", ".tzst": ".tar.zst"}
 _TABLES: tuple[Kind, ...] = ("parquet", "arrow")
 READABLE = f"{', '.join(KINDS)}; all but tables also compressed ({', '.join(COMPRESSIONS)})"
 
@@ -139,6 +150,8 @@ def expand(
 def kind_of(name: str) -> tuple[Kind, Compression] | None:
     """Kind and compression by the name of a file; None if curatord does not read such. `dump.gz` is JSON lines."""
     stem, suffix = os.path.splitext(name.lower())
+    if suffix in _SHORT:
+        stem, suffix = os.path.splitext(stem + _SHORT[suffix])
     compression = COMPRESSIONS.get(suffix, "")
     if compression:
         stem, suffix = os.path.splitext(stem)
@@ -299,13 +312,8 @@ def _stdin() -> InputFile:
     head = sys.stdin.buffer.read(STDIN_HEAD_BYTES)
     if head.startswith(b"PAR1"):
         raise UsageError("Parquet cannot be read from standard input, since its index is at its end; name the file")
-    compression: Compression = ""
-    if head.startswith(b"\x1f\x8b"):
-        compression = "gzip"
-    elif head.startswith(b"\x28\xb5\x2f\xfd"):
-        compression = "zstd"
     uri = f"stdin:{xxhash.xxh3_64_hexdigest(head)}"
-    return InputFile(uri=uri, kind="jsonl", compression=compression, head=head)
+    return InputFile(uri=uri, kind="jsonl", compression=compression_of(head), head=head)
 
 
 def _file(uri: str, found: tuple[Kind, Compression], size: int, mtime_ns: int) -> InputFile:

@@ -12,10 +12,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from consumers.files.content import BLOCK_BYTES, Blocks
+from consumers.files.unpacking import BLOCK_BYTES, Blocks
 from consumers.formats.codec import is_json
 from consumers.formats.undecodable import too_large
 from curatord.errors import Undecodable
+from curatord.records import Document
 
 HEAD_BYTES = 64 << 10  # kept of what cannot be read
 BOM = b"\xef\xbb\xbf"
@@ -27,7 +28,7 @@ _TOKEN = re.compile(rb'[{}\[\]"]')
 _STRING_END = re.compile(rb'[^"\\\n]*+(?:\\.[^"\\\n]*+)*+', re.DOTALL)
 _NEW_VALUE = re.compile(rb"(?<=\n)[{\x1e]|\x1e")
 
-Value = tuple[bytes | Undecodable, bytes]  # the value, or what is wrong with it and its beginning
+Value = tuple[bytes | Document | Undecodable, bytes]  # the value, or what is wrong with it and its beginning
 
 
 def holds_lines(head: bytes, *, named_lines: bool) -> bool:

@@ -8,17 +8,23 @@ and one Row each, 0.4 µs.
 
 from __future__ import annotations
 
+import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from functools import partial
 from itertools import chain
 from typing import Any
 
 import msgspec
 
-from consumers.files.content import BLOCK_BYTES, Blocks, blocks_of, compression_of, decoded, opened, peek
-from consumers.files.inputs import InputFile, Kind
-from consumers.files.json_values import BOM, HEAD_BYTES, holds_lines, values_of
+from consumers.files.content import decoded, in_utf8, opened, source_of
+from consumers.files.inputs import MAX_URI_BYTES, InputFile, Kind, kind_of
+from consumers.files.json_values import BOM, HEAD_BYTES, Value, holds_lines, values_of
 from consumers.files.parquet_pages import largest_page, largest_repeated
+from consumers.files.separated import records_of
+from consumers.files.tar import members
+from consumers.files.unpacking import BLOCK_BYTES, Blocks, compression_of, peek, unpacked
 from consumers.formats.arrow_sizes import record_batches
 from consumers.formats.columns import TableRow
 from consumers.formats.input_config import DEFAULT_INPUT, InputConfig
@@ -54,31 +60,68 @@ def read_rows(file: InputFile, start: int = 0, config: InputConfig = DEFAULT_INP
     A file that cannot be opened as what it is, or is a table without the text column, is one row that says so.
     Raises UsageError if the file cannot be opened or read at all.
     """
-    if file.kind == "text":
-        if start == 0:
-            yield [_text_row(file, config)]
-        return
     kind = _kind(file)
     if kind == "parquet":
         yield from _table_rows(file, start, config)
     elif kind == "arrow":
         yield from _arrow_rows(file, start, config)
     else:
-        head, blocks = peek(blocks_of(file, config.max_window_bytes), BLOCK_BYTES)
-        if table := next((kind for magic, kind in _MAGICS if head.startswith(magic)), ""):
-            if start == 0:
-                message = f"{table.title()} that is packed once more, or piped in: put it into a file of its own"
-                yield [Row(0, Undecodable("damaged_file", message))]
-        elif holds_lines(head, named_lines=kind == "jsonl"):
-            yield from _line_rows(blocks, start, config.max_document_bytes)
+        content = unpacked(source_of(file), file.compression, config.max_window_bytes)
+        rows_of = _tar_rows if kind == "tar" else partial(_stream_rows, kind)
+        yield from rows_of(content, file.uri, start, config)
+
+
+def _stream_rows(kind: Kind, content: Blocks, name: str, start: int, config: InputConfig) -> Iterator[list[Row]]:
+    """The rows at positions `start` and later of unpacked content that is read from its beginning."""
+    if kind == "text":
+        if start == 0:
+            yield [_text_row(content, name, config)]
+        return
+    blocks = in_utf8(content, is_json=kind in ("json", "jsonl"))
+    if kind in ("csv", "tsv"):
+        values = decoded(blocks, config.encoding) if config.encoding else blocks
+        yield from _numbered(records_of(values, kind, config), start)
+        return
+    head, blocks = peek(blocks, BLOCK_BYTES)
+    if table := next((kind for magic, kind in _MAGICS if head.startswith(magic)), ""):
+        if start == 0:
+            message = f"{table.title()} that is packed once more, or piped in: put it into a file of its own"
+            yield [Row(0, Undecodable("damaged_file", message))]
+    elif holds_lines(head, named_lines=kind == "jsonl"):
+        yield from _line_rows(blocks, start, config.max_document_bytes)
+    else:
+        values = decoded(blocks, config.encoding) if config.encoding else blocks
+        yield from _numbered(values_of(values, config.max_document_bytes), start)
+
+
+def _tar_rows(content: Blocks, uri: str, start: int, config: InputConfig) -> Iterator[list[Row]]:
+    """The rows of all members of a tar, numbered through; the members that are not read come last, in one row."""
+    position = 0
+    passed_over: Counter[str] = Counter()
+    for member in members(content):
+        if isinstance(member, Undecodable):
+            rows: Iterator[list[Row]] = iter([[Row(0, member)]])
+        elif (found := kind_of(member[0])) is None or found[0] in ("parquet", "arrow", "tar"):
+            passed_over[os.path.splitext(member[0].lower())[1] or "(no suffix)"] += 1
+            continue
         else:
-            values = decoded(blocks, config.encoding) if config.encoding else blocks
-            yield from _value_rows(values, start, config.max_document_bytes)
+            name, blocks = f"{uri}/{member[0]}", unpacked(member[1], found[1], config.max_window_bytes)
+            rows = _stream_rows(found[0], blocks, name, 0, config)
+        first = position
+        for part in rows:
+            moved = [Row(first + row.position, row.value, row.original) for row in part]
+            position = moved[-1].position + 1 if moved else position
+            if position > start:
+                yield [row for row in moved if row.position >= start]
+    if passed_over and position >= start:
+        listed = ", ".join(f"{count} {suffix}" for suffix, count in passed_over.most_common(5))
+        message = f"members of this tar that are not read: {listed}; unpack it if they are wanted"
+        yield [Row(position, Undecodable("not_read", message))]
 
 
 def _kind(file: InputFile) -> Kind:
     """The kind of a file, by its first bytes; by its name if they say nothing."""
-    if file.is_stdin:
+    if file.is_stdin or file.kind == "text":
         return file.kind
     with ExitStack() as stack:
         try:
@@ -143,22 +186,31 @@ def _line_rows(blocks: Blocks, start: int, max_document_bytes: int) -> Iterator[
             tail = [b"".join(piece[:HEAD_BYTES] for piece in tail)[:HEAD_BYTES]]
 
 
-def _value_rows(blocks: Blocks, start: int, max_document_bytes: int) -> Iterator[list[Row]]:
-    """Rows of JSON that is not one value a line."""
+def _numbered(found: Iterator[list[Value]], start: int) -> Iterator[list[Row]]:
+    """Rows of values that are not one a line, from a position on."""
     position = 0
-    for values in values_of(blocks, max_document_bytes):
+    for values in found:
         rows = [Row(at, value, original) for at, (value, original) in enumerate(values, position)]
         position += len(rows)
         if position > start:
             yield [row for row in rows if row.position >= start]
 
 
-def _text_row(file: InputFile, config: InputConfig) -> Row:
-    """A text file is one document, named by its uri. A byte-order mark is no part of the text."""
+def _usable(name: str) -> str | None:
+    """The name of a file, or of a member of one, as an id; None if it cannot be one."""
+    try:
+        return name if len(name.encode()) <= MAX_URI_BYTES else None
+    except UnicodeEncodeError:
+        return None
+
+
+def _text_row(content: Blocks, name: str, config: InputConfig) -> Row:
+    """A text file is one document of that name. A byte-order mark is no part of the text."""
+    doc_id = _usable(name)
     read: list[bytes] = []
     problem: Undecodable | None = None
     size = 0
-    for block in blocks_of(file, config.max_window_bytes, is_json=False):
+    for block in in_utf8(content, is_json=False):
         if isinstance(block, Undecodable):
             problem = block
             break
@@ -170,11 +222,11 @@ def _text_row(file: InputFile, config: InputConfig) -> Row:
     raw = b"".join(read).removeprefix(BOM)
     if problem is None:
         try:
-            return Row(0, Document(id=file.uri, text=raw.decode()))
+            return Row(0, Document(id=doc_id, text=raw.decode()))
         except UnicodeDecodeError as error:
             problem = not_utf8(raw, error)
             if config.encoding:
-                return Row(0, Document(id=file.uri, text=raw.decode(config.encoding, "replace")))
+                return Row(0, Document(id=doc_id, text=raw.decode(config.encoding, "replace")))
     return Row(0, problem, raw[:HEAD_BYTES])
 
 

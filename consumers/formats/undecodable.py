@@ -14,6 +14,7 @@ REASONS = {
     "not_utf8": "The bytes are not UTF-8; convert the file, or check that it is not compressed or binary.",
     "not_json": "The record is not one JSON value: cut off, malformed, or followed by something else.",
     "schema_registry": "The message begins with the header of a schema registry's serializer.",
+    "not_csv": "The row has other fields than the header of the file: a quote or a separator is amiss.",
     "not_arrow": "The message is not a readable Arrow IPC stream or file.",
     "not_an_object": "The record is valid JSON but no object, so it has no fields.",
     "no_text": "The record has no text field, or null in it; [input.fields] names the field to use.",
@@ -26,6 +27,7 @@ REASONS = {
     "too_deep": f"The record is nested deeper than {MAX_DEPTH} levels.",
     "empty_message": "The message holds no document, and is no retraction either.",
     "window_too_large": "The zstd window of the file is larger than [input] max_window_bytes.",
+    "not_read": "Members of a tar that curatord does not read, by their names.",
     "damaged_file": "The file ends early or is damaged from here on; what came before was read.",
     TOOK_PROCESS_DOWN: "The process ended over this row in two lives, and again in a trial; see docs/operating.md.",
 }
@@ -63,9 +65,9 @@ _MAGICS = (
     (b"PAR1", "this looks like Parquet, which is read in files only: send Arrow"),
     (b"\xff\xfe", "this looks like UTF-16: convert it with iconv -f UTF-16 -t UTF-8"),
     (b"\xfe\xff", "this looks like UTF-16: convert it with iconv -f UTF-16 -t UTF-8"),
-    (b"BZh", "this looks like bzip2: unpack it, or pack it anew as .gz or .zst"),
-    (b"\xfd7zXZ", "this looks like xz: unpack it, or pack it anew as .gz or .zst"),
-    (b"\x04\x22\x4d\x18", "this looks like lz4: unpack it, or pack it anew as .gz or .zst"),
+    (b"BZh", "this looks like bzip2, which is unpacked in files only: let the producer's client compress"),
+    (b"\xfd7zXZ", "this looks like xz, which is unpacked in files only: let the producer's client compress"),
+    (b"\x04\x22\x4d\x18", "this looks like lz4, which is unpacked in files only: let the producer's client compress"),
     (b"PK\x03\x04", "this looks like a zip archive: unpack it"),
 )
 

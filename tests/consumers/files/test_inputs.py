@@ -41,7 +41,11 @@ def _names(files: list[InputFile], folder: Path) -> list[str]:
         ("README.md", ("text", "")),
         ("a.rst", ("text", "")),
         ("a.parquet.gz", None),
-        ("a.tar.gz", None),
+        ("a.tar.gz", ("tar", "gzip")),
+        ("a.tgz", ("tar", "gzip")),
+        ("a.csv.xz", ("csv", "xz")),
+        ("a.tsv.lz4", ("tsv", "lz4")),
+        ("a.jsonl.bz2", ("jsonl", "bzip2")),
         ("a.warc.gz", None),
         ("a.pdf", None),
         ("a", None),
@@ -233,7 +237,7 @@ def test_standard_input_is_known_by_its_beginning(monkeypatch: pytest.MonkeyPatc
 
     assert expanded(b"a" * 100_000).uri == expanded(b"a" * 200_000).uri != expanded(b"b" * 100_000).uri
     assert expanded(b"a").is_stdin
-    assert expanded(b"\x1f\x8b...").compression == "gzip"
+    assert expanded(b"\x1f\x8b\x08...").compression == "gzip"
     assert expanded(b"\x28\xb5\x2f\xfd...").compression == "zstd"
     with pytest.raises(UsageError, match="Parquet"):
         expanded(b"PAR1")

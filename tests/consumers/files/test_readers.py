@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import io
 import json
+import lzma
 import os
+import tarfile
 import tracemalloc
 from datetime import datetime
 from decimal import Decimal
@@ -14,6 +17,7 @@ from typing import Any
 from uuid import UUID
 
 import fsspec
+import lz4.frame
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -23,7 +27,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consumers.files import content as contents
-from consumers.files import readers
+from consumers.files import readers, unpacking
 from consumers.files.inputs import KINDS, InputFile, expand
 from consumers.files.json_values import HEAD_BYTES
 from consumers.files.readers import Row, check_tables, read_rows
@@ -34,6 +38,14 @@ from consumers.formats.fields import FieldNames
 from consumers.formats.input_config import InputConfig
 from curatord.errors import Undecodable, UsageError
 from curatord.records import Document
+
+PACKS: dict[str, Any] = {
+    ".gz": gzip.compress,
+    ".zst": zstandard.compress,
+    ".bz2": bz2.compress,
+    ".xz": lzma.compress,
+    ".lz4": lz4.frame.compress,
+}
 
 
 def _read(path: Path | str, start: int = 0, **options: Any) -> list[Row]:
@@ -112,11 +124,14 @@ def test_lines_are_those_of_split_however_the_file_comes_in_blocks(
     assert found == expected
 
 
-@pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz", "a.jsonl.zst", "a.json", "array.json", "a.parquet"])
+@pytest.mark.parametrize(
+    "name", ["a.jsonl", *(f"a.jsonl{suffix}" for suffix in PACKS), "a.json", "array.json", "a.parquet"]
+)
 def test_a_restart_at_any_row_gives_the_same_rows(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(contents, "BLOCK_BYTES", 200)
+    monkeypatch.setattr(unpacking, "BLOCK_BYTES", 200)
     monkeypatch.setattr(readers, "BLOCK_ROWS", 7)
-    monkeypatch.setattr(contents, "FEED_BYTES", 50)
+    monkeypatch.setattr(unpacking, "FEED_BYTES", 50)
     lines = _lines(60)
     lines[10:10] = [b"", b"  "]
     content = b"\n".join(lines)
@@ -126,18 +141,17 @@ def test_a_restart_at_any_row_gives_the_same_rows(tmp_path: Path, name: str, mon
     elif name == "a.parquet":
         pq.write_table(pa.table({"id": range(60), "text": [str(i) * i for i in range(60)]}), path, row_group_size=25)
     else:
-        pack = {".gz": gzip.compress, ".zst": zstandard.compress}.get(path.suffix, bytes)
-        path.write_bytes(pack(content))
+        path.write_bytes(PACKS.get(path.suffix, bytes)(content))
     whole = _read(path)
     assert len(whole) == 60
     for start in range(64):
         assert _read(path, start) == [row for row in whole if row.position >= start]
 
 
-@pytest.mark.parametrize("suffix", [".jsonl.gz", ".jsonl.zst"])
+@pytest.mark.parametrize("suffix", PACKS)
 def test_members_and_frames_read_as_one_stream(tmp_path: Path, suffix: str) -> None:
-    pack = gzip.compress if suffix.endswith("gz") else zstandard.compress
-    path = tmp_path / f"a{suffix}"
+    pack = PACKS[suffix]
+    path = tmp_path / f"a.jsonl{suffix}"
     content = b"\n".join(_lines(500))
     cut = len(content) // 3
     path.write_bytes(pack(content[:cut]) + pack(b"") + pack(content[cut:]))
@@ -157,11 +171,11 @@ def test_skippable_zstd_frames_are_skipped(tmp_path: Path) -> None:
     assert [row.value for row in _read(path)] == [b"{}"]
 
 
-@pytest.mark.parametrize("suffix", [".jsonl.gz", ".jsonl.zst"])
+@pytest.mark.parametrize("suffix", PACKS)
 def test_a_truncated_file_gives_what_came_before_and_one_dead_letter(tmp_path: Path, suffix: str) -> None:
     lines = _lines(2000)
-    packed = (gzip.compress if suffix.endswith("gz") else zstandard.compress)(b"\n".join(lines))
-    path = tmp_path / f"a{suffix}"
+    packed = PACKS[suffix](b"\n".join(lines))
+    path = tmp_path / f"a.jsonl{suffix}"
     for cut in (1, 5, len(packed) // 3, len(packed) // 2, len(packed) - 1):
         path.write_bytes(packed[:cut])
         *rows, last = _read(path)
@@ -173,17 +187,17 @@ def test_a_truncated_file_gives_what_came_before_and_one_dead_letter(tmp_path: P
             assert list(map(_shown, _read(path, max(0, start)))) == list(
                 map(_shown, [row for row in [*rows, last] if row.position >= start])
             )
-    # gzip tells early, zstd in blocks of 128 KiB.
-    assert len(rows) > (1900 if suffix.endswith("gz") else 0)
+    # gzip and xz tell early, zstd and lz4 in blocks of 64 KiB and more, bzip2 in blocks of 900 kB.
+    assert len(rows) > {".gz": 1900, ".xz": 1900, ".bz2": -1}.get(suffix, 0)
 
 
-@pytest.mark.parametrize("suffix", [".jsonl.gz", ".jsonl.zst"])
+@pytest.mark.parametrize("suffix", [".gz", ".zst", ".bz2", ".xz"])  # lz4 has no checksum unless asked for one
 def test_a_flipped_byte_costs_the_rest_of_the_file_only(tmp_path: Path, suffix: str) -> None:
     lines = _lines(20_000)
-    packed = bytearray((gzip.compress if suffix.endswith("gz") else zstandard.compress)(b"\n".join(lines)))
+    packed = bytearray(PACKS[suffix](b"\n".join(lines)))
     middle = len(packed) // 2
     packed[middle : middle + 40] = bytes(40)
-    path = tmp_path / f"a{suffix}"
+    path = tmp_path / f"a.jsonl{suffix}"
     path.write_bytes(packed)
     *rows, last = _read(path)
     assert _damage(last)
@@ -192,9 +206,7 @@ def test_a_flipped_byte_costs_the_rest_of_the_file_only(tmp_path: Path, suffix: 
 
 
 @pytest.mark.parametrize("name", ["a.jsonl.gz", "a.jsonl.zst", "a.json.zst", "a.jsonl", "a.json", "a.parquet"])
-@pytest.mark.parametrize(
-    "pack", [bytes, gzip.compress, zstandard.compress, lambda raw: gzip.compress(zstandard.compress(raw))]
-)
+@pytest.mark.parametrize("pack", [bytes, *PACKS.values(), lambda raw: gzip.compress(zstandard.compress(raw))])
 def test_the_first_bytes_say_how_a_file_is_packed_and_not_its_name(tmp_path: Path, name: str, pack: Any) -> None:
     lines = _lines(300)
     (tmp_path / name).write_bytes(pack(b"\n".join(lines)))
@@ -347,10 +359,10 @@ def test_a_line_over_the_limit_is_passed_without_being_held(tmp_path: Path) -> N
     assert peak < 70 << 20
 
 
-@pytest.mark.parametrize("pack", [gzip.compress, zstandard.compress])
-def test_a_bomb_is_one_dead_letter(tmp_path: Path, pack: Any) -> None:
-    path = tmp_path / ("a.jsonl.gz" if pack is gzip.compress else "a.jsonl.zst")
-    path.write_bytes(pack(bytes(100 << 20)))
+@pytest.mark.parametrize("suffix", PACKS)
+def test_a_bomb_is_one_dead_letter(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"a.jsonl{suffix}"
+    path.write_bytes(PACKS[suffix](bytes(100 << 20)))
     (row,) = _read(path, max_document_bytes=1 << 20)
     assert isinstance(row.value, Undecodable)
     assert row.value.reason == "too_large"
@@ -655,3 +667,66 @@ def test_a_file_that_is_gone_is_named(tmp_path: Path, name: str) -> None:
     file = InputFile(uri=str(tmp_path / name), kind=KINDS[Path(name).suffix])
     with pytest.raises(UsageError, match=r"a\..*cannot be opened"):
         list(read_rows(file))
+
+
+def _tar(path: Path, contents: dict[str, bytes]) -> None:
+    with tarfile.open(path, "w:gz" if path.suffix == ".tgz" else "w") as tar:
+        for name, content in contents.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            tar.addfile(entry, io.BytesIO(content))
+
+
+@pytest.mark.parametrize("name", ["a.tar", "a.tgz"])
+def test_the_members_of_a_tar_are_numbered_through(tmp_path: Path, name: str) -> None:
+    lines = _lines(5)
+    contents = {
+        "a.jsonl.bz2": bz2.compress(b"\n".join(lines)),
+        "b.txt": b"a text",
+        "picture.png": b"\x89PNG",
+        "empty.jsonl": b"",
+        "c/d.csv": b"text\none\ntwo\n",
+        "inner.tar": b"",
+        "e.jsonl.gz": gzip.compress(b"{}\n{}")[:-12],
+        "f.parquet": b"PAR1",
+    }
+    path = tmp_path / name
+    _tar(path, contents)
+    rows = _read(path)
+    assert [row.position for row in rows] == list(range(len(rows)))
+    assert [row.value for row in rows[:5]] == lines
+    assert rows[5].value == Document(id=f"{path}/b.txt", text="a text")
+    assert [row.value.text for row in rows[6:8] if isinstance(row.value, Document)] == ["one", "two"]
+    assert "ends early" in str(_damage(rows[-2]))
+    (_, message, _) = _shown(rows[-1])[1]
+    assert message.count("1 .") == 3
+    for start in range(len(rows) + 1):
+        assert list(map(_shown, _read(path, start))) == list(map(_shown, rows[start:]))
+
+
+def test_a_tar_that_ends_early_gives_its_members_and_says_so(tmp_path: Path) -> None:
+    _tar(tmp_path / "a.tar", {"a.txt": b"a", "b.txt": b"b" * 5000})
+    (tmp_path / "a.tar").write_bytes((tmp_path / "a.tar").read_bytes()[:4000])
+    first, *others = _read(tmp_path / "a.tar")
+    assert isinstance(first.value, Document)
+    assert others
+    assert {_damage(row).reason for row in others} == {"damaged_file"}
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le"])
+def test_a_csv_is_read_from_any_row_in_any_wide_encoding(tmp_path: Path, encoding: str) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes('id;text\r\n1;grün\r\n\r\n2;"two\r\nlines"\r\n3;漢\r\n'.encode(encoding))
+    rows = _read(path)
+    texts = [row.value.text for row in rows if isinstance(row.value, Document)]
+    assert texts == ["grün", "two\r\nlines", "漢"]
+    for start in range(4):
+        assert _read(path, start) == rows[start:]
+
+
+def test_a_csv_in_a_named_encoding_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes("text,id\nгрün|,1\n".encode("shift_jis", "replace"))
+    (row,) = _read(path, encoding="shift_jis")
+    assert isinstance(row.value, Document)
+    assert row.value.text.startswith("гр")
