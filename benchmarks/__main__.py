@@ -22,6 +22,7 @@ SCENARIOS = {
     "near-dedup": "benchmarks.near_dedup",
     "near-dedup-truth": "benchmarks.near_dedup_truth",
     "templated-families": "benchmarks.templated_families",
+    "passages": "benchmarks.passages",
     "quality": "benchmarks.quality",
     "quality-agreement": "benchmarks.quality_agreement",
     "tokenizer": "benchmarks.tokenizer",

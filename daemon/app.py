@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from curation.dedup.exact import ExactDedup
 from curation.dedup.key_index import IdIndex
 from curation.dedup.near import IDENTITY_OPTIONS, NearDedup
+from curation.dedup.passages import Passages
 from curation.dedup.retracted import Retracted
 from curation.dedup.sealing import Indices
 from curation.quality.judge import Quality
@@ -91,9 +92,15 @@ def build(
         held=held,
         identify=identify,
         decide=Decide(
-            prepare=Prepare(quality=quality, near_dedup=indices.near, tokenizer=tokenizer),
+            prepare=Prepare(
+                quality=quality,
+                near_dedup=indices.near,
+                tokenizer=tokenizer,
+                passages=config.dedup.passages.enabled,
+            ),
             exact_dedup=indices.exact,
             near_dedup=indices.near,
+            passages=Passages(config.dedup.passages, store),
             hold_out=HoldOut(config.output.holdout, seed),
             held=held,
             ledger=ledger,

@@ -19,6 +19,7 @@ from consumers.kafka.connection import KafkaConfig
 from consumers.kafka.topics import TopicsConfig
 from curation.dedup.exact import ExactDedupConfig
 from curation.dedup.near import NearDedupConfig
+from curation.dedup.passages import PassagesConfig
 from curation.quality.judge import QualityConfig, check_head_name
 from curation.quality.language import LanguageConfig
 from curation.selection.bandit import BanditConfig
@@ -65,12 +66,14 @@ class OutputConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 class DedupConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """[dedup.exact] and [dedup.near]."""
+    """[dedup.exact], [dedup.near] and [dedup.passages]."""
 
     exact: ExactDedupConfig = ExactDedupConfig()
     """Equal texts and addresses."""
     near: NearDedupConfig = NearDedupConfig()
     """Nearly equal texts."""
+    passages: PassagesConfig = PassagesConfig()
+    """Parts of texts that earlier ones have."""
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -248,6 +248,7 @@ class Pipeline(FactOwner):
         segment, row = self.segments.find(doc_no, epoch)
         self.indices.retracted.add((doc_no,))
         self.decide.withdraw(segment, row)
+        self.decide.passages.withdraw(doc_no, epoch)
         self.ticks.waiting.remove(doc_no)
         self.compose.mixture.remove(doc_no)
         self.compose.corpus_order.remove(doc_no)

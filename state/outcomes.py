@@ -49,6 +49,12 @@ class Stage(StrEnum):
         "passed: no earlier document is similar enough",
         "a template around short texts: [dedup.near] min_similarity = 0.9, or strip it before",
     )
+    PASSAGES = (
+        "passages",
+        "seen passages",
+        "",
+        "its texts quote each other, as laws and licences do: [dedup.passages] exempt_sources, or a higher max_share",
+    )
     HOLDOUT = ("holdout", "held out", "", "")
     TOKENIZE = ("tokenize", "no tokens", "", "the tokenizer makes no token of them")
 
@@ -79,6 +85,11 @@ class Reason(StrEnum):
     SCORE_TOO_LOW = ("score_too_low", Stage.QUALITY, "a head of [quality.heads] scores it below its `min`")
     SCORE_TOO_HIGH = ("score_too_high", Stage.QUALITY, "a head of [quality.heads] scores it above its `max`")
     NEAR_DUPLICATE = ("near_duplicate", Stage.NEAR_DEDUP, "an earlier document is similar enough")
+    SEEN_PASSAGES = (
+        "seen_passages",
+        Stage.PASSAGES,
+        "earlier documents have more of its words, in long passages, than [dedup.passages] max_share",
+    )
     HELD_OUT = ("held_out", Stage.HOLDOUT, "the hash of its id holds it out of training; its text is in holdout/")
     NO_TOKENS = ("no_tokens", Stage.TOKENIZE, "the tokenizer makes nothing of its text")
 

@@ -133,12 +133,16 @@ class Verdicts:
         languages_B: Sequence[str],
         rule_values_BR: NDArray[np.float32],
     ) -> None:
-        """Note the measures of the quality stage."""
+        """Note the measures of the quality stage, which come before those of other stages."""
         rows = doc_nos_B - self.first
         self._qualities_B[rows] = qualities_B
-        self._rule_values_BR[rows] = rule_values_BR
+        self._rule_values_BR[rows, : rule_values_BR.shape[1]] = rule_values_BR
         for row, language in zip(rows.tolist(), languages_B, strict=True):
             self._languages[row] = language
+
+    def note(self, doc_nos_B: NDArray[np.int64], name: str, values_B: NDArray[np.float32]) -> None:
+        """Note what another stage measured."""
+        self._rule_values_BR[doc_nos_B - self.first, self._rules.index(name)] = values_B
 
     def measured(
         self, doc_nos_B: NDArray[np.int64], names: Sequence[str]

@@ -15,6 +15,7 @@ from consumers.formats.documents import decode_rows
 from consumers.formats.input_config import InputConfig
 from curation.dedup.exact import text_keys, url_keys
 from curation.dedup.near import NearDedup, NearDedupConfig
+from curation.dedup.passages import Passages, PassagesConfig, bytes_of_words, fingerprint
 from curation.quality.judge import Quality, QualityConfig
 from curation.quality.language import LanguageConfig, identify_languages
 from curation.vectors.student import Student
@@ -23,6 +24,7 @@ from kernels.columns import Ragged, join_texts
 from packing.fast_encoder import EXPRESSIONS, FastEncoder
 from packing.tokenizer import Tokenizer, TokenizerConfig, open_tokenizer
 from packing.vocabularies import read_tiktoken
+from tests.kept import Kept
 
 Stage = Callable[[str], object]
 RANKS = {bytes([b]): b for b in range(256)} | {
@@ -39,6 +41,7 @@ OTHER_EXPRESSION = r"\p{L}+|\s+(?!\S)|\s+|[^\p{L}\s]+"
 def kernel_stages() -> dict[str, Stage]:
     """The stages whose work is that of our kernels, and of Python."""
     near_dedup = NearDedup(NearDedupConfig())
+    passages = Passages(PassagesConfig(enabled=True, mask=True, memory_mib=16), Kept())
     quality = Quality(QualityConfig(preset="fineweb"), LanguageConfig())
     tokenizer = open_tokenizer(TokenizerConfig())
     student = Student(
@@ -54,6 +57,8 @@ def kernel_stages() -> dict[str, Stage]:
         "decode what is nested": lambda text: decoded(b'{"text": "a", "b": ' + text.encode() + b"}"),
         "hash": lambda text: text_keys(join_texts([text])),
         "hash an address": lambda text: url_keys([text]),
+        "passages": lambda text: passages.judge(np.array([0]), ("",), fingerprint(join_texts([text]))),
+        "mask passages": lambda text: bytes_of_words(join_texts([text]), 0, np.array([[0, len(text)]])),
         "sign": lambda text: near_dedup.sign(join_texts([text])),
         "rules": lambda text: quality.judge(quality.measure(join_texts([text]), ("en",))),
         "language": lambda text: identify_languages(join_texts([text])),

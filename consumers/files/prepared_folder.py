@@ -167,8 +167,8 @@ def _batches(path: str, identity: str) -> Iterator[Any]:
     try:
         if path.endswith(".parquet"):
             with ParquetFile(path) as table:
-                for batch in table.iter_batches(batch_size=256, columns=fields().names, use_threads=False):
-                    yield batch.cast(fields())
+                for batch in table.iter_batches(batch_size=256, columns=fields(identity).names, use_threads=False):
+                    yield batch.cast(fields(identity))
             return
         with pa.memory_map(path) as mapped:
             for number, batch in enumerate(record_batches(mapped.read_buffer(), MAX_UNPACKED, in_all=False)):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from functools import cache, lru_cache
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -42,9 +42,13 @@ class PreparedMessage(msgspec.Struct, frozen=True):
     covers: Covers | None
 
 
-@cache
-def fields() -> Any:
-    """The columns, without the metadata."""
+# Columns of a stage that is off unless it is asked for: there if the identity has an entry under this name.
+PASSAGES = "dedup.passages"
+
+
+@lru_cache(maxsize=16)
+def fields(identity: str) -> Any:
+    """The columns of rows that were prepared so, without the metadata."""
     import pyarrow as pa
 
     text, number, count, raw = pa.string(), pa.int64(), pa.int32(), pa.binary()
@@ -60,8 +64,16 @@ def fields() -> Any:
             *(("text", text), ("vector", raw)),
             *(("reason", text), ("message", text), ("original", raw), ("is_truncated", pa.bool_()), ("key", text)),
             (DIGEST, text),
+            *((("passages", raw), ("num_words", count)) if _has(identity, PASSAGES) else ()),
         ]
     )
+
+
+def _has(identity: str, name: str) -> bool:
+    try:
+        return name in json.loads(identity)
+    except ValueError:  # of another program
+        return False
 
 
 def encode_identity(identity: Mapping[str, str]) -> str:
@@ -77,7 +89,7 @@ def digest_of(identity: str) -> str:
 
 def schema_of(identity: str, student: int = 0) -> Any:
     """The schema of rows that were prepared so, with vectors of this version of the student; 0 for none."""
-    return fields().with_metadata(
+    return fields(identity).with_metadata(
         {VERSION_KEY: b"%d" % VERSION, IDENTITY_KEY: identity.encode(), STUDENT_KEY: b"%d" % student}
     )
 
@@ -138,15 +150,15 @@ def check_schema(schema: Any, identity: str, place: str) -> None:
             f"{place} was prepared in version {version.decode(errors='replace')} of the format, and version {VERSION} "
             "is read here: use one version of curatord for preparing and deciding, or prepare it anew"
         )
-    columns = fields()
+    if IDENTITY_KEY in metadata:
+        refuse_differences(metadata[IDENTITY_KEY].decode(errors="replace"), identity, place)
+    columns = fields(identity)
     # To ask for each of them takes as long as the rows of a message do.
     for name in () if schema.equals(columns) else columns.names:
         found = schema.field(name).type if name in schema.names else None
         if found != columns.field(name).type:
             kind = columns.field(name).type
             raise _damaged(place, f"column {name!r} is {found or 'missing'}, where {kind} is read")
-    if IDENTITY_KEY in metadata:
-        refuse_differences(metadata[IDENTITY_KEY].decode(errors="replace"), identity, place)
 
 
 def refuse_differences(made_with: str, identity: str, place: str) -> None:

@@ -14,10 +14,12 @@ from consumers.broker import PreparedRow, RawDocument
 from consumers.formats.documents import Arrivals, Documents
 from consumers.formats.prepared import DEAD_LETTER, DOCUMENT, RETRACTION
 from curation.dedup.exact import Keys
+from curation.dedup.passages import Fingerprints
 from curation.quality.judge import Measures, Quality
 from curatord.errors import StateError
 from curatord.records import DeadLetter, Retraction
 from kernels.columns import Ragged, Texts, bounds_of
+from kernels.passages import FINGERPRINT
 from packing.places import Places
 from packing.tokenizer import Tokenizer
 
@@ -32,6 +34,7 @@ class Prepared:
     has_words_B: NDArray[np.bool_]
     tokens: Ragged[Any]
     places: Places | None = None  # where they lie, if they came with messages that last
+    fingerprints: Fingerprints | None = None  # of passages, where they are looked for
 
     def take(self, rows_B: NDArray[np.int64]) -> Prepared:
         """Those of some documents."""
@@ -42,6 +45,7 @@ class Prepared:
             has_words_B=self.has_words_B[rows_B],
             tokens=self.tokens.take(rows_B),
             places=self.places and self.places.take(rows_B),
+            fingerprints=self.fingerprints and self.fingerprints.take(rows_B),
         )
 
 
@@ -129,6 +133,7 @@ class Reader:
             has_words_B=table.flags("has_words")[places_B],
             tokens=self._tokens(table, places_B),
             places=_places(first, places_B),
+            fingerprints=_fingerprints(table, places_B) if table.has("passages") else None,
         )
 
     def read_placed(self, batch: Any, rows_R: NDArray[np.int64]) -> tuple[list[str], Ragged[Any]]:
@@ -181,6 +186,14 @@ class Reader:
         )
 
 
+def _fingerprints(table: _Table, places_B: NDArray[np.int64]) -> Fingerprints:
+    raw_N, num_bytes_B = table.ragged("passages")
+    if (num_bytes_B % FINGERPRINT.itemsize).any():
+        raise table.damaged("passages", f"not whole fingerprints of {FINGERPRINT.itemsize} bytes")
+    of_B = Ragged(raw_N.view(FINGERPRINT), bounds_of(num_bytes_B[places_B] // FINGERPRINT.itemsize))
+    return Fingerprints(of_B=of_B, num_words_B=table.numbers("num_words", np.int32)[places_B])
+
+
 def _places(first: PreparedRow, places_B: NDArray[np.int64]) -> Places | None:
     at = first.message
     return None if at is None else Places.in_message(at.source, at.offset, first.row + places_B)
@@ -191,6 +204,9 @@ class _Table:
 
     def __init__(self, batch: Any) -> None:
         self._batch = batch
+
+    def has(self, name: str) -> bool:
+        return name in self._batch.schema.names
 
     def column(self, name: str) -> Any:
         return self._batch.column(name)

@@ -7,7 +7,8 @@ from pathlib import Path
 import msgspec
 import xxhash
 
-from consumers.formats.prepared import encode_identity
+from consumers.formats.prepared import PASSAGES, encode_identity
+from curation.dedup import passages
 from curation.dedup.near import IDENTITY_OPTIONS
 from curation.quality.rules import RULES
 from daemon.config import Config
@@ -30,6 +31,7 @@ def prepared_identity(config: Config, tokenizer: Tokenizer) -> str:
             "dead_letters.max_bytes": str(config.dead_letters.max_bytes),
             "dedup.near.enabled": str(near.enabled),
             **{f"dedup.near.{name}": str(getattr(near, name)) for name in IDENTITY_OPTIONS if near.enabled},
+            **({PASSAGES: passages.DEFINITION} if config.dedup.passages.enabled else {}),
             "words": words.DEFINITION,
             "rules": xxhash.xxh3_64_hexdigest(repr(rules).encode()),
             "quality.strict_published": str(config.quality.strict_published),

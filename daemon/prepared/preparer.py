@@ -12,6 +12,7 @@ from consumers.broker import RawDocument
 from consumers.formats.documents import Arrivals, decode_rows
 from consumers.formats.prepared import DEAD_LETTER, DIGEST, DOCUMENT, RETRACTION, digest_of, schema_of
 from curation.dedup.near import NearDedup
+from curation.dedup.passages import Fingerprints
 from curation.quality.judge import Quality
 from curatord.records import DeadLetter, Retraction
 from daemon.config import Config
@@ -19,6 +20,7 @@ from daemon.models import open_models
 from daemon.prepared.columns import Prepared
 from daemon.prepared.identity import prepared_identity
 from daemon.stages.prepare import Prepare
+from kernels.passages import FINGERPRINT
 from ops.blas import use_one_thread
 from ops.memory import keep_freed_memory
 from packing.tokenizer import open_tokenizer
@@ -36,6 +38,7 @@ def open_preparer(config: Config) -> Preparer:
         quality=Quality(config.quality, config.language, models.all, models.given),
         near_dedup=NearDedup(config.dedup.near),
         tokenizer=open_tokenizer(config.tokenizer),
+        passages=config.dedup.passages.enabled,
     )
     stage.compile()
     return Preparer(config, stage)
@@ -65,6 +68,8 @@ class Preparer:
             **_of_others(arrivals),
             DIGEST: [digest_of(self.identity)] * len(arrivals),
         }
+        if prepared.fingerprints is not None:
+            columns |= _of_passages(arrivals, prepared.fingerprints)
         if not self.stage.tokenizer.lossless:
             columns["text"] = _spread(arrivals, list(arrivals.documents.texts))
         nothing = [None] * len(arrivals)
@@ -127,6 +132,14 @@ def _of_documents(arrivals: Arrivals, prepared: Prepared) -> dict[str, Any]:
         "has_words": _spread(arrivals, prepared.has_words_B.tolist()),
         "tokens": _binary(lower_T, 2 * lengths_B, places_B, num_rows),
         "tokens_upper": _binary(upper_T, lengths_B if len(upper_T) else 0 * lengths_B, places_B, num_rows),
+    }
+
+
+def _of_passages(arrivals: Arrivals, fingerprints: Fingerprints) -> dict[str, Any]:
+    found_F, num_bytes_B = fingerprints.of_B.values_T, FINGERPRINT.itemsize * fingerprints.of_B.lengths()
+    return {
+        "passages": _binary(found_F, num_bytes_B, arrivals.places_B, len(arrivals)),
+        "num_words": _spread(arrivals, fingerprints.num_words_B.tolist()),
     }
 
 

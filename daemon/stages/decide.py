@@ -13,8 +13,10 @@ import xxhash
 from numpy.typing import NDArray
 
 from curation.batch import Batch
+from curation.dedup import passages
 from curation.dedup.exact import ExactDedup, Keys
 from curation.dedup.near import NearDedup
+from curation.dedup.passages import Passages
 from curation.quality.judge import PRESETS
 from curation.quality.rules import RULE_NAMES
 from curation.ticks import Accepted
@@ -22,7 +24,7 @@ from daemon.stages.hold_out import HoldOut
 from daemon.stages.identify import Run
 from daemon.stages.prepare import Prepare
 from daemon.stages.record import Record
-from kernels.columns import Ragged, bounds_of
+from kernels.columns import Ragged, bounds_of, join_texts
 from ops.phases import PhaseClock
 from packing.held import HeldDocuments
 from state.epoch import Epoch
@@ -41,6 +43,7 @@ class Decide:
     prepare: Prepare
     exact_dedup: ExactDedup
     near_dedup: NearDedup
+    passages: Passages
     hold_out: HoldOut
     held: HeldDocuments
     ledger: Ledger
@@ -49,11 +52,11 @@ class Decide:
 
     def owners(self) -> tuple[FactOwner, ...]:
         """The parts that own facts."""
-        return self.near_dedup.guard, self.hold_out, self.record.verdict_rows, self.record.examples
+        return self.near_dedup.guard, self.passages, self.hold_out, self.record.verdict_rows, self.record.examples
 
     def decide(self, run: Run, epoch: Epoch) -> Accepted:
         """Every document of the run gets its verdict; those that were accepted, whose tokens are held from now on."""
-        names = self.prepare.quality.measured_names
+        names = (*self.prepare.quality.measured_names, *self.passages.measured_names)
         verdicts = Verdicts(int(run.batch.doc_nos_B[0]), len(run.batch), names)
         enter = self.phases.enter
         enter(Stage.EXACT_DEDUP)
@@ -63,9 +66,11 @@ class Decide:
         batch = self._filter(batch, run, verdicts)
         enter(Stage.NEAR_DEDUP)
         batch = self._drop_near_duplicates(batch, run, verdicts, epoch)
+        no_loss: dict[int, NDArray[np.int64]] = {}
+        batch = self._find_passages(batch, run, verdicts, no_loss)
         batch = self._hold_out(batch, run, verdicts, epoch)
         enter(Stage.TOKENIZE)
-        accepted = self._tokenize(batch, run, verdicts, {})
+        accepted = self._tokenize(batch, run, verdicts, no_loss)
         enter("record")
         self.record.record(run, verdicts, epoch)
         return accepted
@@ -127,6 +132,24 @@ class Decide:
         verdicts.sign(batch.doc_nos_B[indexed_B], matches.facts_BP[indexed_B])
         epoch.surges += self.near_dedup.guard.observe(batch.sources, removed_B)
         return batch.keep(~removed_B)
+
+    def _find_passages(
+        self, batch: Batch, run: Run, verdicts: Verdicts, no_loss: dict[int, NDArray[np.int64]]
+    ) -> Batch:
+        """Passages of earlier documents; those that are to be without loss go into `no_loss`, by document."""
+        config = self.passages.config
+        if not config.enabled or not len(batch):
+            return batch
+        self.phases.enter(Stage.PASSAGES)
+        seen = self.passages.judge(batch.doc_nos_B, batch.sources, self.prepare.fingerprint(batch, run))
+        verdicts.note(batch.doc_nos_B, passages.SHARE, seen.shares_B)
+        rejected_B = seen.rejected_B
+        shares_B, doc_nos_B = seen.shares_B[rejected_B], batch.doc_nos_B[rejected_B]
+        _reject_all(verdicts, doc_nos_B, Reason.SEEN_PASSAGES, NO_MATCH, shares_B, config.max_share)
+        for row, words_R2 in seen.words.items():
+            text = join_texts([batch.texts[row]])
+            no_loss[int(batch.doc_nos_B[row])] = passages.bytes_of_words(text, 0, words_R2)
+        return batch.keep(~rejected_B)
 
     def _hold_out(self, batch: Batch, run: Run, verdicts: Verdicts, epoch: Epoch) -> Batch:
         rows = run.rows(batch)

@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 
 from consumers.formats.documents import Documents
 from curation.batch import Batch
+from curation.dedup import passages
 from curation.dedup.exact import fingerprint
 from curation.dedup.near import NearDedup
+from curation.dedup.passages import Fingerprints
 from curation.quality.judge import Measures, Quality
 from daemon.prepared.columns import Prepared
 from daemon.stages.identify import Run
@@ -32,6 +34,7 @@ class Prepare:
     quality: Quality
     near_dedup: NearDedup
     tokenizer: Tokenizer
+    passages: bool = False  # whether fingerprints of passages are wanted
 
     def all(self, documents: Documents) -> Prepared:
         """Everything about documents, before any of them is decided."""
@@ -43,6 +46,7 @@ class Prepare:
             signatures_BU=signatures_BU,
             has_words_B=has_words_B,
             tokens=self.tokenizer.encode_batch(texts),
+            fingerprints=passages.fingerprint(texts) if self.passages else None,
         )
 
     def measure(self, batch: Batch, run: Run) -> Measures:
@@ -58,6 +62,12 @@ class Prepare:
             rows_B = run.rows(batch)
             return run.prepared.signatures_BU[rows_B], run.prepared.has_words_B[rows_B]
         return self.near_dedup.sign(batch.texts)
+
+    def fingerprint(self, batch: Batch, run: Run) -> Fingerprints:
+        """Fingerprints of passages."""
+        if run.prepared is not None and run.prepared.fingerprints is not None:
+            return run.prepared.fingerprints.take(run.rows(batch))
+        return passages.fingerprint(batch.texts)
 
     def encode(self, batch: Batch, run: Run) -> Ragged[Any]:
         """Tokens."""
@@ -75,4 +85,6 @@ class Prepare:
         texts = join_texts(["a text", "ein Text für Ä"])
         self.quality.measure(texts, ("", ""))
         self.near_dedup.sign(texts)
+        if self.passages:
+            passages.fingerprint(texts)
         self.tokenizer.encode_batch(texts)

@@ -184,7 +184,10 @@ def visible(sequence: PackedSequence) -> tuple[object, ...]:
         sequence.clusters_S.tobytes(),
         sequence.policy_versions_S.tobytes(),
         sequence.propensities_S.tobytes(),
-        *(None if values_S is None else values_S.tobytes() for values_S in (sequence.weights_S, sequence.qualities_S)),
+        *(
+            None if values_S is None else values_S.tobytes()
+            for values_S in (sequence.weights_S, sequence.qualities_S, sequence.no_loss_R2)
+        ),
     )
 
 

@@ -18,6 +18,7 @@ def test_names_in_facts_verdicts_and_metrics_stay() -> None:
         "score_too_low": "quality",
         "score_too_high": "quality",
         "near_duplicate": "near_dedup",
+        "seen_passages": "passages",
         "held_out": "holdout",
         "no_tokens": "tokenize",
     }
