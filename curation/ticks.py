@@ -32,6 +32,11 @@ class Accepted:
     scores_BM: NDArray[np.float32]  # by models, in the order of their names; NaN where unknown
     num_tokens_B: NDArray[np.int64]
 
+    @property
+    def tick_no(self) -> int:
+        """The number of the tick that they are of."""
+        return int(self.ordinals_B[0]) // TICK_ORDINALS
+
     def __len__(self) -> int:
         return len(self.sources)
 

@@ -22,13 +22,14 @@ from curation.selection.reward_sources import PROGRESS, default_source_floor, is
 from curation.selection.rewards import Rewards
 from curation.selection.scored import Scored
 from curation.selection.target_gate import TargetGate
+from curation.selection.target_vectors import TargetVectors
 from curation.selection.weighing import Weighing
 from curation.topics.clusters import Clusters
 from curation.vectors.embedder import Embedder
 from curation.vectors.retraining import Retraining
 from curatord.errors import IdentityError
 from daemon.config import Config
-from daemon.models import Models, open_models
+from daemon.models import Models, open_models, open_reference
 from daemon.pipeline import Pipeline
 from daemon.stages.compose import Compose
 from daemon.stages.decide import Decide
@@ -81,7 +82,8 @@ def build(
     embedding = _embedding(config, store, tokenizer, progress)
     probe_tokens = config.probes.max_tokens if config.topics.probes else 0
     probing = Probing(held=held, decode=tokenizer.decode, max_tokens=probe_tokens)
-    compose = _compose(config, store, embedding, probing, ledger, phases, models)
+    aims = models, TargetVectors(open_reference(config, tokenizer))
+    compose = _compose(config, store, embedding, probing, ledger, phases, aims)
     identify, verdict_rows = Identify(ledger, segments, indices.ids), VerdictRows(share=verdicts_share, seed=seed)
     return Pipeline(
         config=config,
@@ -181,10 +183,11 @@ def _compose(
     probing: Probing,
     ledger: Ledger,
     phases: PhaseClock,
-    models: Models,
+    aims: tuple[Models, TargetVectors],
 ) -> Compose:
     """The stages that learn."""
-    embedder, retraining = embedding
+    (embedder, retraining), (models, target_vectors) = embedding, aims
+    names = (*models.score_names, *target_vectors.names)
     seed, heads = config.output.seed, config.head_names
     reward = config.bandit.reward if config.bandit.enabled else ()
     return Compose(
@@ -193,9 +196,10 @@ def _compose(
         clusters=Clusters(config.clusters, seed=seed),
         bandit=Bandit(config.bandit, seed=seed, source_floor=default_source_floor(reward, heads)),
         rewards=Rewards(config.feedback, sources=reward, is_damped=is_damped(reward, heads)),
-        target=TargetGate(config.target, models.target, seed=seed),
-        weighing=Weighing(config.weights, names=models.score_names, target_scale=models.target_scale),
-        document_rewards=DocumentRewards(sources=reward, models=models.score_names),
+        target=TargetGate(config.target, models.target_scale, seed=seed),
+        target_vectors=target_vectors,
+        weighing=Weighing(config.weights, names=names, target_scale=models.target_scale),
+        document_rewards=DocumentRewards(sources=reward, models=names),
         assignments=Assignments(store),
         mixture=Mixture(config.mixture, seed=seed),
         corpus_order=CorpusOrder(config.mixture.schedule, seed=seed),

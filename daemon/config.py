@@ -161,7 +161,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     @property
     def makes_vectors(self) -> bool:
         """Whether anything reads vectors and clusters. If not, no document gets any, and no teacher is loaded."""
-        return self.packing.mode == "sculpt" or self.bandit.enabled or not self.mixture.passes_through()
+        is_similar = self.target.by == "similarity"
+        return self.packing.mode == "sculpt" or self.bandit.enabled or is_similar or not self.mixture.passes_through()
 
 
 def check_endless(config: Config) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curation.batch import Tick
-from curation.selection.reward_sources import ORDER, RULES, TARGET
+from curation.selection.reward_sources import RULES, TARGET
 from curation.selection.target_facts import worths
 
 
@@ -27,14 +27,14 @@ class DocumentRewards:
             if source == RULES:
                 rewards[source] = tick.qualities_B
             elif source == TARGET:
-                rewards[source] = worths(self.target_scores(tick.scores_BM))
+                rewards[source] = self.worths(tick)
             elif source in self.models:
                 rewards[source] = tick.scores_BM[:, self.models.index(source)]
         return rewards
 
-    def target_scores(self, scores_BM: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Likeness and order, [B, 2]."""
-        return scores_BM[:, [self.models.index(TARGET), self.models.index(ORDER)]]
+    def worths(self, tick: Tick) -> NDArray[np.float32]:
+        """By the target."""
+        return worths(tick.scores_BM, self.models)
 
     def is_relative(self, source: str) -> bool:
         """Whether a reward says nothing of one language or source against another."""

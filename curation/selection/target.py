@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 import numpy as np
@@ -41,6 +41,9 @@ class TargetConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """Files with documents that are wanted, in any form that `curate` reads: some hundreds are enough."""
     against: tuple[str, ...] = ()
     """Files with a sample of the stream, a few thousand documents: wanted are n-grams that it has less of."""
+    by: Literal["ngrams", "similarity"] = "ngrams"
+    """How likeness is measured: "ngrams" by words and pairs of words (DSIR), wherever documents are prepared;
+    "similarity" by the vectors of [embedding], which knows a topic by other words, too."""
     keep_ratio: Annotated[float, msgspec.Meta(gt=0, le=1)] = 1.0
     """Share of the tokens to keep, the likest first, with Gumbel noise as in DSIR; 1 keeps all, and measures only."""
     source_floor: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.5
@@ -52,6 +55,8 @@ class TargetConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
                 "target.files and target.against go together: the documents that are wanted, and a sample of those "
                 "that the stream holds (the first few thousand rows of an input will do)"
             )
+        if self.by == "similarity" and not self.files:
+            raise ValueError('target.by = "similarity" measures likeness to target.files: say which these are')
         if self.keep_ratio < 1 and not self.files:
             raise ValueError("target.keep_ratio keeps the likest of target.files: say which these are")
         if self.keep_ratio < self.source_floor and self.keep_ratio < 1:
@@ -94,17 +99,23 @@ def log_weights(wanted: Sequence[str], against: Sequence[str]) -> NDArray[np.flo
     return weights_H
 
 
-def fit_target(wanted: Sequence[str], against: Sequence[str]) -> Target:
-    """The target of these texts. Raises ValueError for too few of them."""
+def digest_of(wanted: Sequence[str], against: Sequence[str]) -> str:
+    """Of the texts of a target. Raises ValueError for too few of them."""
     if len(wanted) < MIN_WANTED or len(against) < MIN_AGAINST:
         raise ValueError(
             f"{len(wanted):,} documents are wanted and {len(against):,} are the stream's; a target needs {MIN_WANTED} "
             f"and {MIN_AGAINST} to tell them apart"
         )
+    return xxhash.xxh3_64_hexdigest(msgspec.msgpack.encode([*wanted, "", *against]))
+
+
+def fit_target(wanted: Sequence[str], against: Sequence[str]) -> Target:
+    """The target of these texts. Raises ValueError for too few of them."""
+    digest = digest_of(wanted, against)
     words_W, pairs_P = np.zeros(WORD_BUCKETS), np.zeros(PAIR_SLOTS, np.uint32)
     count_order(wanted, words_W, pairs_P)
     target = Target(
-        digest=xxhash.xxh3_64_hexdigest(msgspec.msgpack.encode([*wanted, "", *against])),
+        digest=digest,
         weights_H=log_weights(wanted, against),
         words_W=words_W.astype(np.float32),
         pairs_P=pairs_P,

@@ -1,14 +1,17 @@
 """Facts of a target: what `explain` tells of a document from, and light to import.
 
-Shape legend: B documents.
+Shape legend: B documents, M scores.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from curation.selection.reward_sources import ORDER, TARGET
 from state.chance import draw_unit
 from state.facts import NUMBER, Facts, Family, packed, single
 
@@ -19,9 +22,12 @@ MAX_DEVIATIONS = 8.0
 ORDER_WEIGHT = 0.25
 
 
-def worths(scores_B2: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Likeness and order as one number; NaN without words."""
-    return scores_B2[:, 0] + np.float32(ORDER_WEIGHT) * np.nan_to_num(scores_B2[:, 1])
+def worths(scores_BM: NDArray[np.float32], names: Sequence[str] = (TARGET, ORDER)) -> NDArray[np.float32]:
+    """Likeness and order, if it was measured, as one number; NaN without words. `names` are those of the scores."""
+    likeness_B: NDArray[np.float32] = scores_BM[:, names.index(TARGET)]
+    if ORDER not in names:
+        return likeness_B
+    return likeness_B + np.float32(ORDER_WEIGHT) * np.nan_to_num(scores_BM[:, names.index(ORDER)])
 
 
 class Shared(msgspec.Struct, array_like=True):
@@ -46,8 +52,21 @@ class Thresholds(msgspec.Struct, array_like=True):
         return min(self.sources.get(source, self.threshold), self.threshold)
 
 
-FAMILY = Family("target", "keys of the documents of a source, or the thresholds of a tick")
+class Likeness(msgspec.Struct, array_like=True, kw_only=True):
+    """Fact: likeness by vectors of the documents of a tick."""
+
+    doc_nos: bytes  # i64 [B]
+    values: bytes  # f32 [B], in deviations of the stream's sample
+
+    def of(self, doc_no: int) -> float | None:
+        """That of a document; None if it was not in the tick."""
+        (found,) = np.nonzero(np.frombuffer(self.doc_nos, np.int64) == doc_no)
+        return float(np.frombuffer(self.values, np.float32)[found[0]]) if len(found) else None
+
+
+FAMILY = Family("target", "keys of a source, thresholds or likeness of a tick, or densities of vectors")
 THRESHOLDS = Facts(FAMILY, NUMBER, packed(Thresholds), prefix=b"t")  # by the number of the tick
+LIKENESS = Facts(FAMILY, NUMBER, packed(Likeness), prefix=b"l")  # by the number of the tick
 SHARED = single("target", packed(Shared))
 
 

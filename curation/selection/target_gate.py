@@ -19,9 +19,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from curation.selection.target import Target, TargetConfig
-from curation.selection.target_facts import FAMILY, SHARED, THRESHOLDS, Shared, Thresholds, gumbel, keys_of, worths
-from curation.ticks import TICK_ORDINALS, Accepted
+from curation.selection.target import TargetConfig
+from curation.selection.target_facts import FAMILY, SHARED, THRESHOLDS, Shared, Thresholds, gumbel, keys_of
+from curation.ticks import Accepted
 from state.epoch import Epoch
 from state.fact_table import FactCell, FactOwner, FactTable, Table
 from state.facts import TEXT, Facts, packed
@@ -43,13 +43,13 @@ _SOURCES = Facts(FAMILY, TEXT, packed(SourceKeys), prefix=b"s")
 
 
 class TargetGate(FactOwner):
-    """Keeps the likest. Without a target, or with a share of 1, it is open to all."""
+    """Keeps the likest; with a share of 1 it is open to all. `scale` is mean and deviation of the stream's sample."""
 
-    def __init__(self, config: TargetConfig, target: Target | None, *, seed: int = 0) -> None:
+    def __init__(self, config: TargetConfig, scale: tuple[float, float] = (0.0, 1.0), *, seed: int = 0) -> None:
         self._config = config
         self._seed = seed
-        self.is_open = target is None or config.keep_ratio == 1
-        self._scale = (target.mean, target.deviation) if target is not None else (0.0, 1.0)
+        self.is_open = config.keep_ratio == 1
+        self._scale = scale
         self._sources = FactTable(_SOURCES)
         self._cell = FactCell(SHARED, Shared())
 
@@ -58,14 +58,11 @@ class TargetGate(FactOwner):
         return self._sources, self._cell
 
     def keep(
-        self, documents: Accepted, scores_B2: NDArray[np.float32], epoch: Epoch
+        self, documents: Accepted, worths_B: NDArray[np.float32], epoch: Epoch
     ) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
-        """The documents of a tick that are kept, and the probability with which each was.
-
-        `scores_B2` are likeness and order, as the models of the target give them.
-        """
+        """The documents of a tick that are kept, and the probability with which each was."""
         shared, tokens_B, sources_B = self._cell.value, documents.num_tokens_B, np.array(documents.sources, object)
-        bases_B = keys_of(worths(scores_B2), *self._scale)
+        bases_B = keys_of(worths_B, *self._scale)
         keys_B = bases_B + gumbel(documents.keys_B, self._seed)
         rows = {source: np.flatnonzero(sources_B == source) for source in dict.fromkeys(documents.sources)}
         histograms = {
@@ -87,7 +84,7 @@ class TargetGate(FactOwner):
             *self._scale,
             self._seed,
         )
-        THRESHOLDS.put(epoch, int(documents.ordinals_B[0]) // TICK_ORDINALS, thresholds)
+        THRESHOLDS.put(epoch, documents.tick_no, thresholds)
         return kept_B, -np.expm1(-np.exp(bases_B - thresholds_B))
 
     def _arrived(self, source: str, keys_X: NDArray[np.float64], num_tokens_X: NDArray[np.int64]) -> SourceKeys:

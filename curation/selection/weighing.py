@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from curation.batch import Tick
 from curation.selection.commonness import Sketch
-from curation.selection.reward_sources import ORDER, TARGET
+from curation.selection.reward_sources import TARGET
 from curation.selection.target_facts import worths
 from curation.selection.weighing_facts import WEIGHED, Weighed
 from state.document_numbers import WEIGHT
@@ -162,8 +162,7 @@ class Weighing(FactOwner):
             logs[COMMONNESS] = nats_B2[:, 0] - self._typical(tick, nats_B2[:, 0])
         if TARGET in self._config.by:
             mean, deviation = self._target_scale
-            scores_B2 = tick.scores_BM[:, [self._names.index(TARGET), self._names.index(ORDER)]]
-            logs[TARGET] = (worths(scores_B2).astype(np.float64) - mean) / deviation
+            logs[TARGET] = (worths(tick.scores_BM, self._names).astype(np.float64) - mean) / deviation
         limit = float(np.log(self._config.most))
         return {name: np.exp(np.clip(np.nan_to_num(log_B), -limit, limit)) for name, log_B in logs.items()}
 

@@ -177,7 +177,7 @@ def _story(store: Store, verdict: Verdict, damage: Damage) -> Story:
             waits_for = "buffer"
             sampled = SAMPLED.get(store, doc_no)
             cluster = cluster if sampled is None else named(numbers_from([sampled.numbers])[0])["cluster"]
-    options = options_at(store, verdict.ordinal)
+    options, scores = options_at(store, verdict.ordinal), scores_of(store, verdict)
     return Story(
         verdict=verdict,
         match_id=_id_of(store, verdict.match, damage),
@@ -187,8 +187,8 @@ def _story(store: Store, verdict: Verdict, damage: Damage) -> Story:
         held=tuple(held),
         waits_for=waits_for,
         cluster=cluster,
-        scores=scores_of(verdict),
-        target=None if verdict.stage else aimed(store, verdict),
+        scores=scores,
+        target=None if verdict.stage else aimed(store, verdict, scores),
         is_sampled=options.get("bandit.enabled") == "true",
         weighed=None if verdict.stage else weighed(store, verdict),
         rewards=rewarded(store, cluster),

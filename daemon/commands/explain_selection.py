@@ -15,8 +15,8 @@ from curation.selection.bandit import Bandit, BanditConfig
 from curation.selection.loss_shares import LossShares
 from curation.selection.mixture_config import MixtureConfig
 from curation.selection.reward_sources import ORDER, TARGET
+from curation.selection.target_facts import LIKENESS, THRESHOLDS, gumbel, keys_of, worths
 from curation.selection.target_facts import SHARED as TARGET_SHARED
-from curation.selection.target_facts import THRESHOLDS, gumbel, keys_of, worths
 from curation.selection.weighing_facts import WEIGHED, WeighedDocument, weighed_document
 from curation.ticks import TICK_ORDINALS
 from state.document_numbers import WEIGHT
@@ -57,16 +57,19 @@ class Balanced:
     natural: float  # of those that came
 
 
-def scores_of(verdict: Verdict) -> dict[str, float]:
-    """Scores of the models, by name."""
+def scores_of(store: FactSource, verdict: Verdict) -> dict[str, float]:
+    """Scores of the models, and likeness by vectors, by name."""
     known = {*RULE_NAMES, WEIGHT}
-    return {name: value for name, value in verdict.rules.items() if name not in known}
+    scores = {name: value for name, value in verdict.rules.items() if name not in known}
+    fact = LIKENESS.get(store, verdict.ordinal // TICK_ORDINALS)
+    likeness = None if fact is None else fact.of(verdict.doc_no)
+    return scores if likeness is None else {TARGET: likeness, **scores}
 
 
-def aimed(store: Store, verdict: Verdict) -> Aimed | None:
+def aimed(store: Store, verdict: Verdict, scores: dict[str, float]) -> Aimed | None:
     """The key of a document against the threshold of its tick; None where no target decided."""
     thresholds = THRESHOLDS.get(store, verdict.ordinal // TICK_ORDINALS)
-    shared, scores = TARGET_SHARED.get(store, None), scores_of(verdict)
+    shared = TARGET_SHARED.get(store, None)
     segment = segment_at(store, verdict.doc_no)
     if thresholds is None or shared is None or segment is None or TARGET not in scores:
         return None

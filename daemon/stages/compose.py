@@ -17,6 +17,7 @@ from curation.selection.mixture import Balanced, Mixture
 from curation.selection.rewards import Rewards
 from curation.selection.strata import strata_of
 from curation.selection.target_gate import TargetGate
+from curation.selection.target_vectors import TargetVectors
 from curation.selection.weighing import Weighing
 from curation.ticks import TICK_ORDINALS, Accepted
 from curation.topics.clusters import Clusters
@@ -64,6 +65,7 @@ class Compose:
     rewards: Rewards
     document_rewards: DocumentRewards
     target: TargetGate
+    target_vectors: TargetVectors
     weighing: Weighing
     assignments: Assignments
     mixture: Mixture
@@ -82,7 +84,7 @@ class Compose:
 
     def owners(self) -> tuple[FactOwner, ...]:
         """The parts that own facts."""
-        selection = self.target, self.weighing, self.bandit, self.rewards
+        selection = self.target, self.target_vectors, self.weighing, self.bandit, self.rewards
         learns = *selection, self.mixture, self.corpus_order, self.loss_shares
         return self.retraining, self.clusters, *learns, self.packer
 
@@ -118,6 +120,7 @@ class Compose:
         """If a new version of the student is due, it takes over, and everything that is held is embedded by it."""
         self.phases.enter("retrain")
         renewed = self.retraining.renew()
+        self.target_vectors.follow(self.embedder.version, self.embedder.embed)
         if renewed is None:
             return
         self.clusters.renew(*renewed)
@@ -137,7 +140,7 @@ class Compose:
             languages=documents.languages,
             num_tokens_B=documents.num_tokens_B,
             qualities_B=documents.qualities_B,
-            scores_BM=documents.scores_BM,
+            scores_BM=self.target_vectors.score(documents, embeddings_BD, epoch),
             embeddings_BD=embeddings_BD,
             clusters_B=clusters_B,
             propensities_B=np.ones(len(documents), np.float32),
@@ -184,14 +187,13 @@ class Compose:
         """The target keeps the likest. What it turns away, the bandit does not see."""
         if self.target.is_open:
             return tick
-        scores_B2 = self.document_rewards.target_scores(documents.scores_BM)
-        kept_B, chances_B = self.target.keep(documents, scores_B2, epoch)
+        kept_B, chances_B = self.target.keep(documents, self.document_rewards.worths(tick), epoch)
         self._reject(tick.doc_nos_B[~kept_B], LaterReason.OFF_TARGET)
         return replace(tick, propensities_B=chances_B.astype(np.float32)).keep(kept_B)
 
     def _weigh(self, tick: Tick, documents: Accepted, epoch: Epoch) -> Tick:
         """Weights, and documents beyond a band turned away. What the target turned away is not counted."""
-        weighed = self.weighing.weigh(tick, int(documents.ordinals_B[0]) // TICK_ORDINALS, self._tokens, epoch)
+        weighed = self.weighing.weigh(tick, documents.tick_no, self._tokens, epoch)
         tick = replace(tick, weights_B=weighed.weights_B)
         if not weighed.turned_away:
             return tick

@@ -13,7 +13,7 @@ from consumers.memory import CrashPoint
 from curation.quality.fit import Labelled, fit_head
 from curatord.errors import ConfigError
 from daemon.config import Config, parse_config, show_config
-from daemon.models import open_models
+from daemon.models import open_models, open_reference
 from daemon.prepared.identity import prepared_identity
 from tests.daemon.prepared.parts import facts, messages, preparer
 from tests.simulation.world import WORDS, make_config, make_rows, new_world, outcome, run, tokenizer
@@ -67,6 +67,60 @@ def test_prepared_rows_and_crashes_leave_no_trace(aiming: Config, tmp_path: Path
         learned = [{key: value for key, value in facts(world).items() if key[0] == family} for world in worlds]
         assert learned[0]
         assert learned[0] == learned[1] == learned[2]
+
+
+@pytest.fixture(scope="module")
+def similar(aiming: Config) -> Config:
+    """The same target by vectors, for the gate, the bandit and weights."""
+    target = msgspec.structs.replace(aiming.target, by="similarity", keep_ratio=0.8)
+    quality = msgspec.structs.replace(aiming.quality, heads={})
+    bandit = msgspec.structs.replace(aiming.bandit, reward=("target", "rules"))
+    weights = msgspec.structs.replace(aiming.weights, by=("target",))
+    return msgspec.structs.replace(aiming, target=target, quality=quality, bandit=bandit, weights=weights)
+
+
+def test_a_target_by_vectors_is_the_same_prepared_and_after_crashes(similar: Config, tmp_path: Path) -> None:
+    rows = [msgspec.structs.replace(row, source="new") for row in make_rows(7, 1100)]
+    crashes = {2: CrashPoint.BEFORE_COMMIT, 4: CrashPoint.AFTER_COMMIT}
+    one, worlds = preparer(similar), []
+    for name, documents in (("straight", rows), ("prepared", messages(rows, one, (256, 9), 1)), ("crashed", rows)):
+        world = new_world(0, 0, tmp_path / name)
+        world.documents = [*world.documents, *documents]
+        run(world, similar, tmp_path / name, crashes=crashes if name == "crashed" else {})
+        worlds.append(world)
+    assert outcome(worlds[0]) == outcome(worlds[1]) == outcome(worlds[2])
+    learned = [{key: value for key, value in facts(world).items() if key[0] == "target"} for world in worlds]
+    assert {key[1][:1] for key in learned[0]} >= {b"d", b"l", b"t", b"s"}
+    assert learned[0] == learned[1] == learned[2]
+
+
+def test_a_target_by_vectors_makes_vectors_where_nothing_else_reads_them(similar: Config, tmp_path: Path) -> None:
+    off = make_config()
+    config = msgspec.structs.replace(similar, bandit=off.bandit, weights=off.weights)
+    config = msgspec.structs.replace(config, packing=msgspec.structs.replace(config.packing, mode="best_fit"))
+    assert config.makes_vectors
+    assert not msgspec.structs.replace(config, target=off.target).makes_vectors
+    world = new_world(0, 0, tmp_path)
+    world.documents += [msgspec.structs.replace(row, source="new") for row in make_rows(7, 1100)]
+    run(world, config, tmp_path)
+    assert b"l" in {key[1][:1] for key in facts(world) if key[0] == "target"}
+
+
+def test_a_worker_needs_no_files_of_a_target_by_vectors(similar: Config) -> None:
+    elsewhere = msgspec.structs.replace(similar.target, files=("/no/such.jsonl",), against=("/no/other.jsonl",))
+    config = msgspec.structs.replace(similar, target=elsewhere)
+    assert prepared_identity(config, tokenizer()) == prepared_identity(
+        make_config(output={"holdout": 0.1}), tokenizer()
+    )
+    with pytest.raises(ConfigError, match=r"target\.files"):
+        open_reference(config, tokenizer())
+
+
+def test_too_few_documents_of_a_target_by_vectors_are_refused(similar: Config, tmp_path: Path) -> None:
+    few = write_texts(tmp_path / "few.jsonl", WORDS, 3, 0)
+    target = msgspec.structs.replace(similar.target, files=(few,))
+    with pytest.raises(ConfigError, match="3 documents are wanted"):
+        open_reference(msgspec.structs.replace(similar, target=target), tokenizer())
 
 
 def test_a_worker_with_another_model_is_refused_by_its_identity(aiming: Config, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from curation.selection import target_gate
 from curation.selection.target import TargetConfig, fit_target
-from curation.selection.target_facts import THRESHOLDS, gumbel, keys_of, worths
+from curation.selection.target_facts import THRESHOLDS, gumbel, keys_of
 from curation.selection.target_gate import TargetGate
 from curation.ticks import Accepted
 from state.epoch import Epoch
@@ -19,11 +19,12 @@ from tests.kept import Kept
 SHARES = {"law": 0.3, "web": 0.5, "logs": 0.2}
 MEANS = {"law": 1.0, "web": 0.0, "logs": -2.0}
 TARGET = fit_target([f"word{i}" for i in range(20)], [f"other{i}" for i in range(200)])
+SCALE = TARGET.mean, TARGET.deviation
 CONFIG = TargetConfig(files=("a",), against=("b",), keep_ratio=0.6)
 
 
 def stream(num_ticks: int, *, drift: float = 0.0, size: int = 400) -> Iterator[tuple[Accepted, np.ndarray]]:
-    """Ticks of three sources with worths of their own, in deviations of the sample; and their likeness and order."""
+    """Ticks of three sources whose worths, in deviations of the sample, are their own; and the worths."""
     for tick in range(num_ticks):
         rng = np.random.default_rng(tick)
         sources = rng.choice(list(SHARES), size, p=list(SHARES.values())).tolist()
@@ -41,15 +42,15 @@ def stream(num_ticks: int, *, drift: float = 0.0, size: int = 400) -> Iterator[t
                 scores_BM=np.zeros((size, 0), np.float32),
                 num_tokens_B=rng.integers(20, 2_000, size),
             ),
-            np.column_stack((likeness, np.zeros(size))).astype(np.float32),
+            likeness.astype(np.float32),
         )
 
 
 def shares(config: TargetConfig, **options: float) -> dict[str, float]:
-    gate, epoch = TargetGate(config, TARGET), Epoch(number=1, identity="{}")
+    gate, epoch = TargetGate(config, SCALE), Epoch(number=1, identity="{}")
     arrived, kept = dict.fromkeys((*SHARES, ""), 0.0), dict.fromkeys((*SHARES, ""), 0.0)
-    for documents, scores in stream(60, **options):  # type: ignore[arg-type]
-        kept_B, _ = gate.keep(documents, scores, epoch)
+    for documents, worths_B in stream(60, **options):  # type: ignore[arg-type]
+        kept_B, _ = gate.keep(documents, worths_B, epoch)
         for source, tokens, is_kept in zip(documents.sources, documents.num_tokens_B.tolist(), kept_B, strict=True):
             for name in (source, ""):
                 arrived[name] += tokens
@@ -72,9 +73,9 @@ def test_small_ticks_keep_the_share_too() -> None:
 
 
 def test_the_chance_that_is_told_is_that_of_being_kept() -> None:
-    gate, epoch, told, kept = TargetGate(CONFIG, TARGET), Epoch(number=1, identity="{}"), list[float](), list[bool]()
-    for documents, scores in stream(60):
-        kept_B, chances_B = gate.keep(documents, scores, epoch)
+    gate, epoch, told, kept = TargetGate(CONFIG, SCALE), Epoch(number=1, identity="{}"), list[float](), list[bool]()
+    for documents, worths_B in stream(60):
+        kept_B, chances_B = gate.keep(documents, worths_B, epoch)
         told += chances_B.tolist()
         kept += kept_B.tolist()
     order = np.argsort(told)
@@ -83,49 +84,49 @@ def test_the_chance_that_is_told_is_that_of_being_kept() -> None:
 
 
 def test_the_thresholds_of_a_tick_tell_what_was_kept() -> None:
-    gate, epoch = TargetGate(CONFIG, TARGET, seed=3), Epoch(number=1, identity="{}")
-    decisions = [(documents, scores, gate.keep(documents, scores, epoch)[0]) for documents, scores in stream(5)]
+    gate, epoch = TargetGate(CONFIG, SCALE, seed=3), Epoch(number=1, identity="{}")
+    decisions = [(documents, worths_B, gate.keep(documents, worths_B, epoch)[0]) for documents, worths_B in stream(5)]
     facts = Kept()
     facts.commit(gate, epoch=epoch)
-    for tick, (documents, scores, kept_B) in enumerate(decisions):
+    for tick, (documents, worths_B, kept_B) in enumerate(decisions):
         thresholds = THRESHOLDS.get(facts, tick)
         assert thresholds is not None
-        keys_B = keys_of(worths(scores), TARGET.mean, TARGET.deviation) + gumbel(documents.keys_B, 3)
+        keys_B = keys_of(worths_B, *SCALE) + gumbel(documents.keys_B, 3)
         assert (keys_B >= [thresholds.of(source) for source in documents.sources]).tolist() == kept_B.tolist()
 
 
 def test_a_restart_anywhere_changes_nothing() -> None:
-    straight, epoch = TargetGate(CONFIG, TARGET), Epoch(number=1, identity="{}")
+    straight, epoch = TargetGate(CONFIG, SCALE), Epoch(number=1, identity="{}")
     expected = [straight.keep(*tick, epoch)[0].tobytes() for tick in stream(12)]
-    gate, facts, found = TargetGate(CONFIG, TARGET), Kept(), list[bytes]()
+    gate, facts, found = TargetGate(CONFIG, SCALE), Kept(), list[bytes]()
     for tick in stream(12):
         epoch = Epoch(number=1, identity="{}")
         found.append(gate.keep(*tick, epoch)[0].tobytes())
         facts.commit(gate, epoch=epoch)
-        gate = TargetGate(CONFIG, TARGET)
+        gate = TargetGate(CONFIG, SCALE)
         facts.restore(gate)
         assert facts.commit(gate) == []
     assert found == expected
 
 
 def test_documents_without_words_go_first() -> None:
-    (documents, scores), *_ = stream(1)
-    scores[:50] = np.nan
-    kept_B, _ = TargetGate(msgspec.structs.replace(CONFIG, source_floor=0.0), TARGET).keep(
-        documents, scores, Epoch(number=1, identity="{}")
+    (documents, worths_B), *_ = stream(1)
+    worths_B[:50] = np.nan
+    kept_B, _ = TargetGate(msgspec.structs.replace(CONFIG, source_floor=0.0), SCALE).keep(
+        documents, worths_B, Epoch(number=1, identity="{}")
     )
     assert kept_B[:50].mean() < 0.1
 
 
 def test_sources_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(target_gate, "MAX_SOURCES", 2)
-    gate, epoch, facts = TargetGate(CONFIG, TARGET), Epoch(number=1, identity="{}"), Kept()
-    for documents, scores in stream(3):
-        gate.keep(documents, scores, epoch)
+    gate, epoch, facts = TargetGate(CONFIG, SCALE), Epoch(number=1, identity="{}"), Kept()
+    for documents, worths_B in stream(3):
+        gate.keep(documents, worths_B, epoch)
     facts.commit(gate, epoch=epoch)
     assert sum(key[:1] == b"s" for key in facts.families["target"]) == 2
 
 
 def test_without_a_target_or_a_share_it_is_open_and_has_no_facts() -> None:
-    assert TargetGate(TargetConfig(), None).is_open
-    assert TargetGate(msgspec.structs.replace(CONFIG, keep_ratio=1.0), TARGET).is_open
+    assert TargetGate(TargetConfig()).is_open
+    assert TargetGate(msgspec.structs.replace(CONFIG, keep_ratio=1.0), SCALE).is_open

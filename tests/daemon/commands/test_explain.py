@@ -43,6 +43,19 @@ def test_what_a_target_alone_let_through_is_told_so(run: Run, documents: Path, t
     assert "policy" not in shown
 
 
+def test_the_likeness_by_vectors_that_decided_is_told(run: Run, documents: Path, tmp_path: Path) -> None:
+    wanted = tmp_path / "wanted.jsonl"
+    wanted.write_text("".join(json.dumps({"text": text_of(4 * n)}) + "\n" for n in range(1000, 1040)))
+    target = f'[target]\nby = "similarity"\nfiles = ["{wanted}"]\nagainst = ["{documents}"]\nkeep_ratio = 0.7\n'
+    shown, story = _explained(run, documents, target)
+    assert "by the target alone" in shown
+    assert isinstance(story["scores"], dict)
+    aimed = story["target"]
+    assert isinstance(aimed, dict)
+    assert aimed["key"] >= aimed["threshold"]
+    assert f"target {story['scores']['target']:.3g}" in shown
+
+
 def test_a_bandit_tells_its_policy_and_the_weights_of_its_rewards(run: Run, documents: Path) -> None:
     shown, _ = _explained(run, documents, '[bandit]\nenabled = true\nkeep_ratio = 0.9\nreward = ["rules"]\n')
     assert "by policy" in shown
