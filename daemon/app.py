@@ -111,13 +111,7 @@ def build(
         ),
         ticks=ticks,
         compose=compose,
-        emission=Emission(
-            held,
-            ledger,
-            context_length=config.packing.context_length,
-            shard_rows=config.packing.shuffle_block_rows,
-            has_weights=bool(config.input.fields.weight or config.weights.by),
-        ),
+        emission=_emission(config, held, ledger),
         feedback=_feedback(config, store, compose, ticks, identify, segments),
     )
 
@@ -141,6 +135,17 @@ def _feedback(
         mixture=compose.mixture,
         segments=segments,
         max_dead_letter_bytes=config.dead_letters.max_bytes,
+    )
+
+
+def _emission(config: Config, held: HeldDocuments, ledger: Ledger) -> Emission:
+    """Rows to sequences."""
+    return Emission(
+        held,
+        ledger,
+        context_length=config.packing.context_length,
+        shard_rows=config.packing.shuffle_block_rows,
+        has_weights=bool(config.input.fields.weight or config.weights.by),
     )
 
 
