@@ -11,6 +11,7 @@ CuratordError                  exit  1   anything below; never raised itself
 ├── StateBusy                        1   another process owns the state folder
 ├── StorageError                     1   a disk is full or not writable; nothing was lost, run again after mending it
 ├── BrokerUnavailable               69   the message broker cannot be reached
+├── StoreUnavailable                69   an object store cannot be reached, or does not let this client do something
 ├── AddressTaken                    69   another process answers where this one is to answer
 ├── LaneLost                         1   another process owns the lane now; a restart makes this one a standby
 ├── WatchdogExpired                 70   a commit did not finish in time
@@ -87,6 +88,12 @@ class StorageError(CuratordError):
 
 class BrokerUnavailable(CuratordError):
     """The message broker cannot be reached."""
+
+    exit_code = 69
+
+
+class StoreUnavailable(CuratordError):
+    """An object store cannot be reached, or does not let this client do what it asks for."""
 
     exit_code = 69
 

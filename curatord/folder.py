@@ -1,14 +1,13 @@
-"""A folder of Parquet shards as a source, also while `curatord curate` adds to it."""
+"""A folder of Parquet shards as a source, also while `curatord curate` or `curatord archive` adds to it."""
 
 from __future__ import annotations
 
 import json
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,12 +16,11 @@ from numpy.typing import NDArray
 
 from curatord.errors import CorruptSequence, GenerationEnded, RetentionLost, SequenceGap, StreamError
 from curatord.no_loss import Ranges
+from curatord.output_folder import OutputFolder
 from curatord.sequence import EndOfStream, PackedSequence
 from curatord.source import Bounds, Found, Plan, missing
 
-POLL_S = 0.25
 SHARD_NAME = re.compile(r"train-(\d{3,})-(\d{10,})-(\d{10,})\.parquet")
-_MANIFEST = Path(".curatord", "manifest.json")
 _LISTS = (
     "input_ids",
     "seq_lengths",
@@ -41,7 +39,7 @@ class _Shard:
     generation: int
     first: int
     last: int
-    path: Path
+    name: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,10 +95,7 @@ class FolderSource:
 
     identity = ""
 
-    def __init__(self, folder: Path) -> None:
-        """Raises `StreamError` if there is no such folder."""
-        if not folder.is_dir():
-            raise StreamError(f"no folder {folder}: give the --output of `curatord curate`, or kafka://host:9092/topic")
+    def __init__(self, folder: OutputFolder) -> None:
         self._folder = folder
         self._newest = 0
 
@@ -112,10 +107,15 @@ class FolderSource:
         if not ours:
             if shards and generation < shards[-1].generation:
                 raise StreamError(
-                    f"{self._folder} holds nothing of generation {generation}; its newest is {shards[-1].generation}"
+                    f"{self._folder.name} holds nothing of generation {generation}; its newest is "
+                    f"{shards[-1].generation}"
                 )
             return Bounds(generation=generation, first=0, end=0)
         return Bounds(generation=generation, first=ours[0].first, end=ours[-1].last + 1)
+
+    def generations(self) -> set[int]:
+        """Those of which there are shards."""
+        return {shard.generation for shard in self._shards()}
 
     def stop_from(self, generation: int, first: int) -> int:
         """The last end that is known; or, behind it, the place where the next may be."""
@@ -133,7 +133,7 @@ class FolderSource:
             ahead = self._ahead(plan.generation, at)
             if ahead and ahead[0].first > at:
                 # While shards are moved into the folder, a list of it may hold a later one and lack an earlier one.
-                time.sleep(POLL_S)
+                time.sleep(self._folder.poll_s)
                 ahead = self._ahead(plan.generation, at)
             end = self._end(plan.generation, plan.stop_from)
             if at == end and at - plan.first < plan.world:
@@ -143,36 +143,34 @@ class FolderSource:
                 return
             if not ahead:
                 yield None
-                time.sleep(POLL_S)
-            for shard in ahead:
+                time.sleep(self._folder.poll_s)
+            for place, shard in enumerate(ahead):
                 if end is not None and shard.first >= end:
                     break
                 self._newest = ahead[-1].last + 1
                 if shard.first > at:
                     yield from self._gap(plan, at, shard)
-                for rows in self._rows(shard, max(at, shard.first)):
+                following = [later.name for later in ahead[place + 1 : place + 2]]
+                for rows in self._rows(shard, max(at, shard.first), following):
                     for row, seq_no in enumerate(rows.seq_nos):
                         if seq_no % plan.world == plan.rank:
                             yield Found(seq_no, 1, partial(rows.sequence, row))
                 at = shard.last + 1
 
     def close(self) -> None:
-        """Nothing is left open."""
+        self._folder.close()
 
     def _shards(self) -> list[_Shard]:
         """In order of their numbers."""
-        found = ((path, SHARD_NAME.fullmatch(path.name)) for path in self._folder.glob("train-*.parquet"))
-        return sorted(_Shard(int(m[1]), int(m[2]), int(m[3]), path) for path, m in found if m is not None)
+        found = map(SHARD_NAME.fullmatch, self._folder.shards())
+        return sorted(_Shard(int(m[1]), int(m[2]), int(m[3]), m[0]) for m in found if m is not None)
 
     def _ahead(self, generation: int, at: int) -> list[_Shard]:
         """The shards of a generation that hold `at` or later ones."""
         return [shard for shard in self._shards() if shard.generation == generation and shard.last >= at]
 
     def _manifest(self) -> dict[str, Any]:
-        try:
-            manifest: dict[str, Any] = json.loads((self._folder / _MANIFEST).read_bytes())
-        except FileNotFoundError:
-            return {}
+        manifest: dict[str, Any] = json.loads(self._folder.manifest() or b"{}")
         return manifest
 
     def _ends(self, generation: int) -> list[int]:
@@ -187,14 +185,14 @@ class FolderSource:
     def _is_over(self, generation: int, at: int) -> bool:
         """Whether the generation, whose shards all lie before `at`, grows no more."""
         self._check_newest(generation, at)
-        return not (self._folder / _MANIFEST.parent).is_dir()
+        return not self._folder.is_growing()
 
     def _check_newest(self, generation: int, at: int) -> None:
         """Raise `GenerationEnded` if there is a newer one than that whose shards all lie before `at`."""
         shards = self._shards()
         if shards and shards[-1].generation > generation:
             raise GenerationEnded(
-                f"generation {generation} of {self._folder} ends with sequence {at - 1}; it goes on, with another "
+                f"generation {generation} of {self._folder.name} ends with sequence {at - 1}; it goes on, with another "
                 f"context length, as generation {shards[-1].generation}: make a stream with generation="
                 f"{shards[-1].generation}"
             )
@@ -203,26 +201,27 @@ class FolderSource:
         """The gap before a shard."""
         if at == plan.first:
             raise RetentionLost(
-                f"sequence {at} is not in {self._folder}: its shards begin with sequence {shard.first}. "
+                f"sequence {at} is not in {self._folder.name}: its shards begin with sequence {shard.first}. "
                 f"Put the older ones back, or start at start={shard.first}",
                 wanted=at,
                 oldest=shard.first,
             )
         if not plan.fill_gaps:
             raise SequenceGap(
-                f"{self._folder} lacks the sequences {at} to {shard.first - 1}: a shard was removed. Put it back, or "
-                "train on without them with on_gap='fill'",
+                f"{self._folder.name} lacks the sequences {at} to {shard.first - 1}: a shard was removed. Put it back, "
+                "or train on without them with on_gap='fill'",
                 expected=at,
                 found=shard.first,
             )
         for seq_no in range(at + (plan.rank - at) % plan.world, shard.first, plan.world):
             yield missing(seq_no, plan.generation)
 
-    def _rows(self, shard: _Shard, at: int) -> Iterator[_Rows]:
-        """The rows from `at` on, a row group at a time."""
+    def _rows(self, shard: _Shard, at: int, following: Sequence[str]) -> Iterator[_Rows]:
+        """The rows from `at` on, a row group at a time, while the shards that follow are on their way."""
         digest = int(self._manifest().get("tokenizer_digest", "0"), 16)
+        path = self._folder.path(shard.name, following)
         try:
-            with pq.ParquetFile(shard.path) as file:
+            with pq.ParquetFile(path) as file:
                 metadata = file.schema_arrow.metadata
                 first = shard.first
                 for number in range(file.metadata.num_row_groups):
@@ -242,7 +241,7 @@ class FolderSource:
                         )
                     first = end
         except (OSError, ValueError, KeyError) as error:  # what Arrow raises is among them
-            raise CorruptSequence(f"the shard {shard.path} cannot be read: {error}") from error
+            raise CorruptSequence(f"the shard {shard.name} of {self._folder.name} cannot be read: {error}") from error
 
 
 def _flat(column: Any) -> tuple[NDArray[np.int32], NDArray[Any]]:

@@ -10,9 +10,9 @@ from curatord.sequence import EndOfStream, PackedSequence
 from curatord.source import Bounds, Plan
 
 
-def bounds_of(url: str, client_options: Mapping[str, Any], generation: int | None) -> Bounds:
+def bounds_of(url: str, client_options: Mapping[str, Any], generation: int | None, archive: str = "") -> Bounds:
     """The bounds of a generation, or of the newest, as they are now."""
-    source = open_source(url, client_options)
+    source = open_source(url, client_options, archive)
     try:
         return source.bounds(generation)
     finally:
@@ -20,10 +20,10 @@ def bounds_of(url: str, client_options: Mapping[str, Any], generation: int | Non
 
 
 def read_again(
-    url: str, client_options: Mapping[str, Any], generation: int, first: int, end: int
+    url: str, client_options: Mapping[str, Any], generation: int, first: int, end: int, archive: str = ""
 ) -> Iterator[PackedSequence]:
     """The sequences `first <= seq_no < end` of all ranks; waits for those that are still to come."""
-    source = open_source(url, client_options)
+    source = open_source(url, client_options, archive)
     try:
         stop_from = max(first, min(end, source.bounds(generation).end))
         for item in source.read(Plan(generation=generation, first=first, stop_from=stop_from)):

@@ -48,7 +48,8 @@ class PackedStream:
 
     Nothing is opened before it is needed.
 
-    - `url`: kafka://host:9092,host:9092/topic, or the output folder of `curatord curate`.
+    - `url`: kafka://host:9092,host:9092/topic, or the output of `curatord curate`: a folder, or a URL such as
+      s3://bucket/output, whose shards are copied to this machine as they are read.
     - `rank`, `world`: of data-parallel ranks, those that read different data. Left out, there is one.
     - `start`: a state; a `seq_no`, or "earliest" or "latest" of what there is. Several ranks that start at
       "latest" would not see the same: let one ask `bounds()` and tell the others the number. None: "earliest".
@@ -62,6 +63,7 @@ class PackedStream:
     - `tokenizer_digest`, `context_length`: what the stream must have been made with; `ForeignStream` otherwise.
     - `run_id`: of the training run, for `report` and `release`. Give a model that starts anew another one.
     - `feedback`: kafka://host:9092/topic; for a topic, "feedback" on the same cluster if left out.
+    - `archive`: of a topic, the folder or URL that `curatord archive` writes: what retention has cut is read there.
     - `client_options`: further options of kafka-python's clients, such as those of security.
     Raises ValueError if the arguments contradict each other or the environment.
     """
@@ -82,8 +84,9 @@ class PackedStream:
         run_id: str = "",
         feedback: str = "",
         client_options: Mapping[str, Any] | None = None,
+        archive: str | os.PathLike[str] = "",
     ) -> None:
-        self._url = os.fspath(url)
+        self._url, self._archive = os.fspath(url), os.fspath(archive)
         self._rank, self._world = rank_and_world(rank, world)
         self._generation = generation
         self._prefetch = prefetch
@@ -237,7 +240,7 @@ class PackedStream:
 
     def bounds(self) -> Bounds:
         """The first and last sequences that there are now."""
-        return bounds_of(self._url, self._client_options, self._generation)
+        return bounds_of(self._url, self._client_options, self._generation, self._archive)
 
     @property
     def lead(self) -> int:
@@ -249,13 +252,15 @@ class PackedStream:
     def replay(self, first: int, end: int) -> Iterator[PackedSequence]:
         """Read `first <= seq_no < end` again, for every rank, without moving."""
         generation = self._resolved().generation
-        yield from map(self._wanted.check, read_again(self._url, self._client_options, generation, first, end))
+        yield from map(
+            self._wanted.check, read_again(self._url, self._client_options, generation, first, end, self._archive)
+        )
 
     def dry_run(self, sequences: int = 1000) -> Preview:
         """Padding and cut documents of the next sequences, at most so many and no more than there are."""
         position = self._position()
         first = position.next_seq_no
-        end = min(first + sequences, bounds_of(self._url, self._client_options, position.generation).end)
+        end = min(first + sequences, bounds_of(self._url, self._client_options, position.generation, self._archive).end)
         return preview(list(self.replay(first, end)) if end > first else [])
 
     # Feedback.
@@ -359,7 +364,8 @@ class PackedStream:
     def _opened(self) -> Source:
         if self._source is None or self._pid != os.getpid():
             # A connection must not be shared with the process that this one was forked from.
-            self._source, self._pid, self._reader = open_source(self._url, self._client_options), os.getpid(), None
+            source = open_source(self._url, self._client_options, self._archive)
+            self._source, self._pid, self._reader = source, os.getpid(), None
             self._read_ahead.clear()
         return self._source
 

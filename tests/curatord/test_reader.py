@@ -10,6 +10,7 @@ import pytest
 
 from curatord.errors import SequenceGap
 from curatord.folder import FolderSource
+from curatord.output_folder import LocalFolder
 from curatord.position import StreamState
 from curatord.reader import Reader, Share, whole_rounds, without_skipped
 from curatord.sequence import PackedSequence
@@ -61,7 +62,7 @@ def test_a_round_that_is_not_complete_is_held_back(tmp_path: Path) -> None:
     write_manifest(tmp_path, ends=[8])
 
     read = [
-        [item.seq_no for item in whole_rounds(FolderSource(tmp_path), plan) if item is not None]
+        [item.seq_no for item in whole_rounds(FolderSource(LocalFolder(tmp_path)), plan) if item is not None]
         for plan in (Plan(generation=0, first=0, stop_from=8, rank=rank, world=3) for rank in range(3))
     ]
 

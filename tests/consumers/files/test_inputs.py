@@ -140,7 +140,7 @@ def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     arguments = ["missing.jsonl", "b.pdf", "empty", "pdfs", "nothing*.jsonl", "a.jsonl"]
     with pytest.raises(UsageError) as caught:
-        expand([*(str(tmp_path / argument) for argument in arguments), "nosuch://a", "s3://bucket/a.jsonl"])
+        expand([*(str(tmp_path / argument) for argument in arguments), "nosuch://a", "gs://bucket/a.jsonl"])
     message = str(caught.value)
     assert message.startswith("7 inputs cannot be used:")
     assert f"{tmp_path}/missing.jsonl: no such file" in message
@@ -149,8 +149,8 @@ def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
     assert f"{tmp_path}/pdfs: holds no file that can be read (but 1 .pdf)" in message
     assert f"{tmp_path}/nothing*.jsonl: nothing matches" in message
     assert "nosuch://a: unknown protocol" in message
-    assert "s3://bucket/a.jsonl: the protocol s3:// needs one more package" in message
-    assert "s3fs" in message
+    assert "gs://bucket/a.jsonl: the protocol gs:// needs one more package" in message
+    assert "gcsfs" in message
     assert caught.value.exit_code == 2
 
 
