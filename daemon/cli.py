@@ -13,9 +13,9 @@ import click
 
 from curatord import __version__
 from daemon.cli_dead_letters import dead_letters
-from daemon.cli_workers import prepare, score
+from daemon.cli_workers import archive, prepare, score
 from daemon.guarded import run_guarded
-from daemon.options import config_option, find_config, json_option, output_option, place_option, service_state
+from daemon.options import config_option, find_config, json_option, place_option, service_state
 from ops.blas import use_one_thread
 
 
@@ -27,7 +27,15 @@ def cli() -> None:
 
 @cli.command()
 @click.argument("inputs", nargs=-1, metavar="INPUT...")
-@output_option
+@click.option(
+    "-o", "--output", required=True, help="Folder of the output, or a URL: s3://bucket/corpus, which needs --state."
+)
+@click.option(
+    "--state",
+    metavar="DIR",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder on this machine for the state of an output with a URL; other commands take it as their --output.",
+)
 @config_option
 @click.option("--keep-open", is_flag=True, help="Do not flush at the end: what is held waits for the next run.")
 @click.option("--shuffle-files", type=int, metavar="SEED", help="Read the input files in an order drawn from SEED.")
@@ -54,7 +62,8 @@ def cli() -> None:
 @json_option
 def curate(
     inputs: tuple[str, ...],
-    output: Path,
+    output: str,
+    state: Path | None,
     config_path: Path | None,
     keep_open: bool,
     shuffle_files: int | None,
@@ -70,17 +79,25 @@ def curate(
     for standard input. The output folder holds Parquet shards that `datasets` reads, and the state: run it again
     with more files and it goes on.
     """
+    from curatord.object_store import is_url
     from kernels.cache import keep_in
     from state.store import STATE_FOLDER
 
-    keep_in(output.absolute() / STATE_FOLDER / "kernels")
+    if is_url(output) != (state is not None):
+        raise click.UsageError(
+            "an --output with a URL needs --state DIR, a folder on this machine for what curatord knows; a folder "
+            "holds its own state"
+        )
+    folder = state or Path(output)
+    keep_in(folder.absolute() / STATE_FOLDER / "kernels")
     from daemon.commands.curate import Options, curate_files
 
     sys.exit(
         curate_files(
             Options(
                 arguments=inputs,
-                output=output,
+                output=folder,
+                url=output if state is not None else "",
                 config_path=find_config(config_path),
                 keep_open=keep_open,
                 shuffle_seed=shuffle_files,
@@ -214,7 +231,7 @@ def finish(config_path: Path | None, now: bool, as_json: bool) -> None:
     sys.exit(run(find_config(config_path), now=now, as_json=as_json))
 
 
-for command in (dead_letters, prepare, score):
+for command in (archive, dead_letters, prepare, score):
     cli.add_command(command)
 
 
@@ -300,9 +317,9 @@ def inspect_dropped(output: Path | None, config_path: Path | None, as_json: bool
 
 
 @inspect.command("output")
-@output_option
+@click.option("-o", "--output", required=True, help="Folder of the output, or its URL.")
 @json_option
-def inspect_output(output: Path, as_json: bool) -> None:
+def inspect_output(output: str, as_json: bool) -> None:
     """Check every shard: readable, dense, no document cut that would have fitted. Exit code 1 if something is wrong."""
     from daemon.commands.inspect_output import inspect_output as run
 

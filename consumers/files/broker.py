@@ -6,7 +6,6 @@ their places after the store has the epoch; a start moves what a crash left behi
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
 from collections import deque
@@ -26,6 +25,7 @@ from consumers.broker import (
     RawFeedback,
     row_bytes,
 )
+from consumers.files.destination import Destination, LocalDestination
 from consumers.files.inputs import InputFile
 from consumers.files.prepared_folder import read_prepared
 from consumers.files.readers import read_rows
@@ -77,19 +77,6 @@ def _read_mark(path: Path) -> bytes:
         return b""
 
 
-def _move(path: Path, target: Path) -> None:
-    """Put a whole file in its place, also on another disk."""
-    try:
-        path.replace(target)
-    except OSError as error:
-        if error.errno != errno.EXDEV:
-            raise
-        unfinished = target.with_suffix(".unfinished")
-        shutil.copyfile(path, unfinished)
-        sync(unfinished)
-        unfinished.replace(target)
-
-
 class FilesBroker:
     """Inputs read in order, one output folder, one writer (the store's lock).
 
@@ -106,8 +93,10 @@ class FilesBroker:
         store: Store,
         verdicts: Path | None = None,
         identity: str = "",
+        destination: Destination | None = None,
     ) -> None:
         self._config = config
+        self._destination = destination or LocalDestination(output)  # of shards, and of documents held out
         self._output = output
         self._store = store
         self._verdicts = verdicts  # where shards of verdicts go
@@ -255,7 +244,8 @@ class FilesBroker:
     def commit(self, epoch: Epoch) -> None:
         """Stage the outputs, commit to the store, move the outputs to their places.
 
-        Raises `StorageError` if something cannot be written; then nothing of the epoch counts.
+        Raises `StorageError` if something cannot be written; then nothing of the epoch counts. Raises
+        `StoreUnavailable` from a place on an object store: the epoch counts, and the next start moves its outputs.
         """
         staged = self._pending / f"{epoch.number:010d}"
         try:
@@ -317,17 +307,16 @@ class FilesBroker:
         """Move committed shards to their places; doing it again is harmless."""
         if not staged.is_dir():
             return
-        folders = {Path(): self._output, Path("holdout"): self._output / "holdout"}
         place = staged / VERDICTS / PLACE
         if place.exists():
-            folders[Path(VERDICTS)] = Path(os.fsdecode(place.read_bytes()))
+            verdicts = LocalDestination(Path(os.fsdecode(place.read_bytes())))
+            for path in sorted(place.parent.glob("*.parquet")):
+                verdicts.put(path, path.name)
+            verdicts.sync()
+            shutil.rmtree(place.parent)
         for path in sorted(staged.rglob("*.parquet")):
-            folder = folders[path.relative_to(staged).parent]
-            folder.mkdir(parents=True, exist_ok=True)
-            _move(path, folder / path.name)
-        for folder in folders.values():
-            if folder.is_dir():
-                sync(folder)
+            self._destination.put(path, str(path.relative_to(staged)))
+        self._destination.sync()
         shutil.rmtree(staged)
 
     def _recover(self) -> None:

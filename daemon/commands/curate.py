@@ -20,12 +20,14 @@ import msgspec
 
 from consumers.broker import RawDocument
 from consumers.files.broker import FilesBroker
+from consumers.files.destination import Destination, LocalDestination, open_destination
 from consumers.files.inputs import InputFile, expand
 from consumers.files.prepared_folder import inputs_of as inputs_of_prepared
 from consumers.files.prepared_folder import is_prepared
 from consumers.files.readers import check_tables
 from curatord.errors import StorageError, UsageError
 from curatord.folder import SHARD_NAME
+from curatord.output_folder import MANIFEST
 from curatord.records import Retraction
 from daemon.app import build_restored, encode_identity
 from daemon.commands.again import begin_again, inputs_of
@@ -48,6 +50,7 @@ from packing.packer import as_stored
 from state.store import STATE_FOLDER, Store, explain_storage, state_folder
 
 VERDICTS_MARK = ".of"  # in a folder of verdicts: the output that they are of
+DESTINATION = "destination"  # beside a state: the URL of its shards
 
 
 @contextmanager
@@ -94,6 +97,7 @@ class Options:
     again: Path | None = None
     verdicts: Path | None = None
     verdicts_share: float = 1.0
+    url: str = ""  # where the shards go if not to `output`, which has the state then
 
 
 def curate_files(options: Options) -> int:
@@ -104,7 +108,7 @@ def curate_files(options: Options) -> int:
     """
     output, config = options.output, load_config(options.config_path)
     raise_open_files()
-    refuse_foreign(output)
+    destination = _destination(options)
     passed_over: Counter[str] = Counter()
     left_out: list[str] = []
     inputs = _inputs(options, config, passed_over, left_out)
@@ -123,13 +127,13 @@ def curate_files(options: Options) -> int:
             way_out = f"To decide anew: {decide_anew(output, options.config_path)}"
             progress.tell(described(differing, way_out=way_out))
         prepared_as = prepared_identity(config, pipeline.decide.prepare.tokenizer)
-        broker = FilesBroker(inputs, config.input, output, store, options.verdicts, prepared_as)
+        broker = FilesBroker(inputs, config.input, output, store, options.verdicts, prepared_as, destination)
         identity = encode_identity(config, pipeline.decide.prepare.tokenizer)
         hooks = Hooks(set_aside=_say_set_aside, pool=pool, committing=committing)
         loop = Loop(pipeline, broker, config.daemon, identity, time.monotonic, hooks)
         before = pipeline.ledger.rows_read
         pipeline.compile()
-        write_manifest(output, pipeline, complete=False)
+        write_manifest(output, pipeline, complete=False, destination=destination)
         progress.begin(broker, pipeline)
         try:
             with marked(broker.attempts):
@@ -137,7 +141,7 @@ def curate_files(options: Options) -> int:
         except Interrupted:
             finished = False
             loop.settle()  # a commit that was begun counts in what is told of the run, and may have failed
-        write_manifest(output, pipeline, complete=finished and not options.keep_open)
+        write_manifest(output, pipeline, complete=finished and not options.keep_open, destination=destination)
         run = RunNumbers(
             rows=pipeline.ledger.rows_read - before,
             seconds=progress.seconds,
@@ -149,7 +153,7 @@ def curate_files(options: Options) -> int:
     if options.as_json:
         click.echo(json.dumps(result.as_dict(), indent=2))
     elif finished:
-        print_summary(result, output)
+        print_summary(result, output, options.url or str(output))
     if not finished:
         _say_how_to_go_on(output)
         return INTERRUPTED
@@ -187,16 +191,43 @@ def _inputs(options: Options, config: Config, passed_over: Counter[str], left_ou
     return inputs
 
 
-def refuse_foreign(output: Path) -> None:
-    """Raise `UsageError` if a reader of the output folder would take a file for a shard that is none of ours."""
-    foreign = sorted(path.name for path in output.glob("train*.parquet") if not SHARD_NAME.fullmatch(path.name))
+def refuse_foreign(destination: Destination) -> None:
+    """Raise `UsageError` if a reader of the output would take a file for a shard that is none of ours."""
+    foreign = sorted(name for name in destination.shards() if not SHARD_NAME.fullmatch(name))
     if foreign:
         raise UsageError(
-            f"{output} holds {foreign[0]}"
+            f"{destination.name} holds {foreign[0]}"
             + (f" and {len(foreign) - 1} more like it" if len(foreign) > 1 else "")
             + ", which curatord did not write: `load_dataset` would read it with the shards. Move it away, or choose "
             "another --output"
         )
+
+
+def _destination(options: Options) -> Destination | None:
+    """Where shards go if not to the output folder. Raises `UsageError` if it, or that folder, cannot be it."""
+    destination = open_destination(options.url) if options.url else None
+    refuse_foreign(destination or LocalDestination(options.output))
+    if options.url:
+        claim(options.output, options.url)
+    return destination
+
+
+def claim(state: Path, url: str) -> None:
+    """Note where the shards of a state go. Raises `UsageError` if they went elsewhere before."""
+    note = state / STATE_FOLDER / DESTINATION
+    known = note.read_text(encoding="utf-8").strip() if note.exists() else ""
+    if not known and (state / MANIFEST).exists():
+        raise UsageError(f"--state {state} is an output of its own: give another folder, or --output {state}")
+    if known and known != url:
+        raise UsageError(f"--state {state} belongs to --output {known}: give that, or another folder")
+    note.parent.mkdir(parents=True, exist_ok=True)
+    note.write_text(url + "\n", encoding="utf-8")
+
+
+def destination_of(state: Path) -> Destination:
+    """Where the shards of a state go."""
+    note = state / STATE_FOLDER / DESTINATION
+    return open_destination(note.read_text(encoding="utf-8").strip()) if note.exists() else LocalDestination(state)
 
 
 def prepare_folder(verdicts: Path, output: Path) -> None:
@@ -250,7 +281,7 @@ def retract_documents(doc_ids: Sequence[str], output: Path, config_path: Path | 
         config = msgspec.structs.replace(config, packing=as_stored(config.packing, store))
     now_us = time.time_ns() // 1000
     with CurateProgress(StopRequest()) as progress, opened(output, config, progress) as (store, pipeline):
-        broker = FilesBroker([], config.input, output, store)
+        broker = FilesBroker([], config.input, output, store, destination=destination_of(output))
         loop = Loop(
             pipeline, broker, config.daemon, encode_identity(config, pipeline.decide.prepare.tokenizer), time.monotonic
         )

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import click
 
-from curatord.errors import UsageError
+from curatord.errors import StreamError, UsageError
 from curatord.folder import SHARD_NAME
+from curatord.output_folder import OutputFolder, open_folder
 from curatord.sequence import HEAD_PRESENT, TAIL_PRESENT
 from daemon.commands.screen import show
 
@@ -39,8 +42,11 @@ class OutputReport:
             self.problems.append(problem)
 
 
-def inspect_output(output: Path, *, as_json: bool) -> int:
-    """Check every shard of a folder; 0 if nothing is wrong. Raises `UsageError` if there are none."""
+def inspect_output(output: str, *, as_json: bool) -> int:
+    """Check every shard of a folder or of a URL; 0 if nothing is wrong.
+
+    Raises `UsageError` if there are none, `StoreUnavailable`.
+    """
     report = check_output(output)
     if as_json:
         click.echo(json.dumps(asdict(report), indent=2))
@@ -56,15 +62,28 @@ def inspect_output(output: Path, *, as_json: bool) -> int:
     return 1 if report.num_problems else 0
 
 
-def check_output(output: Path) -> OutputReport:
+def check_output(output: str | os.PathLike[str]) -> OutputReport:
     """Read all shards in order."""
     report = OutputReport()
-    paths = sorted(output.glob("train-*.parquet"))
-    if not paths:
-        raise UsageError(f"there are no sequences in {output}: no file is called train-*.parquet")
-    expected: dict[int, int] = {}  # generation -> next seq_no
+    try:
+        folder = open_folder(os.fspath(output))
+    except StreamError as error:
+        raise UsageError(f"there are no sequences in {output}: {error}") from error
+    with closing(folder):
+        names = sorted(folder.shards())
+        if not names:
+            raise UsageError(f"there are no sequences in {output}: no file is called train-*.parquet")
+        _check_shards(folder, names, report)
+    return report
+
+
+def _check_shards(folder: OutputFolder, names: list[str], report: OutputReport) -> None:
+    # An archive begins with the oldest sequence that its topic had.
+    begins: dict[str, int] = json.loads(folder.manifest() or b"{}").get("begins", {})
+    expected = {int(generation): first for generation, first in begins.items()}  # -> next seq_no
     covered: dict[str, int] = {}  # document -> tokens of its pieces so far
-    for path in paths:
+    for place, name in enumerate(names):
+        path = folder.path(name, names[place + 1 :])
         if SHARD_NAME.fullmatch(path.name) is None:
             report.complain(f"{path.name}: no shard of curatord; `load_dataset` reads it with the others: move it away")
             continue
@@ -77,7 +96,6 @@ def check_output(output: Path) -> OutputReport:
             expected[generation] = seq_no + 1
             _check_row(path, length, row, covered, report)
     report.documents = len(covered)
-    return report
 
 
 def _rows(path: Path, report: OutputReport) -> Iterator[tuple[int, int, dict[str, Any]]]:

@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from dataclasses import asdict
 from pathlib import Path
 
+from consumers.files.destination import Destination
 from curatord import __version__
+from curatord.output_folder import MANIFEST
 from daemon.pipeline import Pipeline
 from packing.tokenizer import example_of_loss
-from state.store import STATE_FOLDER
 
 MAX_ENDS = 100  # of a generation, that the manifest remembers
 
 
-def write_manifest(output: Path, pipeline: Pipeline, *, complete: bool) -> None:
-    """Write the manifest for readers of the shards, atomically.
+def write_manifest(output: Path, pipeline: Pipeline, *, complete: bool, destination: Destination | None = None) -> None:
+    """Write the manifest for readers of the shards, atomically; also to a `destination` that is another place.
 
     `complete`: everything was flushed, so that readers stop here. Ends are never taken back: those that read on several
     machines must all stop at the same one, also when another run goes on meanwhile.
     """
-    path = output / STATE_FOLDER / "manifest.json"
+    path = output / MANIFEST
     ends = _ends(path)
     if complete:
         known = ends.setdefault(str(pipeline.compose.packer.generation), [])
@@ -56,6 +58,10 @@ def write_manifest(output: Path, pipeline: Pipeline, *, complete: bool) -> None:
         file.flush()
         os.fsync(file.fileno())
     unfinished.replace(path)
+    if destination is not None:
+        shutil.copyfile(path, unfinished)
+        destination.put(unfinished, MANIFEST)  # behind the shards that it tells of
+        destination.sync()
 
 
 def _ends(path: Path) -> dict[str, list[int]]:

@@ -17,6 +17,7 @@ from rich.text import Text
 
 from consumers.files.broker import read_superseded
 from curation.vectors.multilingual import UNIVERSAL_DISTRIBUTION
+from curatord.object_store import is_url
 from curatord.printable import printable
 from daemon.commands.curate_progress import training_seconds
 from daemon.commands.losses import RunLoss, loss_lines, passed_over_line
@@ -166,14 +167,14 @@ def near_duplicate_examples(output: Path, store: Store, pipeline: Pipeline) -> t
     )
 
 
-def print_summary(result: Summary, output: Path) -> None:
+def print_summary(result: Summary, output: Path, shards: str) -> None:
     """One screen, as wide as the terminal. No line is wrapped: ids and lists are shortened, commands never are."""
     console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH_WITHOUT_TERMINAL)
-    for line in summary_lines(result, output, console.width):
+    for line in summary_lines(result, output, shards, console.width):
         console.print(line, soft_wrap=True)
 
 
-def summary_lines(result: Summary, output: Path, width: int) -> list[Text]:
+def summary_lines(result: Summary, output: Path, shards: str, width: int) -> list[Text]:
     """The screen, line by line, each of at most `width` characters but for the commands."""
     sections = (
         _document_lines(result.ledger, result.superseded, width),
@@ -182,7 +183,7 @@ def summary_lines(result: Summary, output: Path, width: int) -> list[Text]:
         _cluster_lines(result, width),
         _fact_lines(result),
         [Text(line) for line in loss_lines(result.warnings)],
-        _command_lines(result, output, width),
+        _command_lines(result, output, shards, width),
     )
     return [line for section in sections if section for line in (Text(), *section)]
 
@@ -335,15 +336,21 @@ def _sequences(generations: Sequence[Generation]) -> str:
     return ", then ".join(f"{made.sequences:,} of {made.context_length:,} tokens" for made in generations)
 
 
-def _command_lines(result: Summary, output: Path, width: int) -> list[Text]:
+def _training(shards: str) -> str:
+    if is_url(shards):
+        return f"curatord.PackedStream({shards!r})"
+    return f"datasets.load_dataset('parquet', data_dir={shards!r})"
+
+
+def _command_lines(result: Summary, output: Path, shards: str, width: int) -> list[Text]:
     """Commands to try next, each on one line, however long, so that it can be copied."""
     example = result.near_duplicates[0].doc_id if result.near_duplicates else "DOC_ID"
     folder = _quoted(str(output))
     commands: tuple[tuple[str, str], ...] = (
         (f"curatord explain {_quoted(example)} -o {folder}", "what became of one document"),
         (f"curatord inspect dropped -o {folder}", "every reason, with examples"),
-        (f"curatord inspect output -o {folder}", "check every sequence"),
-        (f"datasets.load_dataset('parquet', data_dir={str(output)!r})", "train on it"),
+        (f"curatord inspect output -o {_quoted(shards)}", "check every sequence"),
+        (_training(shards), "train on it"),
     )
     if not result.rows:  # there is nothing to check or to train on
         commands = ((f"curatord dead-letters list -o {folder}", "why rows could not be read"), commands[0])

@@ -24,7 +24,7 @@ def screen(
         lossless=True, loss=None, tokenizer_slow_because=slow_because, superseded={}, passed_over={}, warnings=(),
         makes_vectors=True, untaught_share=untaught_share,
     )  # fmt: skip
-    return "\n".join(line.plain for line in summary_lines(summary, Path("out"), width))
+    return "\n".join(line.plain for line in summary_lines(summary, Path("out"), "out", width))
 
 
 @pytest.mark.parametrize(
