@@ -1,4 +1,4 @@
-"""The commands of workers, which take a share of a lane's work."""
+"""The commands of services beside a lane: workers, which take a share of its work, and the archive."""
 
 from __future__ import annotations
 
@@ -71,3 +71,27 @@ def score(
     from daemon.scoring.service import Options, run_scorer
 
     sys.exit(run_scorer(Options(find_config(config_path), model, reference, scorers, damping, device)))
+
+
+@click.command()
+@config_option
+@click.option("-o", "--output", required=True, help="Folder of the archive, or its URL: s3://bucket/archive.")
+@click.option(
+    "--max-wait",
+    "max_wait_s",
+    type=click.FloatRange(1),
+    default=600.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Archive a shard that is not full after this long; keep it well below the topic's retention.",
+)
+@click.option("--once", is_flag=True, help="Archive what there is now, then exit.")
+def archive(config_path: Path | None, output: str, max_wait_s: float, once: bool) -> None:
+    """Write the topic of sequences to Parquet shards, each sequence once, until it is stopped.
+
+    `PackedStream(topic, archive=OUTPUT)` reads what retention has cut from there. One process archives to one place; a
+    start goes on behind the last shard that lies there.
+    """
+    from daemon.archive import archive_topic
+
+    sys.exit(archive_topic(find_config(config_path), output, max_wait_s=max_wait_s, once=once))

@@ -22,7 +22,8 @@ from daemon.commands.losses import MAX_DEAD_SHARE
 from daemon.config import Config, changed_options, load_config, show_config
 from daemon.pipeline import Pipeline
 from ops.catalogue import MAX_CLUSTERS, Metric
-from ops.events import EpochCommitted, Events
+from ops.epochs import EpochCommitted
+from ops.events import Events
 from ops.health import Health
 from ops.log import libraries_log_to, open_log
 from ops.metrics import Metrics

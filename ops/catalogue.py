@@ -115,6 +115,8 @@ class Metric(StrEnum):
     )
     SCORE_PARTITIONS = ("score_partitions", "How many partitions of requests does this worker score?")
     SCORE_CHECKPOINT = ("score_checkpoint_seconds", "When was the checkpoint written that this worker scores by?")
+    ARCHIVED = ("archived_sequences_total", "How many sequences go to the archive?")
+    ARCHIVE_LAG = ("archive_lag_sequences", "How many sequences on the topic are not in the archive yet?")
     LAG = ("lag_messages", "Is it falling behind, and where?", "partition", MAX_PARTITIONS)
 
     SEQUENCES = ("sequences_total", "How many sequences come out?")

@@ -6,19 +6,16 @@ document.
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from logging import ERROR, INFO, WARNING
 from typing import TYPE_CHECKING
 
-from numpy.typing import ArrayLike
-
 from ops.catalogue import Metric
+from ops.epochs import EpochCommitted, Unlogged
 from ops.health import Health, Status
 from ops.log import MAX_TEXT, RateLimit
 from ops.metrics import Metrics
-from ops.readings import Counts, Gauges, of_metric
+from ops.readings import of_metric
 from ops.systemd import ServiceManager
 
 if TYPE_CHECKING:
@@ -26,29 +23,6 @@ if TYPE_CHECKING:
 
 MAX_SOURCES = 8  # that a line names
 LONGEST_SILENCE_S = {"scorer_failed": 3600.0}  # of events that may go on and on
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EpochCommitted:
-    """The numbers of one commit. Counts are those of its epoch, gauges as of now."""
-
-    epoch: int
-    counts: Counts
-    gauges: Gauges
-    commit_s: float
-    transaction_s: float = 0.0
-    journal_bytes: int = 0
-    received_ages_s: ArrayLike = ()  # of its messages, when they were polled
-    committed_ages_s: ArrayLike = ()
-
-
-@dataclass(slots=True)
-class _Unlogged:
-    """Epochs since the last line."""
-
-    epochs: int = 0
-    numbers: Counter[str] = field(default_factory=Counter)
-    latest: EpochCommitted | None = None
 
 
 class Events:
@@ -70,7 +44,7 @@ class Events:
         self._limit = limit or RateLimit()
         self._clock = clock
         self._lane = ""
-        self._unlogged = _Unlogged()
+        self._unlogged = Unlogged()
         self._uncut_bytes = 0
         self._is_training = False
 
@@ -162,7 +136,7 @@ class Events:
         unlogged, latest = self._unlogged, self._unlogged.latest
         if latest is None or self._limit.admit("epoch_committed") is None:
             return
-        self._unlogged = _Unlogged()
+        self._unlogged = Unlogged()
         self._manager.status(f"curating, epoch {latest.epoch}")
         self._log.info(
             "epoch_committed",
@@ -242,6 +216,17 @@ class Events:
         """Requests were answered, or had no answer, by outcome. No line."""
         for outcome, number in outcomes.items():
             self.metrics.add(Metric.SCORED, number, outcome)
+        self.beat()
+
+    def archived(self, name: str, *, sequences: int) -> None:
+        """A shard lies in the archive, with so many sequences."""
+        self.metrics.add(Metric.ARCHIVED, sequences)
+        self._become(Status.READY, f"archived {name}")
+        self._log.info("archived", shard=name, sequences=sequences)
+
+    def archive_measured(self, *, lag: int) -> None:
+        """So many sequences on the topic are not in the archive yet. No line."""
+        self.metrics.set(Metric.ARCHIVE_LAG, lag)
         self.beat()
 
     def checkpoint_loaded(self, *, version: int, folder: str) -> None:
@@ -362,7 +347,7 @@ class Events:
         """The process ends; with a reason if it was not asked to."""
         self.metrics.set(Metric.OWNER, {self._lane: 0})
         self._manager.stopping(reason or "stopped")
-        left, self._unlogged = self._unlogged, _Unlogged()
+        left, self._unlogged = self._unlogged, Unlogged()
         fields = {"exit_code": exit_code, "epochs": left.epochs, **left.numbers}
         if exit_code:
             self._log.error("stopped", reason=reason[:MAX_TEXT], **fields)

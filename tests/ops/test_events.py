@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from ops.events import EpochCommitted
+from ops.epochs import EpochCommitted
 from ops.health import Status
 from tests.ops.conftest import Process
 
