@@ -37,6 +37,7 @@ SCENARIOS = {
     "pipeline": "benchmarks.pipeline",
     "linear-time": "benchmarks.linear_time",
     "web": "benchmarks.web",
+    "main-text": "benchmarks.main_text",
     "value": "benchmarks.value",
     "service": "benchmarks.service",
     "take-over": "benchmarks.take_over",
@@ -45,6 +46,7 @@ SCENARIOS = {
 VERSIONS_OF = (
     "numpy", "numba", "faiss-cpu", "torch", "tiktoken", "tokenizers", "fastokens", "mistral-common", "datasketch",
     "rensa", "rocksdict", "pyarrow", "trl", "datatrove", "scikit-learn", "kafka-python", "msgspec", "crc32c",
+    "resiliparse", "trafilatura", "readability-lxml",
 )  # fmt: skip
 
 

@@ -19,6 +19,7 @@ import msgspec
 
 from consumers.attempts import Attempts
 from consumers.formats.columns import TableRow
+from consumers.formats.pages import Page
 from curatord.errors import Undecodable
 from curatord.records import Document, Retraction
 from state.epoch import Change, Committed, Epoch
@@ -76,6 +77,8 @@ def row_bytes(row: RawDocument) -> int:
         return len(value)
     if isinstance(value, (PreparedRow, TableRow)):
         return value.num_bytes
+    if isinstance(value, Page):
+        return len(value.content)
     return len(value.text) if isinstance(value, Document) else 0
 
 

@@ -20,12 +20,14 @@ from numpy.typing import NDArray
 
 from consumers.broker import PreparedRow, RawDocument, RawFeedback
 from consumers.formats.documents import Arrivals, decode_rows
+from consumers.formats.pages import ReadPage
 from consumers.formats.prepared import batch_of_message
 from curation.dedup.sealing import Indices
 from curation.ticks import NONE_ACCEPTED, Accepted
 from curatord.records import DeadLetter, Retraction
 from curatord.sequence import EndOfStream
 from daemon.config import Config
+from daemon.pages import page_reader
 from daemon.prepared.columns import Prepared, Reader, stretches
 from daemon.stages.compose import Compose
 from daemon.stages.decide import Decide
@@ -75,6 +77,7 @@ class Pipeline(FactOwner):
     _stored_ledger: FactCell[Ledger] = field(init=False)
     _options: dict[str, str] = field(init=False)
     _reader: Reader = field(init=False)
+    _read_page: ReadPage = field(init=False)
     _is_loaded: bool = field(init=False, default=False)
 
     def __post_init__(self) -> None:
@@ -82,6 +85,7 @@ class Pipeline(FactOwner):
         self._decided_with = FactCell(DECIDED_WITH, [])
         self._stored_ledger = FactCell(LEDGER, self.ledger)
         self._options = deciding_options(self.config)
+        self._read_page = page_reader(self.config.input)
         self._reader = Reader(self.decide.prepare.quality, self.decide.prepare.tokenizer)
 
     def tables(self) -> tuple[Table, ...]:
@@ -134,7 +138,9 @@ class Pipeline(FactOwner):
         if isinstance(stretch[0].value, PreparedRow):
             return self._reader.read(stretch, self._ordinal.value)
         max_dead_letter_bytes = self.config.dead_letters.max_bytes
-        return decode_rows(stretch, self._ordinal.value, self.config.input, max_dead_letter_bytes), None
+        return decode_rows(
+            stretch, self._ordinal.value, self.config.input, max_dead_letter_bytes, self._read_page
+        ), None
 
     def _decide(self, run: Run, epoch: Epoch) -> Accepted:
         if not len(run.batch):

@@ -11,17 +11,19 @@ from consumers.formats.documents import Arrivals, Documents, decode_rows
 from consumers.formats.input_config import InputConfig
 from curatord.errors import ConfigError, UsageError
 from curatord.records import DeadLetter
+from daemon.pages import page_reader
 
 ROWS = 1024
 
 
 def arrivals_in(arguments: Sequence[str], config: InputConfig) -> Iterator[Arrivals]:
     """The rows of files, folders and patterns, decoded in parts. Raises `UsageError` for what is no input."""
+    read_page = page_reader(config)
     for file in expand(list(arguments)):
         for block in read_rows(file, 0, config):
             rows = [RawDocument(file.uri, row.position, row.value, row.original) for row in block]
             for first in range(0, len(rows), ROWS):
-                yield decode_rows(rows[first : first + ROWS], 0, config, 0)
+                yield decode_rows(rows[first : first + ROWS], 0, config, 0, read_page)
 
 
 def documents_of(arguments: Sequence[str], config: InputConfig, option: str) -> list[Documents]:

@@ -13,6 +13,7 @@ import tiktoken
 from consumers.broker import RawDocument
 from consumers.formats.documents import decode_rows
 from consumers.formats.input_config import InputConfig
+from curation.acquisition.main_text import main_text
 from curation.dedup.exact import text_keys, url_keys
 from curation.dedup.near import NearDedup, NearDedupConfig
 from curation.dedup.passages import Passages, PassagesConfig, bytes_of_words, fingerprint
@@ -65,6 +66,7 @@ def kernel_stages() -> dict[str, Stage]:
         "embed": embed,
         "decode tokens": lambda text: tokenizer.decode(encoding(tokenizer)(text)[0]),
         "print": printed,
+        "main text": lambda text: main_text(f"<html><body><div class=menu>{text}</div><p>{text}</p></body></html>"),
     }
 
 

@@ -24,7 +24,7 @@ from consumers.formats.fields import MAX_ID_BYTES
 from consumers.formats.timestamps import parse_timestamp
 from curatord.errors import UsageError
 
-Kind = Literal["jsonl", "json", "parquet", "arrow", "text", "csv", "tsv", "tar"]
+Kind = Literal["jsonl", "json", "parquet", "arrow", "text", "csv", "tsv", "tar", "warc", "arc", "html"]
 
 KINDS: dict[str, Kind] = {
     ".jsonl": "jsonl",
@@ -39,6 +39,12 @@ KINDS: dict[str, Kind] = {
     ".csv": "csv",
     ".tsv": "tsv",
     ".tar": "tar",
+    ".warc": "warc",
+    ".wet": "warc",
+    ".arc": "arc",
+    ".html": "html",
+    ".htm": "html",
+    ".xhtml": "html",
 }
 COMPRESSIONS: dict[str, Compression] = {
     ".gz": "gzip",

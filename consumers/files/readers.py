@@ -18,6 +18,7 @@ from typing import Any
 
 import msgspec
 
+from consumers.files import web_archives as archives
 from consumers.files.content import decoded, in_utf8, opened, source_of
 from consumers.files.inputs import MAX_URI_BYTES, InputFile, Kind, kind_of
 from consumers.files.json_values import BOM, HEAD_BYTES, Value, holds_lines, values_of
@@ -28,6 +29,7 @@ from consumers.files.unpacking import BLOCK_BYTES, Blocks, compression_of, peek,
 from consumers.formats.arrow_sizes import record_batches
 from consumers.formats.columns import TableRow
 from consumers.formats.input_config import DEFAULT_INPUT, InputConfig
+from consumers.formats.pages import Page
 from consumers.formats.plain_tables import plain_columns
 from consumers.formats.tables import (
     MAX_UNPACKED,
@@ -73,9 +75,15 @@ def read_rows(file: InputFile, start: int = 0, config: InputConfig = DEFAULT_INP
 
 def _stream_rows(kind: Kind, content: Blocks, name: str, start: int, config: InputConfig) -> Iterator[list[Row]]:
     """The rows at positions `start` and later of unpacked content that is read from its beginning."""
-    if kind == "text":
+    if kind in ("text", "html"):
         if start == 0:
-            yield [_text_row(content, name, config)]
+            yield [_page_row(content, name, config) if kind == "html" else _text_row(content, name, config)]
+        return
+    beginning, content = peek(content, HEAD_BYTES)
+    if begins := archives.BEGINNING.match(beginning):
+        kind = "warc" if begins[0].startswith(b"WARC") else "arc"
+    if kind == "warc" or kind == "arc":
+        yield from _numbered(archives.records_of(content, kind, config.pages.max_record_bytes), start)
         return
     blocks = in_utf8(content, is_json=kind in ("json", "jsonl"))
     if kind in ("csv", "tsv"):
@@ -121,7 +129,7 @@ def _tar_rows(content: Blocks, uri: str, start: int, config: InputConfig) -> Ite
 
 def _kind(file: InputFile) -> Kind:
     """The kind of a file, by its first bytes; by its name if they say nothing."""
-    if file.is_stdin or file.kind == "text":
+    if file.is_stdin or file.kind in ("text", "html"):
         return file.kind
     with ExitStack() as stack:
         try:
@@ -186,12 +194,12 @@ def _line_rows(blocks: Blocks, start: int, max_document_bytes: int) -> Iterator[
             tail = [b"".join(piece[:HEAD_BYTES] for piece in tail)[:HEAD_BYTES]]
 
 
-def _numbered(found: Iterator[list[Value]], start: int) -> Iterator[list[Row]]:
-    """Rows of values that are not one a line, from a position on."""
+def _numbered(found: Iterator[Sequence[Value | None]], start: int) -> Iterator[list[Row]]:
+    """Rows of values that are not one a line, from a position on; None has a position, and no row."""
     position = 0
     for values in found:
-        rows = [Row(at, value, original) for at, (value, original) in enumerate(values, position)]
-        position += len(rows)
+        rows = [Row(at, *value) for at, value in enumerate(values, position) if value is not None]
+        position += len(values)
         if position > start:
             yield [row for row in rows if row.position >= start]
 
@@ -204,22 +212,33 @@ def _usable(name: str) -> str | None:
         return None
 
 
+def _whole(content: Blocks, max_bytes: int) -> tuple[bytes, Undecodable | None]:
+    """All of it, or as much as there was, and what is wrong with it."""
+    read: list[bytes] = []
+    size = 0
+    for block in content:
+        if isinstance(block, Undecodable):
+            return b"".join(read), block
+        read.append(block)
+        size += len(block)
+        if size > max_bytes:
+            return b"".join(read), too_large(size, max_bytes)
+    return b"".join(read), None
+
+
+def _page_row(content: Blocks, name: str, config: InputConfig) -> Row:
+    """A file of HTML is one page of that name."""
+    raw, problem = _whole(content, config.max_document_bytes)
+    if problem is not None:
+        return Row(0, problem, raw[:HEAD_BYTES])
+    return Row(0, Page(id=_usable(name), text="", content=raw, form="html"))
+
+
 def _text_row(content: Blocks, name: str, config: InputConfig) -> Row:
     """A text file is one document of that name. A byte-order mark is no part of the text."""
     doc_id = _usable(name)
-    read: list[bytes] = []
-    problem: Undecodable | None = None
-    size = 0
-    for block in in_utf8(content, is_json=False):
-        if isinstance(block, Undecodable):
-            problem = block
-            break
-        read.append(block)
-        size += len(block)
-        if size > config.max_document_bytes:
-            problem = too_large(size, config.max_document_bytes)
-            break
-    raw = b"".join(read).removeprefix(BOM)
+    raw, problem = _whole(in_utf8(content, is_json=False), config.max_document_bytes)
+    raw = raw.removeprefix(BOM)
     if problem is None:
         try:
             return Row(0, Document(id=doc_id, text=raw.decode()))

@@ -26,6 +26,7 @@ from __future__ import annotations
 
 import math
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -39,6 +40,7 @@ from consumers.formats.fields import (
     FieldNames,
 )
 from consumers.formats.lenient import MAX_DEPTH, half_surrogate, read_object, with_whole_characters
+from consumers.formats.pages import Page
 from consumers.formats.timestamps import parse_timestamp
 from consumers.formats.undecodable import (
     bad_text,
@@ -91,6 +93,10 @@ def decode_document(
 def document_of(record: dict[str, Any], fields: FieldNames, *, keep_metadata: bool = True) -> Document:
     """The document in a decoded record, which is used up. Raises Undecodable."""
     text = _take(record, fields.text)
+    page = None if text is not None or not fields.html else record.get(fields.html)
+    if type(page) in (str, bytes):
+        del record[fields.html]
+        text = ""
     if type(text) is not str:
         raise bad_text(text, record, fields)
     name = _take(record, fields.id) if fields.id else None
@@ -111,7 +117,8 @@ def document_of(record: dict[str, Any], fields: FieldNames, *, keep_metadata: bo
     for key, value in list(record.items()) if record else ():
         if type(value) in (dict, list) and _deeper_than(value, MAX_DEPTH - 1):
             del record[key]
-    return Document(
+    made = Document if page is None else partial(Page, **_page(page))
+    return made(
         id=name,
         text=text,
         url=url,
@@ -122,6 +129,13 @@ def document_of(record: dict[str, Any], fields: FieldNames, *, keep_metadata: bo
         metadata=record,
         id_problem=id_problem,
     )
+
+
+def _page(page: str | bytes) -> dict[str, Any]:
+    """The fields of a page: characters stay as they are, and bytes are in the charset that they name."""
+    if isinstance(page, bytes):
+        return {"content": page, "form": "html"}
+    return {"content": page.encode("utf-8", "replace"), "form": "html", "content_type": "text/html; charset=utf-8"}
 
 
 def _decode_again(raw: bytes, error: Exception | None, fields: FieldNames) -> Document:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+import msgspec
 import numpy as np
 import xxhash
 from numpy.typing import NDArray
@@ -16,6 +17,7 @@ from consumers.formats.columns import Columns, TableRow, read_columns, with_rows
 from consumers.formats.dead_letters import dead_letter
 from consumers.formats.fields import MAX_ID_BYTES
 from consumers.formats.input_config import InputConfig
+from consumers.formats.pages import Page, ReadPage, read_no_page
 from curatord.errors import Undecodable
 from curatord.records import DeadLetter, Document, Retraction
 from kernels.columns import Texts
@@ -77,6 +79,8 @@ class Arrivals:
         row = self.rows[place]
         if isinstance(row.value, PreparedRow):
             return row.value.num_bytes
+        if isinstance(row.value, Page):
+            return len(row.value.content)
         return len(row.value if isinstance(row.value, bytes) else row.original)
 
 
@@ -86,7 +90,11 @@ def taken(values: Sequence[V], rows: Sequence[int]) -> tuple[V, ...]:
 
 
 def decode_rows(
-    rows: Sequence[RawDocument], first_ordinal: int, config: InputConfig, max_dead_letter_bytes: int
+    rows: Sequence[RawDocument],
+    first_ordinal: int,
+    config: InputConfig,
+    max_dead_letter_bytes: int,
+    read_page: ReadPage = read_no_page,
 ) -> Arrivals:
     """All rows, in order. Never raises on content."""
     records = [row.value if isinstance(row.value, bytes) else b"" for row in rows]
@@ -97,11 +105,15 @@ def decode_rows(
     others: dict[int, Retraction | DeadLetter] = {}
     decoded: dict[int, Document] = {}
     for place in np.flatnonzero(~columns.is_read_B).tolist():
-        value = _decode(rows[place], config)
+        row = rows[place]
+        value = _decode(row, config)
+        if isinstance(value, Page):
+            row = row if isinstance(row.value, bytes) else msgspec.structs.replace(row, original=value.content)
+            value = _read(value, read_page)
         if isinstance(value, Document):
             decoded[place] = value
         elif isinstance(value, Undecodable):
-            others[place] = dead_letter(value, rows[place], max_dead_letter_bytes)
+            others[place] = dead_letter(value, row, max_dead_letter_bytes)
         else:
             others[place] = value
     if decoded:
@@ -130,6 +142,13 @@ def decode_rows(
         others=others,
         id_problems={place: document.id_problem for place, document in decoded.items() if document.id_problem},
     )
+
+
+def _read(page: Page, read_page: ReadPage) -> Document | Undecodable:
+    try:
+        return read_page(page)
+    except Undecodable as error:
+        return error
 
 
 def _ids(rows: Sequence[RawDocument], columns: Columns, config: InputConfig) -> tuple[str, ...]:

@@ -20,6 +20,8 @@ class FieldNames(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     text: Annotated[str, msgspec.Meta(min_length=1)] = "text"
     """Field holding the text; the only one that a record must have."""
+    html: str = "html"
+    """Field holding a page of HTML, whose main text is read where there is no text; "" if there is none."""
     id: str = "id"
     """Field holding the id; "" to name documents by their place."""
     url: str = "url"
@@ -38,7 +40,7 @@ class FieldNames(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     is no number is no score."""
 
     def __post_init__(self) -> None:
-        names = [name for name in self.all if name]
+        names = [name for name in (*self.all, self.html) if name]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"{', '.join(map(repr, twice))} named for two fields; give each field a name of its own")

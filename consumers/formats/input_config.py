@@ -19,6 +19,21 @@ def _is_seven_bit(encoding: str) -> bool:
     return False
 
 
+class PagesConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """[input.pages]: how pages of HTML become texts."""
+
+    max_bytes: Annotated[int, msgspec.Meta(ge=1 << 10, le=1 << 28)] = 16 << 20
+    """Largest page that is read, in bytes and without compression; a larger one becomes a dead letter."""
+    refuse: tuple[Literal["noai", "tdm", "nc", "nd", "sa"], ...] = ()
+    """Notices by which a page becomes a dead letter: "noai" (X-Robots-Tag, robots), "tdm" (TDM-Reservation), and the
+    conditions "nc", "nd" and "sa" of a licence of Creative Commons that it names as its own."""
+
+    @property
+    def max_record_bytes(self) -> int:
+        """Of a record of a web archive: a page and its headers."""
+        return self.max_bytes + (1 << 20)
+
+
 class InputConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """[input]: how documents are found in the files and messages that are read."""
 
@@ -32,6 +47,8 @@ class InputConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Largest window of a zstd file that is read, in bytes; reading a file takes the memory of its window."""
     encoding: str = ""
     """Encoding of texts and records that are no UTF-8, UTF-16 or UTF-32, as "cp1252"; "" makes them dead letters."""
+    pages: PagesConfig = PagesConfig()
+    """How pages become texts."""
     schema_registry: bool = False
     """Pass over what the JSON serializer of a schema registry puts before a message: 5 bytes (Confluent) to 18."""
 

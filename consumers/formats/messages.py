@@ -24,6 +24,7 @@ from consumers.formats.encodings import as_utf8
 from consumers.formats.fields import MAX_ID_BYTES
 from consumers.formats.framing import json_behind_header, why_framed
 from consumers.formats.input_config import InputConfig
+from consumers.formats.pages import CONTENT_TYPE_HEADER, HTML_TYPES, Page
 from consumers.formats.tables import MAX_ROWS, TOO_MANY, arrow_row, decode_arrow
 from curatord.errors import Undecodable
 from curatord.records import Retraction
@@ -63,6 +64,9 @@ def rows_of(
         return [RawDocument(source, offset, retraction, key or b"", None, "", timestamp_us, traceparent, attempts)]
     if value[:1] in _FRAMED and (framed := why_framed(value)) is not None:
         return [RawDocument(source, offset, framed, value, None, _text(key), timestamp_us, traceparent, attempts)]
+    if headers and (media := _page_type(headers)):
+        page = Page(id=None, text="", content=value, form="html", content_type=media)
+        return [RawDocument(source, offset, page, b"", None, _text(key), timestamp_us, traceparent, attempts)]
     value = as_utf8(value)
     rows: list[RawDocument] = []
     problem = TOO_MANY
@@ -134,6 +138,14 @@ def _retraction(key: bytes | None, timestamp_us: int) -> Retraction | Undecodabl
     if not name:
         return Undecodable("bad_field", f"the key of a retraction is no id: UTF-8 of at most {MAX_ID_BYTES} bytes")
     return Retraction(id=name, timestamp_us=timestamp_us)
+
+
+def _page_type(headers: Headers) -> str:
+    """The type of a page, if the message says that it is one; else ""."""
+    for name, value in headers:
+        if name.lower() == CONTENT_TYPE_HEADER and value and value.lower().startswith(HTML_TYPES):
+            return value.decode("ascii", "replace")
+    return ""
 
 
 def _text(key: bytes | None) -> str:

@@ -118,13 +118,13 @@ def documents_of(
     """
     present = batch.schema.names
     paths = paths_of(batch.schema, fields)
-    if fields.text not in paths:
+    body = next(iter(paths), "")
+    if not body or body not in (fields.text, fields.html):
         raise Undecodable("no_text", no_text(fields, present))
     columns = {name: column_at(batch, path) for name, path in paths.items()}
     # A column of nulls or of runs may have any number of rows in no bytes at all; strings take four bytes each.
-    if not _is_text(columns[fields.text].type):
-        kind = columns[fields.text].type
-        raise Undecodable("text_not_a_string", f"column {fields.text!r} holds {kind}, not strings")
+    if not _is_text(columns[body].type):
+        raise Undecodable("text_not_a_string", f"column {body!r} holds {columns[body].type}, not strings")
     documents = _documents(columns, fields, max_document_bytes)
     return (_without_id(document, id_problem) for document in documents) if id_problem else documents
 
@@ -133,12 +133,21 @@ def _without_id(document: Document | Undecodable, id_problem: str) -> Document |
     return msgspec.structs.replace(document, id_problem=id_problem) if isinstance(document, Document) else document
 
 
+def _values_of(column: Any, name: str, fields: FieldNames) -> list[Any]:
+    """The values of a field: a page in a column of bytes is in the charset that it names."""
+    if name == fields.id:
+        return id_values(column)
+    if name == fields.html and "binary" in str(column.type):
+        return list(column.to_pylist())
+    return _values(column)
+
+
 def _documents(
     columns: dict[str, Any], fields: FieldNames, max_document_bytes: int
 ) -> Iterator[Document | Undecodable]:
     """The rows of the columns with these names, the text first."""
     names = list(columns)
-    values = [id_values(column) if name == fields.id else _values(column) for name, column in columns.items()]
+    values = [_values_of(column, name, fields) for name, column in columns.items()]
     for row in zip(*values, strict=True):
         try:
             if isinstance(row[0], Undecodable):
@@ -158,9 +167,13 @@ def _documents(
 
 
 def paths_of(schema: Any, fields: FieldNames) -> dict[str, tuple[str, ...]]:
-    """Where the fields are that the schema has: a column of that name or, behind its dots, a member of structs."""
+    """Where the fields are that the schema has: a column of that name or, behind its dots, a member of structs.
+
+    That of the text comes first; that of pages in its place, where there is no text.
+    """
     found = {}
-    for name in fields.all:
+    is_pages = not _path(schema, fields.text) and fields.html
+    for name in (fields.html, *fields.all) if is_pages else fields.all:
         path = _path(schema, name) if name else ()
         if path:
             found[name] = path
@@ -210,7 +223,7 @@ def open_parquet(raw: Any, fields: FieldNames) -> tuple[Any, list[str]]:
 
 def check_schema(schema: Any, fields: FieldNames) -> None:
     """Raise Undecodable if a table has no column of texts."""
-    path = _path(schema, fields.text)
+    path = _path(schema, fields.text) or (_path(schema, fields.html) if fields.html else ())
     if not path:
         raise Undecodable("no_text", no_text(fields, schema.names))
     kind = _kind_at(schema, path)

@@ -28,6 +28,10 @@ REASONS = {
     "empty_message": "The message holds no document, and is no retraction either.",
     "window_too_large": "The zstd window of the file is larger than [input] max_window_bytes.",
     "not_read": "Members of a tar that curatord does not read, by their names.",
+    "bad_record": "A record of a web archive that cannot be taken apart, or a length that is not its own.",
+    "not_a_page": "A record that holds no page: an image, a redirection, an error of the server.",
+    "bad_page": "A page that could not be read within its bounds, or that ended the process which read it.",
+    "reserved": "A page that keeps itself out of training, by a notice that [input.pages] refuse names.",
     "damaged_file": "The file ends early or is damaged from here on; what came before was read.",
     TOOK_PROCESS_DOWN: "The process ended over this row in two lives, and again in a trial; see docs/operating.md.",
 }

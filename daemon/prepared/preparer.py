@@ -17,6 +17,7 @@ from curation.quality.judge import Quality
 from curatord.records import DeadLetter, Retraction
 from daemon.config import Config
 from daemon.models import open_models
+from daemon.pages import page_reader
 from daemon.prepared.columns import Prepared
 from daemon.prepared.identity import prepared_identity
 from daemon.stages.prepare import Prepare
@@ -50,11 +51,12 @@ class Preparer:
     def __init__(self, config: Config, stage: Prepare) -> None:
         self._config = config
         self.stage = stage
+        self._read_page = page_reader(config.input)
         self.identity = prepared_identity(config, stage.tokenizer)
 
     def prepare(self, rows: Sequence[RawDocument]) -> Any:
         """A pyarrow.RecordBatch with a row for each of these, in their order."""
-        arrivals = decode_rows(rows, 0, self._config.input, self._config.dead_letters.max_bytes)
+        arrivals = decode_rows(rows, 0, self._config.input, self._config.dead_letters.max_bytes, self._read_page)
         prepared = self.stage.all(arrivals.documents)
         return self._batch(arrivals, prepared)
 

@@ -137,14 +137,14 @@ def test_what_one_file_of_a_folder_cannot_give_costs_no_other(run: Run, tmp_path
     (folder / "gone.jsonl").symlink_to(tmp_path / "nowhere")
     packed = gzip.compress("".join(json.dumps(one) + "\n" for one in records(range(20, 60))).encode())
     (folder / "cut.jsonl.gz").write_bytes(packed[: len(packed) // 2])
-    for name in ("a.py", "b.py", "c.pdf", "README", "d.warc.gz"):
+    for name in ("a.py", "b.py", "c.pdf", "README", "d.svg.gz"):
         (folder / name).write_text("x")
 
     result = run("curate", folder, "-o", tmp_path / "out", "-c", config)
 
     assert result.exit_code == 0, result.output
     assert "2 .py" in result.output
-    assert "1 .warc.gz" in result.output
+    assert "1 .svg.gz" in result.output
     assert "gone.jsonl: No such file" in result.output
     assert "cut.parquet" in result.output
     assert "and what follows the last one is lost (damaged_file)" in result.output
@@ -156,9 +156,9 @@ def test_what_one_file_of_a_folder_cannot_give_costs_no_other(run: Run, tmp_path
     assert not list((tmp_path / "strict").glob("train*"))
 
 
-def test_a_warc_is_named_by_its_whole_ending(run: Run, tmp_path: Path) -> None:
-    (tmp_path / "a.warc.gz").write_bytes(b"x")
-    assert "files ending in .warc.gz are not read" in run("curate", tmp_path / "a.warc.gz", "-o", tmp_path / "o").output
+def test_a_packed_file_is_named_by_its_whole_ending(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "a.svg.gz").write_bytes(b"x")
+    assert "files ending in .svg.gz are not read" in run("curate", tmp_path / "a.svg.gz", "-o", tmp_path / "o").output
 
 
 def test_ids_that_begin_anew_in_every_file_are_said_and_can_be_made_unique(

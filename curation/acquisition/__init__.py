@@ -1,0 +1,1 @@
+"""Acquisition: pages of crawlers to texts."""
