@@ -1,10 +1,11 @@
 """The main text of a page: navigation, lists of links, comments and the like go, the article stays.
 
 lxml parses the page, and elements go that say by tag, class or id what they are (as trafilatura's lists do, A.
-Barbaresi, 2021), unless more than a third of the paragraphs stands in them. resiliparse finds the main content in the
-rest and writes it as plain blocks (J. Bevendorff et al., 2018). Blocks that are mostly links go, and so do short ones
-before the first and behind the last long one (C. Kohlschuetter et al., Boilerplate Detection, 2010). Numbers against
-each library alone: docs/decisions/0050.
+Barbaresi, 2021), unless nearly a third of the paragraphs stands in them. Of a page with enough paragraphs the smallest
+element stays that holds nearly all of them. resiliparse finds the main content in the rest and writes it as plain
+blocks (J. Bevendorff et al., 2018). Blocks that are mostly links go, and so do short ones before the first and behind
+the last long one (C. Kohlschuetter et al., Boilerplate Detection, 2010). Numbers against each library alone:
+docs/decisions/0050.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from resiliparse.extract.html2text import extract_plain_text
 
 MAX_SHARE = 0.3  # of the paragraphs of a page, beyond which an element is no decoration
 MIN_PARAGRAPHS = 200  # characters in paragraphs, below which all text is looked at
+MIN_ARTICLE = 1000  # characters in paragraphs, from which on they are taken for an article
+CONTAINED = 0.9  # of them in the element that is taken for its container
 MIN_TEXT = 250  # characters: a page that is left with less is read as it was
 MAX_LINKS = 0.6  # of the characters of a block
 LONG_BYTES = 80  # of a block that may begin or end a text
@@ -28,6 +31,7 @@ LONG_LINKS = 0.4  # of its characters at most
 
 _TAGS = frozenset({"aside", "footer", "nav", "form", "button", "figcaption"})
 _LOOKED_AT = (*_TAGS, "div", "section", "ul", "ol", "p", "span", "header", "dl")
+_CONTAINERS = ("div", "article", "section", "main", "td")
 _DECORATION = re.compile(
     r"(?:^|[\s_-])(?:comments?|commentlist|disqus|respond|footer|sidebar|related|recommend(?:ed|ation|ations)?|share"
     r"|sharing|social|newsletter|subscribe|subscription|signup|promo|promoted|sponsor(?:ed)?|advert|advertisement|ads?"
@@ -99,7 +103,23 @@ def _without_decoration(page: str) -> str:
         inside = len(element.text_content()) if everything else in_paragraphs[element]
         if inside <= MAX_SHARE * (everything or paragraphs):
             element.drop_tree()
-    return str(etree.tostring(tree, encoding="unicode", method="html"))
+    return _written(tree if everything else _container(tree))
+
+
+def _container(tree: Any) -> Any:
+    """The smallest element that holds nearly all that stands in paragraphs; the whole tree where that is little."""
+    in_paragraphs = _in_paragraphs(tree)
+    container = tree
+    if in_paragraphs[tree] >= MIN_ARTICLE:
+        for element in tree.iter(*_CONTAINERS):  # an outer one before those within
+            if in_paragraphs[element] >= CONTAINED * in_paragraphs[tree]:
+                container = element
+    return container
+
+
+def _written(tree: Any) -> str:
+    page = str(etree.tostring(tree, encoding="unicode", method="html", with_tail=False))
+    return page if tree.tag == "html" else f"<html><body>{page}</body></html>"
 
 
 def _in_paragraphs(tree: Any) -> defaultdict[Any, int]:
