@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Callable, Mapping
 
+from curation.acquisition.url_lists import open_urls
 from curation.dedup.exact import ExactDedup
 from curation.dedup.key_index import IdIndex
 from curation.dedup.near import IDENTITY_OPTIONS, NearDedup
@@ -100,6 +101,7 @@ def build(
                 tokenizer=tokenizer,
                 passages=config.dedup.passages.enabled,
             ),
+            urls=open_urls(config.urls),
             exact_dedup=indices.exact,
             near_dedup=indices.near,
             passages=Passages(config.dedup.passages, store),

@@ -17,6 +17,7 @@ from consumers.formats.dead_letters import DeadLettersConfig
 from consumers.formats.input_config import InputConfig
 from consumers.kafka.connection import KafkaConfig
 from consumers.kafka.topics import TopicsConfig
+from curation.acquisition.url_lists import UrlsConfig
 from curation.dedup.exact import ExactDedupConfig
 from curation.dedup.near import NearDedupConfig
 from curation.dedup.passages import PassagesConfig
@@ -87,6 +88,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """What cannot be read."""
     output: OutputConfig = OutputConfig()
     """What goes out."""
+    urls: UrlsConfig = UrlsConfig()
+    """Which addresses are not wanted."""
     dedup: DedupConfig = DedupConfig()
     """What was seen before."""
     quality: QualityConfig = QualityConfig()

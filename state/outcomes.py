@@ -30,6 +30,12 @@ class Stage(StrEnum):
         "",
         "their texts are empty, or they were retracted before they came",
     )
+    URLS = (
+        "urls",
+        "blocked addresses",
+        "",
+        "an entry of [urls] block is wider than meant: name what is to stay in [urls] allow",
+    )
     EXACT_DEDUP = (
         "exact_dedup",
         "duplicates",
@@ -74,6 +80,7 @@ class Reason(StrEnum):
 
     EMPTY = ("empty", Stage.DOCUMENTS, "it has no text")
     RETRACTED = ("retracted", Stage.DOCUMENTS, "its id was retracted before it came")
+    BLOCKED_URL = ("blocked_url", Stage.URLS, "its address is in a list of [urls] block, and in none of [urls] allow")
     SAME_TEXT = ("same_text", Stage.EXACT_DEDUP, "an earlier document has the same text")
     SAME_URL = ("same_url", Stage.EXACT_DEDUP, "an earlier document has the same address")
     LANGUAGE_NOT_KEPT = ("language_not_kept", Stage.QUALITY, "its language is none of [language] keep")

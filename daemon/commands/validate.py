@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from curation.acquisition.url_lists import open_urls
 from curatord.errors import ConfigError, IdentityError, StateError
 from daemon.commands.screen import PATIENCE_S, show
 from daemon.config import NO_VECTORS, Config, check_endless, load_config
@@ -24,6 +25,7 @@ def validate(config_path: Path | None, output: Path | None, *, environment: bool
     config = load_config(config_path)
     show(f"{config_path or 'defaults'}: every option is known and of its type, and they agree with each other")
     tokenizer = open_tokenizer(config.tokenizer)
+    open_urls(config.urls)
     show(f"tokenizer {tokenizer.name}: {tokenizer.vocabulary_size:,} ids, EOS {tokenizer.eos_id}; {tokenizer.settle()}")
     if not tokenizer.lossless:
         show(f"warning: {loss_of_text(tokenizer)}")

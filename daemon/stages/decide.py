@@ -12,6 +12,7 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
+from curation.acquisition.url_lists import UrlLists
 from curation.batch import Batch
 from curation.dedup import passages
 from curation.dedup.exact import ExactDedup, Keys
@@ -41,6 +42,7 @@ class Decide:
     """The stages that decide about a document when it is read."""
 
     prepare: Prepare
+    urls: UrlLists
     exact_dedup: ExactDedup
     near_dedup: NearDedup
     passages: Passages
@@ -61,6 +63,7 @@ class Decide:
         enter = self.phases.enter
         enter(Stage.EXACT_DEDUP)
         batch = self._drop_unusable(run.batch, run, verdicts)
+        batch = self._drop_blocked(batch, run, verdicts)
         batch = self._drop_duplicates(batch, run, verdicts)
         enter(Stage.QUALITY)
         batch = self._filter(batch, run, verdicts)
@@ -81,6 +84,15 @@ class Decide:
         empty_B = (run.keys.texts_B2 == EMPTY_TEXT_KEY).all(axis=1) & ~run.withheld_B
         _reject_all(verdicts, batch.doc_nos_B[empty_B], Reason.EMPTY)
         return batch.keep(~(run.withheld_B | empty_B))
+
+    def _drop_blocked(self, batch: Batch, run: Run, verdicts: Verdicts) -> Batch:
+        """Before duplicates are looked for: a text from elsewhere is no duplicate of one that is not wanted."""
+        if not self.urls.digest:
+            return batch
+        urls = run.documents.urls
+        blocked_B = self.urls.blocked([urls[row] for row in run.rows(batch).tolist()])
+        _reject_all(verdicts, batch.doc_nos_B[blocked_B], Reason.BLOCKED_URL)
+        return batch.keep(~blocked_B)
 
     def _drop_duplicates(self, batch: Batch, run: Run, verdicts: Verdicts) -> Batch:
         duplicates = self.exact_dedup.find_duplicates(batch.doc_nos_B, run.keys.take(run.rows(batch)))

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from curation.acquisition.url_lists import open_urls
 from daemon.config import Config, toml_value
 from daemon.stages.decided_with import DECIDED_WITH
 from state.common_facts import NEXT_ORDINAL
@@ -18,7 +19,7 @@ from state.facts import FactSource
 
 # The sections that say how documents are found, decided and made into sequences; the others say how the process works.
 SECTIONS = (
-    *("input", "output", "dedup", "quality", "language", "tokenizer"),
+    *("input", "output", "urls", "dedup", "quality", "language", "tokenizer"),
     *("embedding", "clusters", "target", "bandit", "feedback", "mixture", "weights", "packing"),
 )
 BESIDES = ("output.max_wait_s",)
@@ -49,6 +50,8 @@ def deciding_options(config: Config) -> dict[str, str]:
 
     for section in SECTIONS:
         add(section, getattr(config, section))
+    if config.urls.block or config.urls.allow:
+        found["urls (digest)"] = open_urls(config.urls).digest
     return found
 
 

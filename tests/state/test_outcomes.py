@@ -11,6 +11,7 @@ def test_names_in_facts_verdicts_and_metrics_stay() -> None:
     assert {reason.value: reason.stage.value for reason in Reason} == {
         "empty": "documents",
         "retracted": "documents",
+        "blocked_url": "urls",
         "same_text": "exact_dedup",
         "same_url": "exact_dedup",
         "language_not_kept": "quality",

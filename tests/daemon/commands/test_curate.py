@@ -18,6 +18,7 @@ import pytest
 import tokenizers
 
 from consumers.files.broker import FilesBroker
+from curation.acquisition import url_lists
 from curatord.errors import StorageError
 from daemon.commands.inspect_output import check_output
 from daemon.loop import Loop
@@ -351,3 +352,28 @@ def test_an_output_that_cannot_be_written_is_one_message(run: Run, tmp_path: Pat
 
     assert result.exit_code == 1
     assert os.fspath(tmp_path / "file") in result.output
+
+
+def test_documents_of_blocked_addresses_are_dropped_and_other_lists_are_told(run: Run, tmp_path: Path) -> None:
+    config, block = tmp_path / "c.toml", tmp_path / "block.txt"
+    block.write_text("bad.example\n")
+    config.write_text(CONFIG + f'\n[urls]\nblock = ["{block}"]\n')
+    lines = [
+        json.dumps({"id": str(at), "text": text_of(at // 2), "url": url})
+        for at, url in enumerate(["http://www.bad.example/a", "http://good.example/a", "", "http://good.example/b"])
+    ]
+    (tmp_path / "a.jsonl").write_text("\n".join(lines))
+    done = run("curate", tmp_path / "a.jsonl", "-o", tmp_path / "out", "-c", config)
+    assert done.exit_code == 0, done.output
+    assert "blocked addresses" in done.output
+    # The text from elsewhere is no duplicate of the one that is not wanted.
+    explained = [run("explain", str(at), "-o", tmp_path / "out", "-c", config).output for at in range(4)]
+    assert ["blocked_url" in text for text in explained] == [True, False, False, False]
+    assert ["same_text" in text for text in explained] == [False, False, False, True]
+
+    (tmp_path / "b.jsonl").write_text(json.dumps({"text": text_of(7), "url": "http://worse.example/"}))
+    block.write_text("bad.example\nworse.example\n")
+    url_lists._opened.cache_clear()  # as a process that begins
+    again = run("curate", tmp_path / "b.jsonl", "-o", tmp_path / "out", "-c", config)
+    assert "urls (digest)" in again.output
+    assert "blocked_url" in again.output
