@@ -7,6 +7,8 @@ import signal
 from contextlib import suppress
 from multiprocessing.connection import Connection
 
+import msgspec
+
 from curation.acquisition.page import read_page
 from curation.acquisition.records import NoPage
 
@@ -24,11 +26,11 @@ def main(descriptor: int, max_bytes: int, refused: tuple[str, ...]) -> None:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with Connection(descriptor) as parent, suppress(EOFError, BrokenPipeError, ConnectionResetError):
         while True:
-            form, raw, content_type = parent.recv()
+            form, raw, content_type = msgspec.msgpack.decode(parent.recv_bytes(), type=tuple[str, bytes, str])
             signal.setitimer(signal.ITIMER_PROF, MAX_SECONDS)
             try:
                 answer: tuple[object, ...] = (True, *read_page(form, raw, content_type, max_bytes, refused))
             except NoPage as error:
                 answer = (False, error.reason, str(error))
             signal.setitimer(signal.ITIMER_PROF, 0)
-            parent.send(answer)
+            parent.send_bytes(msgspec.msgpack.encode(answer))

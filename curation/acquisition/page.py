@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from importlib.metadata import version
 from typing import NamedTuple
 
 from curation.acquisition.charset import decode_page
@@ -10,6 +11,8 @@ from curation.acquisition.main_text import main_text
 from curation.acquisition.notices import notice
 from curation.acquisition.records import NoPage, Payload, kind_of, read_record
 
+# All that the text of a page hangs on beside its bytes and options; the number grows with every change of this package.
+DEFINITION = ", ".join(("1", *(f"{name} {version(name)}" for name in ("fastwarc", "lxml", "resiliparse"))))
 ARC_AS_WARC = b"WARC/1.0\r\nWARC-Type: response\r\nContent-Type: application/http; msgtype=response\r\n"
 
 

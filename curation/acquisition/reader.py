@@ -15,6 +15,8 @@ from collections.abc import Sequence
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 
+import msgspec
+
 from curation.acquisition.child import MAX_SECONDS
 from curation.acquisition.page import Text
 from curation.acquisition.records import NoPage
@@ -42,8 +44,9 @@ class PageReader:
         for _ in range(TRIES):
             pipe = self._pipe if self._owner == os.getpid() and self._pipe is not None else self._begin()
             try:
-                pipe.send((form, raw, content_type))
-                is_text, *answer = pipe.recv()
+                # Nothing is unpickled of a process that reads pages of strangers.
+                pipe.send_bytes(msgspec.msgpack.encode((form, raw, content_type)))
+                is_text, *answer = msgspec.msgpack.decode(pipe.recv_bytes())
             except (EOFError, OSError):
                 code = self._end()
                 if code == -signal.SIGPROF:

@@ -8,6 +8,7 @@ import msgspec
 import xxhash
 
 from consumers.formats.prepared import PASSAGES, encode_identity
+from curation.acquisition import page
 from curation.dedup import passages
 from curation.dedup.near import IDENTITY_OPTIONS
 from curation.quality.rules import RULES
@@ -36,6 +37,7 @@ def prepared_identity(config: Config, tokenizer: Tokenizer) -> str:
             "rules": xxhash.xxh3_64_hexdigest(repr(rules).encode()),
             "quality.strict_published": str(config.quality.strict_published),
             "quality.thresholds": _value(config.quality, "thresholds"),
+            "pages": page.DEFINITION,
             "language.enabled": str(config.language.enabled),
             # A file of vocabulary may lie elsewhere on another machine.
             **{f"model {name}": digest for name, digest in open_models(config).digests().items()},
