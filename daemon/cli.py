@@ -140,22 +140,41 @@ def explain(doc_id: str, output: Path | None, config_path: Path | None, as_json:
 
 
 @cli.command()
-@click.argument("doc_ids", nargs=-1, required=True, metavar="DOC_ID...")
+@click.argument("doc_ids", nargs=-1, metavar="[DOC_ID]...")
+@click.option("--from", "listed", type=click.Path(path_type=Path), metavar="FILE", help="Also the ids in a file.")
+@click.option("--wait", is_flag=True, help="Of a service on this machine: until it took them, for the receipt.")
 @place_option
 @config_option
-def retract(doc_ids: tuple[str, ...], output: Path | None, config_path: Path | None) -> None:
+@json_option
+def retract(
+    doc_ids: tuple[str, ...],
+    listed: Path | None,
+    wait: bool,
+    output: Path | None,
+    config_path: Path | None,
+    as_json: bool,
+) -> None:
     """Take documents back: free their places in the indices, drop what is held, list what was emitted.
 
-    Without --output they are sent to the service, over its topic of documents.
+    Without --output they are sent to the service, over its topic of documents. A receipt says which sequences hold
+    them; it is kept in the folder of the state, in receipts.jsonl.
     """
-    if output is None:
-        from daemon.commands.retract import send_retractions
+    from daemon.commands.receipt import ids_in
 
-        send_retractions(doc_ids, find_config(config_path))
+    doc_ids = (*doc_ids, *(ids_in(listed) if listed is not None else ()))
+    if not doc_ids:
+        raise click.UsageError("name documents by their ids, or a file of ids with --from")
+    if output is None:
+        from daemon.commands.retract import send_and_wait, send_retractions
+
+        if wait:
+            send_and_wait(doc_ids, find_config(config_path), service_state(config_path), as_json=as_json)
+        else:
+            send_retractions(doc_ids, find_config(config_path))
         return
     from daemon.commands.curate import retract_documents
 
-    retract_documents(doc_ids, output, find_config(config_path))
+    retract_documents(doc_ids, output, find_config(config_path), as_json=as_json)
 
 
 @cli.group()

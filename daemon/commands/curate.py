@@ -35,6 +35,7 @@ from daemon.commands.curate_progress import CurateProgress
 from daemon.commands.losses import losses
 from daemon.commands.manifest import write_manifest
 from daemon.commands.read_state import opened_for_reading
+from daemon.commands.receipt import tell_receipt
 from daemon.commands.screen import INTERRUPTED, show
 from daemon.commands.summary import RunNumbers, print_summary, summary
 from daemon.config import Config, load_config
@@ -273,8 +274,8 @@ def _say_how_to_go_on(output: Path) -> None:
     )
 
 
-def retract_documents(doc_ids: Sequence[str], output: Path, config_path: Path | None) -> None:
-    """Take documents back, as one commit. Raises `UsageError` where nothing was ever curated."""
+def retract_documents(doc_ids: Sequence[str], output: Path, config_path: Path | None, *, as_json: bool = False) -> None:
+    """Take documents back, as one commit, and print the receipt. Raises `UsageError` where nothing was curated."""
     config = load_config(config_path)
     with opened_for_reading(output) as store:
         # Rows of another length would begin a generation, which this command is not asked for.
@@ -289,7 +290,4 @@ def retract_documents(doc_ids: Sequence[str], output: Path, config_path: Path | 
         pipeline.process(rows, loop.epoch)
         loop.epoch.positions.clear()  # a command is no input that could be read on
         loop.commit()
-    from daemon.commands.explain import describe_retraction
-
-    for doc_id in doc_ids:
-        show(describe_retraction(doc_id, output))
+    tell_receipt(doc_ids, output, as_json=as_json)

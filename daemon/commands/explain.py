@@ -320,17 +320,3 @@ def failed_rules(rules: dict[str, float]) -> list[tuple[str, float, float]]:
         if value is not None and (value > rule.threshold if rule.fails == "above" else value < rule.threshold):
             failing.append((rule.name, value, rule.threshold))
     return failing
-
-
-def describe_retraction(doc_id: str, output: Path) -> str:
-    """The result of a retraction."""
-    damage = Damage()
-    with opened_for_reading(output) as store:
-        verdicts = list(find_versions(store, doc_id, damage))
-        if not verdicts:
-            return f"{doc_id}: never read. If an older version of it arrives later, it will be withheld."
-        placements = find_placements(store, verdicts[-1].doc_no, damage)
-    if not placements:
-        return f"{doc_id}: taken back; none of it had been emitted."
-    sequences = ", ".join(str(seq_no) for seq_no in sorted({placement.seq_no for placement in placements}))
-    return f"{doc_id}: taken back, but it had been emitted already, in sequence(s) {sequences}."

@@ -43,7 +43,9 @@ def test_from_an_empty_cluster_to_a_document_that_was_taken_back(lane: Lane, ins
     instance.start()
     instance.wait_for("idle_flushed")
     doc_id = json.loads(documents[0])["id"]
-    assert run("retract", doc_id, "never-seen", "-c", config).exit_code == 0
+    receipt = run("retract", doc_id, "never-seen", "-c", config, "--wait", "--json")
+    assert receipt.exit_code == 0
+    assert [len(document["versions"]) for document in json.loads(receipt.stdout)["documents"]] == [1, 0]
     told = "taken back  by a retraction"
     wait_until(lambda: told in run("explain", doc_id, "-c", config).output, "the retraction")
     status = run("status", "-c", config, "--json")
