@@ -58,7 +58,7 @@ class PassagesConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     exempt_sources: tuple[str, ...] = ()
     """Sources whose repeats are meant, such as laws and licences: told of, neither dropped nor left without loss."""
     memory_mib: Annotated[int, Meta(ge=1, le=65_536)] = 256
-    """Memory of the filters, in MiB: 7,000 documents of 600 words each. Another size forgets what was seen."""
+    """Memory of the filters, MiB; one MiB holds 7,000 documents of 600 words. Another size forgets what was seen."""
 
     def __post_init__(self) -> None:
         if not self.enabled and (self.mask or self.max_share < 1):
