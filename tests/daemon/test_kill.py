@@ -10,6 +10,8 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+import pyarrow.parquet as pq
+
 from tests.simulation.world import make_rows
 
 NUM_KILLS = 20
@@ -25,6 +27,10 @@ retrain_drop = 1.0
 [clusters]
 min_clusters = 2
 initial_clusters = 4
+[weights]
+by = ["commonness"]
+memory_mib = 1
+after_tokens = 5000
 [packing]
 context_length = 512
 pool_documents = 100
@@ -88,3 +94,6 @@ def test_twenty_kills_at_random_moments_leave_no_trace(tmp_path: Path) -> None:
     assert verdicts == files_of(tmp_path / "undisturbed-verdicts")
     assert verdicts
     assert len(files_of(undisturbed)) > 10
+    shards = [path for path in undisturbed.rglob("*.parquet") if "weights" in pq.read_schema(path).names]
+    weights = {weight for path in shards for row in pq.read_table(path)["weights"].to_pylist() for weight in row}
+    assert len(weights) > 100

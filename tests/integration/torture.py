@@ -48,6 +48,10 @@ retrain_drop = 1.0
 min_clusters = 2
 initial_clusters = 4
 max_clusters = 12
+[weights]
+by = ["commonness"]
+memory_mib = 1
+after_tokens = 5000
 [packing]
 context_length = 512
 pool_documents = 60
@@ -225,6 +229,11 @@ def check(lane: Lane, rows: list[bytes], report: Report) -> None:
     report.epochs, report.sequences = len(found.journal.epochs), len(found.sequences)
     expected = undisturbed(lane, rows)
     mine, theirs = ([visible_in_pseq(sequence) for sequence in listed] for listed in (found.sequences, expected))
+    weights = {
+        weight for sequence in expected if sequence.weights_S is not None for weight in sequence.weights_S.tolist()
+    }
+    if len(weights) < 2:
+        report.anomalies.append("no document weighs more than another")
     if mine != theirs:
         differing = next(
             (i for i, (a, b) in enumerate(zip(mine, theirs, strict=False)) if a != b), min(len(mine), len(theirs))
