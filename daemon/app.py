@@ -38,6 +38,7 @@ from daemon.stages.examples import Examples
 from daemon.stages.feedback import FeedbackJoin
 from daemon.stages.hold_out import HoldOut
 from daemon.stages.identify import Identify
+from daemon.stages.mask import MaskArrivals, open_mask
 from daemon.stages.prepare import Prepare
 from daemon.stages.probes import Probing
 from daemon.stages.record import Record
@@ -79,7 +80,7 @@ def build(
     models, indices = open_models(config), _indices(config, store)
     quality = Quality(config.quality, config.language, models.all, models.given)
     phases, ledger, held, segments = phases or PhaseClock(), Ledger(), HeldDocuments(), Segments(store)
-    ticks, seed = Ticks(quality.model_names), config.output.seed
+    ticks, seed, mask = Ticks(quality.model_names), config.output.seed, open_mask(config.mask)
     embedding = _embedding(config, store, tokenizer, progress)
     probe_tokens = config.probes.max_tokens if config.topics.probes else 0
     probing = Probing(held=held, decode=tokenizer.decode, max_tokens=probe_tokens)
@@ -99,6 +100,7 @@ def build(
                 quality=quality,
                 near_dedup=indices.near,
                 tokenizer=tokenizer,
+                mask=mask,
                 passages=config.dedup.passages.enabled,
             ),
             urls=open_urls(config.urls),
@@ -114,12 +116,18 @@ def build(
         ticks=ticks,
         compose=compose,
         emission=_emission(config, held, ledger),
-        feedback=_feedback(config, store, compose, ticks, identify, segments),
+        feedback=_feedback(config, store, compose, ticks, identify, segments, mask),
     )
 
 
 def _feedback(
-    config: Config, store: Store, compose: Compose, ticks: Ticks, identify: Identify, segments: Segments
+    config: Config,
+    store: Store,
+    compose: Compose,
+    ticks: Ticks,
+    identify: Identify,
+    segments: Segments,
+    mask: MaskArrivals | None,
 ) -> FeedbackJoin:
     """All that takes in messages of trainers and scorers."""
     return FeedbackJoin(
@@ -137,6 +145,7 @@ def _feedback(
         mixture=compose.mixture,
         segments=segments,
         max_dead_letter_bytes=config.dead_letters.max_bytes,
+        mask=mask,
     )
 
 

@@ -17,6 +17,7 @@ from consumers.formats.dead_letters import DeadLettersConfig
 from consumers.formats.input_config import InputConfig
 from consumers.kafka.connection import KafkaConfig
 from consumers.kafka.topics import TopicsConfig
+from curation.acquisition.mask import MaskConfig
 from curation.acquisition.url_lists import UrlsConfig
 from curation.dedup.exact import ExactDedupConfig
 from curation.dedup.near import NearDedupConfig
@@ -86,6 +87,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """What comes in."""
     dead_letters: DeadLettersConfig = DeadLettersConfig()
     """What cannot be read."""
+    mask: MaskConfig = MaskConfig()
+    """What is personal or secret, and does not stay."""
     output: OutputConfig = OutputConfig()
     """What goes out."""
     urls: UrlsConfig = UrlsConfig()

@@ -6,11 +6,13 @@ tokens_accepted = tokens_emitted_first + tokens_held + tokens_rejected_later
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import msgspec
 
 from curatord.errors import StateError
+from state.edits import decode_edits
 from state.facts import FactSource, packed, single
 from state.outcomes import AnyReason, LaterReason, Stage, outcome_key, split_key
 
@@ -41,6 +43,7 @@ class Ledger(msgspec.Struct, kw_only=True):
     tokens_rejected_later: int = 0
     sequences: int = 0
     flushes: int = 0
+    masked: dict[str, int] = msgspec.field(default_factory=dict)  # kind -> what was masked in documents
 
     def count(self, outcome: str, documents: int, num_bytes: int) -> None:
         """Rows that were read and ended in this outcome."""
@@ -54,6 +57,12 @@ class Ledger(msgspec.Struct, kw_only=True):
         self.count("rejected", documents, num_bytes)
         key = outcome_key(stage, reason)
         self.rejections[key] = self.rejections.get(key, 0) + documents
+
+    def count_edits(self, edits: Sequence[str]) -> None:
+        """Add edits of documents, as `state.edits` writes them."""
+        for edit in filter(None, edits):
+            for (_, kind), count in decode_edits(edit).items():
+                self.masked[kind] = self.masked.get(kind, 0) + count
 
     def count_source(self, source: str, stage: Stage | Literal[""], documents: int) -> None:
         """Documents of one source that a stage rejected, or that it kept for ""; the first MAX_SOURCES by name."""

@@ -54,6 +54,7 @@ class Segment(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     rule_values: bytes  # f32 [B, R]
     has_signature: bytes  # bool [B]: it stands in the near-duplicate index
     signatures: bytes  # as they stand in the index, one after another for those that have one
+    edits: dict[int, str] = {}  # what was masked, by row, as `state.edits` writes it
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -179,6 +180,7 @@ class Verdicts:
         positions_B: NDArray[np.int64],
         sources: Sequence[str],
         num_bytes_B: NDArray[np.int64],
+        edits: Sequence[str] = (),
     ) -> Segment:
         """The fact, once every stage has decided; the arguments say who the documents are."""
         input_table, input_index = index_column(inputs, np.uint32)
@@ -210,6 +212,7 @@ class Verdicts:
             rule_values=self._rule_values_BR.tobytes(),
             has_signature=self._has_signature_B.tobytes(),
             signatures=self._signatures,
+            edits={row: edit for row, edit in enumerate(edits) if edit},
         )
 
 
@@ -298,6 +301,7 @@ class Verdict:
     quality: float
     language: str
     rules: dict[str, float]
+    edits: str  # what was masked in it, as `state.edits` writes it
 
 
 def verdict_of(segment: Segment, row: int) -> Verdict:
@@ -321,6 +325,7 @@ def verdict_of(segment: Segment, row: int) -> Verdict:
         quality=float(segment.column("qualities", np.float32)[row]),
         language=segment.languages[int(segment.column("language_index", np.uint32)[row])],
         rules=dict(zip(segment.rules, values_BR[row].tolist(), strict=True)),
+        edits=segment.edits.get(row, ""),
     )
 
 

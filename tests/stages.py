@@ -14,6 +14,7 @@ from consumers.broker import RawDocument
 from consumers.formats.documents import decode_rows
 from consumers.formats.input_config import InputConfig
 from curation.acquisition.main_text import main_text
+from curation.acquisition.mask import Mask, MaskConfig
 from curation.dedup.exact import text_keys, url_keys
 from curation.dedup.near import NearDedup, NearDedupConfig
 from curation.dedup.passages import Passages, PassagesConfig, bytes_of_words, fingerprint
@@ -49,6 +50,8 @@ def kernel_stages() -> dict[str, Stage]:
         np.arange(512, dtype=np.uint32), np.ones((512, 16), np.int8), vocabulary_size=1 << 17, max_tokens=512
     )
 
+    mask = Mask(MaskConfig(phone="pseudonym", national_ids=("br.cpf", "cl.rut")), b"0123456789abcdef")
+
     def embed(text: str) -> object:
         return student.embed(encoding(tokenizer)(text))
 
@@ -62,6 +65,8 @@ def kernel_stages() -> dict[str, Stage]:
         "mask passages": lambda text: bytes_of_words(join_texts([text]), 0, np.array([[0, len(text)]])),
         "sign": lambda text: near_dedup.sign(join_texts([text])),
         "rules": lambda text: quality.judge(quality.measure(join_texts([text]), ("en",))),
+        "mask": lambda text: mask.texts(join_texts([text])),
+        "mask an address": lambda text: mask.names([text]),
         "language": lambda text: identify_languages(join_texts([text])),
         "embed": embed,
         "decode tokens": lambda text: tokenizer.decode(encoding(tokenizer)(text)[0]),

@@ -39,6 +39,7 @@ class Documents:
     positions_B: NDArray[np.int64]  # in the input
     sent_us_B: NDArray[np.int64]  # the time of its message
     numbers_BG: NDArray[np.float32]  # weight and scores of the input, where it says so; NaN where it has none
+    edits: tuple[str, ...] = ()  # what was masked in each, as `state.edits` writes it; () where nothing was in any
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -57,6 +58,7 @@ class Documents:
             positions_B=self.positions_B[rows_B],
             sent_us_B=self.sent_us_B[rows_B],
             numbers_BG=self.numbers_BG[rows_B],
+            edits=taken(self.edits, rows) if self.edits else (),
         )
 
 

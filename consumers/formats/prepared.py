@@ -43,7 +43,7 @@ class PreparedMessage(msgspec.Struct, frozen=True):
 
 
 # Columns of a stage that is off unless it is asked for: there if the identity has an entry under this name.
-PASSAGES = "dedup.passages"
+PASSAGES, MASK = "dedup.passages", "mask"
 
 
 @lru_cache(maxsize=16)
@@ -65,6 +65,7 @@ def fields(identity: str) -> Any:
             *(("reason", text), ("message", text), ("original", raw), ("is_truncated", pa.bool_()), ("key", text)),
             (DIGEST, text),
             *((("passages", raw), ("num_words", count)) if _has(identity, PASSAGES) else ()),
+            *((("edits", text),) if _has(identity, MASK) else ()),
         ]
     )
 

@@ -1,1 +1,1 @@
-"""Acquisition: pages of crawlers to texts."""
+"""Acquisition: pages of crawlers to texts, and texts without personal data."""

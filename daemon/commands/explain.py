@@ -35,6 +35,7 @@ from packing.placements import placements_of
 from packing.sampled import SAMPLED
 from state.common_facts import DEAD_LETTERS, RETRACTED, TICKED
 from state.document_numbers import joined_numbers, named, numbers_from
+from state.edits import decode_edits
 from state.outcomes import LATER_REASONS, LaterReason, Stage
 from state.segments import Verdict, find_document, read_segments, segment_at, verdict_of
 from state.store import Store
@@ -225,9 +226,19 @@ def _lines(story: Story) -> list[str]:
 
     source = f", source {verdict.source}" if verdict.source else ""
     tell("read", f"row {verdict.position} of {verdict.input}, {verdict.num_bytes:,} bytes{source}")
+    if verdict.edits:
+        tell("mask", masked(verdict.edits))
     for stage, what in (*_decisions(story), *_whereabouts(story)):
         tell(stage, what)
     return lines
+
+
+def masked(edits: str) -> str:
+    """Edits, without a word of the text: `text: 2 email, 1 phone; url: 1 email`."""
+    by_place: dict[str, list[str]] = {}
+    for (place, kind), count in decode_edits(edits).items():
+        by_place.setdefault(place, []).append(f"{count:,} {kind.replace('_', ' ')}")
+    return "; ".join(f"{place}: {', '.join(counts)}" for place, counts in by_place.items())
 
 
 def _decisions(story: Story) -> Iterator[tuple[str, str]]:

@@ -183,6 +183,7 @@ class Reader:
             positions_B=table.numbers("position", np.int64)[places_B],
             sent_us_B=table.numbers("sent_us", np.int64)[places_B],
             numbers_BG=np.zeros((len(places), 0), np.float32),  # they are among the measures
+            edits=table.edits(places_B),
         )
 
 
@@ -234,6 +235,11 @@ class _Table:
         if column.null_count:
             column = column.fill_null("")
         return tuple(column.to_pylist())
+
+    def edits(self, places_B: NDArray[np.int64]) -> tuple[str, ...]:
+        """Edits of the documents; () where nothing was masked."""
+        edits = self.strings("edits", places_B) if self.has("edits") else ()
+        return edits if any(edits) else ()
 
     def ragged(self, name: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
         """The bytes of all rows, one behind the other, and how many each row has."""

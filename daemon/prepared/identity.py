@@ -7,13 +7,14 @@ from pathlib import Path
 import msgspec
 import xxhash
 
-from consumers.formats.prepared import PASSAGES, encode_identity
+from consumers.formats.prepared import MASK, PASSAGES, encode_identity
 from curation.acquisition import page
 from curation.dedup import passages
 from curation.dedup.near import IDENTITY_OPTIONS
 from curation.quality.rules import RULES
 from daemon.config import Config
 from daemon.models import open_models
+from daemon.stages.mask import open_mask
 from kernels import words
 from packing.tokenizer import Tokenizer
 
@@ -24,7 +25,7 @@ def prepared_identity(config: Config, tokenizer: Tokenizer) -> str:
     A preset, languages to keep, similarities and all that is decided later may differ; thresholds may not, since the
     score of a document is made of its distances from them.
     """
-    near = config.dedup.near
+    near, mask = config.dedup.near, open_mask(config.mask)
     rules = [(rule.name, rule.value, rule.fails, rule.threshold, rule.languages) for rule in RULES]
     return encode_identity(
         {
@@ -41,6 +42,7 @@ def prepared_identity(config: Config, tokenizer: Tokenizer) -> str:
             "language.enabled": str(config.language.enabled),
             # A file of vocabulary may lie elsewhere on another machine.
             **{f"model {name}": digest for name, digest in open_models(config).digests().items()},
+            **({MASK: mask.mask.identity} if mask is not None else {}),
             "tokenizer": f"{Path(tokenizer.name).name} ({tokenizer.digest:016x})",
         }
     )

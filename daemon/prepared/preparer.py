@@ -20,6 +20,7 @@ from daemon.models import open_models
 from daemon.pages import page_reader
 from daemon.prepared.columns import Prepared
 from daemon.prepared.identity import prepared_identity
+from daemon.stages.mask import open_mask
 from daemon.stages.prepare import Prepare
 from kernels.passages import FINGERPRINT
 from ops.blas import use_one_thread
@@ -39,6 +40,7 @@ def open_preparer(config: Config) -> Preparer:
         quality=Quality(config.quality, config.language, models.all, models.given),
         near_dedup=NearDedup(config.dedup.near),
         tokenizer=open_tokenizer(config.tokenizer),
+        mask=open_mask(config.mask),
         passages=config.dedup.passages.enabled,
     )
     stage.compile()
@@ -56,7 +58,8 @@ class Preparer:
 
     def prepare(self, rows: Sequence[RawDocument]) -> Any:
         """A pyarrow.RecordBatch with a row for each of these, in their order."""
-        arrivals = decode_rows(rows, 0, self._config.input, self._config.dead_letters.max_bytes, self._read_page)
+        decoded = decode_rows(rows, 0, self._config.input, self._config.dead_letters.max_bytes, self._read_page)
+        arrivals = self.stage.arrivals(decoded)
         prepared = self.stage.all(arrivals.documents)
         return self._batch(arrivals, prepared)
 
@@ -118,6 +121,7 @@ def _of_documents(arrivals: Arrivals, prepared: Prepared) -> dict[str, Any]:
     return {
         "id": ids,
         "url": _spread(arrivals, documents.urls),
+        "edits": _spread(arrivals, [edit or None for edit in documents.edits] or [None] * len(documents)),
         "source": _spread(arrivals, documents.sources),
         "written_us": written_us,
         "id_problem": [arrivals.id_problems.get(place) for place in range(num_rows)],

@@ -25,6 +25,7 @@ from curation.ticks import TickBuffer
 from curation.topics.clusters import Clusters
 from curatord.errors import Undecodable
 from curatord.records import EndRequest, Feedback, Reward, SafePoint, Weights
+from daemon.stages.mask import MaskArrivals
 from packing.placements import PlacementIndex
 from state.assignments import Assignments
 from state.epoch import Epoch
@@ -50,6 +51,7 @@ class FeedbackJoin:
     mixture: Mixture
     segments: Segments
     max_dead_letter_bytes: int
+    mask: MaskArrivals | None = None
 
     def learn_from(self, records: Sequence[RawFeedback], epoch: Epoch, end: Callable[[Epoch], None]) -> None:
         """Take messages in, in order. `end` ends the stream with the epoch. Never raises on content."""
@@ -62,7 +64,8 @@ class FeedbackJoin:
                 record = decode_feedback(raw.value)
             except Undecodable as error:
                 row = RawDocument(raw.source, raw.position, raw.value or b"")
-                epoch.dead_letters.append(dead_letter(error, row, self.max_dead_letter_bytes))
+                letter = dead_letter(error, row, self.max_dead_letter_bytes)
+                epoch.dead_letters.append(letter if self.mask is None else self.mask.letter(letter))
                 rewards.count("dead")
                 continue
             if isinstance(record, SafePoint):

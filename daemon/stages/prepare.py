@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from consumers.formats.documents import Documents
+from consumers.formats.documents import Arrivals, Documents
 from curation.batch import Batch
 from curation.dedup import passages
 from curation.dedup.exact import fingerprint
@@ -22,6 +22,7 @@ from curation.dedup.passages import Fingerprints
 from curation.quality.judge import Measures, Quality
 from daemon.prepared.columns import Prepared
 from daemon.stages.identify import Run
+from daemon.stages.mask import MaskArrivals
 from kernels.columns import Ragged, join_texts
 from packing.places import Places
 from packing.tokenizer import Tokenizer
@@ -35,6 +36,11 @@ class Prepare:
     near_dedup: NearDedup
     tokenizer: Tokenizer
     passages: bool = False  # whether fingerprints of passages are wanted
+    mask: MaskArrivals | None = None
+
+    def arrivals(self, arrivals: Arrivals) -> Arrivals:
+        """Rows as everything else sees them: without personal data, where that is masked."""
+        return arrivals if self.mask is None else self.mask.masked(arrivals)
 
     def all(self, documents: Documents) -> Prepared:
         """Everything about documents, before any of them is decided."""
@@ -88,3 +94,5 @@ class Prepare:
         if self.passages:
             passages.fingerprint(texts)
         self.tokenizer.encode_batch(texts)
+        if self.mask is not None:
+            self.mask.mask.texts(join_texts(["a@b.example"]))

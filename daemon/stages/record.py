@@ -35,6 +35,7 @@ class Record:
                 self.ledger.count("accepted", len(rows), num_bytes)
             for source, documents in Counter(batch.sources[row] for row in rows.tolist()).items():
                 self.ledger.count_source(source, stage, documents)
+        self.ledger.count_edits(run.documents.edits)
         segment = verdicts.segment(
             ids=batch.ids,
             id_keys_B2=run.id_keys_B2,
@@ -45,6 +46,7 @@ class Record:
             positions_B=run.documents.positions_B,
             sources=batch.sources,
             num_bytes_B=num_bytes_B,
+            edits=run.documents.edits,
         )
         DOCUMENTS.put(epoch, segment.first, segment)
         self.verdict_rows.note(segment, batch.texts, epoch)
