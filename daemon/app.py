@@ -39,7 +39,7 @@ from daemon.stages.feedback import FeedbackJoin
 from daemon.stages.hold_out import HoldOut
 from daemon.stages.identify import Identify
 from daemon.stages.mask import MaskArrivals, open_mask
-from daemon.stages.prepare import Prepare
+from daemon.stages.prepare import open_prepare
 from daemon.stages.probes import Probing
 from daemon.stages.record import Record
 from daemon.stages.ticks import Ticks
@@ -96,13 +96,7 @@ def build(
         held=held,
         identify=identify,
         decide=Decide(
-            prepare=Prepare(
-                quality=quality,
-                near_dedup=indices.near,
-                tokenizer=tokenizer,
-                mask=mask,
-                passages=config.dedup.passages.enabled,
-            ),
+            prepare=open_prepare(config, quality, indices.near, tokenizer, mask),
             urls=open_urls(config.urls),
             exact_dedup=indices.exact,
             near_dedup=indices.near,

@@ -21,7 +21,7 @@ from daemon.pages import page_reader
 from daemon.prepared.columns import Prepared
 from daemon.prepared.identity import prepared_identity
 from daemon.stages.mask import open_mask
-from daemon.stages.prepare import Prepare
+from daemon.stages.prepare import Prepare, open_prepare
 from kernels.passages import FINGERPRINT
 from ops.blas import use_one_thread
 from ops.memory import keep_freed_memory
@@ -36,13 +36,9 @@ def open_preparer(config: Config) -> Preparer:
     use_one_thread()
     keep_freed_memory()
     models = open_models(config)
-    stage = Prepare(
-        quality=Quality(config.quality, config.language, models.all, models.given),
-        near_dedup=NearDedup(config.dedup.near),
-        tokenizer=open_tokenizer(config.tokenizer),
-        mask=open_mask(config.mask),
-        passages=config.dedup.passages.enabled,
-    )
+    quality = Quality(config.quality, config.language, models.all, models.given)
+    tokenizer, mask = open_tokenizer(config.tokenizer), open_mask(config.mask)
+    stage = open_prepare(config, quality, NearDedup(config.dedup.near), tokenizer, mask)
     stage.compile()
     return Preparer(config, stage)
 

@@ -20,12 +20,26 @@ from curation.dedup.exact import fingerprint
 from curation.dedup.near import NearDedup
 from curation.dedup.passages import Fingerprints
 from curation.quality.judge import Measures, Quality
+from daemon.config import Config
 from daemon.prepared.columns import Prepared
 from daemon.stages.identify import Run
 from daemon.stages.mask import MaskArrivals
 from kernels.columns import Ragged, join_texts
 from packing.places import Places
 from packing.tokenizer import Tokenizer
+
+
+def open_prepare(
+    config: Config, quality: Quality, near_dedup: NearDedup, tokenizer: Tokenizer, mask: MaskArrivals | None
+) -> Prepare:
+    """The stages of a configuration that are pure."""
+    return Prepare(
+        quality=quality,
+        near_dedup=near_dedup,
+        tokenizer=tokenizer,
+        mask=mask,
+        passages=config.dedup.passages.enabled,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
