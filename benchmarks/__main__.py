@@ -23,6 +23,7 @@ SCENARIOS = {
     "near-dedup-truth": "benchmarks.near_dedup_truth",
     "templated-families": "benchmarks.templated_families",
     "passages": "benchmarks.passages",
+    "mask": "benchmarks.mask",
     "quality": "benchmarks.quality",
     "quality-agreement": "benchmarks.quality_agreement",
     "tokenizer": "benchmarks.tokenizer",

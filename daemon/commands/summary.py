@@ -207,6 +207,9 @@ def _document_lines(ledger: dict[str, Any], superseded: dict[str, int], width: i
         add("seen before", ledger["rows"]["redelivered"], "same id, same text")
     if ledger["rows"]["retraction"]:
         add("retractions", ledger["rows"]["retraction"])
+    if ledger["masked"]:
+        line = f"{'masked':<{NAME_WIDTH}}{sum(ledger['masked'].values()):>12,}{'':>9}  "
+        lines.append(Text(line + _fitting(ledger["masked"], width - len(line))))
     by_stage: dict[Stage, dict[str, int]] = {stage: {} for stage in Stage}
     for key, count in ledger["rejections"].items():
         stage, reason = split_key(key)

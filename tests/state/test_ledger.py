@@ -90,3 +90,11 @@ def test_sources_beyond_the_limit_are_counted_together() -> None:
     assert len(ledger.sources) == MAX_SOURCES + 1
     assert ledger.sources["source-0"] == {"": 5, "quality": 2}
     assert ledger.sources[OTHER_SOURCES] == {"": 10, "quality": 10}
+
+
+def test_edits_are_counted_by_kind_over_all_places() -> None:
+    ledger = Ledger()
+    ledger.count_edits(("text email 2, url email 1", "", "text phone 4"))
+    ledger.count_edits(())
+
+    assert ledger.masked == {"email": 3, "phone": 4}
