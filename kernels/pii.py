@@ -111,7 +111,8 @@ def _tokens(buffer_N, stop, begin, found_C4, num_found, document):
     elif first >= begin + 5 and buffer_N[first - 1] == 46 and buffer_N[first - 2] == 57 and buffer_N[first - 5] == 121:
         num_found = _put(found_C4, num_found, document, TOKEN, first - 5, stop)
     for i in range(first, stop - MIN_TOKEN + 1):
-        is_first = i == first or not has_class(buffer_N, i - 1, ALNUM)
+        # A JWT has no length, so that one is looked for once a run.
+        is_first = i == first or (not has_class(buffer_N, i - 1, ALNUM) and buffer_N[i] != 101)
         if is_first and MAY_BEGIN[buffer_N[i]] and begins_as_token(buffer_N, i):
             num_found = _put(found_C4, num_found, document, TOKEN, i, stop)
     return num_found

@@ -45,6 +45,7 @@ from daemon.prepared.identity import prepared_identity
 from daemon.prepared.pool import opened_pool
 from daemon.signals import Interrupted, StopRequest
 from daemon.stages.deciding_options import described, differences
+from daemon.stages.mask import ids_as_kept
 from kernels.cache import are_compiled
 from ops.open_files import raise_open_files
 from packing.packer import as_stored
@@ -290,4 +291,4 @@ def retract_documents(doc_ids: Sequence[str], output: Path, config_path: Path | 
         pipeline.process(rows, loop.epoch)
         loop.epoch.positions.clear()  # a command is no input that could be read on
         loop.commit()
-    tell_receipt(doc_ids, output, as_json=as_json)
+    tell_receipt(ids_as_kept(doc_ids, config.mask), output, as_json=as_json)

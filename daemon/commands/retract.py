@@ -13,6 +13,7 @@ from daemon.commands.receipt import tell_receipt
 from daemon.commands.screen import show
 from daemon.config import load_config
 from daemon.stages.identify import id_keys
+from daemon.stages.mask import ids_as_kept
 from state.common_facts import TOMBSTONES
 
 LOOK_S = 1.0
@@ -45,11 +46,12 @@ def send_and_wait(doc_ids: Sequence[str], config_path: Path | None, state: Path,
 
     Raises `UsageError` where its state is not on this machine, `BrokerUnavailable`.
     """
-    before = _tombstones(doc_ids, state)
+    kept_as = ids_as_kept(doc_ids, load_config(config_path).mask)
+    before = _tombstones(kept_as, state)
     send_retractions(doc_ids, config_path, err=as_json)
-    while any(now is None or now == then for now, then in zip(_tombstones(doc_ids, state), before, strict=True)):
+    while any(now is None or now == then for now, then in zip(_tombstones(kept_as, state), before, strict=True)):
         time.sleep(LOOK_S)
-    tell_receipt(doc_ids, state, as_json=as_json)
+    tell_receipt(kept_as, state, as_json=as_json)
 
 
 def _tombstones(doc_ids: Sequence[str], state: Path) -> list[int | None]:

@@ -47,6 +47,12 @@ def open_mask(config: MaskConfig) -> MaskArrivals | None:
     return MaskArrivals(Mask(config, key))
 
 
+def ids_as_kept(doc_ids: Sequence[str], config: MaskConfig) -> list[str]:
+    """The ids under which documents are known that came with these. Raises `ConfigError` without a key."""
+    mask = open_mask(config)
+    return list(doc_ids) if mask is None else list(map(mask.doc_id, doc_ids))
+
+
 @dataclass(frozen=True, slots=True)
 class MaskArrivals:
     """The stage."""

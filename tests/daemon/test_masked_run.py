@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from state.common_facts import RETRACTED
 from state.segments import read_segments
 from state.store import Store, state_folder
 from tests.daemon.conftest import CONFIG, Run, text_of
@@ -75,6 +76,23 @@ def test_explain_names_the_edits_and_not_what_they_hid(folder: Path, run: Run) -
     assert "  mask        text: " in told
     assert "url: 1 email" in told
     assert "id: 1 " in told
+
+
+def test_a_document_is_retracted_by_the_id_that_its_producer_knows(folder: Path, run: Run) -> None:
+    output, config = folder / "retracted", folder / "curatord.toml"
+    run("curate", folder / "in.jsonl", "-o", output, "-c", config)
+    doc_id = planted(8, [])["id"]
+
+    told = run("retract", doc_id, "-o", output, "-c", config).output
+
+    assert pieces_in(doc_id.encode())
+    assert pieces_in(told.encode()) == []
+    assert "/8" in told
+    assert "never read" not in told
+    store = Store(state_folder(output), read_only=True)
+    assert list(RETRACTED.items(store))
+    store.close()
+    assert {where: what for where, what in contents(output) if pieces_in(what)} == {}
 
 
 def test_neither_batches_nor_commits_nor_workers_nor_a_second_run_change_a_byte(folder: Path, run: Run) -> None:

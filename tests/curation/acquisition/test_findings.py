@@ -10,8 +10,9 @@ from collections import Counter
 import phonenumbers
 import pytest
 
-from curation.acquisition.findings import KINDS, Finder, Kind, same_value
+from curation.acquisition.findings import KINDS, MAX_ASKED, Finder, Kind, iban_lengths, same_value
 from kernels.columns import Texts, join_texts
+from kernels.pii import find_candidates
 from kernels.spans import with_pieces
 from tests.corpus import CORPORA, read_zst_jsonl
 
@@ -146,6 +147,19 @@ def test_where_two_overlap_one_is_found() -> None:
     assert found("8.8.8.8@example.com") == [(Kind.EMAIL, "8.8.8.8@example.com")]
     token = "glpat-" + "x1Y2z3W4" * 3
     assert found(f"{token}@example.com") == [(Kind.SECRET, token)]
+
+
+def test_of_a_long_list_all_are_taken_as_they_look() -> None:
+    bad = "+999 1234567"
+    texts = join_texts([f"{bad}; " * (MAX_ASKED + 5), f"{bad}; +4930901820"])
+
+    spans = Finder({Kind.PHONE}).find(texts)
+
+    assert spans[:, 0].tolist() == [0] * 5 + [1]
+
+
+def test_tokens_without_a_length_are_looked_for_once_a_run() -> None:
+    assert len(find_candidates(join_texts(["eyJa-" * 10_000]), iban_lengths())) == 1
 
 
 @pytest.mark.parametrize(
