@@ -16,13 +16,13 @@ from tests.simulation.world import tokenizer
 # Each has a piece that stands in no other text.
 SECRETS = {
     "ann.qvortrup@example-mail.com": "qvortrup",
-    "+49 30 90182 0": "90182",
+    "+49 30 90182 0": "49 30 90182",
     "+12125552368": "2125552368",
     "DE89 3704 0044 0532 0130 00": "0044 0532",
     "4111 1111 1111 1111": "1111 1111",
     "AKIAIOSFODNN7EXAMPLE": "IOSFODNN7",
     "ghp_" + "q1W2e3R4" * 5: "q1W2e3R4",
-    "81.169.145.78": "169.145",
+    "81.169.145.78": "81.169.145",
     "2a00:1450:4001:81b::200e": "4001:81b",
     "-----BEGIN RSA PRIVATE KEY-----\nMIIEpAIBAAKCAQEA1c7zzPad7\n-----END RSA PRIVATE KEY-----": "MIIEpAIBAAK",
 }
