@@ -199,7 +199,8 @@ def _document_lines(ledger: dict[str, Any], superseded: dict[str, int], width: i
         line = f"{name:<{NAME_WIDTH}}{count:>12,}{count / total:>9.1%}  "
         lines.append(Text(line + (_fitting(counts, width - len(line)) if counts else why)))
 
-    add("read", ledger["rows_read"] - again, f"{ledger['bytes_read'] / 1e6:,.1f} MB")
+    masked = "".join(f", {count:,} {kind} masked" for kind, count in ledger["masked"].items())
+    add("read", ledger["rows_read"] - again, f"{ledger['bytes_read'] / 1e6:,.1f} MB{masked}")
     if any(dead.values()):
         counts = {reason: count for reason, count in dead.items() if count}
         add("unreadable", sum(counts.values()), counts=counts)
@@ -207,9 +208,6 @@ def _document_lines(ledger: dict[str, Any], superseded: dict[str, int], width: i
         add("seen before", ledger["rows"]["redelivered"], "same id, same text")
     if ledger["rows"]["retraction"]:
         add("retractions", ledger["rows"]["retraction"])
-    if ledger["masked"]:
-        line = f"{'masked':<{NAME_WIDTH}}{sum(ledger['masked'].values()):>12,}{'':>9}  "
-        lines.append(Text(line + _fitting(ledger["masked"], width - len(line))))
     by_stage: dict[Stage, dict[str, int]] = {stage: {} for stage in Stage}
     for key, count in ledger["rejections"].items():
         stage, reason = split_key(key)
