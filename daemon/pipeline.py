@@ -138,9 +138,7 @@ class Pipeline(FactOwner):
         if isinstance(stretch[0].value, PreparedRow):
             return self._reader.read(stretch, self._ordinal.value)
         max_dead_letter_bytes = self.config.dead_letters.max_bytes
-        arrivals = decode_rows(
-            stretch, self._ordinal.value, self.config.input, max_dead_letter_bytes, self._read_page
-        )
+        arrivals = decode_rows(stretch, self._ordinal.value, self.config.input, max_dead_letter_bytes, self._read_page)
         return self.decide.prepare.arrivals(arrivals), None
 
     def _decide(self, run: Run, epoch: Epoch) -> Accepted:

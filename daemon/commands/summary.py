@@ -199,8 +199,7 @@ def _document_lines(ledger: dict[str, Any], superseded: dict[str, int], width: i
         line = f"{name:<{NAME_WIDTH}}{count:>12,}{count / total:>9.1%}  "
         lines.append(Text(line + (_fitting(counts, width - len(line)) if counts else why)))
 
-    masked = "".join(f", {count:,} {kind} masked" for kind, count in ledger["masked"].items())
-    add("read", ledger["rows_read"] - again, f"{ledger['bytes_read'] / 1e6:,.1f} MB{masked}")
+    add("read", ledger["rows_read"] - again, f"{ledger['bytes_read'] / 1e6:,.1f} MB")
     if any(dead.values()):
         counts = {reason: count for reason, count in dead.items() if count}
         add("unreadable", sum(counts.values()), counts=counts)

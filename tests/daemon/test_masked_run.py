@@ -54,7 +54,6 @@ def test_nothing_that_was_planted_is_in_any_file_fact_or_screen(folder: Path, ru
     places = {**dict(contents(output)), **dict(contents(verdicts))}
     assert {where: pieces_in(what) for where, what in places.items() if pieces_in(what)} == {}
     assert pieces_in(told.encode()) == []
-    assert " email masked" in told
     everything = b"".join(places.values())
     marks = (b"<EMAIL>", b"<EMAIL-", b"<PHONE-", b"<SECRET>", b"<IBAN>", b"<CARD>", b"<IP>")
     assert [mark for mark in marks if mark not in everything] == []
