@@ -7,7 +7,7 @@ behind this place needs to know of it. Names of inputs are the operator's, and s
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import msgspec
