@@ -32,13 +32,13 @@ def chunked(raw: bytes, size: int = 7) -> bytes:
     ("headers", "body"),
     [
         ("", PAGE),
-        ("Content-Encoding: gzip\r\n", gzip.compress(PAGE)),
+        ("Content-Encoding: gzip\r\n", gzip.compress(PAGE, mtime=0)),
         ("Content-Encoding: deflate\r\n", zlib.compress(PAGE)),
         ("Transfer-Encoding: chunked\r\n", chunked(PAGE)),
-        ("Transfer-Encoding: chunked\r\nContent-Encoding: gzip\r\n", chunked(gzip.compress(PAGE))),
+        ("Transfer-Encoding: chunked\r\nContent-Encoding: gzip\r\n", chunked(gzip.compress(PAGE, mtime=0))),
         ("Content-Encoding: gzip\r\n", PAGE),
         ("Transfer-Encoding: chunked\r\n", PAGE),
-        ("Transfer-Encoding: chunked\r\nContent-Encoding: gzip\r\n", gzip.compress(PAGE)),
+        ("Transfer-Encoding: chunked\r\nContent-Encoding: gzip\r\n", gzip.compress(PAGE, mtime=0)),
         ("Content-Encoding: identity\r\n", PAGE),
     ],
 )
