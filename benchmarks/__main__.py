@@ -24,6 +24,7 @@ SCENARIOS = {
     "templated-families": "benchmarks.templated_families",
     "passages": "benchmarks.passages",
     "mask": "benchmarks.mask",
+    "decontamination": "benchmarks.decontamination",
     "quality": "benchmarks.quality",
     "quality-agreement": "benchmarks.quality_agreement",
     "tokenizer": "benchmarks.tokenizer",

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Mapping
 
 from curation.acquisition.url_lists import open_urls
+from curation.decontamination.found import FoundQuestions
 from curation.dedup.exact import ExactDedup
 from curation.dedup.key_index import IdIndex
 from curation.dedup.near import IDENTITY_OPTIONS, NearDedup
@@ -98,6 +99,8 @@ def build(
         decide=Decide(
             prepare=open_prepare(config, quality, indices.near, tokenizer, mask),
             urls=open_urls(config.urls),
+            found_questions=FoundQuestions(enabled=bool(config.decontaminate.files)),
+            drops_contaminated=config.decontaminate.drop,
             exact_dedup=indices.exact,
             near_dedup=indices.near,
             passages=Passages(config.dedup.passages, store),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -17,6 +18,9 @@ from daemon.cli_workers import archive, prepare, score
 from daemon.guarded import run_guarded
 from daemon.options import config_option, find_config, json_option, place_option, service_state
 from ops.blas import use_one_thread
+
+if TYPE_CHECKING:
+    from curation.decontamination.questions import Mode
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -282,6 +286,31 @@ def topics_create(config_path: Path | None, yes: bool, partitions: int, replicat
     from daemon.commands.topics import topics_create as run
 
     sys.exit(run(find_config(config_path), yes=yes, num_partitions=partitions, replication_factor=replication or -1))
+
+
+@cli.command()
+@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@click.option(
+    "-o", "--output", required=True, type=click.Path(path_type=Path, file_okay=False), help="Folder of the output."
+)
+@config_option
+@click.option("--field", default="question", show_default=True, help="Field or column that holds a text.")
+@click.option(
+    "--mode",
+    type=click.Choice(["sampled", "decon", "gpt3", "llama"]),
+    default="sampled",
+    show_default=True,
+    help="Rule by which a document holds a text, as in [decontaminate].",
+)
+@json_option
+def find(files: tuple[str, ...], output: Path, config_path: Path | None, field: str, mode: Mode, as_json: bool) -> None:
+    """Find texts in the documents of an output, and the sequences that these went into.
+
+    FILE is as INPUT of `curate`: an evaluation set that came later, or any texts, one a row; a file of text is one.
+    """
+    from daemon.commands.find import find as run
+
+    sys.exit(run(files, output, field=field, mode=mode, config_path=find_config(config_path), as_json=as_json))
 
 
 @cli.group()

@@ -19,6 +19,7 @@ from consumers.kafka.connection import KafkaConfig
 from consumers.kafka.topics import TopicsConfig
 from curation.acquisition.mask import MaskConfig
 from curation.acquisition.url_lists import UrlsConfig
+from curation.decontamination.questions import DecontaminateConfig
 from curation.dedup.exact import ExactDedupConfig
 from curation.dedup.near import NearDedupConfig
 from curation.dedup.passages import PassagesConfig
@@ -97,6 +98,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """What was seen before."""
     quality: QualityConfig = QualityConfig()
     """Rules of quality."""
+    decontaminate: DecontaminateConfig = DecontaminateConfig()
+    """Questions of evaluation sets that must not be learned."""
     language: LanguageConfig = LanguageConfig()
     """Languages to keep."""
     tokenizer: TokenizerConfig = TokenizerConfig()

@@ -49,6 +49,12 @@ class Stage(StrEnum):
         "a rule, a language or a head does not fit this source (`curatord inspect dropped` tells which): [quality] "
         'preset = "observe" drops by no rule, [language] keep = [] by no language, a head without min and max nothing',
     )
+    DECONTAMINATE = (
+        "decontaminate",
+        "contaminated",
+        "",
+        "an evaluation set was made of this source: [decontaminate] drop = false tells of it only",
+    )
     NEAR_DEDUP = (
         "near_dedup",
         "near-dups",
@@ -91,6 +97,7 @@ class Reason(StrEnum):
     )
     SCORE_TOO_LOW = ("score_too_low", Stage.QUALITY, "a head of [quality.heads] scores it below its `min`")
     SCORE_TOO_HIGH = ("score_too_high", Stage.QUALITY, "a head of [quality.heads] scores it above its `max`")
+    CONTAMINATED = ("contaminated", Stage.DECONTAMINATE, "it holds a question of [decontaminate] files")
     NEAR_DUPLICATE = ("near_duplicate", Stage.NEAR_DEDUP, "an earlier document is similar enough")
     SEEN_PASSAGES = (
         "seen_passages",

@@ -15,6 +15,7 @@ from consumers.formats.documents import decode_rows
 from consumers.formats.input_config import InputConfig
 from curation.acquisition.main_text import main_text
 from curation.acquisition.mask import Mask, MaskConfig
+from curation.decontamination.questions import Question, Questions
 from curation.dedup.exact import text_keys, url_keys
 from curation.dedup.near import NearDedup, NearDedupConfig
 from curation.dedup.passages import Passages, PassagesConfig, bytes_of_words, fingerprint
@@ -43,6 +44,11 @@ OTHER_EXPRESSION = r"\p{L}+|\s+(?!\S)|\s+|[^\p{L}\s]+"
 def kernel_stages() -> dict[str, Stage]:
     """The stages whose work is that of our kernels, and of Python."""
     near_dedup = NearDedup(NearDedupConfig())
+    sets = [
+        Question(set="set", id=str(n), text=f"{n} a b the quick brown fox jumps over lazy dogs and some more words")
+        for n in range(9)
+    ]
+    questions = Questions([*sets, Question(set="set", id="x", text=" ".join("abcdefghijklmnopq"))], "sampled")
     passages = Passages(PassagesConfig(enabled=True, mask=True, memory_mib=16), Kept())
     quality = Quality(QualityConfig(preset="fineweb"), LanguageConfig())
     tokenizer = open_tokenizer(TokenizerConfig())
@@ -62,6 +68,7 @@ def kernel_stages() -> dict[str, Stage]:
         "hash": lambda text: text_keys(join_texts([text])),
         "hash an address": lambda text: url_keys([text]),
         "passages": lambda text: passages.judge(np.array([0]), ("",), fingerprint(join_texts([text]))),
+        "questions": lambda text: questions.find(join_texts([text])),
         "mask passages": lambda text: bytes_of_words(join_texts([text]), 0, np.array([[0, len(text)]])),
         "sign": lambda text: near_dedup.sign(join_texts([text])),
         "rules": lambda text: quality.judge(quality.measure(join_texts([text]), ("en",))),

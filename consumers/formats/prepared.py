@@ -43,7 +43,7 @@ class PreparedMessage(msgspec.Struct, frozen=True):
 
 
 # Columns of a stage that is off unless it is asked for: there if the identity has an entry under this name.
-PASSAGES, MASK = "dedup.passages", "mask"
+PASSAGES, MASK, EVALUATION_SETS = "dedup.passages", "mask", "decontaminate"
 
 
 @lru_cache(maxsize=16)
@@ -66,6 +66,7 @@ def fields(identity: str) -> Any:
             (DIGEST, text),
             *((("passages", raw), ("num_words", count)) if _has(identity, PASSAGES) else ()),
             *((("edits", text),) if _has(identity, MASK) else ()),
+            *((("question", count), ("question_share", pa.float32())) if _has(identity, EVALUATION_SETS) else ()),
         ]
     )
 

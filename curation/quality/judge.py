@@ -38,7 +38,19 @@ LONGEST_MEAN_WORD = 30
 WITHOUT_FULL_STOPS = frozenset({"th", "lo", "nod", "shn", "tdd", "khb", UNDETERMINED})
 HEAD_NAME = re.compile(r"[a-z][a-z0-9_-]{0,47}")
 # Names of rewards that are no head's.
-TAKEN_NAMES = frozenset({"progress", "rules", "scorer", "target", "target_order", "weight", "seen_passages"})
+TAKEN_NAMES = frozenset(
+    {
+        "progress",
+        "rules",
+        "scorer",
+        "target",
+        "target_order",
+        "weight",
+        "seen_passages",
+        "contamination",
+        "contaminated_by",
+    }
+)
 # Those that reject.
 PRESETS: tuple[Preset, ...] = tuple(preset for preset, filters in FILTERS_OF_PRESET.items() if filters)
 

@@ -10,12 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import click
+import msgspec
 import numpy as np
 
+from curation.decontamination.found import FOUND, NUMBER_OF_QUESTION, SHARE, FoundQuestion
 from curation.dedup.manifest import manifest_of, sealed_under
 from curation.quality.rules import RULES, explain_reason
 from curation.selection.weighing_facts import WeighedDocument
 from curatord.errors import StateError, UsageError
+from curatord.printable import printable
 from daemon.commands.explain_selection import (
     Aimed,
     Balanced,
@@ -68,6 +71,7 @@ class Story:
 
     verdict: Verdict
     match_id: str  # id of the earlier document it resembles; "" without
+    question: FoundQuestion | None  # of an evaluation set, that it holds
     failed_rules: tuple[tuple[str, float, float], ...]  # name, value, published threshold
     retracted: str  # a `LaterReason`; "" if it was not taken back
     placements: tuple[Placement, ...]
@@ -182,6 +186,7 @@ def _story(store: Store, verdict: Verdict, damage: Damage) -> Story:
     return Story(
         verdict=verdict,
         match_id=_id_of(store, verdict.match, damage),
+        question=question_of(store, verdict),
         failed_rules=tuple(failed_rules(verdict.rules)),
         retracted=retracted,
         placements=tuple(sorted(placements, key=lambda piece: (piece.generation, piece.start, piece.seq_no))),
@@ -197,6 +202,12 @@ def _story(store: Store, verdict: Verdict, damage: Damage) -> Story:
     )
 
 
+def question_of(store: Store, verdict: Verdict) -> FoundQuestion | None:
+    """The question of an evaluation set that a document holds."""
+    number = verdict.rules.get(NUMBER_OF_QUESTION, math.nan)
+    return FOUND.get(store, int(number)) if math.isfinite(number) else None
+
+
 def _id_of(store: Store, doc_no: int, damage: Damage) -> str:
     """The id of a document by its number; "" for none."""
     if doc_no < 0:
@@ -209,6 +220,8 @@ def _id_of(store: Store, doc_no: int, damage: Damage) -> str:
 
 def _plain(value: Any) -> Any:
     """The same for JSON, which has no NaN."""
+    if isinstance(value, msgspec.Struct):
+        return _plain(msgspec.structs.asdict(value))
     if isinstance(value, dict):
         return {name: _plain(inner) for name, inner in value.items()}
     if isinstance(value, (list, tuple)):
@@ -253,6 +266,9 @@ def _decisions(story: Story) -> Iterator[tuple[str, str]]:
             yield "", f"fails {failed} of {rules} rules at their published thresholds:"
             for rule, value, limit in story.failed_rules:
                 yield "", f"  {rule:<38}{value:>8.4g} against {limit:.4g}"
+        if stage is Stage.DECONTAMINATE and story.question is not None:
+            question, share = story.question, story.verdict.rules[SHARE]
+            yield "", f"{share:.2f} of question {question.id} of {question.set}: {printable(question.text)}"
         if is_rejected:
             yield from lines(story.scores)
             return

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import msgspec
 import numpy as np
 
+from curation.decontamination.found import NUMBER_OF_QUESTION
 from curation.quality.rules import RULE_NAMES
 from curation.selection.arms import SHARED as ARMS_SHARED
 from curation.selection.bandit import Bandit, BanditConfig
@@ -59,7 +60,7 @@ class Balanced:
 
 def scores_of(store: FactSource, verdict: Verdict) -> dict[str, float]:
     """Scores of the models, and likeness by vectors, by name."""
-    known = {*RULE_NAMES, WEIGHT}
+    known = {*RULE_NAMES, WEIGHT, NUMBER_OF_QUESTION}
     scores = {name: value for name, value in verdict.rules.items() if name not in known}
     fact = LIKENESS.get(store, verdict.ordinal // TICK_ORDINALS)
     likeness = None if fact is None else fact.of(verdict.doc_no)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from consumers.broker import PreparedRow, RawDocument
 from consumers.formats.documents import Arrivals, Documents
 from consumers.formats.prepared import DEAD_LETTER, DOCUMENT, RETRACTION
+from curation.decontamination.questions import Contamination
 from curation.dedup.exact import Keys
 from curation.dedup.passages import Fingerprints
 from curation.quality.judge import Measures, Quality
@@ -35,6 +36,7 @@ class Prepared:
     tokens: Ragged[Any]
     places: Places | None = None  # where they lie, if they came with messages that last
     fingerprints: Fingerprints | None = None  # of passages, where they are looked for
+    contamination: Contamination | None = None  # where there are evaluation sets
 
     def take(self, rows_B: NDArray[np.int64]) -> Prepared:
         """Those of some documents."""
@@ -46,6 +48,7 @@ class Prepared:
             tokens=self.tokens.take(rows_B),
             places=self.places and self.places.take(rows_B),
             fingerprints=self.fingerprints and self.fingerprints.take(rows_B),
+            contamination=self.contamination and self.contamination.take(rows_B),
         )
 
 
@@ -134,6 +137,7 @@ class Reader:
             tokens=self._tokens(table, places_B),
             places=_places(first, places_B),
             fingerprints=_fingerprints(table, places_B) if table.has("passages") else None,
+            contamination=_contamination(table, places_B) if table.has("question") else None,
         )
 
     def read_placed(self, batch: Any, rows_R: NDArray[np.int64]) -> tuple[list[str], Ragged[Any]]:
@@ -185,6 +189,13 @@ class Reader:
             numbers_BG=np.zeros((len(places), 0), np.float32),  # they are among the measures
             edits=table.edits(places_B),
         )
+
+
+def _contamination(table: _Table, places_B: NDArray[np.int64]) -> Contamination:
+    return Contamination(
+        questions_B=table.numbers("question", np.int32)[places_B],
+        shares_B=table.numbers("question_share", np.float32)[places_B],
+    )
 
 
 def _fingerprints(table: _Table, places_B: NDArray[np.int64]) -> Fingerprints:

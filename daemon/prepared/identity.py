@@ -7,12 +7,13 @@ from pathlib import Path
 import msgspec
 import xxhash
 
-from consumers.formats.prepared import MASK, PASSAGES, encode_identity
+from consumers.formats.prepared import EVALUATION_SETS, MASK, PASSAGES, encode_identity
 from curation.acquisition import page
 from curation.dedup import passages
 from curation.dedup.near import IDENTITY_OPTIONS
 from curation.quality.rules import RULES
 from daemon.config import Config
+from daemon.evaluation_sets import open_questions
 from daemon.models import open_models
 from daemon.stages.mask import open_mask
 from kernels import words
@@ -34,6 +35,7 @@ def prepared_identity(config: Config, tokenizer: Tokenizer) -> str:
             "dedup.near.enabled": str(near.enabled),
             **{f"dedup.near.{name}": str(getattr(near, name)) for name in IDENTITY_OPTIONS if near.enabled},
             **({PASSAGES: passages.DEFINITION} if config.dedup.passages.enabled else {}),
+            **({EVALUATION_SETS: questions.digest} if (questions := open_questions(config)) is not None else {}),
             "words": words.DEFINITION,
             "rules": xxhash.xxh3_64_hexdigest(repr(rules).encode()),
             "quality.strict_published": str(config.quality.strict_published),

@@ -69,6 +69,9 @@ class Preparer:
             **_of_others(arrivals),
             DIGEST: [digest_of(self.identity)] * len(arrivals),
         }
+        if prepared.contamination is not None:
+            columns["question"] = _spread(arrivals, prepared.contamination.questions_B.tolist())
+            columns["question_share"] = _spread(arrivals, prepared.contamination.shares_B.tolist())
         if prepared.fingerprints is not None:
             columns |= _of_passages(arrivals, prepared.fingerprints)
         if not self.stage.tokenizer.lossless:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from curation.acquisition.url_lists import UrlLists
 from curation.batch import Batch
+from curation.decontamination.found import NUMBER_OF_QUESTION, SHARE, FoundQuestions
 from curation.dedup import passages
 from curation.dedup.exact import ExactDedup, Keys
 from curation.dedup.near import NearDedup
@@ -45,6 +46,8 @@ class Decide:
     urls: UrlLists
     exact_dedup: ExactDedup
     near_dedup: NearDedup
+    found_questions: FoundQuestions
+    drops_contaminated: bool
     passages: Passages
     hold_out: HoldOut
     held: HeldDocuments
@@ -54,11 +57,14 @@ class Decide:
 
     def owners(self) -> tuple[FactOwner, ...]:
         """The parts that own facts."""
-        return self.near_dedup.guard, self.passages, self.hold_out, self.record.verdict_rows, self.record.examples
+        rows, examples = self.record.verdict_rows, self.record.examples
+        return self.near_dedup.guard, self.found_questions, self.passages, self.hold_out, rows, examples
 
     def decide(self, run: Run, epoch: Epoch) -> Accepted:
         """Every document of the run gets its verdict; those that were accepted, whose tokens are held from now on."""
         names = (*self.prepare.quality.measured_names, *self.passages.measured_names)
+        if self.prepare.questions is not None:
+            names = (*names, SHARE, NUMBER_OF_QUESTION)
         verdicts = Verdicts(int(run.batch.doc_nos_B[0]), len(run.batch), names)
         enter = self.phases.enter
         enter(Stage.EXACT_DEDUP)
@@ -67,6 +73,7 @@ class Decide:
         batch = self._drop_duplicates(batch, run, verdicts)
         enter(Stage.QUALITY)
         batch = self._filter(batch, run, verdicts)
+        batch = self._find_questions(batch, run, verdicts)
         enter(Stage.NEAR_DEDUP)
         batch = self._drop_near_duplicates(batch, run, verdicts, epoch)
         no_loss: dict[int, NDArray[np.int64]] = {}
@@ -124,6 +131,28 @@ class Decide:
         _count(self.ledger.would_drop_bytes, PRESETS, num_bytes_B @ judged.fails_preset_BP)
         self.ledger.bytes_measured += int(num_bytes_B.sum())
         return batch.keep(~rejected_B)
+
+    def _find_questions(self, batch: Batch, run: Run, verdicts: Verdicts) -> Batch:
+        """Documents that hold a question of an evaluation set."""
+        questions = self.prepare.questions
+        if questions is None or not len(batch):
+            return batch
+        self.phases.enter(Stage.DECONTAMINATE)
+        found = self.prepare.find_questions(batch, run, questions)
+        holds_B = found.questions_B >= 0
+        held_H, doc_nos_H = found.questions_B[holds_B], batch.doc_nos_B[holds_B]
+        numbers = self.found_questions.numbers([questions.told(question) for question in held_H.tolist()])
+        verdicts.note(batch.doc_nos_B, SHARE, found.shares_B)
+        verdicts.note(doc_nos_H, NUMBER_OF_QUESTION, np.array(numbers, np.float32))
+        if not self.drops_contaminated:
+            return batch
+        if len(doc_nos_H):
+            reasons = [Reason.CONTAMINATED] * len(doc_nos_H)
+            limits_H = questions.limits_Q[held_H].astype(np.float32)
+            verdicts.reject(
+                doc_nos_H, Stage.DECONTAMINATE, reasons, values=found.shares_B[holds_B], thresholds=limits_H
+            )
+        return batch.keep(~holds_B)
 
     def _drop_near_duplicates(self, batch: Batch, run: Run, verdicts: Verdicts, epoch: Epoch) -> Batch:
         config = self.near_dedup.config

@@ -15,12 +15,14 @@ from numpy.typing import NDArray
 
 from consumers.formats.documents import Arrivals, Documents
 from curation.batch import Batch
+from curation.decontamination.questions import Contamination, Questions
 from curation.dedup import passages
 from curation.dedup.exact import fingerprint
 from curation.dedup.near import NearDedup
 from curation.dedup.passages import Fingerprints
 from curation.quality.judge import Measures, Quality
 from daemon.config import Config
+from daemon.evaluation_sets import open_questions
 from daemon.prepared.columns import Prepared
 from daemon.stages.identify import Run
 from daemon.stages.mask import MaskArrivals
@@ -39,6 +41,7 @@ def open_prepare(
         tokenizer=tokenizer,
         mask=mask,
         passages=config.dedup.passages.enabled,
+        questions=open_questions(config),
     )
 
 
@@ -50,6 +53,7 @@ class Prepare:
     near_dedup: NearDedup
     tokenizer: Tokenizer
     passages: bool = False  # whether fingerprints of passages are wanted
+    questions: Questions | None = None  # of evaluation sets
     mask: MaskArrivals | None = None
 
     def arrivals(self, arrivals: Arrivals) -> Arrivals:
@@ -67,6 +71,7 @@ class Prepare:
             has_words_B=has_words_B,
             tokens=self.tokenizer.encode_batch(texts),
             fingerprints=passages.fingerprint(texts) if self.passages else None,
+            contamination=None if self.questions is None else self.questions.find(texts),
         )
 
     def measure(self, batch: Batch, run: Run) -> Measures:
@@ -82,6 +87,12 @@ class Prepare:
             rows_B = run.rows(batch)
             return run.prepared.signatures_BU[rows_B], run.prepared.has_words_B[rows_B]
         return self.near_dedup.sign(batch.texts)
+
+    def find_questions(self, batch: Batch, run: Run, questions: Questions) -> Contamination:
+        """Questions of evaluation sets that documents hold."""
+        if run.prepared is not None and run.prepared.contamination is not None:
+            return run.prepared.contamination.take(run.rows(batch))
+        return questions.find(batch.texts)
 
     def fingerprint(self, batch: Batch, run: Run) -> Fingerprints:
         """Fingerprints of passages."""
@@ -107,6 +118,8 @@ class Prepare:
         self.near_dedup.sign(texts)
         if self.passages:
             passages.fingerprint(texts)
+        if self.questions is not None:
+            self.questions.find(texts)
         self.tokenizer.encode_batch(texts)
         if self.mask is not None:
             self.mask.mask.texts(join_texts(["a@b.example"]))

@@ -18,6 +18,7 @@ def test_names_in_facts_verdicts_and_metrics_stay() -> None:
         "language_uncertain": "quality",
         "score_too_low": "quality",
         "score_too_high": "quality",
+        "contaminated": "decontaminate",
         "near_duplicate": "near_dedup",
         "seen_passages": "passages",
         "held_out": "holdout",

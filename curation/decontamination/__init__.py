@@ -1,0 +1,1 @@
+"""Decontamination: documents that hold questions of evaluation sets."""
