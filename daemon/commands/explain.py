@@ -235,7 +235,7 @@ def _lines(story: Story) -> list[str]:
     lines = [verdict.doc_id]
 
     def tell(stage: str, what: str) -> None:
-        lines.append(f"  {stage:<{COLUMN}}{what}")
+        lines.append(f"  {stage:<{COLUMN - 1}} {what}")
 
     source = f", source {verdict.source}" if verdict.source else ""
     tell("read", f"row {verdict.position} of {verdict.input}, {verdict.num_bytes:,} bytes{source}")

@@ -142,8 +142,9 @@ def lines(
     balance: Balanced | None = None,
 ) -> Iterator[tuple[str, str]]:
     """Stage and sentence of each."""
-    if scores:
-        yield "scores", ", ".join(f"{name} {value:.3g}" for name, value in scores.items())
+    known = [f"{name} {value:.3g}" for name, value in scores.items() if not np.isnan(value)]
+    if known:
+        yield "scores", ", ".join(known)
     if target is not None:
         kept = "kept" if target.is_kept else "NOT KEPT"
         yield "target", f"{kept}: key {target.key:.3f} against a threshold of {target.threshold:.3f} in its tick"

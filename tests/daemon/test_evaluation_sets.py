@@ -95,7 +95,7 @@ def test_documents_that_hold_a_question_are_dropped_and_explained(
     assert not {f"e{at}" for at in range(0, 80, 4)} & emitted
     explain("e4", tmp_path, as_json=False)
     told = capsys.readouterr().out
-    assert "REJECTED, contaminated" in told
+    assert "  decontaminate REJECTED, contaminated" in told
     assert f"of question q1 of quiz.jsonl: {QUESTIONS[1][:40]}" in told
     explain("e4", tmp_path, as_json=True)
     assert json.loads(capsys.readouterr().out)[0]["question"]["set"] == "quiz.jsonl"
