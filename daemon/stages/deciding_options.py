@@ -19,7 +19,7 @@ from state.facts import FactSource
 
 # The sections that say how documents are found, decided and made into sequences; the others say how the process works.
 SECTIONS = (
-    *("input", "mask", "output", "urls", "dedup", "quality", "language", "tokenizer"),
+    *("input", "mask", "output", "urls", "dedup", "decontaminate", "quality", "language", "tokenizer"),
     *("embedding", "clusters", "target", "bandit", "feedback", "mixture", "weights", "packing"),
 )
 BESIDES = ("output.max_wait_s",)
