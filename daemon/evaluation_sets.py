@@ -10,21 +10,30 @@ import msgspec
 
 from consumers.formats.fields import FieldNames
 from consumers.formats.input_config import InputConfig
+from curation.acquisition.mask import MaskConfig
 from curation.decontamination.questions import DecontaminateConfig, Question, Questions
 from curatord.errors import ConfigError
 from daemon.config import Config
 from daemon.reference_texts import documents_of
+from daemon.stages.mask import open_mask
 
 
-def questions_in(files: Sequence[str], field: str, config: InputConfig, option: str) -> list[Question]:
-    """The questions of files and folders; `option` is what a refusal names. Raises `ConfigError`."""
+def questions_in(
+    files: Sequence[str], field: str, config: InputConfig, option: str, mask: MaskConfig
+) -> list[Question]:
+    """The questions of files and folders, masked as documents are; `option` is what a refusal names.
+
+    Raises `ConfigError`.
+    """
     try:
         fields = FieldNames(text=field, url="", source="", language="", timestamp="")
     except ValueError as error:
         raise ConfigError(f"{option}: {error}") from error
+    masking = open_mask(mask)
     found: list[Question] = []
     for documents in documents_of(files, msgspec.structs.replace(config, fields=fields), option):
-        columns = zip(documents.inputs, documents.ids, documents.texts, strict=True)
+        texts = documents.texts if masking is None else masking.mask.texts(documents.texts).texts
+        columns = zip(documents.inputs, documents.ids, texts, strict=True)
         found += [Question(set=Path(name).name, id=doc_id, text=text) for name, doc_id, text in columns]
     return found
 
@@ -33,14 +42,14 @@ def open_questions(config: Config) -> Questions | None:
     """The questions of [decontaminate]; None where it is off. Raises `ConfigError`."""
     if not config.decontaminate.files:
         return None
-    return _opened(msgspec.json.encode((config.decontaminate, config.input)))
+    return _opened(msgspec.json.encode((config.decontaminate, config.input, config.mask)))
 
 
 @lru_cache(maxsize=2)
 def _opened(encoded: bytes) -> Questions:
-    config, inputs = msgspec.json.decode(encoded, type=tuple[DecontaminateConfig, InputConfig])
+    config, inputs, mask = msgspec.json.decode(encoded, type=tuple[DecontaminateConfig, InputConfig, MaskConfig])
     questions = Questions(
-        questions_in(config.files, config.field, inputs, "decontaminate.files"), config.mode, config.share
+        questions_in(config.files, config.field, inputs, "decontaminate.files", mask), config.mode, config.share
     )
     if not questions.questions:
         raise ConfigError(

@@ -17,10 +17,12 @@ from __future__ import annotations
 
 import fnmatch
 import re
+import socket
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from ipaddress import ip_address
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import msgspec
 import numpy as np
@@ -32,6 +34,8 @@ from curatord.errors import ConfigError
 MAX_PATTERNS = 1000  # each is tried for every document
 IN_FOLDERS = ("domains", "urls")
 _BARE_HOST = re.compile(r"[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63})+(?::\d{1,5})?(?:/|\Z)")
+_NUMBERS = re.compile(r"(?:0x[0-9a-f]*|\d+)(?:\.(?:0x[0-9a-f]*|\d+)){0,3}")  # an IPv4 address, as browsers read it
+_EMPTY_STEPS = re.compile(r"/(?:\.?/)+")
 _ADDRESS_OF_HOSTS = re.compile(r"(?:0\.0\.0\.0|127\.0\.0\.1|::1?)\s+(?=\S)")
 
 
@@ -96,14 +100,19 @@ def host_and_path(url: str) -> tuple[str, str]:
     >>> host_and_path("HTTPS://www.Example.org:443/A?b#c"), host_and_path("n/a")
     (('example.org', '/a?b'), ('', ''))
     """
+    url = url.strip().replace("\\", "/")  # as browsers read it
+    if _BARE_HOST.match(url):
+        url = f"http://{url}"
+    elif url.startswith("//"):
+        url = f"http:{url}"
     try:
-        parts = urlsplit(f"http://{url}" if _BARE_HOST.match(url) else url.strip() if "://" in url else "")
-        host = (parts.hostname or "").strip(".").removeprefix("www.")
+        parts = urlsplit(url if "://" in url else "")
+        host = _host(parts.hostname or "")
     except ValueError:
         return "", ""
     if not host:
         return "", ""
-    return _in_ascii(host), f"{parts.path or '/'}{'?' if parts.query else ''}{parts.query}".lower()
+    return host, f"{_path(parts.path) or '/'}{'?' if parts.query else ''}{parts.query}".lower()
 
 
 def open_urls(config: UrlsConfig) -> UrlLists:
@@ -146,12 +155,38 @@ def _entry(line: str) -> str:
     scheme, separator, rest = line.partition("://")
     address = (rest if separator and scheme else line).lower()
     host, slash, path = address.partition("/")
-    host = host.rpartition("@")[2].partition(":")[0].strip(".").removeprefix("www.")
-    return f"{_in_ascii(host)}{slash if path else ''}{path}" if host else ""
+    host = host.rpartition("@")[2]
+    is_version_6 = host.count(":") > 1
+    host = _host(host.partition("]")[0].removeprefix("[") if is_version_6 else host.partition(":")[0])
+    return f"{host}{slash if path else ''}{_path(slash + path)[1:]}" if host else ""
 
 
-def _in_ascii(host: str) -> str:
-    """A host as the name system has it; as it is, if it has none there."""
+def _path(path: str) -> str:
+    """A path without quoted characters and empty steps.
+
+    >>> _path("/%73hop//./a/")
+    '/shop/a/'
+    """
+    return _EMPTY_STEPS.sub("/", unquote(path))
+
+
+def _host(host: str) -> str:
+    """A host as the name system has it, or an address of the internet as it is usually written.
+
+    >>> _host("WWW.b%C3%BCcher.de."), _host("3232235783"), _host("2001:0db8:0:0::1")
+    ('xn--bcher-kva.de', '192.168.1.7', '2001:db8::1')
+    """
+    host = unquote(host).lower().strip(".").removeprefix("www.")
+    if ":" in host:
+        try:
+            return ip_address(host).compressed
+        except ValueError:
+            return host
+    if _NUMBERS.fullmatch(host):
+        try:
+            return socket.inet_ntoa(socket.inet_aton(host))
+        except OSError:
+            return host
     if host.isascii():
         return host
     try:

@@ -34,7 +34,7 @@ from daemon.commands.again import begin_again, inputs_of
 from daemon.commands.curate_progress import CurateProgress
 from daemon.commands.losses import losses
 from daemon.commands.manifest import write_manifest
-from daemon.commands.read_state import opened_for_reading
+from daemon.commands.read_state import opened_for_reading, refuse_unmasked
 from daemon.commands.receipt import tell_receipt
 from daemon.commands.screen import INTERRUPTED, show
 from daemon.commands.summary import RunNumbers, print_summary, summary
@@ -281,6 +281,7 @@ def retract_documents(doc_ids: Sequence[str], output: Path, config_path: Path | 
     with opened_for_reading(output) as store:
         # Rows of another length would begin a generation, which this command is not asked for.
         config = msgspec.structs.replace(config, packing=as_stored(config.packing, store))
+        refuse_unmasked(store, masks=config.mask.enabled)
     now_us = time.time_ns() // 1000
     with CurateProgress(StopRequest()) as progress, opened(output, config, progress) as (store, pipeline):
         broker = FilesBroker([], config.input, output, store, destination=destination_of(output))

@@ -31,7 +31,14 @@ from daemon.commands.explain_selection import (
     weighed,
     weight_lines,
 )
-from daemon.commands.read_state import Damage, HeldPiece, buffered_documents, held_pieces, opened_for_reading
+from daemon.commands.read_state import (
+    Damage,
+    HeldPiece,
+    buffered_documents,
+    held_pieces,
+    is_masked,
+    opened_for_reading,
+)
 from daemon.commands.screen import show
 from daemon.stages.decided_with import options_at
 from packing.placements import placements_of
@@ -140,6 +147,8 @@ def _unknown(store: Store, doc_id: str, output: Path, damage: Damage) -> UsageEr
     similar = {other for segment in read_segments(store, first) for other in segment.ids if tail and tail in other}
     nearest = sorted(similar, key=lambda other: (len(other), other))[:NUM_SIMILAR]
     hint = f"; there is {', '.join(map(repr, nearest))}" if nearest else ""
+    if is_masked(store):
+        hint += "; ids with personal data are kept as pseudonyms here, which verdicts and `retract` name"
     return UsageError(f"no document with the id {doc_id!r} was ever read into {output}{hint}")
 
 

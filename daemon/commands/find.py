@@ -23,7 +23,7 @@ from curatord.folder import SHARD_NAME
 from curatord.printable import printable
 from curatord.sequence import HEAD_PRESENT, TAIL_PRESENT
 from daemon.commands.explain import find_placements, find_versions
-from daemon.commands.read_state import Damage, opened_for_reading
+from daemon.commands.read_state import Damage, opened_for_reading, refuse_unmasked
 from daemon.commands.screen import show
 from daemon.config import load_config
 from daemon.evaluation_sets import questions_in
@@ -68,13 +68,14 @@ def find(files: Sequence[str], output: Path, *, field: str, mode: Mode, config_p
     """
     config = load_config(config_path)
     try:
-        questions = Questions(questions_in(files, field, config.input, "find"), mode)
+        questions = Questions(questions_in(files, field, config.input, "find", config.mask), mode)
     except ConfigError as error:
         raise UsageError(f"{error} (--field says what the field with the text is called, here {field!r})") from error
     if not questions.questions:
         raise UsageError("no text has 13 words, 4 of them different: shorter ones are found by chance")
     tokenizer, damage = open_tokenizer(config.tokenizer), Damage()
     with opened_for_reading(output) as store:
+        refuse_unmasked(store, masks=config.mask.enabled)
         _check_tokenizer(store, tokenizer)
         hits = _hits(_pieces(output, store, damage), questions, tokenizer)
         found = [

@@ -13,7 +13,8 @@ from typing import TypeVar
 import msgspec
 
 from curation.selection.buffered import BUFFERED
-from curatord.errors import StateError, UsageError
+from curatord.errors import ConfigError, StateError, UsageError
+from daemon.stages.decided_with import options_at
 from packing.pieces import PIECES
 from packing.rows import CLOSED_ROWS, OPEN_ROWS
 from state.common_facts import RETRACTED
@@ -21,6 +22,8 @@ from state.document_numbers import named, numbers_from
 from state.store import Store, state_folder
 
 T = TypeVar("T")
+
+MAX_ORDINAL = (1 << 63) - 1
 
 # rocksdict writes this file whenever it opens a folder, even to read.
 WRITTEN_AT_OPENING = "rocksdict-config.json"
@@ -54,6 +57,20 @@ def opened_for_reading(place: Path) -> Iterator[Store]:
             yield store
         finally:
             store.close()
+
+
+def is_masked(store: Store) -> bool:
+    """Whether the rows that were read last were masked."""
+    return options_at(store, MAX_ORDINAL).get("mask.enabled") == "true"
+
+
+def refuse_unmasked(store: Store, *, masks: bool) -> None:
+    """Raise `ConfigError` if the state knows ids and texts as they are masked, and this command does not mask."""
+    if is_masked(store) and not masks:
+        raise ConfigError(
+            "what this state knows is masked, so the ids and texts of producers are not found in it as they are: give "
+            "the configuration that it was made with, and its key, with --config"
+        )
 
 
 @dataclass(slots=True)

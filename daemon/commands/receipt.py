@@ -69,7 +69,7 @@ def ids_in(path: Path) -> list[str]:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"--from {path}: {error}; it is a text in UTF-8, with an id a line") from error
-    found = [line for line in lines if line.strip()]
+    found = list(dict.fromkeys(line.strip() for line in lines if line.strip()))
     if not found:
         raise UsageError(f"--from {path} holds no id: it is a text with an id a line")
     return found

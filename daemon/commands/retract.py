@@ -8,7 +8,7 @@ from pathlib import Path
 
 from consumers.kafka.clients import connected_producer
 from curatord.errors import BrokerUnavailable
-from daemon.commands.read_state import opened_for_reading
+from daemon.commands.read_state import opened_for_reading, refuse_unmasked
 from daemon.commands.receipt import tell_receipt
 from daemon.commands.screen import show
 from daemon.config import load_config
@@ -46,7 +46,10 @@ def send_and_wait(doc_ids: Sequence[str], config_path: Path | None, state: Path,
 
     Raises `UsageError` where its state is not on this machine, `BrokerUnavailable`.
     """
-    kept_as = ids_as_kept(doc_ids, load_config(config_path).mask)
+    mask = load_config(config_path).mask
+    with opened_for_reading(state) as store:
+        refuse_unmasked(store, masks=mask.enabled)
+    kept_as = ids_as_kept(doc_ids, mask)
     before = _tombstones(kept_as, state)
     send_retractions(doc_ids, config_path, err=as_json)
     while any(now is None or now == then for now, then in zip(_tombstones(kept_as, state), before, strict=True)):

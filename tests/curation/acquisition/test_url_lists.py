@@ -46,6 +46,30 @@ def test_a_host_is_blocked_with_all_below_it(tmp_path: Path, entry: str) -> None
     assert _blocked(tmp_path, f"{entry}\n", others) == [False] * 6
 
 
+@pytest.mark.parametrize(
+    ("entry", "url"),
+    [
+        ("2001:db8::1", "http://[2001:db8::1]:80/x"),
+        ("[2001:DB8::1]", "http://[2001:0db8:0:0::1]/x"),
+        ("http://[2001:db8::1]:8080/", "http://[2001:db8::1]/x"),
+        ("192.168.1.7", "http://3232235783/x"),
+        ("192.168.1.7", "http://0xC0A80107/"),
+        ("bad.example", "//bad.example/q"),
+        ("bad.example", "http://bad%2eexample/"),
+        ("bad.example", "http:\\\\bad.example\\x"),
+        ("bad.example/shop", "http://bad.example//shop"),
+        ("bad.example/shop", "http://bad.example/./shop/a"),
+        ("bad.example/shop", "http://bad.example/%73hop"),
+        ("bad.example//shop", "http://bad.example/shop"),
+        ("bücher.example", "http://b%C3%BCcher.example/"),
+    ],
+)
+def test_another_way_to_write_an_address_is_no_way_past_the_list(tmp_path: Path, entry: str, url: str) -> None:
+    others = ["http://good.example/", "http://[2001:db8::2]/"]
+
+    assert _blocked(tmp_path, f"{entry}\n", [url, *others]) == [True, False, False]
+
+
 def test_beginnings_of_addresses_and_patterns(tmp_path: Path) -> None:
     lines = "a.example/shop\nb.example/p?id=\n*.c.example/*/print\n*casino*\n"
     urls = [
