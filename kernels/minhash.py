@@ -42,7 +42,7 @@ from kernels.words import (
     code_point_table,
     is_word_byte,
     normal_form,
-    scratch_arrays,
+    scratch_for,
     word_hashes,
 )
 
@@ -282,10 +282,7 @@ def sign_documents(
     composes_B,
 ):
     """Fill the last five; `composes_B`: whether a text holds marks that NFC could compose."""
-    max_bytes = 0
-    for row in range(len(starts_B)):
-        max_bytes = max(max_bytes, ends_B[row] - starts_B[row])
-    lower, bounds, hashes = scratch_arrays(max_bytes)
+    lower, bounds, hashes = scratch_for(starts_B, ends_B)
     shingles = np.empty(len(hashes), np.uint32)
     minima_K = np.empty(len(multipliers_K), np.uint32)
     minima_M = np.empty(BINS_A_BYTE * sketches_BQ.shape[1], np.uint32)

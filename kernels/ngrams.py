@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from kernels.columns import Texts, join_texts
 from kernels.simd import mix_multiply
-from kernels.words import code_point_table, normal_form, scratch_arrays, word_hashes
+from kernels.words import code_point_table, normal_form, scratch_for, word_hashes
 
 PAIR = np.uint64(0xA0761D6478BD642F)
 MARK = np.uint32(0xFFFF0000)
@@ -50,17 +50,9 @@ def pair_bucket(first, second, size):
 
 
 @kernel()
-def _longest(starts_B, ends_B):
-    longest = 0
-    for row in range(len(starts_B)):
-        longest = max(longest, ends_B[row] - starts_B[row])
-    return longest
-
-
-@kernel()
 def _count(buffer_N, starts_B, ends_B, table, words_H, pairs_H):
     """Add one for each word and each pair of texts in normal form; the two may be one array."""
-    lower, bounds, hashes = scratch_arrays(_longest(starts_B, ends_B))
+    lower, bounds, hashes = scratch_for(starts_B, ends_B)
     for row in range(len(starts_B)):
         num_words, _ = word_hashes(buffer_N, starts_B[row], ends_B[row], table, lower, bounds, hashes)
         for word in range(num_words):
@@ -76,7 +68,7 @@ def _count_order(buffer_N, starts_B, ends_B, table, words_W, pairs_P):
     A slot holds 16 bits of the hash of the pair that is met most often in it (Misra and Gries, 1982, with one counter),
     and a count of at most 65,535.
     """
-    lower, bounds, hashes = scratch_arrays(_longest(starts_B, ends_B))
+    lower, bounds, hashes = scratch_for(starts_B, ends_B)
     for row in range(len(starts_B)):
         num_words, _ = word_hashes(buffer_N, starts_B[row], ends_B[row], table, lower, bounds, hashes)
         for word in range(num_words):
@@ -97,7 +89,7 @@ def _count_order(buffer_N, starts_B, ends_B, table, words_W, pairs_P):
 
 @kernel()
 def _mean_weights(buffer_N, starts_B, ends_B, table, weights_H, means_B, composes_B):
-    lower, bounds, hashes = scratch_arrays(_longest(starts_B, ends_B))
+    lower, bounds, hashes = scratch_for(starts_B, ends_B)
     size = len(weights_H)
     for row in range(len(starts_B)):
         num_words, composes_B[row] = word_hashes(buffer_N, starts_B[row], ends_B[row], table, lower, bounds, hashes)
@@ -113,7 +105,7 @@ def _mean_weights(buffer_N, starts_B, ends_B, table, weights_H, means_B, compose
 def _likeness_and_order(
     buffer_N, starts_B, ends_B, table, weights_H, words_W, rarities_W, pairs_P, scores_B2, composes_B
 ):
-    lower, bounds, hashes = scratch_arrays(_longest(starts_B, ends_B))
+    lower, bounds, hashes = scratch_for(starts_B, ends_B)
     for row in range(len(starts_B)):
         num_words, composes_B[row] = word_hashes(buffer_N, starts_B[row], ends_B[row], table, lower, bounds, hashes)
         weight, gain, product, first = 0.0, 0.0, 1.0, 0.0

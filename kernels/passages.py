@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from kernels.columns import Ragged, Texts, bounds_of
 from kernels.simd import PADDING_BYTES, mix_multiply
-from kernels.words import FINISH, SEED, code_point_table, normal_form, scratch_arrays, word_hashes
+from kernels.words import FINISH, SEED, code_point_table, normal_form, scratch_for, word_hashes
 
 BASE = np.uint64(0xD6E8FEB86659FD93)  # odd: multiplying by powers of it loses nothing
 
@@ -95,10 +95,7 @@ def fill_fingerprints(
     buffer_N, starts_B, ends_B, table, gram_words, window, hashes_F, firsts_F, counts_B, num_words_B, composes_B
 ):
     """Fill the last five; the number of fingerprints. `composes_B`: whether the text should have been in NFC."""
-    max_bytes = 0
-    for b in range(len(starts_B)):
-        max_bytes = max(max_bytes, ends_B[b] - starts_B[b])
-    lower, bounds, hashes = scratch_arrays(max_bytes)
+    lower, bounds, hashes = scratch_for(starts_B, ends_B)
     num_found = 0
     for b in range(len(starts_B)):
         num_words, composes_B[b] = word_hashes(buffer_N, starts_B[b], ends_B[b], table, lower, bounds, hashes)

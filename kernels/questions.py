@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from kernels.columns import Texts, join_texts
 from kernels.passages import gram_hashes
 from kernels.sketch import leaf
-from kernels.words import code_point_table, normal_form, scratch_arrays, word_hashes
+from kernels.words import code_point_table, normal_form, scratch_for, word_hashes
 
 MAX_MISSES: Final = 11
 BY_IDF, BY_WORDS = range(2)  # the share that counts
@@ -114,10 +114,7 @@ def find_questions(
 @njit(cache=True, nogil=True, boundscheck=False)
 def all_grams(buffer_N, starts_Q, ends_Q, table, gram_words, hashes_G, owners_G, words_Q):
     """Hashes of all n-grams of texts, and whose they are; their number."""
-    max_bytes = 0
-    for q in range(len(starts_Q)):
-        max_bytes = max(max_bytes, ends_Q[q] - starts_Q[q])
-    lower, bounds, hashes = scratch_arrays(max_bytes)
+    lower, bounds, hashes = scratch_for(starts_Q, ends_Q)
     end = 0
     for q in range(len(starts_Q)):
         num_words, _ = word_hashes(buffer_N, starts_Q[q], ends_Q[q], table, lower, bounds, hashes)
@@ -215,10 +212,7 @@ def search(
     composes_B,
 ):
     """Fill the last three. `stamps_P` is scratch, and `stamp_1` above all that is in it."""
-    max_bytes = 0
-    for b in range(len(starts_B)):
-        max_bytes = max(max_bytes, ends_B[b] - starts_B[b])
-    lower, bounds, hashes = scratch_arrays(max_bytes)
+    lower, bounds, hashes = scratch_for(starts_B, ends_B)
     bits_M, hashes_M, grams_M, bounds_U1 = index.bits_M, index.hashes_M, index.grams_M, index.bounds_U1
     stamp = stamp_1[0]
     room = min(hot, len(index.words_Q))

@@ -372,3 +372,12 @@ def scratch_arrays(max_bytes):
     """Scratch for `word_hashes` on texts of up to `max_bytes` bytes: (lower, bounds, hashes)."""
     max_folded = MAX_GROWTH * max_bytes + 2 * PADDING_BYTES
     return np.empty(max_folded, np.uint8), np.empty(max_folded, np.int32), np.empty(max_folded // 2, np.uint64)
+
+
+@njit(cache=True, nogil=True, boundscheck=False)
+def scratch_for(starts_B, ends_B):
+    """Scratch for `word_hashes` on any of these texts."""
+    longest = 0
+    for b in range(len(starts_B)):
+        longest = max(longest, ends_B[b] - starts_B[b])
+    return scratch_arrays(longest)
