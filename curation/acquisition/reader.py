@@ -5,14 +5,11 @@ The process begins with the first page, and ends with this one. A page that ends
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
-import sys
 import weakref
 from collections.abc import Sequence
-from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 
 import msgspec
@@ -20,6 +17,7 @@ import msgspec
 from curation.acquisition.child import MAX_SECONDS
 from curation.acquisition.page import Text
 from curation.acquisition.records import NoPage
+from ops.child_process import begin_child
 
 TRIES = 2
 BOOT = (
@@ -59,14 +57,7 @@ class PageReader:
         raise NoPage("bad_page", f"a page that ended {TRIES} processes which read it by {how}: a defect of a library")
 
     def _begin(self) -> Connection:
-        self._pipe, child = Pipe()
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", self._boot, json.dumps(sys.path), str(child.fileno()), *self._arguments],
-            pass_fds=(child.fileno(),),
-            stdin=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        child.close()
+        self._process, self._pipe = begin_child(self._boot, *self._arguments, is_silent=True)
         self._owner = os.getpid()
         weakref.finalize(self, _let_go, self._owner, self._process)
         return self._pipe

@@ -6,16 +6,12 @@ ends two by itself is set aside, and costs nothing else.
 
 from __future__ import annotations
 
-import json
 import os
 import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from multiprocessing import Pipe
 
 from numba.core import config as numba_config
 
@@ -27,6 +23,7 @@ from daemon.config import Config
 from daemon.prepared.child import FAILED
 from daemon.prepared.identity import prepared_identity
 from ops.blas import VARIABLES
+from ops.child_process import begin_child
 from packing.tokenizer import Tokenizer
 
 MAX_ANSWER = 1 << 40  # bytes: it was bounded by the rows
@@ -45,17 +42,10 @@ class Child:
     """One process. Any of its calls raises `ChildEnded` if it is no more."""
 
     def __init__(self, config: Config, boot: str) -> None:
-        self._parent, child = Pipe()
         environment = {**os.environ, **dict.fromkeys(VARIABLES, "1")}
         if numba_config.CACHE_DIR:
             environment["NUMBA_CACHE_DIR"] = str(numba_config.CACHE_DIR)
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", boot, json.dumps(sys.path), str(child.fileno())],
-            pass_fds=(child.fileno(),),
-            stdin=subprocess.DEVNULL,
-            env=environment,
-        )
-        child.close()
+        self.process, self._parent = begin_child(boot, environment=environment)
         try:
             self._parent.send(config)
             answer = self._parent.recv_bytes()
