@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -35,11 +35,19 @@ _ADDED = ("weights", "qualities", "no_loss")
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class _Shard:
+class Shard:
+    """A file of sequences: first and last that it holds."""
+
     generation: int
     first: int
     last: int
     name: str
+
+
+def shards_among(names: Iterable[str]) -> list[Shard]:
+    """The shards among files of these names, in the order of their numbers."""
+    found = map(SHARD_NAME.fullmatch, names)
+    return sorted(Shard(int(m[1]), int(m[2]), int(m[3]), m[0]) for m in found if m is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,12 +168,11 @@ class FolderSource:
     def close(self) -> None:
         self._folder.close()
 
-    def _shards(self) -> list[_Shard]:
+    def _shards(self) -> list[Shard]:
         """In order of their numbers."""
-        found = map(SHARD_NAME.fullmatch, self._folder.shards())
-        return sorted(_Shard(int(m[1]), int(m[2]), int(m[3]), m[0]) for m in found if m is not None)
+        return shards_among(self._folder.shards())
 
-    def _ahead(self, generation: int, at: int) -> list[_Shard]:
+    def _ahead(self, generation: int, at: int) -> list[Shard]:
         """The shards of a generation that hold `at` or later ones."""
         return [shard for shard in self._shards() if shard.generation == generation and shard.last >= at]
 
@@ -197,7 +204,7 @@ class FolderSource:
                 f"{shards[-1].generation}"
             )
 
-    def _gap(self, plan: Plan, at: int, shard: _Shard) -> Iterator[Found]:
+    def _gap(self, plan: Plan, at: int, shard: Shard) -> Iterator[Found]:
         """The gap before a shard."""
         if at == plan.first:
             raise RetentionLost(
@@ -216,7 +223,7 @@ class FolderSource:
         for seq_no in range(at + (plan.rank - at) % plan.world, shard.first, plan.world):
             yield missing(seq_no, plan.generation)
 
-    def _rows(self, shard: _Shard, at: int, following: Sequence[str]) -> Iterator[_Rows]:
+    def _rows(self, shard: Shard, at: int, following: Sequence[str]) -> Iterator[_Rows]:
         """The rows from `at` on, a row group at a time, while the shards that follow are on their way."""
         digest = int(self._manifest().get("tokenizer_digest", "0"), 16)
         path = self._folder.path(shard.name, following)

@@ -18,7 +18,7 @@ from pathlib import Path
 from consumers.files.destination import Destination
 from consumers.files.shards import shard_name, write_sequences
 from curatord.errors import GenerationEnded, StateBusy
-from curatord.folder import SHARD_NAME
+from curatord.folder import shards_among
 from curatord.output_folder import MANIFEST
 from curatord.sequence import EndOfStream, PackedSequence
 from curatord.source import Plan, Source
@@ -157,8 +157,8 @@ class Archiver:
 
     def _last_archived(self) -> Place | None:
         """Behind the last sequence that lies there."""
-        found = map(SHARD_NAME.fullmatch, self._destination.shards())
-        return max((Place(int(m[1]), int(m[3]) + 1) for m in found if m is not None), default=None)
+        found = shards_among(self._destination.shards())
+        return max((Place(shard.generation, shard.last + 1) for shard in found), default=None)
 
     def _begin_generation(self) -> None:
         """Note with which sequence the archive has a generation."""

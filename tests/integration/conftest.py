@@ -14,6 +14,8 @@ from tests.integration.broker import Broker, open_broker
 from tests.integration.lane import Instance, Lane
 from tests.integration.maven_broker import MavenBroker, NoBroker
 from tests.integration.proxy import Proxy
+from tests.integration.world import create_topics
+from tests.integration.writer import PARTITIONS, Writer
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -84,3 +86,18 @@ def _do_without(reason: str) -> NoReturn:
     if os.environ.get("CI"):
         pytest.fail(reason)
     pytest.skip(reason)
+
+
+@pytest.fixture
+def topic(broker: Broker, prefix: str) -> str:
+    """A topic of sequences."""
+    create_topics(broker.bootstrap, {prefix: PARTITIONS})
+    return prefix
+
+
+@pytest.fixture
+def writer(broker: Broker, topic: str) -> Iterator[Writer]:
+    """Its writer."""
+    writer = Writer(broker.bootstrap, topic)
+    yield writer
+    writer.close()

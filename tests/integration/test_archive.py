@@ -9,34 +9,20 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from consumers.files.destination import open_destination
 from curatord.errors import RetentionLost
-from curatord.folder import SHARD_NAME
+from curatord.folder import shards_among
 from curatord.stream import PackedStream
 from tests.integration.broker import Broker
-from tests.integration.world import create_topics, end_offsets, wait_until
-from tests.integration.writer import PARTITIONS, Writer, delete_before
+from tests.integration.world import end_offsets, wait_until
+from tests.integration.writer import Writer, delete_before
 from tests.object_store_server import BUCKET, store_server
 
 END = 600
-
-
-@pytest.fixture
-def topic(broker: Broker, prefix: str) -> str:
-    create_topics(broker.bootstrap, {prefix: PARTITIONS})
-    return prefix
-
-
-@pytest.fixture
-def writer(broker: Broker, topic: str) -> Iterator[Writer]:
-    writer = Writer(broker.bootstrap, topic)
-    yield writer
-    writer.close()
 
 
 @pytest.fixture
@@ -63,8 +49,7 @@ def end_of(process: subprocess.Popen[bytes]) -> tuple[int, bytes]:
 
 def archived(output: str) -> int:
     """The number behind the last sequence that lies there."""
-    found = map(SHARD_NAME.fullmatch, open_destination(output).shards())
-    return max((int(m[3]) + 1 for m in found if m is not None), default=0)
+    return max((shard.last + 1 for shard in shards_among(open_destination(output).shards())), default=0)
 
 
 def cut(bootstrap: str, topic: str, share: float) -> None:
@@ -109,9 +94,8 @@ def test_a_reader_goes_from_the_archive_to_the_topic_without_a_seam(
             assert [sequence.seq_no for sequence in stream.replay(3, 6)] == [3, 4, 5]
         with PackedStream(url, archive=output, start=state) as again:
             assert next(again).seq_no == 17
-        shards = open_destination(output).shards()
-        numbers = sorted((int(m[2]), int(m[3])) for m in map(SHARD_NAME.fullmatch, shards) if m is not None)
-        assert all(end + 1 == begun for (_, end), (begun, _) in itertools.pairwise(numbers))
+        shards = shards_among(open_destination(output).shards())
+        assert all(shard.last + 1 == following.first for shard, following in itertools.pairwise(shards))
 
 
 def test_it_is_stopped_and_told_what_was_lost(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
 from itertools import islice
 
 import numpy as np
@@ -26,19 +25,6 @@ from tests.curatord.streams import CONTEXT, row
 from tests.integration.broker import Broker
 from tests.integration.world import create_topics, read_topic
 from tests.integration.writer import PARTITIONS, Writer, delete_before
-
-
-@pytest.fixture
-def topic(broker: Broker, prefix: str) -> str:
-    create_topics(broker.bootstrap, {prefix: PARTITIONS})
-    return prefix
-
-
-@pytest.fixture
-def writer(broker: Broker, topic: str) -> Iterator[Writer]:
-    writer = Writer(broker.bootstrap, topic)
-    yield writer
-    writer.close()
 
 
 @pytest.fixture
