@@ -74,6 +74,8 @@ class Preparer:
             columns["question_share"] = _spread(arrivals, prepared.contamination.shares_B.tolist())
         if prepared.fingerprints is not None:
             columns |= _of_passages(arrivals, prepared.fingerprints)
+        if arrivals.documents.edits:
+            columns["edits"] = _spread(arrivals, [edit or None for edit in arrivals.documents.edits])
         if not self.stage.tokenizer.lossless:
             columns["text"] = _spread(arrivals, list(arrivals.documents.texts))
         nothing = [None] * len(arrivals)
@@ -120,7 +122,6 @@ def _of_documents(arrivals: Arrivals, prepared: Prepared) -> dict[str, Any]:
     return {
         "id": ids,
         "url": _spread(arrivals, documents.urls),
-        "edits": _spread(arrivals, [edit or None for edit in documents.edits] or [None] * len(documents)),
         "source": _spread(arrivals, documents.sources),
         "written_us": written_us,
         "id_problem": [arrivals.id_problems.get(place) for place in range(num_rows)],

@@ -188,7 +188,7 @@ class Decide:
         shares_B, doc_nos_B = seen.shares_B[rejected_B], batch.doc_nos_B[rejected_B]
         _reject_all(verdicts, doc_nos_B, Reason.SEEN_PASSAGES, NO_MATCH, shares_B, config.max_share)
         for row, words_R2 in seen.words.items():
-            text = join_texts([batch.texts[row]])
+            text = join_texts([batch.texts[row]])  # the texts of prepared rows are no buffer
             no_loss[int(batch.doc_nos_B[row])] = passages.bytes_of_words(text, 0, words_R2)
         return batch.keep(~rejected_B)
 
@@ -218,7 +218,7 @@ class Decide:
             self.ledger.tokens_accepted += int(num_tokens_B.sum())
             kept = Ragged(tokens.values_T, bounds_of(num_tokens_B))
             self.held.add(batch.doc_nos_B, batch.ids, kept, places and places.take(has_tokens_B))
-            for row, doc_no in enumerate(batch.doc_nos_B.tolist()):
+            for row, doc_no in enumerate(batch.doc_nos_B.tolist() if no_loss else ()):
                 if doc_no in no_loss:
                     ranges_R2 = self.prepare.tokenizer.ranges_of_tokens(kept[row], batch.texts[row], no_loss[doc_no])
                     self.held.mute(doc_no, ranges_R2)
