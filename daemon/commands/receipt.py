@@ -91,7 +91,11 @@ def make_receipt(doc_ids: Sequence[str], output: Path, made_at: datetime) -> tup
         documents=documents,
         sequences={generation: sorted(numbers) for generation, numbers in sorted(sequences.items())},
     )
-    with log.open("ab") as file:
+    with log.open("ab+") as file:
+        if file.tell():
+            file.seek(-1, os.SEEK_END)
+            if file.read(1) != b"\n":  # a line that a kill cut short must not take this one along
+                file.write(b"\n")
         file.write(msgspec.json.encode(receipt) + b"\n")
         file.flush()
         os.fsync(file.fileno())

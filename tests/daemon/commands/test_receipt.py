@@ -75,7 +75,6 @@ def test_a_line_that_a_kill_cut_short_costs_no_other_receipt(curated: Curated, r
         assert run("retract", doc_id, "-o", curated.output, "-c", curated.config).exit_code == 0
         with log_of(curated.output).open("ab") as file:
             file.write(b'{"number": 9, "made_at')
-            file.write(b"\n")
 
     numbers = [(receipt.number, receipt.documents[0].id) for receipt in read_receipts(log_of(curated.output))]
     assert numbers == [(1, "doc-3"), (2, "doc-4")]
