@@ -47,6 +47,7 @@ def test_another_process_sees_what_was_put(server: FaultyStore, tmp_path: Path) 
 
 def test_faults_are_tried_again(server: FaultyStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(object_store, "FIRST_WAIT_S", 0.001)
+    monkeypatch.setattr(object_store, "TRIES", 20)  # five faults in a row come once in fifty runs
     store, file = ObjectStore(f"s3://{BUCKET}/tried"), tmp_path / "file"
     file.write_bytes(bytes(100_000))
     server.share, server.seen = 0.3, 0
