@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from kernels.columns import join_texts
-from kernels.pii import Candidate, find_candidates
+from kernels.pii import Candidate
+from tests.kernels.pii_candidates import found, lengths_of_accounts
 
 # That of datatrove 0.10, without the form in brackets. Of letters only those of ASCII are words, as in the kernel.
 LOCAL = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
@@ -21,18 +21,7 @@ EMAIL = re.compile(rf"\b{LOCAL}(?:\.{LOCAL})*@(?:{LABEL}\.)+{LABEL}", re.ASCII)
 
 @pytest.fixture(scope="module")
 def lengths() -> NDArray[np.int64]:
-    lengths_CC = np.zeros((26, 26), np.int64)
-    for country, length in (("DE", 22), ("GB", 22), ("NO", 15), ("MT", 31)):
-        lengths_CC[ord(country[0]) - 65, ord(country[1]) - 65] = length
-    return lengths_CC
-
-
-def found(texts: list[str], lengths: NDArray[np.int64], ids: tuple[int, ...] = ()) -> list[tuple[int, Candidate, str]]:
-    joined = join_texts(texts)
-    return [
-        (document, Candidate(kind), joined.buffer_N[start:end].tobytes().decode())
-        for document, kind, start, end in find_candidates(joined, lengths, ids).tolist()
-    ]
+    return lengths_of_accounts()
 
 
 @pytest.mark.parametrize("seed", range(40))
